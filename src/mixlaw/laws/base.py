@@ -1,0 +1,371 @@
+"""The contract every law keeps, and the two small types laws share with the optimiser.
+
+A law is a scikit-learn estimator: ``fit(X, y)``, ``predict(X)``, ``predict_interval(X, level)``.
+
+*X* is an array (n, K) or any dataframe (names are kept in ``feature_names_in_``): mixture weights, or the
+columns ``params`` (N, non-embedding parameters) and ``tokens`` (D), or both.
+*y* is (n,) or (n, T); a missing target for some runs is NaN **only** where the law says it allows it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin
+
+from mixlaw.errors import DataError
+
+__all__ = ["Array", "Atoms", "Law", "as_matrix", "as_targets"]
+
+Array = npt.NDArray[np.float64]
+
+
+def as_matrix(X: Any) -> tuple[Array, list[str] | None]:
+    """Numbers (n, K) and column names (or None) of an array, mapping, pyarrow / pandas / polars table.
+
+    Raises:
+        DataError: not two-dimensional, not numeric, NaN or infinite; says which rows and columns.
+    """
+    names: list[str] | None = None
+    if isinstance(X, Mapping):
+        names = [str(k) for k in X]
+        values = np.column_stack([np.asarray(v, dtype=float) for v in X.values()]) if X else np.empty((0, 0))
+    elif hasattr(X, "column_names") and hasattr(X, "column"):  # pyarrow
+        names = [str(c) for c in X.column_names]
+        columns = [np.asarray(X.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
+        values = np.column_stack(columns) if columns else np.empty((0, 0))
+    elif hasattr(X, "columns") and hasattr(X, "to_numpy"):  # pandas, polars
+        names = [str(c) for c in X.columns]
+        values = np.asarray(X.to_numpy(), dtype=float)
+    else:
+        try:
+            values = np.asarray(X, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"X must be numeric (n, K): {error}. Got {type(X).__name__}.") from None
+    if values.ndim != 2:
+        raise DataError(f"X must be two-dimensional (runs, features), got shape {values.shape}.")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        rows, cols = np.unique(np.where(bad)[0])[:5].tolist(), np.unique(np.where(bad)[1])[:5].tolist()
+        labels = [names[c] for c in cols] if names else cols
+        raise DataError(
+            f"X holds {int(bad.sum())} NaN or infinite values (rows {rows}, columns {labels}). "
+            f"Drop those runs or fill in the weights they were trained with."
+        )
+    return np.ascontiguousarray(values, dtype=np.float64), names
+
+
+def as_targets(y: Any, allow_missing: bool = False) -> tuple[Array, list[str] | None, bool]:
+    """Targets as (n, T), their names (or None), and whether the caller gave a single column (n,).
+
+    Raises:
+        DataError: infinite, NaN where ``allow_missing`` is false, or more than two dimensions.
+    """
+    names: list[str] | None = None
+    if isinstance(y, Mapping):
+        names = [str(k) for k in y]
+        values = np.column_stack([np.asarray(v, dtype=float) for v in y.values()])
+    elif hasattr(y, "column_names") and hasattr(y, "column"):
+        names = [str(c) for c in y.column_names]
+        values = np.column_stack(
+            [np.asarray(y.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
+        )
+    elif hasattr(y, "columns") and hasattr(y, "to_numpy"):
+        names = [str(c) for c in y.columns]
+        values = np.asarray(y.to_numpy(), dtype=float)
+    else:
+        values = np.asarray(y, dtype=float)
+    single = values.ndim == 1
+    if single:
+        values = values[:, None]
+    if values.ndim != 2:
+        raise DataError(f"y must be (n,) or (n, T), got shape {values.shape}.")
+    if np.isinf(values).any():
+        rows = np.unique(np.where(np.isinf(values))[0])[:5].tolist()
+        raise DataError(
+            f"y holds infinite values (rows {rows}). A diverged run is not a loss: leave it out of the fit, or "
+            f"give it as censored."
+        )
+    if not allow_missing and np.isnan(values).any():
+        rows, cols = np.where(np.isnan(values))
+        labels = [names[c] for c in np.unique(cols)[:5]] if names else np.unique(cols)[:5].tolist()
+        raise DataError(
+            f"y holds {len(rows)} NaN values (rows {np.unique(rows)[:5].tolist()}, targets {labels}). "
+            f"Drop those runs or targets; this law does not accept missing targets."
+        )
+    return np.ascontiguousarray(values, dtype=np.float64), names, single
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """A fitted mixture law as sums of one-dimensional functions of linear forms: what solvers can certify.
+
+    ``loss_t(r) = const[t] + sum over atoms a of target t:  scale[a] * phi_kind(u_a)``, ``u_a = linear[a] @ r + offset[a]``
+
+    ========  =======================  ============================
+    kind      phi(u)                   convex in r when
+    ========  =======================  ============================
+    "exp"     exp(u)                   scale >= 0
+    "power"   u ** -exponent (u > 0)   scale >= 0 (exponent > 0)
+    "log"     log(u)         (u > 0)   scale <= 0
+    ========  =======================  ============================
+
+    Shapes: ``const`` (T,), ``target`` (A,) int index into T, ``kind`` (A,) str, ``scale``, ``offset``,
+    ``exponent`` (A,) (exponent is used by "power" only), ``linear`` (A, K).
+    """
+
+    const: Array
+    target: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.str_]
+    scale: Array
+    linear: Array
+    offset: Array
+    exponent: Array
+
+    def convex(self) -> npt.NDArray[np.bool_]:
+        """(T,) whether each target is convex on the simplex."""
+        ok = np.where(self.kind == "log", self.scale <= 0, self.scale >= 0)
+        result = np.ones(len(self.const), dtype=bool)
+        np.logical_and.at(result, self.target, ok)
+        return result
+
+    def _phi(self, X: Array, order: int) -> Array:
+        """phi (order 0) or its first / second derivative with respect to u, times scale: (n, A)."""
+        u = X @ self.linear.T + self.offset
+        out = np.empty_like(u)
+        for kind in np.unique(self.kind):
+            cols = self.kind == kind
+            v, p = u[:, cols], self.exponent[cols]
+            if kind == "exp":
+                out[:, cols] = np.exp(v)
+            elif kind == "power":
+                out[:, cols] = (v**-p, -p * v ** (-p - 1), p * (p + 1) * v ** (-p - 2))[order]
+            elif kind == "log":
+                out[:, cols] = (np.log(v), 1 / v, -1 / v**2)[order]
+            else:
+                raise DataError(f"Unknown atom kind {kind!r}; known: exp, power, log.")
+        return out * self.scale
+
+    def _collect(self, columns: Array) -> Array:
+        out = np.zeros((columns.shape[0], len(self.const), *columns.shape[2:]))
+        np.add.at(out, (slice(None), self.target), columns)
+        return out
+
+    def value(self, X: npt.ArrayLike) -> Array:
+        """Predicted targets (n, T) at mixtures X (n, K)."""
+        return self.const + self._collect(self._phi(np.atleast_2d(np.asarray(X, dtype=float)), 0))
+
+    def gradient(self, X: npt.ArrayLike) -> Array:
+        """d loss_t / d r_j at X (n, K): shape (n, T, K)."""
+        slope = self._phi(np.atleast_2d(np.asarray(X, dtype=float)), 1)  # (n, A)
+        return self._collect(slope[:, :, None] * self.linear[None])
+
+    def hessian(self, x: npt.ArrayLike) -> Array:
+        """Second derivatives at one mixture x (K,): shape (T, K, K)."""
+        curve = self._phi(np.atleast_2d(np.asarray(x, dtype=float)), 2)[0]  # (A,)
+        out = np.zeros((len(self.const), self.linear.shape[1], self.linear.shape[1]))
+        np.add.at(out, self.target, curve[:, None, None] * self.linear[:, :, None] * self.linear[:, None, :])
+        return out
+
+
+class Law(RegressorMixin, BaseEstimator):
+    """Base of every law. A subclass implements :meth:`_fit` and :meth:`_predict`; the rest is inherited.
+
+    Fitted attributes: ``parameters_`` (dict of name to float or nested lists), ``intervals_`` (same keys,
+    ``(low, high)``; filled by families that estimate them), ``feature_names_in_`` (always set; ``x0, x1, ...``
+    for plain arrays), ``target_names_`` (``y0, ...``), ``n_features_in_``, ``n_targets_``, ``num_runs_``,
+    ``converged_`` (bool), ``single_target_`` (y was one-dimensional).
+    """
+
+    kind: ClassVar[Literal["mixture", "scale", "joint"]] = "mixture"
+    """What X holds: mixture weights; ``params``/``tokens`` (and kin); or both."""
+    name: ClassVar[str] = ""
+    """The name it is registered under."""
+    allows_missing: ClassVar[bool] = False
+    """Whether y may hold NaN (a target not measured in some runs)."""
+    permutation_invariant: ClassVar[bool] = True
+    """Whether predictions are unchanged when domains (columns of X) are permuted together with the fit."""
+    source: ClassVar[str] = ""
+    """Paper and arXiv id."""
+
+    # ---- to be written by a family -------------------------------------------------------------
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        raise NotImplementedError
+
+    def _predict(self, X: Array) -> Array:
+        raise NotImplementedError
+
+    # ---- inherited ---------------------------------------------------------------------------------
+    def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> Law:
+        """Fit to runs.
+
+        Args:
+            X: (n, K) array or dataframe, see the module's head.
+            y: (n,) or (n, T) losses.
+            sample_weight: (n,) non-negative weights of runs.
+        """
+        matrix, names = as_matrix(X)
+        targets, target_names, single = as_targets(y, self.allows_missing)
+        if len(matrix) != len(targets):
+            raise DataError(f"X has {len(matrix)} runs but y has {len(targets)}.")
+        weight = np.ones(len(matrix)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        if weight.shape != (len(matrix),) or not np.isfinite(weight).all() or (weight < 0).any():
+            raise DataError(
+                f"sample_weight must be {len(matrix)} finite non-negative numbers, got shape {weight.shape}."
+            )
+        self._check_inputs(matrix, targets, names)
+        self.feature_names_in_ = np.array(names or [f"x{j}" for j in range(matrix.shape[1])], dtype=object)
+        self.target_names_ = list(target_names or [f"y{t}" for t in range(targets.shape[1])])
+        self.n_features_in_ = matrix.shape[1]
+        self.n_targets_ = targets.shape[1]
+        self.num_runs_ = len(matrix)
+        self.single_target_ = single
+        self._fit(matrix, targets, weight)
+        return self
+
+    def _check_inputs(self, X: Array, Y: Array, names: Sequence[str] | None) -> None:
+        """Refuse what no law of this kind can use (weights outside [0, 1], sizes that are not positive)."""
+        if self.kind == "mixture":
+            if (X < -1e-9).any() or (X > 1 + 1e-9).any():
+                rows = np.unique(np.where((X < -1e-9) | (X > 1 + 1e-9))[0])[:5].tolist()
+                raise DataError(
+                    f"Mixture weights must lie in [0, 1]; rows {rows} do not (range {X.min():.4g} to "
+                    f"{X.max():.4g}). Weights are shares of tokens, not percentages or counts."
+                )
+        elif self.kind == "scale" and (X <= 0).any():
+            rows = np.unique(np.where(X <= 0)[0])[:5].tolist()
+            raise DataError(f"Sizes and token counts must be positive; rows {rows} are not.")
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "n_features_in_"):
+            raise DataError(f"This {type(self).__name__} has not been fitted yet. Call fit(X, y) first.")
+
+    def _align(self, X: Any) -> Array:
+        """X as (n, K) in the order of ``feature_names_in_``; named columns may come in any order."""
+        self._check_fitted()
+        matrix, names = as_matrix(X)
+        if names is not None:
+            wanted = list(self.feature_names_in_)
+            missing = [n for n in wanted if n not in names]
+            if missing:
+                raise DataError(f"X lacks the columns {missing} this law was fitted on; it has {names}.")
+            matrix = matrix[:, [names.index(n) for n in wanted]]
+        if matrix.shape[1] != self.n_features_in_:
+            raise DataError(
+                f"X has {matrix.shape[1]} columns; this law was fitted on {self.n_features_in_}: "
+                f"{list(self.feature_names_in_)}."
+            )
+        return matrix
+
+    def predict(self, X: Any) -> Array:
+        """Predicted losses (n,) or (n, T), as y was given."""
+        values = self._predict(self._align(X))
+        return values[:, 0] if self.single_target_ else values
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
+        """Ends (low, high) of an interval for a **new observation** at X, each shaped like ``predict``'s."""
+        from mixlaw.laws.uncertainty import predict_interval
+
+        return predict_interval(self, X, level)
+
+    def atoms(self) -> Atoms | None:
+        """The law as :class:`Atoms` where it has that form (then the optimum can be certified), else None."""
+        return None
+
+    def gradient(self, X: Any) -> Array:
+        """d target / d weight (n, T, K); central differences unless the family knows better."""
+        matrix = self._align(X)
+        atoms = self.atoms()
+        if atoms is not None:
+            return atoms.gradient(matrix)
+        step, out = 1e-5, np.empty((len(matrix), self.n_targets_, self.n_features_in_))
+        for j in range(self.n_features_in_):
+            up, down = matrix.copy(), matrix.copy()
+            up[:, j] += step
+            down[:, j] = np.maximum(down[:, j] - step, 0)
+            out[:, :, j] = (self._predict(up) - self._predict(down)) / (up[:, j] - down[:, j])[:, None]
+        return out
+
+    def summary(self) -> str:
+        """What was fitted, in a few readable lines."""
+        from mixlaw.laws.summary import summarize
+
+        return summarize(self)
+
+    # ---- JSON, never pickle ------------------------------------------------------------------------
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the class, its constructor arguments and everything it learned."""
+        state = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
+        return {
+            "class": f"{type(self).__module__}:{type(self).__qualname__}",
+            "params": {k: _encode(v) for k, v in self.get_params(deep=False).items()},
+            "state": {k: _encode(v) for k, v in state.items()},
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Law:
+        """Inverse of :meth:`to_dict`."""
+        module, _, qualname = str(data["class"]).partition(":")
+        cls: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            cls = getattr(cls, part)
+        if not (isinstance(cls, type) and issubclass(cls, Law)):
+            raise DataError(f"{data['class']!r} is not a law.")
+        law = cls(**{k: _decode(v) for k, v in data["params"].items()})
+        for key, value in data["state"].items():
+            setattr(law, key, _decode(value))
+        return law
+
+    def to_json(self) -> str:
+        """The law as JSON text; numbers round-trip exactly."""
+        return json.dumps(self.to_dict())
+
+    @staticmethod
+    def from_json(text: str) -> Law:
+        """Inverse of :meth:`to_json`."""
+        return Law.from_dict(json.loads(text))
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Law):
+        return {"__law__": value.to_dict()}
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            return {"__array__": [_encode(v) for v in value.ravel().tolist()], "dtype": "object", "shape": value.shape}
+        return {"__array__": value.ravel().tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple):
+        return {"__tuple__": [_encode(v) for v in value]}
+    if isinstance(value, list):
+        return [_encode(v) for v in value]
+    if isinstance(value, Mapping):
+        return {"__dict__": [[_encode(k), _encode(v)] for k, v in value.items()]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise DataError(f"A law's state must be plain data; {type(value).__name__} is not.")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(v) for v in value]
+    if isinstance(value, dict):
+        if "__law__" in value:
+            return Law.from_dict(value["__law__"])
+        if "__array__" in value:
+            items = [_decode(v) for v in value["__array__"]] if value["dtype"] == "object" else value["__array__"]
+            array = np.empty(len(items), dtype=object) if value["dtype"] == "object" else np.array(items, dtype=value["dtype"])
+            if value["dtype"] == "object":
+                array[:] = items
+            return array.reshape(value["shape"])
+        if "__tuple__" in value:
+            return tuple(_decode(v) for v in value["__tuple__"])
+        if "__dict__" in value:
+            return {_decode(k): _decode(v) for k, v in value["__dict__"]}
+    return value

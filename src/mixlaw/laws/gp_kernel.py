@@ -1,0 +1,357 @@
+"""The kernel of :mod:`mixlaw.laws.gp` and its exact gradient, in NumPy.
+
+Legend (METHODS letters): n runs, m domains, T targets; ``r`` (n, m) mixture; ``own`` (T, m) is 1 where a
+domain is the target's own; ``eps`` (T, m) the weight at which a domain starts to count; ``f`` (T, n, m) the
+features; ``v`` (T, m) slopes of the linear part; ``ell`` (T, m) length scales and ``s`` (T,) size of the
+Matern-5/2 part; ``noise`` (T,) standard deviation; ``z`` (T, n) the warped targets; ``u`` the flat vector of
+all hyperparameters, each in units of its prior's standard deviation, so that the prior is ``u ~ N(0, 1)``.
+
+Everything is shared across targets and then allowed to differ a little: that is what makes 16 runs enough.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotri
+
+from mixlaw.errors import ConvergenceError
+from mixlaw.laws.base import Array
+
+__all__ = ["Hyper", "Layout", "Member", "MEMBERS", "features", "kernel", "objective", "posterior"]
+
+BIAS = 4.0  # prior variance of a target's level, in units of its own variance
+JITTER = 1e-6
+MISSING = 1e6  # noise variance of a target that was not measured in a run: it says nothing
+
+
+@dataclass(frozen=True)
+class Member:
+    """One feature map and one output warp; the law averages several."""
+
+    feature: Literal["log", "pow", "bc"]
+    warp: Literal["log", "logc", "none"]
+
+
+MEMBERS = {
+    "bc/log": Member("bc", "log"),
+    "pow/logc": Member("pow", "logc"),
+    "log/log": Member("log", "log"),
+    "bc/logc": Member("bc", "logc"),
+}
+
+# name: (mean, sd, shape in terms of T and m). The hierarchy reads: general level, own domain, domain, domain x target.
+_PRIORS: dict[str, tuple[float, float, str]] = {
+    "eps": (math.log(0.01), 0.7, ""),
+    "eps_own": (0.0, 0.7, ""),
+    "eps_domain": (0.0, 0.5, "m"),
+    "lam": (math.log(0.25), 0.5, ""),
+    "lam_own": (0.0, 0.3, ""),
+    "ell": (1.0, 1.0, ""),
+    "ell_own": (-0.5, 1.0, ""),
+    "ell_domain": (0.0, 0.5, "m"),
+    "ell_each": (0.0, 0.7, "Tm"),
+    "v": (-2.5, 1.5, ""),
+    "v_own": (1.5, 1.0, ""),
+    "v_domain": (0.0, 0.7, "m"),
+    "v_each": (0.0, 0.7, "Tm"),
+    "s": (-0.5, 1.5, ""),
+    "s_each": (0.0, 0.5, "T"),
+    "noise": (-2.5, 1.5, ""),
+    "noise_each": (0.0, 0.3, "T"),
+    "c": (0.0, 1.0, ""),
+    "c_each": (0.0, 0.5, "T"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each group of hyperparameters lies in the flat vector ``u``."""
+
+    member: Member
+    num_targets: int
+    num_domains: int
+    slices: dict[str, slice] = field(init=False, repr=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        slices: dict[str, slice] = {}
+        start = 0
+        for name, (_, _, shape) in _PRIORS.items():
+            if name.startswith("lam") and self.member.feature != "bc":
+                continue
+            if name.startswith("c") and self.member.warp != "logc":
+                continue
+            count = {"": 1, "m": self.num_domains, "T": self.num_targets, "Tm": self.num_targets * self.num_domains}
+            slices[name] = slice(start, start + count[shape])
+            start += count[shape]
+        object.__setattr__(self, "slices", slices)
+        object.__setattr__(self, "size", start)
+
+    def group(self, u: Array, name: str) -> Array:
+        """One group of ``u`` in its natural units (log scale), shaped (), (m,), (T,) or (T, m)."""
+        mean, sd, shape = _PRIORS[name]
+        value = mean + sd * u[self.slices[name]]
+        if shape == "Tm":
+            return value.reshape(self.num_targets, self.num_domains)
+        return value[0] if shape == "" else value
+
+    def scatter(self, out: Array, name: str, gradient: Array) -> None:
+        """Add d/d(natural units), summed to the group's shape, to the gradient ``out`` with respect to ``u``."""
+        out[self.slices[name]] += _PRIORS[name][1] * np.ravel(gradient)
+
+
+@dataclass
+class Hyper:
+    """The hyperparameters of every target, in the kernel's own units."""
+
+    eps: Array  # (T, m)
+    lam: Array  # (T, m)
+    ell: Array  # (T, m)
+    v: Array  # (T, m)
+    s: Array  # (T,)
+    noise: Array  # (T,)
+    shift: Array  # (T,)
+
+    @classmethod
+    def of(cls, u: Array, layout: Layout, own: Array) -> Hyper:
+        get = lambda name: layout.group(u, name)  # noqa: E731
+        shape = (layout.num_targets, layout.num_domains)
+        bc, logc = layout.member.feature == "bc", layout.member.warp == "logc"
+        return cls(
+            eps=np.exp(get("eps") + get("eps_own") * own + get("eps_domain")),
+            lam=np.exp(get("lam") + get("lam_own") * own) if bc else np.zeros(shape),
+            ell=np.exp(get("ell") + get("ell_own") * own + get("ell_domain") + get("ell_each")),
+            v=np.exp(get("v") + get("v_own") * own + get("v_domain") + get("v_each")),
+            s=np.exp(get("s") + get("s_each")),
+            noise=np.exp(get("noise") + get("noise_each")),
+            shift=np.exp(get("c") + get("c_each")) if logc else np.zeros(shape[0]),
+        )
+
+
+def features(r: Array, hyper: Hyper, kind: str) -> Array:
+    """Feature maps (T, n, m) of mixtures (n, m): concave, so that the first tokens of a domain count most."""
+    m = r.shape[1]
+    eps = hyper.eps[:, None, :]
+    if kind == "log":
+        return np.log(r + eps) - np.log(1 / m + eps)
+    if kind == "pow":
+        return 4 * np.sqrt(np.sqrt(r + eps))
+    lam = hyper.lam[:, None, :]
+    return (np.exp(lam * np.log(r + eps)) - np.exp(lam * math.log(1 / m))) / lam
+
+
+def _features_backward(
+    r: Array, hyper: Hyper, kind: str, f: Array, df: Array
+) -> tuple[Array, Array]:
+    """d/d log eps and d/d log lam (T, m), given d/d f (T, n, m)."""
+    m = r.shape[1]
+    eps = hyper.eps[:, None, :]
+    zero = np.zeros(hyper.eps.shape)
+    if kind == "log":
+        return np.einsum("tnm,tnm->tm", df, eps / (r + eps) - eps / (1 / m + eps)), zero
+    if kind == "pow":
+        return np.einsum("tnm,tnm->tm", df, f * (0.25 * eps / (r + eps))), zero
+    lam = hyper.lam[:, None, :]
+    base = np.exp(lam * math.log(1 / m))
+    power = lam * f + base  # (r + eps) ** lam
+    to_eps = np.einsum("tnm,tnm->tm", df, power * eps / (r + eps))
+    to_lam = np.einsum("tnm,tnm->tm", df, power * np.log(r + eps) - base * math.log(1 / m) - f)
+    return to_eps, to_lam
+
+
+def _square_distance(a: Array, b: Array) -> Array:
+    """|a_i - b_j|^2 for batches (c, n, m), (c, k, m)."""
+    d = a @ (-2.0 * b.transpose(0, 2, 1))
+    d += np.einsum("cnm,cnm->cn", a, a)[:, :, None]
+    d += np.einsum("cnm,cnm->cn", b, b)[:, None, :]
+    return np.maximum(d, 0.0, out=d)
+
+
+def kernel(fa: Array, fb: Array, hyper: Hyper) -> Array:
+    """Covariance (T, n, k) of the noise-free targets between two sets of features."""
+    ell, v2 = hyper.ell[:, None, :], (hyper.v**2)[:, None, :]
+    q = np.sqrt(5 * _square_distance(fa / ell, fb / ell))
+    out: Array = (hyper.s**2)[:, None, None] * (1 + q + q * q / 3) * np.exp(-q)
+    out += (fa * v2) @ fb.transpose(0, 2, 1)
+    out += BIAS
+    return out
+
+
+def _inverse(K: Array) -> tuple[Array, Array]:
+    """Inverses (in place) and log determinants of a batch of covariance matrices (c, n, n)."""
+    log_det = np.empty(len(K))
+    for i in range(len(K)):
+        boost = 0.0
+        while True:
+            factor, info = dpotrf(K[i] + boost * np.eye(K.shape[1]) if boost else K[i], lower=1, clean=1)
+            if info == 0:
+                break
+            boost = max(boost * 10, 1e-9 * float(np.trace(K[i])) / K.shape[1])
+            if not np.isfinite(boost) or boost > 1e3:
+                raise ConvergenceError("The Gaussian process' covariance matrix is not positive definite.")
+        log_det[i] = 2 * np.log(factor.diagonal()).sum()
+        inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+        half = inverse + inverse.T
+        half[np.diag_indices_from(half)] *= 0.5
+        K[i] = half
+    return K, log_det
+
+
+def warp(y: Array, hyper: Hyper, member: Member, scale: dict[str, Array]) -> tuple[Array, Array]:
+    """Warped targets z (T, n) and the log Jacobian's part that depends on hyperparameters (T, n)."""
+    if member.warp == "log":
+        return (np.log(y) - scale["log_mean"][:, None]) / scale["log_sd"][:, None], np.zeros(y.shape)
+    if member.warp == "none":
+        return (y - scale["mean"][:, None]) / scale["sd"][:, None], np.zeros(y.shape)
+    z = np.log((y - scale["min"][:, None]) / scale["sd"][:, None] + hyper.shift[:, None])
+    return z, z
+
+
+def unwarp(z: Array, hyper: Hyper, member: Member, scale: dict[str, Array]) -> Array:
+    """Back from z (T, n) to the target's own units."""
+    if member.warp == "log":
+        return np.exp(np.clip(z * scale["log_sd"][:, None] + scale["log_mean"][:, None], -700, 700))
+    if member.warp == "none":
+        return z * scale["sd"][:, None] + scale["mean"][:, None]
+    return (np.exp(np.clip(z, -700, 60)) - hyper.shift[:, None]) * scale["sd"][:, None] + scale["min"][:, None]
+
+
+@dataclass
+class Data:
+    """What one fit sees. ``noise_scale`` (T, n) multiplies the noise variance of single measurements."""
+
+    r: Array  # (n, m)
+    y: Array  # (T, n); where not seen, any value inside the target's range
+    seen: Array  # (T, n) 1 or 0
+    own: Array  # (T, m)
+    scale: dict[str, Array]
+    noise_scale: Array  # (T, n)
+
+    def take(self, rows: Array) -> Data:
+        """The same with a subset of runs (the targets' scale stays)."""
+        return Data(
+            self.r[rows], self.y[:, rows], self.seen[:, rows], self.own, self.scale, self.noise_scale[:, rows]
+        )
+
+
+def _chunk(n: int) -> int:
+    """How many targets to treat at once: enough to hide Python's overhead, few enough to stay in cache."""
+    return max(1, 40_000 // (n * n))
+
+
+def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
+    """Sum of T negative log marginal likelihoods plus |u|^2 / 2, and its gradient."""
+    T, m = layout.num_targets, layout.num_domains
+    n = len(data.r)
+    kind = layout.member.feature
+    hyper = Hyper.of(u, layout, data.own)
+    f = features(data.r, hyper, kind)
+    z, jacobian = warp(data.y, hyper, layout.member, data.scale)
+    z = z * data.seen
+    value = float((jacobian * data.seen).sum())
+    df = np.empty_like(f)
+    to_ell, to_v = np.empty((T, m)), np.empty((T, m))
+    to_s, to_noise, to_shift = np.empty(T), np.empty(T), np.zeros(T)
+    diagonal = np.arange(n)
+    for start in range(0, T, _chunk(n)):
+        part = slice(start, min(start + _chunk(n), T))
+        fc, ell, v2 = f[part], hyper.ell[part, None, :], (hyper.v[part] ** 2)[:, None, :]
+        s2 = (hyper.s[part] ** 2)[:, None, None]
+        a = fc / ell
+        q = _square_distance(a, a)
+        q *= 5.0
+        matern = q / 3  # q^2 / 3, for now
+        np.sqrt(q, out=q)
+        decay = np.exp(-q)
+        decay *= s2
+        q += 1.0
+        matern += q
+        matern *= decay  # s^2 (1 + q + q^2/3) e^-q
+        q *= decay
+        q *= -5.0 / 6.0  # d matern / d d^2
+        slope = fc * v2
+        K = slope @ fc.transpose(0, 2, 1)
+        K += matern
+        K += BIAS
+        own_noise = (hyper.noise[part] ** 2)[:, None] * data.noise_scale[part]
+        K[:, diagonal, diagonal] += own_noise + JITTER + MISSING * (1 - data.seen[part])
+        inverse, log_det = _inverse(K)
+        zc = z[part]
+        alpha = (inverse @ zc[:, :, None])[:, :, 0]
+        value += 0.5 * float(np.einsum("cn,cn->", zc, alpha)) + 0.5 * float(log_det.sum())
+        G = inverse
+        G -= alpha[:, :, None] * alpha[:, None, :]
+        G *= 0.5
+        to_noise[part] = 2 * np.einsum("cn,cn->c", G[:, diagonal, diagonal], own_noise)
+        to_s[part] = 2 * np.einsum("cij,cij->c", G, matern)
+        Gf = G @ fc
+        to_v[part] = 2 * np.einsum("cnm,cnm->cm", fc, Gf) * hyper.v[part] ** 2
+        q *= G
+        da = q.sum(axis=2)[:, :, None] * a
+        da -= q @ a
+        da *= 4.0
+        to_ell[part] = -np.einsum("cnm,cnm->cm", a, da)
+        df[part] = da / ell + 2 * v2 * Gf
+        if layout.member.warp == "logc":
+            to_shift[part] = hyper.shift[part] * np.einsum(
+                "cn,cn->c", (alpha + 1) * data.seen[part], np.exp(-jacobian[part])
+            )
+    to_eps, to_lam = _features_backward(data.r, hyper, kind, f, df)
+    value += 0.5 * float(u @ u)
+    gradient = u.copy()
+    for name, d in (("eps", to_eps), ("lam", to_lam), ("ell", to_ell), ("v", to_v)):
+        if name in layout.slices:
+            layout.scatter(gradient, name, d.sum())
+            layout.scatter(gradient, f"{name}_own", (d * data.own).sum())
+        if f"{name}_domain" in layout.slices:
+            layout.scatter(gradient, f"{name}_domain", d.sum(axis=0))
+        if f"{name}_each" in layout.slices:
+            layout.scatter(gradient, f"{name}_each", d)
+    for name, d in (("s", to_s), ("noise", to_noise), ("c", to_shift)):
+        if name in layout.slices:
+            layout.scatter(gradient, name, d.sum())
+            layout.scatter(gradient, f"{name}_each", d)
+    return value, gradient
+
+
+@dataclass
+class Posterior:
+    """Everything prediction needs at fixed hyperparameters."""
+
+    alpha: Array  # (T, n)
+    precision_diagonal: Array  # (T, n), of the covariance with noise
+    z: Array  # (T, n)
+
+
+def posterior(u: Array, data: Data, layout: Layout) -> Posterior:
+    """Solve K alpha = z for every target."""
+    hyper = Hyper.of(u, layout, data.own)
+    f = features(data.r, hyper, layout.member.feature)
+    z, _ = warp(data.y, hyper, layout.member, data.scale)
+    z = z * data.seen
+    n = len(data.r)
+    alpha, diagonal = np.empty_like(z), np.empty_like(z)
+    for t in range(layout.num_targets):
+        one = _only(hyper, t)
+        K = kernel(f[t : t + 1], f[t : t + 1], one)
+        K[0, np.arange(n), np.arange(n)] += noise_variance(hyper, data)[t]
+        inverse, _ = _inverse(K)
+        alpha[t], diagonal[t] = inverse[0] @ z[t], inverse[0].diagonal()
+    return Posterior(alpha, diagonal, z)
+
+
+def noise_variance(hyper: Hyper, data: Data) -> Array:
+    """Noise variance (T, n) of every measurement."""
+    return (hyper.noise**2)[:, None] * data.noise_scale + JITTER + MISSING * (1 - data.seen)
+
+
+def _only(hyper: Hyper, t: int) -> Hyper:
+    part = slice(t, t + 1)
+    return Hyper(
+        hyper.eps[part], hyper.lam[part], hyper.ell[part], hyper.v[part], hyper.s[part], hyper.noise[part],
+        hyper.shift[part],
+    )
