@@ -48,7 +48,7 @@ _ATTRIBUTES = {target.partition(":")[2]: target for target in _CLASSES.values()}
     "published": "mixlaw.laws.published:published",
 }
 
-__all__ = ["LAWS", *sorted(_ATTRIBUTES)]  # noqa: PLE0604  (names resolved lazily below)
+__all__ = ["LAWS", *sorted(_ATTRIBUTES)]
 
 
 def __getattr__(name: str) -> Any:
@@ -57,7 +57,9 @@ def __getattr__(name: str) -> Any:
     except KeyError:
         from mixlaw.errors import did_you_mean
 
-        raise AttributeError(f"mixlaw.laws has no {name!r}.{did_you_mean(name, sorted(_ATTRIBUTES))}") from None
+        raise AttributeError(
+            f"mixlaw.laws has no {name!r}.{did_you_mean(name, sorted(_ATTRIBUTES))}"
+        ) from None
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value
