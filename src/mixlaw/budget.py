@@ -231,10 +231,12 @@ class Budget:
             "floors": dict(self.floors),
             "caps": dict(self.caps),
             "groups": {
-                n: {"domains": list(g.domains), "floor": g.floor, "cap": g.cap} for n, g in self.groups.items()
+                n: {"domains": list(g.domains), "floor": g.floor, "cap": g.cap}
+                for n, g in self.groups.items()
             },
             "limits": {
-                n: {"cost_per_token": dict(x.cost_per_token), "total": x.total} for n, x in self.limits.items()
+                n: {"cost_per_token": dict(x.cost_per_token), "total": x.total}
+                for n, x in self.limits.items()
             },
         }
 
@@ -250,7 +252,8 @@ class Budget:
             for n, g in (data.get("groups") or {}).items()
         }
         limits = {
-            n: Limit(dict(x["cost_per_token"]), float(x["total"])) for n, x in (data.get("limits") or {}).items()
+            n: Limit(dict(x["cost_per_token"]), float(x["total"]))
+            for n, x in (data.get("limits") or {}).items()
         }
         return cls(
             tokens=data["tokens"],
@@ -290,7 +293,11 @@ def _smallest_conflict(c: Constraints) -> list[str]:
     lows = [j for j in range(len(c.domains)) if c.low[j] > 0]
     highs = [j for j in range(len(c.domains)) if c.high[j] < 1]
     rows = list(range(len(c.upper)))
-    for kept, index in [*((lows, j) for j in list(lows)), *((highs, j) for j in list(highs)), *((rows, m) for m in list(rows))]:
+    for kept, index in [
+        *((lows, j) for j in list(lows)),
+        *((highs, j) for j in list(highs)),
+        *((rows, m) for m in list(rows)),
+    ]:
         kept.remove(index)
         if _feasible(c, lows, highs, rows):
             kept.append(index)

@@ -176,5 +176,3 @@ class Corpus:
                 f"after it was written. Run `mixlaw tokenize` again."
             )
         return corpus
-
-

@@ -99,7 +99,9 @@ class Mixture:
         try:
             return self.weights[self.domains.index(domain)]
         except ValueError:
-            raise ConfigError(f"No domain {domain!r} in this mixture.{did_you_mean(domain, self.domains)}") from None
+            raise ConfigError(
+                f"No domain {domain!r} in this mixture.{did_you_mean(domain, self.domains)}"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.domains)

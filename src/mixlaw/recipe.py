@@ -171,7 +171,11 @@ class Recipe:
     def __str__(self) -> str:
         lines = [str(self.certificate)]
         if self.difference is not None:
-            better = f", better with probability {self.probability_better:.0%}" if self.probability_better is not None else ""
+            better = (
+                f", better with probability {self.probability_better:.0%}"
+                if self.probability_better is not None
+                else ""
+            )
             lines.append(f"objective minus reference: {self.difference}{better}")
         epochs, tokens = self.epochs, self.domain_tokens
         width = max(len(d) for d in self.mixture)
@@ -183,6 +187,9 @@ class Recipe:
             )
         lines += [f"{k}: {v}" for k, v in self.predictions.items()]
         for price in self.shadow_prices:
-            lines.append("price: " + ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in price.items()))
+            lines.append(
+                "price: "
+                + ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in price.items())
+            )
         lines += [f"warning: {w}" for w in self.warnings]
         return "\n".join(lines)

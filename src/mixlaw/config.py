@@ -1,0 +1,193 @@
+"""``study.yaml``: what the user writes, checked at the border. Unknown keys are errors with a suggestion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mixlaw.budget import Budget
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.units import parse_count
+
+__all__ = [
+    "CorpusConfig",
+    "DesignConfig",
+    "ExecutorConfig",
+    "LawConfig",
+    "StudyConfig",
+    "TrainingConfig",
+    "VerifyConfig",
+    "load_config",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: [v] if isinstance(v, str | Path) else v for k, v in value.items()}
+    return value
+
+
+class CorpusConfig(_Section):
+    """Where the text is. Paths are relative to the study folder's parent unless absolute; any fsspec URL works."""
+
+    domains: dict[str, list[str]]
+    """Training domains: one path, or a list of files and folders, per domain."""
+    validation: dict[str, list[str]] = Field(default_factory=dict)
+    """Validation-only sets beside the held-out part of every training domain."""
+    text_field: str = "text"
+    tokenizer: str | None = None
+    """A tokenizer.json; without it a byte-level BPE is trained on the corpus."""
+    vocab_size: int = 2048
+    validation_tokens: int = 32_768
+    """Tokens of each validation set."""
+
+    _as_lists = field_validator("domains", "validation", mode="before")(_paths)
+    _counts = field_validator("validation_tokens", "vocab_size", mode="before")(
+        lambda v: parse_count(v, "corpus counts")
+    )
+
+
+class TrainingConfig(_Section):
+    """One proxy run."""
+
+    trainer: str = "torch"
+    """``torch`` (built in), ``command`` (your own) or a registered name."""
+    command: list[str] | str | None = None
+    """For ``command``: the template; ``{spec}``, ``{metrics}`` and ``{folder}`` are replaced."""
+    timeout: float | None = None
+    """For ``command``: seconds after which a run counts as failed."""
+    model: dict[str, Any] = Field(default_factory=lambda: {"preset": "d64"})
+    tokens: int = 2_000_000
+    batch: int = 8
+    context: int = 256
+    learning_rate: dict[str, Any] = Field(default_factory=lambda: {"name": "wsd", "peak": 4e-3})
+    optimizer: dict[str, Any] = Field(default_factory=lambda: {"name": "adamw"})
+    evaluations: int = 10
+    """How many times along a run the validation losses are measured."""
+    simulated_epoching: bool = True
+    """Repeat each domain in the proxies as often as the target run will (by subsampling it)."""
+
+    _counts = field_validator("tokens", mode="before")(lambda v: parse_count(v, "training tokens"))
+
+
+class DesignConfig(_Section):
+    """Which mixtures are tried."""
+
+    sampler: str = "dirichlet"
+    num: int = 24
+    replicates: int = 2
+    """Extra runs of the reference mixture under other seeds: they measure the noise."""
+    seed: int = 0
+
+
+class LawConfig(_Section):
+    """Which law explains the runs."""
+
+    name: str = "Auto"
+    level: float = 0.9
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class VerifyConfig(_Section):
+    """Which mixtures are trained to check the recipe, and how often."""
+
+    seeds: int = 5
+    arms: list[str] = Field(default_factory=lambda: ["natural"])
+    """References beside the recipe: ``natural``, ``uniform``, ``reference``."""
+
+
+class ExecutorConfig(_Section):
+    """Where runs are trained."""
+
+    name: str = "local"
+    workers: int | None = None
+
+
+class StudyConfig(_Section):
+    """The whole of study.yaml."""
+
+    corpus: CorpusConfig
+    objective: dict[str, float]
+    """Weight of each validation set in what is minimised."""
+    budget: dict[str, Any]
+    """The target run: ``tokens`` and limits, see :class:`mixlaw.budget.Budget`."""
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    design: DesignConfig = Field(default_factory=DesignConfig)
+    law: LawConfig = Field(default_factory=LawConfig)
+    reference: dict[str, float] | Literal["natural", "uniform"] = "natural"
+    """The mixture used today; gains are counted against it."""
+    verify: VerifyConfig = Field(default_factory=VerifyConfig)
+    executor: ExecutorConfig = Field(default_factory=ExecutorConfig)
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> StudyConfig:
+        if (
+            not self.objective
+            or any(w < 0 for w in self.objective.values())
+            or sum(self.objective.values()) <= 0
+        ):
+            raise ValueError(
+                f"objective needs non-negative weights with a positive sum, got {self.objective}"
+            )
+        self.make_budget()
+        return self
+
+    def make_budget(self) -> Budget:
+        """The target run's budget."""
+        if "tokens" not in self.budget:
+            raise ConfigError(f"budget needs 'tokens' (of the target run); it has {sorted(self.budget)}.")
+        return Budget.from_dict(self.budget)
+
+    def objective_weights(self) -> dict[str, float]:
+        """The objective's weights, summing to one."""
+        total = sum(self.objective.values())
+        return {k: v / total for k, v in self.objective.items() if v > 0}
+
+    def dump(self) -> str:
+        """As YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def parse_config(data: Any, where: str) -> StudyConfig:
+    """Checked configuration from plain data; ``where`` is named in errors."""
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{where} must hold a mapping with corpus, objective and budget, got {type(data).__name__}."
+        )
+    try:
+        return StudyConfig(**data)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+
+def load_config(path: Path) -> StudyConfig:
+    """Read and check ``study.yaml``."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} is not there. Make a study first: `mixlaw init {path.parent} --domain NAME=PATH ...`."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from None
+    return parse_config(data, str(path))
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        section: Any = StudyConfig
+        for part in error["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        key = error["loc"][-1]
+        return f"unknown key {where!r}.{did_you_mean(str(key), section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where!r} is missing"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')} (got {error.get('input')!r})"

@@ -1,0 +1,603 @@
+"""A study: one folder, one ``study.yaml``, and verbs that each read artefacts and write artefacts.
+
+```
+study.yaml  corpus.json  tokens/  design.json  runs/<run-id>/  laws/<name>.json  ledger/  recipe.json
+verification.json  report.html
+```
+
+Every verb is safe to run again: what is done is not done twice, what was interrupted continues, and an artefact made
+from other inputs than today's is an error that says which verb to run.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mixlaw.budget import Budget
+from mixlaw.config import StudyConfig, load_config, parse_config
+from mixlaw.corpus import Corpus, content_hash
+from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_you_mean
+from mixlaw.ledger import Ledger
+from mixlaw.mixture import Mixture, Schedule
+from mixlaw.observations import Observations
+from mixlaw.prediction import Prediction
+from mixlaw.recipe import Recipe
+from mixlaw.runspec import RunSpec
+from mixlaw.store import Store
+from mixlaw.verification import objective_curves, paired_difference, steps_saved, verdict
+
+__all__ = ["Study"]
+
+Progress = Callable[[str, float, float], None]
+"""``progress(what, done, total)``, called often; the command line draws it."""
+
+VERIFY_SEED = 1000
+"""Seeds of verification runs start here, so that they never coincide with the swarm's."""
+
+
+def _silent(what: str, done: float, total: float) -> None:
+    """No progress shown."""
+
+
+class Study:
+    """The folder of a study.
+
+    Args:
+        folder: holds ``study.yaml``.
+        progress: called with (what, done, total) during long work.
+
+    Raises:
+        ConfigError: no ``study.yaml``, or it is wrong.
+    """
+
+    def __init__(self, folder: str | Path, progress: Progress | None = None) -> None:
+        self.folder = Path(folder)
+        self.store = Store(self.folder)
+        self.config: StudyConfig = load_config(self.folder / "study.yaml")
+        self.ledger = Ledger(self.store)
+        self.progress = progress or _silent
+
+    @classmethod
+    def create(cls, folder: str | Path, config: Mapping[str, Any], progress: Progress | None = None) -> Study:
+        """Write ``study.yaml`` into a new folder.
+
+        Raises:
+            ConfigError: the configuration is wrong, or the folder holds another study already.
+        """
+        root = Path(folder)
+        checked = parse_config(dict(config), "the configuration")
+        text = checked.dump()
+        existing = root / "study.yaml"
+        if existing.exists():
+            if load_config(existing) != checked:
+                raise ConfigError(
+                    f"{root} holds another study already. Choose another folder, or edit {existing}."
+                )
+        else:
+            Store(root).write_bytes("study.yaml", text.encode())
+        return cls(root, progress)
+
+    # ---- corpus ------------------------------------------------------------------------------------
+    def tokenize(self) -> Corpus:
+        """Text to token shards: ``tokens/`` and ``corpus.json``."""
+        from mixlaw import tokens
+
+        c = self.config.corpus
+        corpus: Corpus = tokens.build(
+            {name: self._resolve(paths) for name, paths in c.domains.items()},
+            self.folder,
+            validation={name: self._resolve(paths) for name, paths in c.validation.items()},
+            tokenizer=None if c.tokenizer is None else self._resolve([c.tokenizer])[0],
+            vocab_size=c.vocab_size,
+            validation_tokens=c.validation_tokens,
+            text_field=c.text_field,
+            progress=self.progress,
+        )
+        self._check_objective(corpus)
+        self.budget.check(corpus)
+        return corpus
+
+    def _resolve(self, paths: Sequence[str]) -> list[str]:
+        """Relative paths are relative to the study folder's parent, so that a study can be moved with its text."""
+        return [p if "://" in p or Path(p).is_absolute() else str(self.folder.parent / p) for p in paths]
+
+    @property
+    def corpus(self) -> Corpus:
+        """The measured corpus.
+
+        Raises:
+            DataError: not tokenised yet.
+        """
+        if not self.store.exists("corpus.json"):
+            raise DataError(
+                f"{self.folder} has no corpus.json yet. Run `mixlaw tokenize {self.folder}` first."
+            )
+        return Corpus.from_dict(self.store.read_json("corpus.json"))
+
+    @property
+    def budget(self) -> Budget:
+        """Limits of the target run."""
+        return self.config.make_budget()
+
+    @property
+    def reference(self) -> Mixture:
+        """The mixture used today."""
+        corpus, reference = self.corpus, self.config.reference
+        if reference == "natural":
+            return corpus.natural
+        if reference == "uniform":
+            return Mixture.uniform(corpus.names)
+        if not isinstance(reference, dict):
+            raise ConfigError(f"reference must be 'natural', 'uniform' or weights, got {reference!r}.")
+        unknown = [name for name in reference if name not in corpus.names]
+        if unknown:
+            raise ConfigError(f"reference names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}")
+        return Mixture({name: reference.get(name, 0.0) for name in corpus.names})
+
+    def _check_objective(self, corpus: Corpus) -> None:
+        sets = [v.name for v in corpus.validation]
+        for name in self.config.objective:
+            if name not in sets:
+                raise ConfigError(
+                    f"objective names {name!r}, which is not a validation set.{did_you_mean(name, sets)}"
+                )
+
+    # ---- design ------------------------------------------------------------------------------------
+    def template(self) -> RunSpec:
+        """A run of the reference mixture with this study's model and training; the swarm varies its schedule."""
+        from mixlaw.train import TRAINERS
+
+        corpus, t = self.corpus, self.config.training
+        points = np.linspace(0, 1, t.evaluations + 1)[1:]
+        return RunSpec(
+            Schedule.constant(self.reference),
+            tokens=t.tokens,
+            model=t.model,
+            optimizer=t.optimizer,
+            learning_rate=t.learning_rate,
+            batch=t.batch,
+            context=t.context,
+            tokenizer=corpus.tokenizer,
+            corpus_hash=corpus.hash,
+            evaluation_hash=corpus.evaluation_hash,
+            unique_tokens=self._proxy_unique_tokens(corpus),
+            evaluate_at=tuple(points.tolist()),
+            trainer=t.trainer,
+            trainer_version=str(getattr(TRAINERS[t.trainer], "version", "")),
+        )
+
+    def _proxy_unique_tokens(self, corpus: Corpus) -> dict[str, int]:
+        """Simulated epoching: shrink every domain by proxy tokens / target tokens, so that epochs agree."""
+        share = self.config.training.tokens / self.budget.tokens
+        if not self.config.training.simulated_epoching or share >= 1:
+            return {}
+        return {name: max(1, round(count * share)) for name, count in corpus.unique_tokens.items()}
+
+    def design(self) -> list[RunSpec]:
+        """Propose the swarm: ``design.json``. A design that exists is kept; more runs are appended by `extend`."""
+        from mixlaw import design
+
+        if self.store.exists("design.json"):
+            specs = self.specs()
+            made_for = self.store.read_json("design.json")["corpus_hash"]
+            if made_for != self.corpus.hash:
+                raise DataError(
+                    f"design.json was made for corpus {made_for}, today's is {self.corpus.hash}. The swarm's runs "
+                    f"would not be comparable: start a study in a new folder, or restore the old text."
+                )
+            return specs
+        corpus, d = self.corpus, self.config.design
+        self._check_objective(corpus)
+        self.budget.check(corpus)
+        schedules = design.propose(d.sampler, corpus, self.budget, d.num, seed=d.seed)
+        template = self.template()
+        specs = [template.replace(schedule=s, seed=d.seed) for s in schedules]
+        anchors = [
+            template.replace(seed=d.seed + k, replicate_group="reference") for k in range(d.replicates)
+        ]
+        return self._write_design([*specs, *anchors])
+
+    def extend(self, num: int) -> list[RunSpec]:
+        """Add the ``num`` runs that are expected to reduce the regret most, given what was observed so far."""
+        from mixlaw import design
+
+        corpus = self.corpus
+        schedules = design.propose(
+            "sequential",
+            corpus,
+            self.budget,
+            num,
+            observations=self.observations(),
+            seed=self.config.design.seed + len(self.specs()),
+            objective=self.config.objective_weights(),
+        )
+        template = self.template()
+        return self._write_design(
+            [*self.specs(), *(template.replace(schedule=s, seed=self.config.design.seed) for s in schedules)]
+        )
+
+    def _write_design(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
+        unique = list({spec.id: spec for spec in specs}.values())
+        self.store.write_json(
+            "design.json", {"corpus_hash": self.corpus.hash, "specs": [spec.to_dict() for spec in unique]}
+        )
+        return unique
+
+    def specs(self) -> list[RunSpec]:
+        """The designed runs.
+
+        Raises:
+            DataError: nothing designed yet.
+        """
+        if not self.store.exists("design.json"):
+            raise DataError(f"{self.folder} has no design.json yet. Run `mixlaw design {self.folder}` first.")
+        return [RunSpec.from_dict(s) for s in self.store.read_json("design.json")["specs"]]
+
+    # ---- train -------------------------------------------------------------------------------------
+    def train(self, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
+        """Train the designed runs that are not done yet; returns the failures by run id (also ``failures.json``)."""
+        failures: dict[str, RunError] = {}
+        for spec, result in self._map(self.specs() if specs is None else specs, what):
+            if isinstance(result, RunError):
+                failures[spec.id] = result
+        self.store.write_json("failures.json", {k: str(v) for k, v in failures.items()})
+        return failures
+
+    def _map(self, specs: Sequence[RunSpec], what: str) -> Iterator[tuple[RunSpec, Observations | RunError]]:
+        from mixlaw.execute import EXECUTORS
+
+        executor = EXECUTORS[self.config.executor.name](workers=self.config.executor.workers)
+        steps = {spec.id: 0 for spec in specs}
+        total = sum(spec.num_steps for spec in specs)
+        lengths = {spec.id: spec.num_steps for spec in specs}
+
+        def progress(spec: RunSpec, step: int, num_steps: int) -> None:
+            steps[spec.id] = step
+            self.progress(what, sum(steps.values()), total)
+
+        for spec, result in executor.map(self.trainer(), specs, self.folder / "runs", progress=progress):
+            steps[spec.id] = lengths[spec.id]
+            self.progress(what, sum(steps.values()), total)
+            yield spec, result
+
+    def trainer(self) -> Any:
+        """The configured trainer, bound to this study's corpus and tokens."""
+        from mixlaw.train import TRAINERS
+
+        t = self.config.training
+        options: dict[str, Any] = {}
+        if t.trainer == "command":
+            if not t.command:
+                raise ConfigError(
+                    "training.trainer is 'command' but training.command is empty. Give the template."
+                )
+            options = {"command": t.command, "timeout": t.timeout}
+        return TRAINERS[t.trainer](corpus=self.corpus, tokens_root=self.folder / "tokens", **options)
+
+    # ---- observations --------------------------------------------------------------------------------
+    def observations(self, specs: Sequence[RunSpec] | None = None) -> Observations:
+        """What was measured in the designed runs that are done (or in ``specs``).
+
+        Raises:
+            DataError: no run is done yet.
+        """
+        wanted = self.specs() if specs is None else specs
+        done = [s for s in wanted if self.store.exists("runs", s.id, "DONE")]
+        if not done:
+            raise DataError(f"No run of {self.folder} is done yet. Run `mixlaw train {self.folder}` first.")
+        return Observations.concat([Observations.load(self.folder / "runs" / s.id) for s in done])
+
+    # ---- law ---------------------------------------------------------------------------------------
+    def _table(self) -> tuple[pa.Table, pa.Table]:
+        return self.observations().table([v.name for v in self.corpus.validation])
+
+    def own_domains(self) -> dict[str, str]:
+        """Which training domain each validation set was split from."""
+        return {v.name: v.domain for v in self.corpus.validation if v.domain}
+
+    def fit(self) -> Any:
+        """Fit the configured law and compare it with others by held-out error: ``laws/``."""
+        from mixlaw import laws
+
+        X, y = self._table()
+        name, options = self.config.law.name, dict(self.config.law.options)
+        law = laws.LAWS[name](**options)
+        if "own" in law.get_params() and "own" not in options:
+            law.set_params(own=self.own_domains())
+        law.fit(X, y)
+        league = laws.compare.compare(["M4", "LogLinear", "EffectiveTokens"], X, y)
+        self.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
+        self.store.write_json(
+            "laws/league.json",
+            {"rows": league.to_dict(), "runs": len(X), "law": name, "inputs": self._inputs_hash(X, y)},
+        )
+        return law
+
+    @staticmethod
+    def _inputs_hash(X: pa.Table, y: pa.Table) -> str:
+        return content_hash([X.to_pydict(), y.to_pydict()])
+
+    def law(self) -> Any:
+        """The fitted law.
+
+        Raises:
+            DataError: nothing fitted yet.
+        """
+        from mixlaw.laws.base import Law
+
+        name = f"laws/{self.config.law.name}.json"
+        if not self.store.exists(name):
+            raise DataError(f"{self.folder} has no {name} yet. Run `mixlaw fit {self.folder}` first.")
+        return Law.from_json(self.store.read_bytes(name).decode())
+
+    def predict(self, mixture: Mixture | Mapping[str, float]) -> dict[str, Prediction]:
+        """Predicted loss of each validation set for a mixture, at the swarm's size and tokens."""
+        corpus = self.corpus
+        if not isinstance(mixture, Mixture):
+            unknown = [d for d in mixture if d not in corpus.names]
+            if unknown:
+                raise ConfigError(
+                    f"The mixture names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}"
+                )
+            mixture = Mixture(mixture)
+        law, level = self.law(), self.config.law.level
+        X = {d: [w] for d, w in zip(corpus.names, mixture.array(corpus.names).tolist())}
+        mean = np.atleast_2d(law.predict(X))[0]
+        low, high = (np.atleast_2d(side)[0] for side in law.predict_interval(X, level=level))
+        return {
+            t: Prediction(float(m), float(min(a, m)), float(max(b, m)), level)
+            for t, m, a, b in zip(law.target_names_, mean, low, high)
+        }
+
+    # ---- optimum -------------------------------------------------------------------------------------
+    def optimize(self) -> Recipe:
+        """Find the mixture: ``recipe.json``; its prediction goes into the ledger before anything is trained on it."""
+        from mixlaw.optimize import optimize
+
+        corpus, law, runs = self.corpus, self.law(), self._table()
+        recipe: Recipe = optimize(
+            law,
+            objective=self.config.objective_weights(),
+            budget=self.budget,
+            corpus=corpus,
+            reference=self.reference,
+            runs=runs,
+            level=self.config.law.level,
+        )
+        body = self._prediction(recipe)
+        if not any(e.kind == "prediction" and e.body == body for e in self.ledger):
+            self.ledger.append("prediction", body)
+        recipe.save(self.folder / "recipe.json")
+        return recipe
+
+    def _prediction(self, recipe: Recipe) -> dict[str, Any]:
+        return {
+            "schedule": recipe.schedule.to_dict(),
+            "objective": self.config.objective_weights(),
+            "predictions": {k: v.to_dict() for k, v in recipe.predictions.items()},
+            "reference": recipe.reference.to_dict() if recipe.reference else None,
+            "difference": recipe.difference.to_dict() if recipe.difference else None,
+            "certificate": str(recipe.certificate),
+            "law_hash": recipe.law_hash,
+            "corpus_hash": recipe.corpus.hash,
+            "evaluation_hash": recipe.corpus.evaluation_hash,
+            "runs": len(self.observations()),
+        }
+
+    def recipe(self) -> Recipe:
+        """The recipe.
+
+        Raises:
+            DataError: nothing optimised yet.
+        """
+        if not self.store.exists("recipe.json"):
+            raise DataError(
+                f"{self.folder} has no recipe.json yet. Run `mixlaw optimize {self.folder}` first."
+            )
+        return Recipe.load(self.folder / "recipe.json")
+
+    # ---- verify ------------------------------------------------------------------------------------
+    def arms(self) -> dict[str, Schedule]:
+        """The mixtures that verification trains: the recipe first, then the references."""
+        corpus, recipe = self.corpus, self.recipe()
+        known = {
+            "natural": corpus.natural,
+            "uniform": Mixture.uniform(corpus.names),
+            "reference": self.reference,
+        }
+        arms = {"recipe": recipe.schedule}
+        for name in self.config.verify.arms:
+            if name not in known:
+                raise ConfigError(f"verify.arms names {name!r}.{did_you_mean(name, known)}")
+            arms[name] = Schedule.constant(known[name])
+        return arms
+
+    def verification_specs(self) -> dict[tuple[str, int], RunSpec]:
+        """Runs of each arm with paired seeds: ``{(arm, seed): spec}``."""
+        template, result = self.template(), {}
+        for k in range(self.config.verify.seeds):
+            for arm, schedule in self.arms().items():
+                seed = VERIFY_SEED + k
+                result[arm, seed] = template.replace(
+                    schedule=schedule, seed=seed, replicate_group=f"verify {arm}"
+                )
+        return result
+
+    def verify(self) -> dict[str, Any]:
+        """Train the recipe and the references with paired seeds, compare with the ledger: ``verification.json``.
+
+        Raises:
+            DataError: the recipe's prediction is not in the ledger, or too few runs succeeded for an interval.
+        """
+        recipe, level = self.recipe(), self.config.law.level
+        written = [
+            e
+            for e in self.ledger
+            if e.kind == "prediction" and e.body["schedule"] == recipe.schedule.to_dict()
+        ]
+        if not written:
+            raise DataError(
+                f"The ledger holds no prediction for this recipe; it must be written before the runs. "
+                f"Run `mixlaw optimize {self.folder}`."
+            )
+        specs = self.verification_specs()
+        failures = self.train(list(specs.values()), what="verify")
+        if failures:
+            warnings.warn(
+                f"{len(failures)} verification runs failed and are left out: {sorted(failures)}",
+                MixlawWarning,
+                stacklevel=2,
+            )
+        done = [s for s in specs.values() if self.store.exists("runs", s.id, "DONE")]
+        observed = self.observations(done)
+        curves = objective_curves(observed.values.to_pylist(), self.config.objective_weights())
+        status = dict(zip(observed.runs["run"].to_pylist(), observed.runs["status"].to_pylist()))
+        usable = {
+            key: curves[s.id] for key, s in specs.items() if curves.get(s.id) and status.get(s.id) == "done"
+        }
+        names = list(self.arms())
+        seeds = [k for k in sorted({seed for _, seed in specs}) if all((arm, k) in usable for arm in names)]
+        if len(seeds) < 2:
+            raise DataError(
+                f"Only {len(seeds)} seeds have all of the arms {names} trained; an interval needs two. "
+                f"See {self.folder / 'failures.json'}, then run `mixlaw verify {self.folder}` again."
+            )
+        result = self._judge(recipe, {k: v for k, v in usable.items() if k[1] in seeds}, names, seeds, level)
+        result["prediction_entry"] = written[-1].number
+        result["sets"] = self._measured_sets(observed, specs, names, seeds)
+        self.store.write_json("verification.json", result)
+        measurement = {k: v for k, v in result.items() if k not in ("arms", "ledger_head")}
+        measurement["finals"] = {name: arm["losses"] for name, arm in result["arms"].items()}
+        if not any(
+            e.kind == "measurement" and e.body == json.loads(json.dumps(measurement)) for e in self.ledger
+        ):
+            self.ledger.append("measurement", measurement)
+        return result
+
+    def _judge(
+        self,
+        recipe: Recipe,
+        usable: Mapping[tuple[str, int], Sequence[tuple[float, float]]],
+        names: Sequence[str],
+        seeds: Sequence[int],
+        level: float,
+    ) -> dict[str, Any]:
+        finals = {name: [usable[name, k][-1][1] for k in seeds] for name in names}
+        predicted = recipe.predictions["objective"]
+        measured = float(np.mean(finals["recipe"]))
+        differences, saved = {}, {}
+        last = max(step for curve in usable.values() for step, _ in curve)
+        horizon = last * self._undecayed_fraction()
+        for name in names[1:]:
+            differences[name] = paired_difference(finals["recipe"], finals[name], level)
+            saved[name] = steps_saved(
+                {k: usable["recipe", k] for k in seeds}, {k: usable[name, k] for k in seeds}, level, horizon
+            )
+        return {
+            "arms": {
+                name: {
+                    "weights": schedule.mixture.to_dict(),
+                    "losses": finals[name],
+                    "curves": {str(k): [list(p) for p in usable[name, k]] for k in seeds},
+                }
+                for name, schedule in self.arms().items()
+            },
+            "objective": {
+                "predicted": predicted.to_dict(),
+                "measured": measured,
+                "standard_error": float(np.std(finals["recipe"], ddof=1) / np.sqrt(len(seeds))),
+            },
+            "inside_interval": predicted.covers(measured),
+            "difference": {f"vs {n}": d.to_dict() for n, d in differences.items()},
+            "verdicts": {f"vs {n}": verdict(d) for n, d in differences.items()},
+            "verdict": verdict(differences[names[1]]) if len(names) > 1 else "null",
+            "steps_saved": saved,
+            "num_seeds": len(seeds),
+        }
+
+    def _undecayed_fraction(self) -> float:
+        """Share of a run before the learning rate decays: only there do curves of shorter runs lie on each other."""
+        rate = self.config.training.learning_rate
+        return 1.0 - float(rate.get("decay", 0.2)) if rate.get("name") == "wsd" else 1.0
+
+    def _measured_sets(
+        self,
+        observed: Observations,
+        specs: Mapping[tuple[str, int], RunSpec],
+        names: Sequence[str],
+        seeds: Sequence[int],
+    ) -> dict[str, dict[str, list[float]]]:
+        """Final loss of every validation set, per arm: ``{arm: {set: [loss per seed]}}``."""
+        X, y = observed.table(missing="keep")
+        rows = {run: i for i, run in enumerate(X.schema.metadata[b"runs"].decode().split("\n"))}
+        return {
+            arm: {
+                t: [float(y.column(t)[rows[specs[arm, k].id]].as_py()) for k in seeds] for t in y.column_names
+            }
+            for arm in names
+        }
+
+    def verification(self) -> dict[str, Any] | None:
+        """The last verification, or None."""
+        if not self.store.exists("verification.json"):
+            return None
+        result: dict[str, Any] = self.store.read_json("verification.json")
+        return result
+
+    # ---- what came of it -----------------------------------------------------------------------------
+    def export(self, framework: str, path: str | Path) -> Any:
+        """Write the recipe for a training framework."""
+        return self.recipe().export(framework, path)
+
+    def report(self) -> Path:
+        """Write ``report.html``: one self-contained page of what exists so far."""
+        from mixlaw import report
+
+        html = report.page(report.ReportFacts.from_study(self))
+        self.store.write_bytes("report.html", html.encode())
+        return self.folder / "report.html"
+
+    def status(self) -> list[tuple[str, bool, str]]:
+        """``(verb, done, detail)`` in order; the first verb not done is what comes next."""
+        rows: list[tuple[str, bool, str]] = []
+        corpus = self.corpus if self.store.exists("corpus.json") else None
+        rows.append(("tokenize", corpus is not None, "" if corpus is None else ", ".join(corpus.names)))
+        specs = self.specs() if self.store.exists("design.json") else []
+        rows.append(("design", bool(specs), f"{len(specs)} runs" if specs else ""))
+        done = [s for s in specs if self.store.exists("runs", s.id, "DONE")]
+        rows.append(
+            ("train", bool(specs) and len(done) == len(specs), f"{len(done)} of {len(specs)} runs done")
+        )
+        rows.append(("fit", self.store.exists(f"laws/{self.config.law.name}.json"), self.config.law.name))
+        rows.append(("optimize", self.store.exists("recipe.json"), ""))
+        verification = self.verification()
+        detail = (
+            "" if verification is None else f"{verification['verdict']}, {verification['num_seeds']} seeds"
+        )
+        rows.append(("verify", verification is not None, detail))
+        rows.append(("report", self.store.exists("report.html"), ""))
+        return rows
+
+    def estimate(self) -> dict[str, float]:
+        """What training the design costs: ``flops``, ``tokens``, ``seconds`` on this machine, ``disk_bytes``."""
+        from mixlaw.train import throughput
+
+        todo = [s for s in self.specs() if not self.store.exists("runs", s.id, "DONE")]
+        vocab = self.corpus.vocab_size or 2048
+        rate = throughput.measure(self.template(), vocab_size=vocab, workers=self.config.executor.workers)
+        tokens = float(sum(s.tokens for s in todo))
+        return {
+            "runs": float(len(todo)),
+            "tokens": tokens,
+            "flops": float(sum(throughput.flops(s, vocab) for s in todo)),
+            "seconds": tokens / rate,
+            "tokens_per_second": rate,
+            "disk_bytes": float(sum(throughput.checkpoint_bytes(s, vocab) for s in todo)),
+        }
