@@ -99,9 +99,7 @@ class Budget:
         for kind, table in (("floor", self.floors), ("cap", self.caps)):
             for name, weight in table.items():
                 if not (math.isfinite(weight) and 0 <= weight <= 1):
-                    raise ConfigError(
-                        f"The {kind} of {name!r} must be a share of tokens in [0, 1], got {weight!r}."
-                    )
+                    raise ConfigError(f"The {kind} of {name!r} must be a share of tokens in [0, 1], got {weight!r}.")
         for name in self.floors:
             if name in self.caps and self.floors[name] > self.caps[name]:
                 raise ConfigError(
@@ -230,14 +228,8 @@ class Budget:
             "max_epochs": dict(self.max_epochs) if isinstance(self.max_epochs, Mapping) else self.max_epochs,
             "floors": dict(self.floors),
             "caps": dict(self.caps),
-            "groups": {
-                n: {"domains": list(g.domains), "floor": g.floor, "cap": g.cap}
-                for n, g in self.groups.items()
-            },
-            "limits": {
-                n: {"cost_per_token": dict(x.cost_per_token), "total": x.total}
-                for n, x in self.limits.items()
-            },
+            "groups": {n: {"domains": list(g.domains), "floor": g.floor, "cap": g.cap} for n, g in self.groups.items()},
+            "limits": {n: {"cost_per_token": dict(x.cost_per_token), "total": x.total} for n, x in self.limits.items()},
         }
 
     @classmethod
@@ -251,10 +243,7 @@ class Budget:
             n: Group(tuple(g["domains"]), g.get("floor", 0.0), g.get("cap", 1.0))
             for n, g in (data.get("groups") or {}).items()
         }
-        limits = {
-            n: Limit(dict(x["cost_per_token"]), float(x["total"]))
-            for n, x in (data.get("limits") or {}).items()
-        }
+        limits = {n: Limit(dict(x["cost_per_token"]), float(x["total"])) for n, x in (data.get("limits") or {}).items()}
         return cls(
             tokens=data["tokens"],
             params=data.get("params"),
@@ -271,9 +260,7 @@ def _feasible(c: Constraints, lows: Sequence[int], highs: Sequence[int], rows: S
     from scipy.optimize import linprog
 
     lows, highs, rows = set(lows), set(highs), list(rows)  # type: ignore[assignment]
-    bounds = [
-        (c.low[j] if j in lows else 0.0, c.high[j] if j in highs else 1.0) for j in range(len(c.domains))
-    ]
+    bounds = [(c.low[j] if j in lows else 0.0, c.high[j] if j in highs else 1.0) for j in range(len(c.domains))]
     if any(a > b + 1e-12 for a, b in bounds):
         return False
     result = linprog(

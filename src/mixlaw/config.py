@@ -128,14 +128,8 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _meaningful(self) -> StudyConfig:
-        if (
-            not self.objective
-            or any(w < 0 for w in self.objective.values())
-            or sum(self.objective.values()) <= 0
-        ):
-            raise ValueError(
-                f"objective needs non-negative weights with a positive sum, got {self.objective}"
-            )
+        if not self.objective or any(w < 0 for w in self.objective.values()) or sum(self.objective.values()) <= 0:
+            raise ValueError(f"objective needs non-negative weights with a positive sum, got {self.objective}")
         self.make_budget()
         return self
 
@@ -158,9 +152,7 @@ class StudyConfig(_Section):
 def parse_config(data: Any, where: str) -> StudyConfig:
     """Checked configuration from plain data; ``where`` is named in errors."""
     if not isinstance(data, dict):
-        raise ConfigError(
-            f"{where} must hold a mapping with corpus, objective and budget, got {type(data).__name__}."
-        )
+        raise ConfigError(f"{where} must hold a mapping with corpus, objective and budget, got {type(data).__name__}.")
     try:
         return StudyConfig(**data)
     except ValidationError as error:

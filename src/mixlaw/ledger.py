@@ -49,9 +49,7 @@ class Entry:
 
 
 def _canonical(data: Any) -> bytes:
-    return json.dumps(
-        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 class Ledger:
@@ -87,15 +85,11 @@ class Ledger:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             entry = Entry(len(entries) + 1, kind, now, body, previous)
             try:
-                self.store.create_bytes(
-                    f"{self.folder}/{entry.number:06d}.json", _canonical(entry.to_dict()) + b"\n"
-                )
+                self.store.create_bytes(f"{self.folder}/{entry.number:06d}.json", _canonical(entry.to_dict()) + b"\n")
             except FileExistsError:  # somebody else appended meanwhile: chain onto theirs
                 continue
             return entry
-        raise DataError(
-            f"Could not append to the ledger in {self.store.url}: the next number was taken 100 times."
-        )
+        raise DataError(f"Could not append to the ledger in {self.store.url}: the next number was taken 100 times.")
 
     def __iter__(self) -> Iterator[Entry]:
         """Entries in order, each checked against the one before.

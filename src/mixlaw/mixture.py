@@ -73,9 +73,7 @@ class Mixture:
         bad = {n: v for n, v in values.items() if not math.isfinite(v) or v < 0}
         total = math.fsum(v for v in values.values() if math.isfinite(v))
         if bad or total <= 0:
-            raise ConfigError(
-                f"Cannot rescale {values}: weights must be finite and non-negative with a positive sum."
-            )
+            raise ConfigError(f"Cannot rescale {values}: weights must be finite and non-negative with a positive sum.")
         return cls({k: v / total for k, v in values.items()})
 
     @classmethod
@@ -99,9 +97,7 @@ class Mixture:
         try:
             return self.weights[self.domains.index(domain)]
         except ValueError:
-            raise ConfigError(
-                f"No domain {domain!r} in this mixture.{did_you_mean(domain, self.domains)}"
-            ) from None
+            raise ConfigError(f"No domain {domain!r} in this mixture.{did_you_mean(domain, self.domains)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.domains)

@@ -136,9 +136,7 @@ class Observations:
         for row in runs:
             unknown = [k for k in row if k not in RUNS_SCHEMA.names]
             if unknown:
-                raise DataError(
-                    f"Unknown run field {unknown[0]!r}.{did_you_mean(unknown[0], RUNS_SCHEMA.names)}"
-                )
+                raise DataError(f"Unknown run field {unknown[0]!r}.{did_you_mean(unknown[0], RUNS_SCHEMA.names)}")
             full: dict[str, Any] = {name: row.get(name) for name in RUNS_SCHEMA.names}
             full["schedule"] = _schedule_rows(full["schedule"])
             full["status"] = full["status"] or "done"
@@ -148,9 +146,7 @@ class Observations:
         for row in values:
             unknown = [k for k in row if k not in VALUES_SCHEMA.names]
             if unknown:
-                raise DataError(
-                    f"Unknown value field {unknown[0]!r}.{did_you_mean(unknown[0], VALUES_SCHEMA.names)}"
-                )
+                raise DataError(f"Unknown value field {unknown[0]!r}.{did_you_mean(unknown[0], VALUES_SCHEMA.names)}")
             full = {name: row.get(name) for name in VALUES_SCHEMA.names}
             full["metric"] = full["metric"] or "loss"
             full["unit"] = full["unit"] or ("nats_per_token" if full["metric"] == "loss" else full["metric"])
@@ -276,9 +272,7 @@ class Observations:
         available = [
             t
             for t in self.targets
-            if pc.any(
-                pc.and_(pc.equal(self.values["target"], t), pc.equal(self.values["metric"], metric))
-            ).as_py()
+            if pc.any(pc.and_(pc.equal(self.values["target"], t), pc.equal(self.values["metric"], metric))).as_py()
         ]
         wanted = list(targets) if targets is not None else available
         for name in wanted:
@@ -291,11 +285,7 @@ class Observations:
         for record in self.values.select(
             ["run", "step", "tokens", "target", "metric", "unit", "value", "censored"]
         ).to_pylist():
-            if (
-                record["metric"] != metric
-                or record["target"] not in wanted
-                or status[record["run"]] == "diverged"
-            ):
+            if record["metric"] != metric or record["target"] not in wanted or status[record["run"]] == "diverged":
                 continue
             key = (record["run"], -1 if record["step"] is None else record["step"])
             value = record["value"] if record["censored"] == "none" else math.nan
@@ -304,9 +294,7 @@ class Observations:
             units.setdefault(record["target"], set()).add(record["unit"])
         mixed = {t: sorted(u) for t, u in units.items() if len(u) > 1}
         if mixed:
-            raise DataError(
-                f"Values of one target come in several units: {mixed}. Convert them to one first."
-            )
+            raise DataError(f"Values of one target come in several units: {mixed}. Convert them to one first.")
         if at == "final":
             last: dict[str, int] = {}
             for run, step in rows:
@@ -319,9 +307,7 @@ class Observations:
         if incomplete and missing == "error":
             run, step = incomplete[0]
             lacking = [t for t in wanted if math.isnan(rows[(run, step)].get(t, math.nan))]
-            raise DataError(
-                f"{len(incomplete)} rows lack some target; run {run!r} step {step} lacks {lacking[:5]}."
-            )
+            raise DataError(f"{len(incomplete)} rows lack some target; run {run!r} step {step} lacks {lacking[:5]}.")
         if missing == "drop":
             gone = set(incomplete)
             keys = [k for k in keys if k not in gone]
@@ -340,9 +326,7 @@ class Observations:
             if features == "phases":
                 counts = {schedules[r].num_phases for r, _ in keys}
                 if len(counts) > 1:
-                    raise DataError(
-                        f"Runs differ in their number of phases ({sorted(counts)}); select one kind."
-                    )
+                    raise DataError(f"Runs differ in their number of phases ({sorted(counts)}); select one kind.")
                 for p in range(counts.pop()):
                     for d in self.domains:
                         columns[f"{d}@{p + 1}"] = [schedules[r].phases[p].mixture[d] for r, _ in keys]
@@ -354,14 +338,11 @@ class Observations:
             info = {r["run"]: r for r in self.runs.select(["run", "params", "tokens"]).to_pylist()}
             for name in ("params", "tokens"):
                 numbers = [
-                    (trained[k] if name == "tokens" and trained[k] is not None else info[k[0]][name])
-                    for k in keys
+                    (trained[k] if name == "tokens" and trained[k] is not None else info[k[0]][name]) for k in keys
                 ]
                 if any(v is None for v in numbers):
                     lacking = sorted({k[0] for k, v in zip(keys, numbers) if v is None})
-                    raise DataError(
-                        f"Runs {lacking[:5]} have no {name!r} recorded; it is needed for {features!r}."
-                    )
+                    raise DataError(f"Runs {lacking[:5]} have no {name!r} recorded; it is needed for {features!r}.")
                 columns[name] = [float(v) for v in numbers]
             if features == "joint" and at == "all":
                 columns["step"] = [float(k[1]) for k in keys]
@@ -379,7 +360,5 @@ def _schedule_rows(value: Any) -> list[dict[str, Any]] | None:
     if isinstance(value, Mixture):
         value = Schedule.constant(value)
     if not isinstance(value, Schedule):
-        raise DataError(
-            f"A run's schedule must be a Schedule, a Mixture or {{domain: weight}}, got {value!r}."
-        )
+        raise DataError(f"A run's schedule must be a Schedule, a Mixture or {{domain: weight}}, got {value!r}.")
     return [{"fraction": p.fraction, "weights": list(p.mixture.to_dict().items())} for p in value.phases]

@@ -188,8 +188,7 @@ class Recipe:
         lines += [f"{k}: {v}" for k, v in self.predictions.items()]
         for price in self.shadow_prices:
             lines.append(
-                "price: "
-                + ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in price.items())
+                "price: " + ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in price.items())
             )
         lines += [f"warning: {w}" for w in self.warnings]
         return "\n".join(lines)

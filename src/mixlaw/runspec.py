@@ -66,11 +66,7 @@ class RunSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
                 raise ConfigError(f"RunSpec {name} must be a positive whole number, got {value!r}.")
-        if (
-            not self.evaluate_at
-            or any(not 0 < f <= 1 for f in self.evaluate_at)
-            or self.evaluate_at[-1] != 1.0
-        ):
+        if not self.evaluate_at or any(not 0 < f <= 1 for f in self.evaluate_at) or self.evaluate_at[-1] != 1.0:
             raise ConfigError(
                 f"RunSpec evaluate_at must be fractions of the run in (0, 1] ending with 1.0, got {self.evaluate_at}."
             )
@@ -116,9 +112,7 @@ class RunSpec:
         values["schedule"] = Schedule.from_dict(values["schedule"])
         for key in values:
             if key not in cls.__dataclass_fields__:
-                raise ConfigError(
-                    f"Unknown run spec key {key!r}.{did_you_mean(key, cls.__dataclass_fields__)}"
-                )
+                raise ConfigError(f"Unknown run spec key {key!r}.{did_you_mean(key, cls.__dataclass_fields__)}")
         return cls(**values)
 
     def replace(self, **changes: Any) -> RunSpec:

@@ -109,9 +109,7 @@ class Store:
 
     def write_json(self, name: str, data: Any) -> None:
         """Publish plain data as indented JSON."""
-        self.write_bytes(
-            name, (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-        )
+        self.write_bytes(name, (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
     def read_json(self, name: str) -> Any:
         """Plain data from JSON.

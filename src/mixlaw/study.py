@@ -77,9 +77,7 @@ class Study:
         existing = root / "study.yaml"
         if existing.exists():
             if load_config(existing) != checked:
-                raise ConfigError(
-                    f"{root} holds another study already. Choose another folder, or edit {existing}."
-                )
+                raise ConfigError(f"{root} holds another study already. Choose another folder, or edit {existing}.")
         else:
             Store(root).write_bytes("study.yaml", text.encode())
         return cls(root, progress)
@@ -116,9 +114,7 @@ class Study:
             DataError: not tokenised yet.
         """
         if not self.store.exists("corpus.json"):
-            raise DataError(
-                f"{self.folder} has no corpus.json yet. Run `mixlaw tokenize {self.folder}` first."
-            )
+            raise DataError(f"{self.folder} has no corpus.json yet. Run `mixlaw tokenize {self.folder}` first.")
         return Corpus.from_dict(self.store.read_json("corpus.json"))
 
     @property
@@ -145,9 +141,7 @@ class Study:
         sets = [v.name for v in corpus.validation]
         for name in self.config.objective:
             if name not in sets:
-                raise ConfigError(
-                    f"objective names {name!r}, which is not a validation set.{did_you_mean(name, sets)}"
-                )
+                raise ConfigError(f"objective names {name!r}, which is not a validation set.{did_you_mean(name, sets)}")
 
     # ---- design ------------------------------------------------------------------------------------
     def template(self) -> RunSpec:
@@ -199,9 +193,7 @@ class Study:
         schedules = design.propose(d.sampler, corpus, self.budget, d.num, seed=d.seed)
         template = self.template()
         specs = [template.replace(schedule=s, seed=d.seed) for s in schedules]
-        anchors = [
-            template.replace(seed=d.seed + k, replicate_group="reference") for k in range(d.replicates)
-        ]
+        anchors = [template.replace(seed=d.seed + k, replicate_group="reference") for k in range(d.replicates)]
         return self._write_design([*specs, *anchors])
 
     def extend(self, num: int) -> list[RunSpec]:
@@ -275,9 +267,7 @@ class Study:
         options: dict[str, Any] = {}
         if t.trainer == "command":
             if not t.command:
-                raise ConfigError(
-                    "training.trainer is 'command' but training.command is empty. Give the template."
-                )
+                raise ConfigError("training.trainer is 'command' but training.command is empty. Give the template.")
             options = {"command": t.command, "timeout": t.timeout}
         return TRAINERS[t.trainer](corpus=self.corpus, tokens_root=self.folder / "tokens", **options)
 
@@ -343,9 +333,7 @@ class Study:
         if not isinstance(mixture, Mixture):
             unknown = [d for d in mixture if d not in corpus.names]
             if unknown:
-                raise ConfigError(
-                    f"The mixture names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}"
-                )
+                raise ConfigError(f"The mixture names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}")
             mixture = Mixture(mixture)
         law, level = self.law(), self.config.law.level
         X = {d: [w] for d, w in zip(corpus.names, mixture.array(corpus.names).tolist())}
@@ -398,9 +386,7 @@ class Study:
             DataError: nothing optimised yet.
         """
         if not self.store.exists("recipe.json"):
-            raise DataError(
-                f"{self.folder} has no recipe.json yet. Run `mixlaw optimize {self.folder}` first."
-            )
+            raise DataError(f"{self.folder} has no recipe.json yet. Run `mixlaw optimize {self.folder}` first.")
         return Recipe.load(self.folder / "recipe.json")
 
     # ---- verify ------------------------------------------------------------------------------------
@@ -425,9 +411,7 @@ class Study:
         for k in range(self.config.verify.seeds):
             for arm, schedule in self.arms().items():
                 seed = VERIFY_SEED + k
-                result[arm, seed] = template.replace(
-                    schedule=schedule, seed=seed, replicate_group=f"verify {arm}"
-                )
+                result[arm, seed] = template.replace(schedule=schedule, seed=seed, replicate_group=f"verify {arm}")
         return result
 
     def verify(self) -> dict[str, Any]:
@@ -437,11 +421,7 @@ class Study:
             DataError: the recipe's prediction is not in the ledger, or too few runs succeeded for an interval.
         """
         recipe, level = self.recipe(), self.config.law.level
-        written = [
-            e
-            for e in self.ledger
-            if e.kind == "prediction" and e.body["schedule"] == recipe.schedule.to_dict()
-        ]
+        written = [e for e in self.ledger if e.kind == "prediction" and e.body["schedule"] == recipe.schedule.to_dict()]
         if not written:
             raise DataError(
                 f"The ledger holds no prediction for this recipe; it must be written before the runs. "
@@ -459,9 +439,7 @@ class Study:
         observed = self.observations(done)
         curves = objective_curves(observed.values.to_pylist(), self.config.objective_weights())
         status = dict(zip(observed.runs["run"].to_pylist(), observed.runs["status"].to_pylist()))
-        usable = {
-            key: curves[s.id] for key, s in specs.items() if curves.get(s.id) and status.get(s.id) == "done"
-        }
+        usable = {key: curves[s.id] for key, s in specs.items() if curves.get(s.id) and status.get(s.id) == "done"}
         names = list(self.arms())
         seeds = [k for k in sorted({seed for _, seed in specs}) if all((arm, k) in usable for arm in names)]
         if len(seeds) < 2:
@@ -475,9 +453,7 @@ class Study:
         self.store.write_json("verification.json", result)
         measurement = {k: v for k, v in result.items() if k not in ("arms", "ledger_head")}
         measurement["finals"] = {name: arm["losses"] for name, arm in result["arms"].items()}
-        if not any(
-            e.kind == "measurement" and e.body == json.loads(json.dumps(measurement)) for e in self.ledger
-        ):
+        if not any(e.kind == "measurement" and e.body == json.loads(json.dumps(measurement)) for e in self.ledger):
             self.ledger.append("measurement", measurement)
         return result
 
@@ -538,9 +514,7 @@ class Study:
         X, y = observed.table(missing="keep")
         rows = {run: i for i, run in enumerate(X.schema.metadata[b"runs"].decode().split("\n"))}
         return {
-            arm: {
-                t: [float(y.column(t)[rows[specs[arm, k].id]].as_py()) for k in seeds] for t in y.column_names
-            }
+            arm: {t: [float(y.column(t)[rows[specs[arm, k].id]].as_py()) for k in seeds] for t in y.column_names}
             for arm in names
         }
 
@@ -572,15 +546,11 @@ class Study:
         specs = self.specs() if self.store.exists("design.json") else []
         rows.append(("design", bool(specs), f"{len(specs)} runs" if specs else ""))
         done = [s for s in specs if self.store.exists("runs", s.id, "DONE")]
-        rows.append(
-            ("train", bool(specs) and len(done) == len(specs), f"{len(done)} of {len(specs)} runs done")
-        )
+        rows.append(("train", bool(specs) and len(done) == len(specs), f"{len(done)} of {len(specs)} runs done"))
         rows.append(("fit", self.store.exists(f"laws/{self.config.law.name}.json"), self.config.law.name))
         rows.append(("optimize", self.store.exists("recipe.json"), ""))
         verification = self.verification()
-        detail = (
-            "" if verification is None else f"{verification['verdict']}, {verification['num_seeds']} seeds"
-        )
+        detail = "" if verification is None else f"{verification['verdict']}, {verification['num_seeds']} seeds"
         rows.append(("verify", verification is not None, detail))
         rows.append(("report", self.store.exists("report.html"), ""))
         return rows

@@ -92,9 +92,7 @@ def steps_saved(
     seeds = sorted(set(recipe) & set(reference))
     if not seeds:
         raise DataError("No seed was trained in both arms; nothing to compare.")
-    steps = sorted(
-        set.intersection(*({s for s, _ in arm[seed]} for seed in seeds for arm in (recipe, reference)))
-    )
+    steps = sorted(set.intersection(*({s for s, _ in arm[seed]} for seed in seeds for arm in (recipe, reference))))
     steps = [s for s in steps if horizon is None or s <= horizon + 1e-9]
     if len(steps) < 3:
         return {"recipe_reaches_reference_at": None, "reference_needs": None, "horizon_steps": None}

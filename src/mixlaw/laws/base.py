@@ -360,7 +360,11 @@ def _decode(value: Any) -> Any:
             return Law.from_dict(value["__law__"])
         if "__array__" in value:
             items = [_decode(v) for v in value["__array__"]] if value["dtype"] == "object" else value["__array__"]
-            array = np.empty(len(items), dtype=object) if value["dtype"] == "object" else np.array(items, dtype=value["dtype"])
+            array = (
+                np.empty(len(items), dtype=object)
+                if value["dtype"] == "object"
+                else np.array(items, dtype=value["dtype"])
+            )
             if value["dtype"] == "object":
                 array[:] = items
             return array.reshape(value["shape"])

@@ -60,6 +60,9 @@ _PRIORS: dict[str, tuple[float, float, str]] = {
     "v_each": (0.0, 0.7, "Tm"),
     "s": (-0.5, 1.5, ""),
     "s_each": (0.0, 0.5, "T"),
+    "scarce": (math.log(0.01), 1.0, ""),
+    "swell": (0.0, 1.0, ""),
+    "swell_noise": (0.0, 1.0, ""),
     "noise": (-2.5, 1.5, ""),
     "noise_each": (0.0, 0.3, "T"),
     "c": (0.0, 1.0, ""),
@@ -115,6 +118,9 @@ class Hyper:
     s: Array  # (T,)
     noise: Array  # (T,)
     shift: Array  # (T,)
+    scarce: float
+    swell: float
+    swell_noise: float
 
     @classmethod
     def of(cls, u: Array, layout: Layout, own: Array) -> Hyper:
@@ -129,6 +135,9 @@ class Hyper:
             s=np.exp(get("s") + get("s_each")),
             noise=np.exp(get("noise") + get("noise_each")),
             shift=np.exp(get("c") + get("c_each")) if logc else np.zeros(shape[0]),
+            scarce=float(np.exp(get("scarce"))),
+            swell=float(get("swell")),
+            swell_noise=float(get("swell_noise")),
         )
 
 
@@ -142,6 +151,13 @@ def features(r: Array, hyper: Hyper, kind: str) -> Array:
         return 4 * np.sqrt(np.sqrt(r + eps))
     lam = hyper.lam[:, None, :]
     return (np.exp(lam * np.log(r + eps)) - np.exp(lam * math.log(1 / m))) / lam
+
+
+def scarcity(r: Array, own: Array, hyper: Hyper) -> Array:
+    """How little of its own domain a target has seen (T, n): 1 at none, 0 at plenty; 0 where nothing is its own."""
+    phi = hyper.scarce / (own @ r.T + hyper.scarce)
+    phi *= own.any(axis=1)[:, None]
+    return phi
 
 
 def _features_backward(
@@ -171,12 +187,17 @@ def _square_distance(a: Array, b: Array) -> Array:
     return np.maximum(d, 0.0, out=d)
 
 
-def kernel(fa: Array, fb: Array, hyper: Hyper) -> Array:
-    """Covariance (T, n, k) of the noise-free targets between two sets of features."""
+def kernel(ra: Array, rb: Array, own: Array, hyper: Hyper, kind: str) -> Array:
+    """Covariance (T, n, k) of the noise-free targets between two sets of mixtures."""
+    fa, fb = features(ra, hyper, kind), features(rb, hyper, kind)
     ell, v2 = hyper.ell[:, None, :], (hyper.v**2)[:, None, :]
+    aa, ab = np.exp(hyper.swell * scarcity(ra, own, hyper)), np.exp(hyper.swell * scarcity(rb, own, hyper))
     q = np.sqrt(5 * _square_distance(fa / ell, fb / ell))
     out: Array = (hyper.s**2)[:, None, None] * (1 + q + q * q / 3) * np.exp(-q)
-    out += (fa * v2) @ fb.transpose(0, 2, 1)
+    out *= aa[:, :, None] * ab[:, None, :]
+    foreign = (1 - own)[:, None, :]
+    ga, gb = fa * (1 + foreign * (aa[:, :, None] - 1)), fb * (1 + foreign * (ab[:, :, None] - 1))
+    out += (ga * v2) @ gb.transpose(0, 2, 1)
     out += BIAS
     return out
 
@@ -257,6 +278,12 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
     to_ell, to_v = np.empty((T, m)), np.empty((T, m))
     to_s, to_noise, to_shift = np.empty(T), np.empty(T), np.zeros(T)
     diagonal = np.arange(n)
+    phi = scarcity(data.r, data.own, hyper)
+    A = np.exp(hyper.swell * phi)
+    foreign = (1 - data.own)[:, None, :]
+    g = f * (1 + foreign * (A[:, :, None] - 1))
+    noise_all = np.exp(2 * hyper.swell_noise * phi) * (hyper.noise**2)[:, None] * data.noise_scale
+    to_A, to_B = np.zeros((T, n)), np.zeros((T, n))  # d/d log
     for start in range(0, T, _chunk(n)):
         part = slice(start, min(start + _chunk(n), T))
         fc, ell, v2 = f[part], hyper.ell[part, None, :], (hyper.v[part] ** 2)[:, None, :]
@@ -273,11 +300,14 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
         matern *= decay  # s^2 (1 + q + q^2/3) e^-q
         q *= decay
         q *= -5.0 / 6.0  # d matern / d d^2
-        slope = fc * v2
-        K = slope @ fc.transpose(0, 2, 1)
+        AA = A[part, :, None] * A[part, None, :]
+        matern *= AA
+        q *= AA
+        gc = g[part]
+        K = (gc * v2) @ gc.transpose(0, 2, 1)
         K += matern
         K += BIAS
-        own_noise = (hyper.noise[part] ** 2)[:, None] * data.noise_scale[part]
+        own_noise = noise_all[part]
         K[:, diagonal, diagonal] += own_noise + JITTER + MISSING * (1 - data.seen[part])
         inverse, log_det = _inverse(K)
         zc = z[part]
@@ -286,16 +316,21 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
         G = inverse
         G -= alpha[:, :, None] * alpha[:, None, :]
         G *= 0.5
-        to_noise[part] = 2 * np.einsum("cn,cn->c", G[:, diagonal, diagonal], own_noise)
-        to_s[part] = 2 * np.einsum("cij,cij->c", G, matern)
-        Gf = G @ fc
-        to_v[part] = 2 * np.einsum("cnm,cnm->cm", fc, Gf) * hyper.v[part] ** 2
+        to_B[part] = G[:, diagonal, diagonal] * own_noise
+        to_noise[part] = 2 * to_B[part].sum(axis=1)
+        matern *= G
+        row = matern.sum(axis=2)
+        to_s[part] = 2 * row.sum(axis=1)
+        Gg = G @ gc
+        to_v[part] = 2 * np.einsum("cnm,cnm->cm", gc, Gg) * hyper.v[part] ** 2
+        dg = 2 * v2 * Gg
+        to_A[part] = 2 * row + A[part] * ((dg * fc) @ (1 - data.own[part])[:, :, None])[:, :, 0]
         q *= G
         da = q.sum(axis=2)[:, :, None] * a
         da -= q @ a
         da *= 4.0
         to_ell[part] = -np.einsum("cnm,cnm->cm", a, da)
-        df[part] = da / ell + 2 * v2 * Gf
+        df[part] = da / ell + dg * (1 + foreign[part] * (A[part, :, None] - 1))
         if layout.member.warp == "logc":
             to_shift[part] = hyper.shift[part] * np.einsum(
                 "cn,cn->c", (alpha + 1) * data.seen[part], np.exp(-jacobian[part])
@@ -311,6 +346,10 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
             layout.scatter(gradient, f"{name}_domain", d.sum(axis=0))
         if f"{name}_each" in layout.slices:
             layout.scatter(gradient, f"{name}_each", d)
+    layout.scatter(gradient, "swell", (to_A * phi).sum())
+    layout.scatter(gradient, "swell_noise", 2 * (to_B * phi).sum())
+    to_phi = (hyper.swell * to_A + 2 * hyper.swell_noise * to_B) * phi * (1 - phi)
+    layout.scatter(gradient, "scarce", to_phi.sum())
     for name, d in (("s", to_s), ("noise", to_noise), ("c", to_shift)):
         if name in layout.slices:
             layout.scatter(gradient, name, d.sum())
@@ -330,14 +369,13 @@ class Posterior:
 def posterior(u: Array, data: Data, layout: Layout) -> Posterior:
     """Solve K alpha = z for every target."""
     hyper = Hyper.of(u, layout, data.own)
-    f = features(data.r, hyper, layout.member.feature)
     z, _ = warp(data.y, hyper, layout.member, data.scale)
     z = z * data.seen
     n = len(data.r)
     alpha, diagonal = np.empty_like(z), np.empty_like(z)
     for t in range(layout.num_targets):
         one = _only(hyper, t)
-        K = kernel(f[t : t + 1], f[t : t + 1], one)
+        K = kernel(data.r, data.r, data.own[t : t + 1], one, layout.member.feature)
         K[0, np.arange(n), np.arange(n)] += noise_variance(hyper, data)[t]
         inverse, _ = _inverse(K)
         alpha[t], diagonal[t] = inverse[0] @ z[t], inverse[0].diagonal()
@@ -346,12 +384,13 @@ def posterior(u: Array, data: Data, layout: Layout) -> Posterior:
 
 def noise_variance(hyper: Hyper, data: Data) -> Array:
     """Noise variance (T, n) of every measurement."""
-    return (hyper.noise**2)[:, None] * data.noise_scale + JITTER + MISSING * (1 - data.seen)
+    swell = np.exp(2 * hyper.swell_noise * scarcity(data.r, data.own, hyper))
+    return swell * (hyper.noise**2)[:, None] * data.noise_scale + JITTER + MISSING * (1 - data.seen)
 
 
 def _only(hyper: Hyper, t: int) -> Hyper:
     part = slice(t, t + 1)
     return Hyper(
         hyper.eps[part], hyper.lam[part], hyper.ell[part], hyper.v[part], hyper.s[part], hyper.noise[part],
-        hyper.shift[part],
+        hyper.shift[part], hyper.scarce, hyper.swell, hyper.swell_noise,
     )
