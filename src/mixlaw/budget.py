@@ -211,12 +211,12 @@ class Budget:
                     conflict,
                 )
         if not _feasible(c, range(len(c.domains)), range(len(c.domains)), range(len(c.upper))):
-            conflict = _smallest_conflict(c)
+            needed = _smallest_conflict(c)
             raise InfeasibleBudgetError(
                 "No mixture satisfies the budget of "
-                f"{format_count(self.tokens)} tokens. These limits cannot hold together: {'; '.join(conflict)}. "
+                f"{format_count(self.tokens)} tokens. These limits cannot hold together: {'; '.join(needed)}. "
                 f"Relax one of them.",
-                conflict,
+                needed,
             )
         return c
 

@@ -37,8 +37,12 @@ def _paths(value: Any) -> Any:
 class CorpusConfig(_Section):
     """Where the text is. Paths are relative to the study folder's parent unless absolute; any fsspec URL works."""
 
-    domains: dict[str, list[str]]
+    domains: dict[str, list[str]] = Field(default_factory=dict)
     """Training domains: one path, or a list of files and folders, per domain."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Instead of ``domains``: declared unique tokens per domain, where the runs are imported."""
+    counts_source: str = "study.yaml"
+    """Who counted them."""
     validation: dict[str, list[str]] = Field(default_factory=dict)
     """Validation-only sets beside the held-out part of every training domain."""
     text_field: str = "text"
@@ -52,6 +56,15 @@ class CorpusConfig(_Section):
     _counts = field_validator("validation_tokens", "vocab_size", mode="before")(
         lambda v: parse_count(v, "corpus counts")
     )
+    _declared = field_validator("counts", mode="before")(
+        lambda v: {k: parse_count(n, f"counts of {k}") for k, n in dict(v).items()}
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> CorpusConfig:
+        if bool(self.domains) == bool(self.counts):
+            raise ValueError("give either 'domains' (paths of text) or 'counts' (declared tokens), not both or neither")
+        return self
 
 
 class TrainingConfig(_Section):
@@ -114,6 +127,8 @@ class StudyConfig(_Section):
     """The whole of study.yaml."""
 
     corpus: CorpusConfig
+    runs: list[str] = Field(default_factory=list)
+    """Imported runs (CSV, Parquet, RegMix, olmix, W&B, ...), used instead of, or beside, runs trained here."""
     objective: dict[str, float]
     """Weight of each validation set in what is minimised."""
     budget: dict[str, Any]

@@ -259,7 +259,7 @@ class Observations:
             targets: validation sets, default all that have ``metric``.
             at: ``"final"`` = the last measured step of each run; ``"all"`` = one row per run and step.
             features: ``"mixture"`` = weights (average over phases); ``"scale"`` = ``params``, ``tokens``;
-                ``"joint"`` = both (and ``step``); ``"phases"`` = weights per phase, columns ``domain@1``, ``domain@2``...
+                ``"joint"`` = both (and ``step``); ``"phases"`` = weights per phase, columns ``domain@1`` ...
             missing: rows where some target was not measured or is censored: ``"drop"`` them, ``"keep"`` them as
                 NaN, or raise an ``"error"``. Diverged runs are never used.
 
@@ -343,7 +343,7 @@ class Observations:
                 if any(v is None for v in numbers):
                     lacking = sorted({k[0] for k, v in zip(keys, numbers) if v is None})
                     raise DataError(f"Runs {lacking[:5]} have no {name!r} recorded; it is needed for {features!r}.")
-                columns[name] = [float(v) for v in numbers]
+                columns[name] = [float(v) for v in numbers if v is not None]
             if features == "joint" and at == "all":
                 columns["step"] = [float(k[1]) for k in keys]
         X = pa.table(columns).replace_schema_metadata({"runs": "\n".join(k[0] for k in keys)})

@@ -88,7 +88,12 @@ class Study:
         from mixlaw import tokens
 
         c = self.config.corpus
-        corpus: Corpus = tokens.build(
+        if c.counts:
+            corpus = Corpus.declared(c.counts, source=c.counts_source)
+            self.budget.check(corpus)
+            self.store.write_json("corpus.json", corpus.to_dict())
+            return corpus
+        corpus = tokens.build(
             {name: self._resolve(paths) for name, paths in c.domains.items()},
             self.folder,
             validation={name: self._resolve(paths) for name, paths in c.validation.items()},
@@ -138,7 +143,7 @@ class Study:
         return Mixture({name: reference.get(name, 0.0) for name in corpus.names})
 
     def _check_objective(self, corpus: Corpus) -> None:
-        sets = [v.name for v in corpus.validation]
+        sets = [v.name for v in corpus.validation] or self.observations().targets
         for name in self.config.objective:
             if name not in sets:
                 raise ConfigError(f"objective names {name!r}, which is not a validation set.{did_you_mean(name, sets)}")
@@ -222,6 +227,9 @@ class Study:
         )
         return unique
 
+    def _designed(self) -> list[RunSpec]:
+        return self.specs() if self.store.exists("design.json") else []
+
     def specs(self) -> list[RunSpec]:
         """The designed runs.
 
@@ -278,6 +286,10 @@ class Study:
         Raises:
             DataError: no run is done yet.
         """
+        if specs is None and self.config.runs:
+            imported = [Observations.read(p) for p in self._resolve(self.config.runs)]
+            trained = [s for s in self._designed() if self.store.exists("runs", s.id, "DONE")]
+            return Observations.concat([*imported, *(Observations.load(self.folder / "runs" / s.id) for s in trained)])
         wanted = self.specs() if specs is None else specs
         done = [s for s in wanted if self.store.exists("runs", s.id, "DONE")]
         if not done:
@@ -286,7 +298,7 @@ class Study:
 
     # ---- law ---------------------------------------------------------------------------------------
     def _table(self) -> tuple[pa.Table, pa.Table]:
-        return self.observations().table([v.name for v in self.corpus.validation])
+        return self.observations().table([v.name for v in self.corpus.validation] or None)
 
     def own_domains(self) -> dict[str, str]:
         """Which training domain each validation set was split from."""
@@ -543,7 +555,7 @@ class Study:
         rows: list[tuple[str, bool, str]] = []
         corpus = self.corpus if self.store.exists("corpus.json") else None
         rows.append(("tokenize", corpus is not None, "" if corpus is None else ", ".join(corpus.names)))
-        specs = self.specs() if self.store.exists("design.json") else []
+        specs = self._designed()
         rows.append(("design", bool(specs), f"{len(specs)} runs" if specs else ""))
         done = [s for s in specs if self.store.exists("runs", s.id, "DONE")]
         rows.append(("train", bool(specs) and len(done) == len(specs), f"{len(done)} of {len(specs)} runs done"))

@@ -1,0 +1,365 @@
+"""The command line: parses, calls one verb, prints what came of it and what comes next. No logic of its own."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from mixlaw.errors import ConfigError, MixlawError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mixlaw",
+    help="Predict what a language model learns from a data mixture before it is trained, and find the best mixture.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyFolder = Annotated[Path, typer.Argument(help="Study folder (holds study.yaml).")]
+
+
+def main() -> None:
+    """Entry point: errors of ours are one message, not a traceback; Ctrl-C leaves a study that continues."""
+    _plain_warnings()
+    try:
+        code = app(standalone_mode=False)
+    except MixlawError as error:
+        _echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        _echo("\nStopped. Nothing is lost: run the same command again to continue.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _plain_warnings() -> None:
+    from mixlaw.errors import MixlawWarning
+
+    def show(message: Any, category: type, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+        label = "warning" if issubclass(category, MixlawWarning) else category.__name__
+        _echo(f"{label}: {message}", err=True)
+
+    warnings.showwarning = show
+
+
+def _echo(text: str = "", err: bool = False) -> None:
+    typer.echo(text, err=err)
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A progress bar with an ETA on a terminal; a line every ten seconds elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        bar = Progress(
+            TextColumn("{task.description:>9}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        tasks: dict[str, Any] = {}
+        with bar:
+
+            def draw(what: str, done: float, total: float) -> None:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total)
+                bar.update(tasks[what], completed=done, total=total)
+
+            yield draw
+    else:
+        last: dict[str, float] = {}
+        started: dict[str, float] = {}
+
+        def line(what: str, done: float, total: float) -> None:
+            now = time.monotonic()
+            started.setdefault(what, now)
+            if now - last.get(what, now - 100) >= 10 and total > 0:
+                last[what] = now
+                spent = now - started[what]
+                eta = f", {spent * (total - done) / done:.0f} s to go" if done > 0 and spent > 2 else ""
+                _echo(f"{what}: {100 * done / total:.0f}%{eta}", err=True)
+
+        yield line
+
+
+def _pairs(values: list[str], what: str, number: bool = True) -> dict[str, Any]:
+    """``["a=1", "b=2"]`` -> ``{"a": 1.0, "b": 2.0}``."""
+    result: dict[str, Any] = {}
+    for text in values:
+        name, sep, value = text.partition("=")
+        try:
+            if not sep or not name:
+                raise ValueError
+            result[name] = float(value) if number else value
+        except ValueError:
+            raise ConfigError(f"--{what} {text!r} must look like NAME={'NUMBER' if number else 'PATH'}.") from None
+    return result
+
+
+@app.command()
+def quickstart(
+    folder: Annotated[Path, typer.Argument(help="Where the study is made; continues if it is there.")] = Path(
+        "quickstart-study"
+    ),
+    minutes: Annotated[float, typer.Option(help="Time for the whole study, verification included.")] = 5.0,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Your text: a folder with one folder (or file) per domain.")
+    ] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="NAME=WEIGHT of a validation set; repeat. Default: all equal.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the whole study.")] = 0,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in a browser.")] = False,
+) -> None:
+    """From raw text to a verified mixture, on this machine, in a few minutes."""
+    from mixlaw.quickstart import run
+
+    with _progress() as progress:
+        path = run(
+            folder,
+            minutes=minutes,
+            corpus=corpus,
+            objective=_pairs(objective or [], "objective") or None,
+            seed=seed,
+            progress=progress,
+            say=_echo,
+        )
+    if show:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+
+
+@app.command()
+def init(
+    folder: StudyFolder,
+    domain: Annotated[list[str], typer.Option(help="NAME=PATH of a training domain; repeat.")],
+    objective: Annotated[list[str], typer.Option(help="NAME=WEIGHT of a validation set; repeat.")],
+    tokens: Annotated[str, typer.Option(help="Tokens of the target run, e.g. 300B.")],
+    validation: Annotated[list[str] | None, typer.Option(help="NAME=PATH of a validation-only set; repeat.")] = None,
+    max_epochs: Annotated[float | None, typer.Option(help="Largest number of epochs of any domain.")] = None,
+) -> None:
+    """Make a study folder with a study.yaml you can edit."""
+    from mixlaw.study import Study
+
+    absolute = {k: str(v) if "://" in v else str(Path(v).resolve()) for k, v in _pairs(domain, "domain", False).items()}
+    checks = {
+        k: str(v) if "://" in v else str(Path(v).resolve())
+        for k, v in _pairs(validation or [], "validation", False).items()
+    }
+    budget: dict[str, Any] = {"tokens": tokens}
+    if max_epochs is not None:
+        budget["max_epochs"] = max_epochs
+    Study.create(
+        folder,
+        {
+            "corpus": {"domains": absolute, "validation": checks},
+            "objective": _pairs(objective, "objective"),
+            "budget": budget,
+        },
+    )
+    _echo(f"Wrote {folder / 'study.yaml'}. Edit it as you like, then: mixlaw tokenize {folder}")
+
+
+@app.command()
+def tokenize(folder: StudyFolder) -> None:
+    """Text to token shards with measured counts."""
+    from mixlaw.study import Study
+    from mixlaw.units import format_count
+
+    with _progress() as progress:
+        corpus = Study(folder, progress).tokenize()
+    for d in corpus.domains:
+        documents = "" if d.num_documents is None else f", {d.num_documents} documents"
+        _echo(f"{d.name:<24} {format_count(d.unique_tokens):>8} unique tokens{documents} ({d.source})")
+    for v in corpus.validation:
+        _echo(f"{v.name:<24} {format_count(v.tokens):>8} validation tokens")
+    _echo(f"Wrote {folder / 'corpus.json'}. Next: mixlaw design {folder}")
+
+
+corpus_app = typer.Typer(help="Look at corpora.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
+
+
+@corpus_app.command("diff")
+def corpus_diff(before: Path, after: Path) -> None:
+    """What changed between two corpora (study folders or corpus.json files)."""
+    import json
+
+    from mixlaw.corpus import Corpus
+    from mixlaw.tokens.diff import diff
+
+    def load(path: Path) -> Corpus:
+        file = path / "corpus.json" if path.is_dir() else path
+        if not file.exists():
+            raise ConfigError(f"{file} is not there. Give a study folder or a corpus.json.")
+        return Corpus.from_dict(json.loads(file.read_text(encoding="utf-8")))
+
+    _echo(str(diff(load(before), load(after))))
+
+
+@app.command()
+def design(
+    folder: StudyFolder,
+    more: Annotated[int, typer.Option(help="Add this many runs, chosen from what was observed so far.")] = 0,
+    dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk of the runs not trained yet.")] = False,
+) -> None:
+    """Choose the mixtures of the swarm."""
+    from mixlaw.study import Study
+
+    study = Study(folder)
+    specs = study.extend(more) if more else study.design()
+    for spec in specs:
+        _echo(f"{spec.id}  seed {spec.seed}  {spec.schedule.mixture}")
+    _echo(study.cut())
+    if dry_run:
+        _print_estimate(study)
+    _echo(f"Wrote {folder / 'design.json'} ({len(specs)} runs). Next: mixlaw train {folder}")
+
+
+def _print_estimate(study: Any) -> None:
+    from mixlaw.units import format_bytes, format_count, format_seconds
+
+    e = study.estimate()
+    _echo(
+        f"{e['runs']:.0f} runs to train: {format_count(e['tokens'])} tokens, {e['flops']:.2e} FLOPs, about "
+        f"{format_seconds(e['seconds'])} here at {format_count(e['tokens_per_second'])} tokens/s, "
+        f"{format_bytes(e['disk_bytes'])} of disk."
+    )
+
+
+@app.command()
+def train(
+    folder: StudyFolder,
+    dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk; train nothing.")] = False,
+) -> None:
+    """Train the designed runs that are not done yet."""
+    from mixlaw.study import Study
+
+    if dry_run:
+        _print_estimate(Study(folder))
+        return
+    with _progress() as progress:
+        study = Study(folder, progress)
+        failures = study.train()
+    for run, reason in failures.items():
+        _echo(f"run {run} failed: {reason}", err=True)
+    _echo(
+        f"{len(study.specs()) - len(failures)} of {len(study.specs())} runs are done"
+        + (f"; {len(failures)} failed, run `mixlaw train {folder}` to try them again" if failures else "")
+        + f". Next: mixlaw fit {folder}"
+    )
+
+
+@app.command()
+def fit(
+    source: Annotated[list[Path], typer.Argument(help="A study folder, or files of runs (CSV, Parquet, ...).")],
+    out: Annotated[Path | None, typer.Option(help="For files: folder for law, league table and plots.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="For files: fit only these targets; repeat.")] = None,
+    repair: Annotated[bool, typer.Option(help="For files: rescale weights that do not sum to one.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+) -> None:
+    """Fit laws, compare them by held-out error, and keep the best."""
+    if len(source) == 1 and (source[0] / "study.yaml").exists():
+        from mixlaw.study import Study
+
+        study = Study(source[0])
+        law = study.fit()
+        _echo(law.summary())
+        _echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
+        return
+    from mixlaw.fitfiles import fit_files
+
+    folder = out or Path(source[0].name.split(".")[0] + "-fit")
+    with _progress() as progress:
+        law = fit_files(source, folder, targets=target, repair=repair, seed=seed, progress=progress, say=_echo)
+    _echo(law.summary())
+    _echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
+
+
+@app.command()
+def optimize(folder: StudyFolder) -> None:
+    """Find the mixture, and write its prediction into the ledger."""
+    from mixlaw.study import Study
+
+    study = Study(folder)
+    recipe = study.optimize()
+    _echo(str(recipe))
+    _echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: mixlaw verify {folder}")
+
+
+@app.command()
+def predict(
+    folder: StudyFolder,
+    weight: Annotated[list[str], typer.Option(help="DOMAIN=WEIGHT; repeat; must sum to 1.")],
+) -> None:
+    """Predicted loss of every validation set for a mixture."""
+    from mixlaw.study import Study
+
+    predictions = Study(folder).predict(_pairs(weight, "weight"))
+    for name, prediction in predictions.items():
+        _echo(f"{name:<24} {prediction}")
+
+
+@app.command()
+def verify(folder: StudyFolder) -> None:
+    """Train the recipe and the references with paired seeds; score the prediction."""
+    from mixlaw.report.tables import verification_text
+    from mixlaw.study import Study
+
+    with _progress() as progress:
+        result = Study(folder, progress).verify()
+    _echo(verification_text(result))
+    _echo(f"Wrote {folder / 'verification.json'}. Next: mixlaw report {folder}")
+
+
+@app.command()
+def export(
+    folder: StudyFolder,
+    framework: Annotated[str, typer.Argument(help="huggingface, megatron, ...")],
+    path: Annotated[Path, typer.Argument(help="File to write.")],
+) -> None:
+    """Write the recipe for a training framework."""
+    from mixlaw.study import Study
+
+    written = Study(folder).export(framework, path)
+    _echo(f"Wrote {written}.")
+
+
+@app.command()
+def report(folder: StudyFolder) -> None:
+    """One self-contained HTML page of what exists so far."""
+    from mixlaw.study import Study
+
+    _echo(f"Wrote {Study(folder).report()}.")
+
+
+@app.command()
+def status(folder: StudyFolder) -> None:
+    """What is done, and what comes next."""
+    from mixlaw.study import Study
+
+    study = Study(folder)
+    following = None
+    for verb, done, detail in study.status():
+        _echo(f"{'done' if done else '    '}  {verb:<9} {detail}")
+        if not done and following is None:
+            following = verb
+    _echo(f"Ledger: {len(study.ledger)} entries, head {study.ledger.head[:16]}.")
+    _echo(f"Next: mixlaw {following} {folder}" if following else "Everything is done.")
