@@ -1,0 +1,76 @@
+"""What exporters share: the simulation's result and the conversion from tokens to documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import ExportError
+from mixlaw.recipe import Recipe
+
+__all__ = ["Simulation", "document_probabilities", "summarize", "tokens_per_document"]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a framework's sampler really draws from a recipe.
+
+    Args:
+        framework: its name, with the version whose documented algorithm is followed.
+        draws: what one draw is: ``"tokens"``, ``"samples"`` (fixed length) or ``"documents"``.
+        phase_tokens: tokens per domain, one mapping per phase.
+        tokens: tokens per domain over the run.
+        epochs: tokens / unique tokens.
+    """
+
+    framework: str
+    draws: str
+    phase_tokens: tuple[Mapping[str, float], ...]
+    tokens: Mapping[str, float]
+    epochs: Mapping[str, float]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of tokens of each domain."""
+        total = sum(self.tokens.values())
+        return {name: count / total for name, count in self.tokens.items()}
+
+
+def summarize(recipe: Recipe, framework: str, draws: str, phase_tokens: Sequence[Mapping[str, float]]) -> Simulation:
+    """Totals and epochs from tokens per phase."""
+    unique = recipe.corpus.unique_tokens
+    total = {name: float(sum(p[name] for p in phase_tokens)) for name in recipe.schedule.domains}
+    return Simulation(
+        framework, draws, tuple(phase_tokens), total, {name: count / unique[name] for name, count in total.items()}
+    )
+
+
+def tokens_per_document(recipe: Recipe) -> npt.NDArray[np.float64]:
+    """Mean tokens of a document per domain (K,).
+
+    Raises:
+        ExportError: the corpus does not say how many documents a domain has.
+    """
+    lengths = []
+    for name in recipe.schedule.domains:
+        domain = recipe.corpus[name]
+        if not domain.num_documents:
+            raise ExportError(
+                f"This framework draws documents, and the corpus does not say how many documents {name!r} has "
+                f"({domain.source}). Tokenise the text with `mixlaw tokenize`, or pack it into fixed-length samples "
+                f"and export with packed=True."
+            )
+        lengths.append(domain.unique_tokens / domain.num_documents)
+    return np.array(lengths)
+
+
+def document_probabilities(weights: npt.ArrayLike, lengths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Probability of drawing a document of each domain so that its *tokens* have the given shares.
+
+    A draw from domain j brings ``lengths[j]`` tokens, so p_j is proportional to ``weights[j] / lengths[j]``.
+    """
+    p = np.asarray(weights, dtype=float) / np.asarray(lengths, dtype=float)
+    return p / p.sum()

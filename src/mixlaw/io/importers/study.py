@@ -1,0 +1,29 @@
+"""Study folders, single run folders, and folders written by ``Observations.save``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixlaw.errors import DataError
+from mixlaw.observations import Observations
+
+__all__ = ["read_study"]
+
+
+def read_study(paths: Sequence[Path]) -> Observations:
+    """Runs that are done (a ``DONE`` marker) under each study's ``runs/``, or the folder's own tables.
+
+    Raises:
+        DataError: no run is done.
+    """
+    parts = []
+    for folder in paths:
+        if (folder / "runs.parquet").exists():
+            parts.append(Observations.load(folder))
+            continue
+        done = sorted(p.parent for p in (folder / "runs").glob("*/DONE"))
+        if not done:
+            raise DataError(f"No run of {folder} is done yet. Run `mixlaw train {folder}` first.")
+        parts.extend(Observations.load(p) for p in done)
+    return Observations.concat(parts)
