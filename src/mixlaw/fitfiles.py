@@ -37,14 +37,13 @@ def fit_files(
     from mixlaw.io import importers
     from mixlaw.report import plots
 
-    options = {"repair": True} if repair else {}
+    options: dict[str, Any] = {"repair": True} if repair else {}
     observations: Observations = importers.read(list(source), **options)
     features = "mixture" if observations.domains else "scale"
     metric = _metric(observations)
     X, y = observations.table(targets, metric=metric, features=features, missing="keep")  # type: ignore[arg-type]
-    say(
-        f"{X.num_rows} runs, {X.num_columns} {'domains' if features == 'mixture' else 'columns'}, {y.num_columns} targets."
-    )
+    kind = "domains" if features == "mixture" else "columns"
+    say(f"{X.num_rows} runs, {X.num_columns} {kind}, {y.num_columns} targets.")
     if progress:
         progress("fit", 0, 2)
     law = laws.LAWS["Auto" if features == "mixture" else "Chinchilla"](seed=seed).fit(X, y)

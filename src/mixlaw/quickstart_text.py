@@ -131,9 +131,10 @@ def _prose() -> Iterator[str]:
             yield "\n\n".join(parts)
     try:
         from pydoc_data.topics import topics
-    except ImportError:  # some distributions ship Python without it
-        topics = {}
-    yield from topics.values()
+
+        yield from topics.values()
+    except ImportError:  # some distributions ship Python without it; the other sources remain
+        yield from ()
     for distribution in importlib.metadata.distributions():
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
         _, _, body = text.partition("\n\n")

@@ -195,7 +195,7 @@ class Study:
         corpus, d = self.corpus, self.config.design
         self._check_objective(corpus)
         self.budget.check(corpus)
-        schedules = design.propose(d.sampler, corpus, self.budget, d.num, seed=d.seed)
+        schedules = design.propose(corpus, self.budget, d.num, seed=d.seed, sampler=d.sampler)
         template = self.template()
         specs = [template.replace(schedule=s, seed=d.seed) for s in schedules]
         anchors = [template.replace(seed=d.seed + k, replicate_group="reference") for k in range(d.replicates)]
@@ -207,12 +207,12 @@ class Study:
 
         corpus = self.corpus
         schedules = design.propose(
-            "sequential",
             corpus,
             self.budget,
             num,
             observations=self.observations(),
             seed=self.config.design.seed + len(self.specs()),
+            sampler="sequential",
             objective=self.config.objective_weights(),
         )
         template = self.template()

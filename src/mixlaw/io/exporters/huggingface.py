@@ -21,7 +21,7 @@ class HuggingFace:
 
     One draw is an example of the dataset: a document, unless the datasets were packed into fixed-length samples
     (``packed=True``), so probabilities are proportional to weight / mean tokens per document. With
-    ``stopping_strategy="all_exhausted"`` a domain that runs out starts again, as a recipe with more than one epoch needs.
+    ``stopping_strategy="all_exhausted"`` a domain that runs out starts again, as more than one epoch needs.
     The run, not the dataset, must stop after the recipe's tokens.
 
     Algorithm followed by :meth:`simulate`: ``datasets`` 3.0, ``interleave_datasets`` with probabilities: source indices
@@ -38,7 +38,7 @@ class HuggingFace:
         return np.full(len(recipe.schedule.domains), 2048.0) if self.packed else tokens_per_document(recipe)
 
     def probabilities(self, recipe: Recipe) -> list[dict[str, float]]:
-        """Probability of each domain's examples, per phase; domains of weight 0 are left out (the sampler needs none)."""
+        """Probability of each domain's examples, per phase; domains of weight 0 are left out."""
         lengths = self._lengths(recipe)
         result = []
         for phase in recipe.schedule.phases:

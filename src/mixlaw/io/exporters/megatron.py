@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ class Megatron:
         Raises:
             ExportError: a positive weight below 1e-6, or a run shorter than one sample.
         """
-        phases = []
+        phases: list[dict[str, Any]] = []
         for phase, samples in zip(recipe.schedule.phases, self._samples(recipe)):
             blend: list[str] = []
             for domain, weight in phase.mixture.to_dict().items():
@@ -78,7 +79,7 @@ class Megatron:
         return path
 
     def simulate(self, recipe: Recipe, max_draws: int = 100_000) -> Simulation:
-        """Follow the blending index sample by sample (the first ``max_draws``; the rule's error stays below one sample)."""
+        """Follow the blending index, sample by sample for the first ``max_draws`` (its error never reaches a sample)."""
         phase_tokens = []
         for phase, samples in zip(recipe.schedule.phases, self._samples(recipe)):
             if samples < 1:

@@ -1,12 +1,11 @@
-"""RegMix's pair of files (arXiv 2407.01492): ``train_mixture_1m.csv`` with weights, ``train_pile_loss_1m.csv`` with losses.
+"""RegMix's pair of files (arXiv 2407.01492): ``train_mixture_1m.csv``, ``train_pile_loss_1m.csv``.
 
-Both have an ``index`` column. Weight columns are named ``train_<source>_<domain>``, loss columns ``valid_..._<domain>`` (the
-public files prefix both with the data set's name). The published weights are rounded and sum to .996 to 1.003.
+Both have an ``index`` column. Weight columns are named ``train_<source>_<domain>``, loss columns
+``valid_..._<domain>`` (the public files prefix both with the data set's name). The published weights are rounded and sum to .996 to 1.003.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,14 +38,21 @@ def is_regmix(paths: Sequence[Path]) -> bool:
     return {_role(_columns(p)) for p in paths} == {"weights", "losses"}
 
 
+def _common(texts: Sequence[str]) -> str:
+    """The longest start all texts share."""
+    first, last = min(texts), max(texts)
+    size = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
+    return first[:size]
+
+
 def _short(columns: Sequence[str]) -> list[str]:
     """Names without the prefix and suffix they all share, cut at ``_`` so that no word is cut."""
     if len(columns) < 2:
         return list(columns)
-    prefix = os.path.commonprefix(list(columns))
+    prefix = _common(columns)
     prefix = prefix[: max(prefix.rfind("_"), prefix.rfind("/")) + 1]
     rest = [c[len(prefix) :] for c in columns]
-    suffix = os.path.commonprefix([r[::-1] for r in rest])[::-1]
+    suffix = _common([r[::-1] for r in rest])[::-1]
     cut = max(suffix.find("_"), suffix.find("/"))
     suffix = suffix[cut:] if cut >= 0 else ""
     return [r[: len(r) - len(suffix)] if suffix else r for r in rest]

@@ -102,7 +102,7 @@ def read_table(
     run_ids = _run_ids(table, known["run"], weight_columns, sizes, is_long)
     domains = [_strip(c, _WEIGHT) or c for c in weight_columns]
     mix = np.column_stack([numbers(table, c, where) for c in weight_columns]) if weight_columns else None
-    rows, runs = _runs(table, run_ids, mix, domains, sizes, known, where, repair)
+    runs = _runs(table, run_ids, mix, domains, sizes, known, where, repair)
     records: list[dict[str, Any]] = []
     label = source or where
     if is_long:
@@ -151,7 +151,7 @@ def _value_columns(
 def _run_ids(
     table: pa.Table, run: str | None, weight_columns: Sequence[str], sizes: dict[str, Any], is_long: bool
 ) -> list[str]:
-    """Run of each row: its column; without one, rows of equal mixture and size are one run in long or stepped tables."""
+    """Run of each row: its column; without one, rows of equal mixture and size are one run (long, stepped tables)."""
     size = sizes.get("params")
     if run is not None:
         names = [str(r) for r in table.column(run).to_pylist()]
@@ -176,12 +176,13 @@ def _runs(
     known: dict[str, str | None],
     where: str,
     repair: bool,
-) -> tuple[dict[str, int], list[dict[str, Any]]]:
+) -> list[dict[str, Any]]:
     first: dict[str, int] = {}
     for i, run in enumerate(run_ids):
         if run in first and mix is not None and not np.array_equal(mix[i], mix[first[run]], equal_nan=True):
             raise DataError(
-                f"{where}: run {run!r} has two mixtures (rows {first[run] + 2} and {i + 2}). Give runs names of their own."
+                f"{where}: run {run!r} has two mixtures (rows {first[run] + 2} and {i + 2}). "
+                f"Give each run its own name."
             )
         first.setdefault(run, i)
     names = list(first)
@@ -205,7 +206,7 @@ def _runs(
         if seeds is not None and seeds[row] is not None:
             record["seed"] = int(seeds[row])
         runs.append(record)
-    return first, runs
+    return runs
 
 
 def _value(

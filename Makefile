@@ -1,0 +1,49 @@
+# Everything a contributor needs. `make quickstart` and `make test` set themselves up on a fresh machine.
+PYTHON ?= python3
+VENV   ?= .venv
+# The torch requirement. CPU wheels are enough; on a machine with another build, e.g. TORCH="torch>=2.6".
+TORCH  ?= torch==2.13.0
+MINUTES ?= 5
+
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test test-slow lint types bench clean
+
+$(VENV)/.core: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet -e ".[train]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet -e ".[train,trees,dev]"
+	touch $@
+
+$(VENV)/.slow: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -e ".[train,trees,track,dev,slow]"
+	touch $@
+
+quickstart: $(VENV)/.core
+	$(BIN)/mixlaw quickstart quickstart-study --minutes $(MINUTES)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+
+test-slow: $(VENV)/.slow
+	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m tests.other_pythons
+
+bench: $(VENV)/.slow
+	$(BIN)/python benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) quickstart-study build dist
