@@ -1,0 +1,522 @@
+"""How sure: prediction intervals that cover, noise from replicates, profile likelihoods, identifiability.
+
+**Prediction intervals** (:func:`predict_interval`) are for a new observation. Errors ``e`` of rows a fit did not
+see (K-fold, replicates together; leave-one-out up to 24 mixtures) are divided by a local scale
+``s(x) = sd * noise(x) * sqrt(1 + h(x))``, where ``h`` is the leverage of x among the rows (of logarithms for
+sizes and tokens): it grows outside the region that was tried. The ``(1 + 1/n) level`` quantile of ``|e| / s`` times ``s(x)``
+is the half width. Whatever the law, such an interval covers at its level on rows exchangeable with the
+training rows; below 40 rows the standardised errors of all targets are pooled. It says nothing about another
+regime (larger models, more tokens) than the rows came from. Method: split/cross conformal prediction,
+Vovk et al. 2005, arXiv:1604.04173; the local scale follows METHODS of locally weighted conformal inference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from mixlaw.errors import ConfigError, DataError
+from mixlaw.laws.base import Array, Law
+from mixlaw.laws.engine import BatchFit, Ints, Model, Prior, fit_batch
+from mixlaw.laws.folds import fold_ids, replicate_groups
+
+__all__ = [
+    "Noise",
+    "Profile",
+    "calibrate",
+    "describe_optima",
+    "diagnose",
+    "predict_interval",
+    "profile_likelihood",
+    "replicate_noise",
+]
+
+_LEVELS = np.concatenate([np.linspace(0.0, 0.9, 46), np.linspace(0.905, 1.0, 39)])
+
+
+# ---- prediction intervals ------------------------------------------------------------------------
+def _features(law: Law, X: Array) -> Array:
+    """What leverage is measured in: shares, or logarithms of sizes and tokens."""
+    if law.kind == "mixture":
+        return X
+    return np.where((X > 1).any(axis=0), np.log(np.maximum(X, 1e-12)), X)
+
+
+def _leverage(shape: dict[str, Any], F: Array) -> Array:
+    away = F - np.asarray(shape["mean"])
+    return np.einsum("ij,jk,ik->i", away, np.asarray(shape["inverse"]), away)
+
+
+def calibrate(law: Law, X: Array, Y: Array, heldout: Array | None = None) -> None:
+    """Store in ``law.conformal_`` what :func:`predict_interval` needs (plain arrays, saved with the law).
+
+    Args:
+        law: fitted on X, Y.
+        heldout: (n, T) predictions for rows by fits that had not seen them (NaN where none); without it
+            the law is cloned and refitted on 5 folds (leave-one-out up to 24 different rows of X).
+    """
+    if heldout is None:
+        heldout = heldout_predictions(law, X, Y)
+    F = _features(law, X)
+    mean = F.mean(axis=0)
+    gram = (F - mean).T @ (F - mean)
+    spread = np.trace(gram) / max(1, len(gram))
+    gram[np.diag_indices_from(gram)] += 1e-3 * spread + 1e-12
+    shape = {"mean": mean, "inverse": np.linalg.inv(gram)}
+    h = np.clip(_leverage(shape, F), 0.0, 0.95)
+    local = np.sqrt(1.0 / (1.0 - h))  # a held-out row's own leverage: 1 + h / (1 - h)
+    noise = replicate_noise(X, Y)
+    if noise.varies.any():
+        local = local[:, None] * noise.ratio(X)
+    error = np.abs(heldout - Y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = error / (local if local.ndim == 2 else local[:, None])
+    T = Y.shape[1]
+    known = [np.sort(scores[np.isfinite(scores[:, t]), t]) for t in range(T)]
+    unit = np.array([_robust_unit(s) for s in known])
+    few = min(len(s) for s in known) < 40
+    table = np.empty((T, len(_LEVELS)))
+    pooled = np.sort(np.concatenate([s / u for s, u in zip(known, unit)])) if few else None
+    for t in range(T):
+        source = pooled * unit[t] if pooled is not None else known[t]
+        table[t] = _upper_quantiles(source, len(known[t]))
+    law.conformal_ = {
+        "levels": _LEVELS,
+        "scores": table,
+        "shape": shape,
+        "noise": noise.to_dict() if noise.varies.any() else None,
+        "rows": int(min(len(s) for s in known)),
+    }
+
+
+def _robust_unit(scores: Array) -> float:
+    if not len(scores):
+        return 1.0
+    rms, median = float(np.sqrt(np.mean(scores**2))), float(np.median(scores)) * 1.4826
+    return max(min(rms, 3.0 * median) if median > 0 else rms, 1e-300)
+
+
+def _upper_quantiles(scores: Array, n: int) -> Array:
+    """Scores at ``_LEVELS``, each at the conformal rank ceil((n + 1) level) / n of what is at hand."""
+    if not len(scores):
+        return np.zeros(len(_LEVELS))
+    rank = np.ceil((n + 1) * _LEVELS) / max(n, 1)
+    position = np.clip(np.ceil(np.minimum(rank, 1.0) * len(scores)).astype(int) - 1, 0, len(scores) - 1)
+    out = scores[position]
+    # beyond the largest score at hand the tail is continued as a Gaussian's, rather than called impossible
+    beyond = rank > 1.0
+    if beyond.any():
+        top = n / (n + 1.0)
+        z = NormalDist().inv_cdf
+        base = z(0.5 + 0.5 * min(top, 1 - 1e-9))
+        levels = np.minimum(_LEVELS[beyond], 0.9999)
+        out[beyond] = scores[-1] * np.array([max(z(0.5 + 0.5 * q) / base, 1.0) for q in levels])
+    return out
+
+
+def heldout_predictions(law: Law, X: Array, Y: Array, folds: int = 5, seed: int = 0) -> Array:
+    """(n, T) predictions for every row by a clone of ``law`` fitted without it and its replicates."""
+    distinct = len(np.unique(replicate_groups(X)))
+    num = distinct if distinct <= 24 else folds
+    ids = fold_ids(X, Y, num, seed)
+    names = [str(n) for n in law.feature_names_in_]
+    out = np.full(Y.shape, np.nan)
+    for f in range(int(ids.max()) + 1):
+        rest, held = ids != f, ids == f
+        model = clone(law).fit(_named(names, X[rest]), _named(law.target_names_, Y[rest]))
+        out[held] = np.asarray(model.predict(_named(names, X[held]))).reshape(int(held.sum()), -1)
+    return out
+
+
+def _named(names: Sequence[str], values: Array) -> dict[str, Array]:
+    return {str(name): values[:, j] for j, name in enumerate(names)}
+
+
+def predict_interval(law: Law, X: Any, level: float = 0.9) -> tuple[Array, Array]:
+    """(low, high) of an interval that covers a new observation at X with probability ``level``.
+
+    Raises:
+        ConfigError: level outside (0, 1).
+        DataError: the law was read back without calibration and no longer has its training rows.
+    """
+    if not 0.0 < level < 1.0:
+        raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
+    law._check_fitted()
+    if getattr(law, "conformal_", None) is None:
+        if getattr(law, "_training", None) is None:
+            raise DataError(
+                f"This {type(law).__name__} has no calibration for intervals. Call predict_interval once before "
+                f"saving it, or fit it again."
+            )
+        calibrate(law, law._training[0], law._training[1])
+    matrix = law._align(X)
+    mean = np.asarray(law.predict(X), dtype=float)
+    values = mean[:, None] if law.single_target_ else mean
+    state = law.conformal_
+    local = np.sqrt(1.0 + np.maximum(_leverage(state["shape"], _features(law, matrix)), 0.0))[:, None]
+    if state.get("noise"):
+        local = local * Noise.from_dict(state["noise"]).ratio(matrix)
+    scores = np.asarray(state["scores"])
+    at = np.array([np.interp(level, np.asarray(state["levels"]), row) for row in scores])
+    half = local * at[None]
+    low, high = values - half, values + half
+    return (low[:, 0], high[:, 0]) if law.single_target_ else (low, high)
+
+
+# ---- noise from replicates -------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Noise:
+    """Seed noise measured by runs of the same mixture.
+
+    ``sd`` (T,) pooled (NaN without replicates), ``dof`` its degrees of freedom, ``varies`` (T,) whether Bartlett's
+    test finds it different between mixtures (5%), ``mixtures`` (G, K) the replicated ones and ``group_sd`` (G, T)
+    their own sds, shrunk towards the pooled one as far as the test's evidence allows.
+    """
+
+    sd: Array
+    dof: int
+    varies: np.ndarray
+    mixtures: Array
+    group_sd: Array
+
+    def ratio(self, X: Array) -> Array:
+        """(n, T) noise sd at X over the pooled sd: 1 where it does not vary, else from the nearest mixtures."""
+        out = np.ones((len(X), len(self.sd)))
+        if not self.varies.any() or not len(self.mixtures):
+            return out
+        distance = ((X[:, None] - self.mixtures[None]) ** 2).sum(-1)
+        typical = np.median(((self.mixtures[:, None] - self.mixtures[None]) ** 2).sum(-1))
+        weight = np.exp(-distance / max(0.25 * typical, 1e-12)) + 1e-6
+        log_sd = weight @ np.log(self.group_sd / self.sd) / weight.sum(1, keepdims=True)
+        return np.where(self.varies[None], np.exp(log_sd), out)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "sd": self.sd,
+            "dof": self.dof,
+            "varies": self.varies.astype(float),
+            "mixtures": self.mixtures,
+            "group_sd": self.group_sd,
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Noise:
+        """Inverse of :meth:`to_dict`."""
+        return Noise(
+            np.asarray(data["sd"], dtype=float),
+            int(data["dof"]),
+            np.asarray(data["varies"]) > 0.5,
+            np.asarray(data["mixtures"], dtype=float),
+            np.asarray(data["group_sd"], dtype=float),
+        )
+
+
+def replicate_noise(X: Array, Y: Array) -> Noise:
+    """Noise of repeated mixtures: pooled, and by mixture where it differs.
+
+    Args:
+        X: (n, K); identical rows are replicates.
+        Y: (n, T).
+
+    Example:
+        >>> X = np.repeat(np.eye(2), 3, axis=0)
+        >>> round(float(replicate_noise(X, np.array([[1.], [2.], [3.], [0.], [1.], [2.]])).sd[0]), 6)
+        1.0
+    """
+    X, Y = np.asarray(X, dtype=float), np.asarray(Y, dtype=float)
+    Y = Y[:, None] if Y.ndim == 1 else Y
+    T = Y.shape[1]
+    ok = np.isfinite(Y).all(axis=1)
+    groups = replicate_groups(X[ok])
+    counts = np.bincount(groups) if len(groups) else np.zeros(0, dtype=int)
+    repeated = np.flatnonzero(counts > 1)
+    if not len(repeated):
+        return Noise(np.full(T, np.nan), 0, np.zeros(T, dtype=bool), np.empty((0, X.shape[1])), np.empty((0, T)))
+    rows = [np.flatnonzero(groups == g) for g in repeated]
+    kept_X, kept_Y = X[ok], Y[ok]
+    dof = np.array([len(r) - 1 for r in rows], dtype=float)
+    variance = np.stack([kept_Y[r].var(axis=0, ddof=1) for r in rows])  # (G, T)
+    total = dof.sum()
+    pooled = (dof[:, None] * variance).sum(0) / total
+    floor = 1e-12 * np.maximum(pooled, 1e-300)
+    varies = np.zeros(T, dtype=bool)
+    shrunk = np.broadcast_to(pooled, variance.shape).copy()
+    if len(rows) > 1 and (pooled > 0).any():
+        G = len(rows)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(np.maximum(variance, floor))
+            bartlett = total * np.log(np.maximum(pooled, 1e-300)) - (dof[:, None] * logs).sum(0)
+        bartlett /= 1 + ((1 / dof).sum() - 1 / total) / (3 * (G - 1))
+        varies = (pooled > 0) & (bartlett > _chi2(0.95, G - 1))
+        # what of the spread of log variances is more than their sampling error: that share is kept
+        sampling = float(np.mean(2.0 / dof))
+        between = np.maximum(logs.var(axis=0, ddof=1) - sampling, 0.0)
+        keep = between / (between + sampling)
+        level = np.log(np.maximum(pooled, 1e-300))
+        shrunk = np.where(varies, np.exp(level + keep * (logs - level)), shrunk)
+    mixtures = np.stack([kept_X[r[0]] for r in rows])
+    return Noise(np.sqrt(pooled), int(total), varies, mixtures, np.sqrt(np.maximum(shrunk, floor)))
+
+
+def _chi2(level: float, dof: int) -> float:
+    """Quantile of chi squared (exact for 1 degree of freedom, else Wilson & Hilferty's cube, within 1%)."""
+    if dof == 1:
+        return NormalDist().inv_cdf(0.5 + 0.5 * level) ** 2
+    z, a = NormalDist().inv_cdf(level), 2.0 / (9.0 * dof)
+    return dof * (1.0 - a + z * math.sqrt(a)) ** 3
+
+
+# ---- profile likelihood ------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Profile:
+    """Objective minimised over all other parameters at each value of one: its interval, and whether it closes."""
+
+    values: Array
+    objective: Array
+    low: float
+    high: float
+    level: float
+    closed: bool
+    """False where the objective stays within the noise to an end of the grid: the data leave it free there."""
+
+
+def profile_likelihood(
+    model: Model,
+    Y: Array,
+    best: Array,
+    index: int,
+    *,
+    values: Array,
+    level: float = 0.9,
+    noise_variance: float | None = None,
+    loss: str = "squared",
+    delta: float = 1e-3,
+    log: bool = False,
+    weights: Array | None = None,
+    prior: Prior | None = None,
+    starts: Array | None = None,
+    bounds: Any = None,
+) -> Profile:
+    """Profile parameter ``index`` of a model function (theta, problem) -> (f, J), all grid values in one batch.
+
+    Args:
+        best: (P,) the optimum, used as a start (further ``starts`` (S, P) are tried at every value).
+        values: (G,) grid; the interval is where the objective rises by less than the chi squared quantile of
+            ``level`` times the noise variance (None: estimated from the optimum's residual).
+    """
+    best = np.asarray(best, dtype=float)
+    P = len(best)
+    grid = np.unique(np.append(np.asarray(values, dtype=float), best[index]))
+    rest = [p for p in range(P) if p != index]
+    y = np.asarray(Y, dtype=float).reshape(1, -1)
+
+    def fixed(theta: Array, problem: Ints) -> tuple[Array, Array]:
+        whole = np.empty((len(theta), P))
+        whole[:, rest] = theta
+        whole[:, index] = grid[problem]
+        f, J = model(whole, problem)
+        return f, J[:, :, rest]
+
+    start = best[None] if starts is None else np.vstack([best[None], starts])
+    limits = None
+    if bounds is not None:
+        lower, upper = (np.broadcast_to(np.asarray(b, dtype=float), (P,)) for b in bounds)
+        limits = (lower[rest], upper[rest])
+    ridge = None
+    if prior is not None:
+        centre, strength = prior.broadcast((1, P))
+        ridge = Prior(centre[:, rest], strength[:, rest])
+    fit = fit_batch(
+        fixed,
+        np.repeat(y, len(grid), axis=0),
+        start[:, rest],
+        loss=loss,  # type: ignore[arg-type]
+        delta=delta,
+        log=log,
+        weights=weights,
+        prior=ridge,
+        bounds=limits,
+    ).best()
+    objective = fit.objective
+    if prior is not None:
+        objective = objective + 0.5 * strength[0, index] * (grid - centre[0, index]) ** 2
+    lowest = float(objective.min())
+    n = int(np.isfinite(y).sum())
+    variance = 2 * lowest / max(n - P, 1) if noise_variance is None else noise_variance
+    limit = lowest + 0.5 * variance * _chi2(level, 1)
+    inside = objective <= limit
+    at = int(objective.argmin())
+    left, right = at, at
+    while left > 0 and inside[left - 1]:
+        left -= 1
+    while right < len(grid) - 1 and inside[right + 1]:
+        right += 1
+    low = grid[0] if left == 0 else _cross(grid, objective, left - 1, limit)
+    high = grid[-1] if right == len(grid) - 1 else _cross(grid, objective, right, limit)
+    return Profile(grid, objective, float(low), float(high), level, left > 0 and right < len(grid) - 1)
+
+
+def _cross(grid: Array, objective: Array, i: int, limit: float) -> float:
+    a, b = objective[i], objective[i + 1]
+    return float(grid[i] + (grid[i + 1] - grid[i]) * (limit - a) / (b - a)) if b != a else float(grid[i])
+
+
+# ---- identifiability -----------------------------------------------------------------------------------
+def describe_optima(
+    fit: BatchFit,
+    n: int,
+    names: Sequence[str],
+    *,
+    problem: int = 0,
+    present: Callable[[Array], Array] | None = None,
+    curvature: Array | None = None,
+    noise_variance: float | None = None,
+    apart: float = 0.05,
+    level: float = 0.95,
+) -> dict[str, Any]:
+    """Distinct optima a multi-start fit found within the objective's noise, and flat directions, in words.
+
+    Args:
+        fit: of one or several problems; ``problem`` says which.
+        n: number of observations behind the objective.
+        names: of the parameters, after ``present`` (a map of theta (P,) to what is shown; default: theta).
+        curvature: (P, P) Gauss-Newton matrix at the optimum, for flat directions.
+        noise_variance: of a residual (None: from the best objective, ``2 F / (n - P)``).
+        apart: relative difference of a shown parameter that makes two optima distinct.
+
+    Returns:
+        ``text`` (empty when nothing is wrong), ``optima`` (list of {parameter values, objective, starts}),
+        ``flat`` (list of lists of names), ``identified`` (bool).
+    """
+    F = fit.objective[problem]
+    theta = fit.theta[problem]
+    if fit.linear.shape[-1] and present is None and len(names) == theta.shape[1] + fit.linear.shape[-1]:
+        theta = np.concatenate([theta, fit.linear[problem]], axis=1)
+    finite = np.isfinite(F)
+    best = float(F[finite].min())
+    P = theta.shape[1]
+    variance = 2 * best / max(n - P, 1) if noise_variance is None else noise_variance
+    noise = 0.5 * variance * _chi2(level, 1) + 1e-9 * abs(best)
+    shown = np.array([present(t) for t in theta]) if present is not None else theta
+    optima: list[dict[str, Any]] = []
+    for s in np.argsort(F, kind="stable"):
+        if not finite[s] or F[s] > best + noise or not fit.converged[problem, s]:
+            continue
+        same = [o for o in optima if _near(shown[s], o["_at"], apart)]
+        if same:
+            same[0]["starts"] += 1
+        else:
+            optima.append({"_at": shown[s], "objective": float(F[s]), "starts": 1})
+    flat = _flat(curvature, names) if curvature is not None and len(names) == len(curvature) else []
+    lines = []
+    if len(optima) > 1:
+        lines.append(
+            f"The data do not tell {len(optima)} solutions apart (their objectives differ by less than the noise, "
+            f"{noise:.3g}):"
+        )
+        for o in optima[:6]:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, o["_at"]))
+            lines.append(f"  objective {o['objective']:.7g} ({o['starts']} starts): {values}")
+        lines.append("Do not read these parameters one by one; add runs where the solutions' predictions differ.")
+    for group in flat:
+        lines.append(f"Flat: {' and '.join(group)} can change together without changing the fit.")
+    return {
+        "text": "\n".join(lines),
+        "optima": [
+            {"parameters": dict(zip(names, map(float, o["_at"]))), "objective": o["objective"], "starts": o["starts"]}
+            for o in optima
+        ],
+        "flat": flat,
+        "identified": len(optima) <= 1 and not flat,
+    }
+
+
+def _near(a: Array, b: Array, apart: float) -> bool:
+    return bool(np.all(np.abs(a - b) <= apart * np.maximum(np.maximum(np.abs(a), np.abs(b)), 1e-3)))
+
+
+def _flat(H: Array, names: Sequence[str], relative: float = 1e-8) -> list[list[str]]:
+    """Directions with next to no curvature, each as the names that carry it."""
+    d = np.sqrt(np.maximum(np.diag(H), 1e-300))
+    alone = [[names[i]] for i in range(len(d)) if d[i] <= 1e-10 * d.max()]
+    keep = [i for i in range(len(d)) if d[i] > 1e-10 * d.max()]
+    if len(keep) < 2:
+        return alone
+    values, vectors = np.linalg.eigh(H[np.ix_(keep, keep)] / d[keep][:, None] / d[keep][None])
+    groups = []
+    for value, vector in zip(values, vectors.T):
+        if value <= relative * values[-1]:
+            size = np.abs(vector)
+            groups.append([names[keep[i]] for i in np.argsort(-size) if size[i] > 0.3 * size.max()][:6])
+    return alone + groups
+
+
+def diagnose(law: Any) -> dict[str, Any]:
+    """:func:`describe_optima` for a parametric mixture law: distinct optima are told apart by their predictions
+    on and between the training mixtures, since parameters alone may differ by a pure renaming."""
+    X, Y, weight = law._need_training("identifiability_")
+    model = law._model(X)
+    mean = np.nanmean(Y, axis=0)
+    filled = np.where(np.isfinite(Y), Y, mean).T
+    W = np.where(np.isfinite(Y.T), weight[None], 0.0)
+    starts = law._starts(X, filled.T, W)
+    starts = np.concatenate([law.theta_[:, None], starts], axis=1)
+    centre, pattern = law._prior()
+    strength = (law.ridge_ * law._variance)[:, None] * pattern
+    fit = fit_batch(
+        model,
+        filled,
+        starts,
+        loss=law.loss,
+        delta=law._delta,
+        log=law.log,
+        weights=W,
+        bounds=law._bounds(),
+        prior=Prior(centre, strength),
+        linear_prior=Prior(0.0, law.ridge_[:, None] * law._linear_pattern()) if fit_has_linear(model) else None,
+    )
+    corners = np.vstack([X, 0.5 * X + 0.5 * np.eye(X.shape[1])[np.arange(len(X)) % X.shape[1]]])
+    away = law._model(corners)
+    lines, optima = [], {}
+    for t, name in enumerate(law.target_names_):
+        F = fit.objective[t]
+        best = float(F.min())
+        n = int((W[t] > 0).sum())
+        variance = 2 * best / max(n - law._num_free(), 1)
+        within = np.flatnonzero(fit.converged[t] & (best + 0.5 * variance * _chi2(0.95, 1) + 1e-9 * best >= F))
+        if len(within) < 2:
+            continue
+        values = law._values(away, fit.theta[t, within], fit.linear[t, within], np.full(len(within), t))
+        values = np.clip(values, -1e6, 1e6)
+        sd = math.sqrt(max(variance, 1e-300))
+        kinds: list[int] = []
+        for i in np.argsort(F[within], kind="stable"):
+            if all(np.abs(values[i] - values[j]).max() > 3 * sd + 1e-6 * abs(mean[t]) for j in kinds):
+                kinds.append(int(i))
+        if len(kinds) > 1:
+            at = within[kinds]
+            shown = [law._describe(fit.theta[t : t + 1, s], fit.linear[t : t + 1, s]) for s in at] if False else []
+            optima[name] = [
+                {"objective": float(F[s]), "theta": fit.theta[t, s].tolist(), "linear": fit.linear[t, s].tolist()}
+                for s in at
+            ]
+            gap = max(np.abs(values[i] - values[kinds[0]]).max() for i in kinds[1:])
+            lines.append(
+                f"{name}: {len(kinds)} solutions fit equally well (objectives "
+                f"{', '.join(f'{F[s]:.4g}' for s in at[:4])}) and differ by up to {gap:.3g} between the runs."
+            )
+            del shown
+    text = "\n".join(lines)
+    return {"text": text, "optima": optima, "flat": [], "identified": not lines}
+
+
+def fit_has_linear(model: Any) -> bool:
+    """Whether the model's linear coefficients are solved out."""
+    return hasattr(model, "num_linear")
