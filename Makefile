@@ -7,7 +7,8 @@ MINUTES ?= 5
 
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint types bench clean
+
+.PHONY: quickstart test test-slow test-pythons lint types bench clean
 
 $(VENV)/.core: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,7 +41,11 @@ test: lint types
 
 test-slow: $(VENV)/.slow
 	$(BIN)/python -m pytest -m slow
-	$(BIN)/python -m tests.other_pythons
+	$(MAKE) test-pythons
+
+# The core (no torch) under every other supported Python that is at hand; those that are not are named.
+test-pythons:
+	.ci/test-pythons
 
 bench: $(VENV)/.slow
 	$(BIN)/python benchmarks/run_all.py

@@ -79,7 +79,7 @@ class Megatron:
         return path
 
     def simulate(self, recipe: Recipe, max_draws: int = 100_000) -> Simulation:
-        """Follow the blending index, sample by sample for the first ``max_draws`` (its error never reaches a sample)."""
+        """Follow the blending index for the first ``max_draws`` samples (its error never reaches one sample)."""
         phase_tokens = []
         for phase, samples in zip(recipe.schedule.phases, self._samples(recipe)):
             if samples < 1:

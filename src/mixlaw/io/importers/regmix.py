@@ -1,7 +1,8 @@
 """RegMix's pair of files (arXiv 2407.01492): ``train_mixture_1m.csv``, ``train_pile_loss_1m.csv``.
 
 Both have an ``index`` column. Weight columns are named ``train_<source>_<domain>``, loss columns
-``valid_..._<domain>`` (the public files prefix both with the data set's name). The published weights are rounded and sum to .996 to 1.003.
+``valid_..._<domain>`` (the public files prefix both with the data set's name). The published
+weights are rounded and sum to .996 to 1.003.
 """
 
 from __future__ import annotations
