@@ -1,0 +1,50 @@
+"""study.yaml: unknown keys are errors with a suggestion, numbers may be written as people write them."""
+
+import pytest
+
+from mixlaw.config import load_config, parse_config
+from mixlaw.errors import ConfigError
+
+GOOD = {
+    "corpus": {"domains": {"web": "web.jsonl", "code": ["a", "b"]}},
+    "objective": {"web": 3, "code": 1},
+    "budget": {"tokens": "2.5B", "max_epochs": 4},
+}
+
+
+def test_a_minimal_study():
+    config = parse_config(GOOD, "here")
+    assert config.corpus.domains == {"web": ["web.jsonl"], "code": ["a", "b"]}
+    assert config.make_budget().tokens == 2_500_000_000
+    assert config.objective_weights() == {"web": 0.75, "code": 0.25}
+    assert config.reference == "natural"
+
+
+def test_yaml_round_trip(tmp_path):
+    config = parse_config(GOOD, "here")
+    (tmp_path / "study.yaml").write_text(config.dump())
+    assert load_config(tmp_path / "study.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objectiv": {"web": 1}}, "unknown key 'objectiv'.*Did you mean 'objective'"),
+        ({"training": {"tokenz": 5}}, r"unknown key 'training\.tokenz'.*Did you mean 'tokens'"),
+        ({"objective": {}}, "objective needs non-negative weights"),
+        ({"objective": {"web": -1}}, "objective needs non-negative weights"),
+        ({"budget": {"tokens": "many"}}, "'many' is not a non-negative number"),
+        ({"budget": {"max_epochs": 2}}, "budget needs 'tokens'"),
+        ({"budget": {"tokens": 5, "epochs": 2}}, "Unknown budget key 'epochs'"),
+        ({"budget": {"tokens": 5, "max_epochs": -2}}, "max_epochs of .* must be a positive number"),
+        ({"corpus": {}}, "either 'domains'"),
+    ],
+)
+def test_mistakes_are_named(change, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config({**GOOD, **change}, "here")
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(ConfigError, match="mixlaw init"):
+        load_config(tmp_path / "study.yaml")
