@@ -1,0 +1,569 @@
+"""Mixture, size, tokens and learning-rate schedule in one law: what large runs of a mixture will lose.
+
+For a mixture m, a model of N parameters and a run that has summed S1 peak-rate steps (or D tokens where the
+schedule is not known), with n = N^-a, s = S1^-b and g = 1 - rate / peak, three forms are fitted:
+
+    power       E + A n + B s N^-c            - G g N^-c
+    logarithm   E + A n + B s + C s ln N      - G g N^0.1
+    product     E + A n + B s + C n s         - G g N^0.1
+
+each for the loss and for its logarithm, with the first two and with the first three coefficients varying by
+mixture: 12 fits, averaged with equal weights. a, b, c and G are shared by all mixtures; the mixture's own
+coefficients are shrunk toward the common ones by a covariance that is estimated; what all runs share at one step
+is a random effect too (see :mod:`mixlaw.laws.random_effects`).
+
+Legend: E irreducible loss, A/B size and data terms, C their interaction, G nats that a full annealing to rate 0
+takes off, a/b/c exponents. N and S1 are in units of their geometric means among the observations.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from statistics import NormalDist
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
+
+from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
+from mixlaw.laws.base import Array, Law
+from mixlaw.laws.random_effects import MixedFit, MixedModel
+from mixlaw.laws.scale_input import check_counts, find_columns, need_sizes
+from mixlaw.laws.schedules import LearningRateSchedule, as_schedule
+
+__all__ = ["Joint"]
+
+_FORMS = ("power", "logarithm", "product")
+_LOWER, _UPPER = np.array([0.02, 0.05, -0.3]), np.array([1.5, 2.0, 0.8])
+_STARTS = np.array([(a, b, c) for a in (0.15, 0.35, 0.7) for b in (0.3, 0.6, 1.0) for c in (0.0, 0.15)])
+_STEP_LENGTH = 0.5
+"""How far what runs share at one step carries to other steps: e-folding distance in ln(step)."""
+_OFFSET = 4e-3
+"""Prior for how far off, in nats, all runs of one size can be from a smooth law; worth _OFFSET_WEIGHT backtests."""
+_OFFSET_WEIGHT = 4.0
+_REFERENCE_PARAMS = 1e8
+_ANNEALED = 0.3
+"""An observation with g above this says something about annealing."""
+
+
+class Joint(Law):
+    """Loss of a mixture at any size and number of tokens, from runs of several mixtures, sizes and steps.
+
+    X holds one column per domain (weights), ``params`` (N, non-embedding) and ``tokens`` (D; or ``step``); every
+    evaluation along a training run is a row. y is (n,) for one loss, or (n, T); NaN where a target was not
+    measured. At least three sizes are needed: with fewer the law refuses, because any exponent fits two.
+
+    Args:
+        schedule: learning-rate schedule of the runs, a :class:`LearningRateSchedule` or its ``to_dict()``;
+            ``None`` when unknown: then the law sees tokens only, and is worse where rates differ (measured:
+            10 thousandths of a nat against 5).
+        tokens_per_step: batch size in tokens; needed with ``schedule`` unless X has a ``step`` column.
+        first_step: rows before it are left out (warm-up and the first fast drop follow other laws).
+            Default: five times the warm-up of ``schedule``, else 0.
+        forms: which of ``"power"``, ``"logarithm"``, ``"product"`` to average.
+        random: how many leading coefficients vary by mixture; one fit for each entry.
+        annealing_prior: (mean, sd) of G at 1e8 parameters, in nats. The default was measured on both
+            late-curve records of Data Mixing Laws. It matters only where no run was observed far into its
+            decay; ``None`` drops the annealing term there.
+        target_weights: {target: weight} or (T,): the aggregate whose exponents all targets share; equal when
+            not given. With one target nothing is aggregated (the implicit way: give the weighted loss as y).
+        mixture_law: law of the mixture used for mixtures that were not run; fitted to the predicted losses of
+            those that were, at the size and tokens asked for. Default :class:`~mixlaw.laws.Auto`.
+        backtest: whether to hide the largest size, and the late steps, and measure the bias (``backtest_``).
+
+    Fitted: ``parameters_`` (means over the fits), ``intervals_`` (their range), ``backtest_`` (list of dicts:
+    what was hidden, bias and mean absolute error in nats), ``mixtures_`` (M, K), ``members_``.
+
+    Not for: repeated data (epochs above 4, use :class:`RepeatedData`), fewer than three sizes, runs whose
+    schedules differ (fit them apart).
+
+    Source: the recipe is this project's, from backtests on the records of arXiv:2403.16952 (Data Mixing Laws);
+    S1 and the annealing gain follow arXiv:2408.11029.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> r, n, d = np.meshgrid([.2, .5, .8], [1e7, 3e7, 1e8], [1e9, 2e9, 4e9], indexing="ij")
+        >>> loss = 2 - .4 * r + 30 * n ** -.25 + 900 * d ** -.35
+        >>> X = {"web": r.ravel(), "code": 1 - r.ravel(), "params": n.ravel(), "tokens": d.ravel()}
+        >>> law = Joint(backtest=False).fit(X, loss.ravel())
+        >>> bool(abs(law.predict({"web": [.5], "code": [.5], "params": [2e8], "tokens": [8e9]})[0] - 2.374) < .02)
+        True
+    """
+
+    kind: ClassVar = "joint"
+    name = "joint"
+    allows_missing = True
+    source = "backtests on the records of Ye et al. 2024, arXiv:2403.16952; Tissue et al. 2024, arXiv:2408.11029"
+
+    def __init__(
+        self,
+        schedule: LearningRateSchedule | Mapping[str, Any] | None = None,
+        tokens_per_step: float | None = None,
+        first_step: float | None = None,
+        forms: tuple[str, ...] = _FORMS,
+        random: tuple[int, ...] = (2, 3),
+        annealing_prior: tuple[float, float] | None = (0.044, 0.02),
+        target_weights: Mapping[str, float] | npt.ArrayLike | None = None,
+        mixture_law: Law | None = None,
+        backtest: bool = True,
+    ) -> None:
+        self.schedule = schedule
+        self.tokens_per_step = tokens_per_step
+        self.first_step = first_step
+        self.forms = forms
+        self.random = random
+        self.annealing_prior = annealing_prior
+        self.target_weights = target_weights
+        self.mixture_law = mixture_law
+        self.backtest = backtest
+
+    # ---- reading rows --------------------------------------------------------------------------------
+    def _check_inputs(self, X: Array, Y: Array, names: Any) -> None:
+        for form in self.forms:
+            if form not in _FORMS:
+                raise ConfigError(f"Joint: unknown form {form!r}.{did_you_mean(form, _FORMS)}")
+        if not self.forms or not self.random or any(r not in (1, 2, 3) for r in self.random):
+            raise ConfigError(f"Joint needs forms and random in 1..3, got {self.forms!r} and {self.random!r}.")
+        columns = find_columns(names, X.shape[1])
+        self._check_rows(X, columns)
+        step = self._exposure(X, columns)[0]
+        keep = step >= self._start()
+        if not keep.any():
+            raise DataError(f"All rows lie before first_step={self._start():.4g} (last step {step.max():.4g}).")
+        need_sizes(X[keep, columns.params], 3, "model sizes", "Joint")
+        need_sizes(step[keep], 3, "token counts", "Joint")
+
+    def _check_rows(self, X: Array, columns: Any) -> None:
+        W = X[:, columns.weights]
+        if (W < -1e-9).any() or (W > 1 + 1e-9).any():
+            rows = np.unique(np.where((W < -1e-9) | (W > 1 + 1e-9))[0])[:5].tolist()
+            raise DataError(f"Mixture weights must lie in [0, 1]; rows {rows} do not. They are shares of tokens.")
+        check_counts(X[:, columns.params], "params")
+        if columns.tokens is not None:
+            check_counts(X[:, columns.tokens], "tokens")
+
+    def _start(self) -> float:
+        if self.first_step is not None:
+            return float(self.first_step)
+        schedule = as_schedule(self.schedule)
+        return 5.0 * schedule.peak_step if schedule is not None else 0.0
+
+    def _exposure(self, X: Array, columns: Any) -> tuple[Array, Array, Array]:
+        """step (or tokens), exposure (S1 in peak-rate steps, or tokens) and annealing gap g of every row."""
+        schedule = as_schedule(self.schedule)
+        if columns.step is not None:
+            step = X[:, columns.step]
+        elif self.tokens_per_step is not None:
+            step = X[:, columns.tokens] / float(self.tokens_per_step)
+        elif schedule is None:
+            step = X[:, columns.tokens]
+        else:
+            raise ConfigError("Joint(schedule=...) needs tokens_per_step=, or a 'step' column in X.")
+        if schedule is None:
+            return step, step, np.zeros(len(step))
+        return step, schedule.area(step), schedule.gap(step)
+
+    def _groups(self, W: Array) -> npt.NDArray[np.int64]:
+        """Index into ``mixtures_`` of each row of weights, -1 for one that was not run."""
+        known = {tuple(row): i for i, row in enumerate(np.round(self.mixtures_, 6).tolist())}
+        return np.array([known.get(tuple(row), -1) for row in np.round(W, 6).tolist()], dtype=np.int64)
+
+    # ---- fitting ---------------------------------------------------------------------------------------
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        columns = find_columns([str(n) for n in self.feature_names_in_], X.shape[1])
+        self.columns_ = asdict(columns)
+        step, exposure, gap = self._exposure(X, columns)
+        keep = (step >= self._start()) & (sample_weight > 0)
+        self.num_dropped_ = int((~keep).sum())
+        X, Y, sample_weight = X[keep], Y[keep], sample_weight[keep]
+        step, exposure, gap = step[keep], exposure[keep], gap[keep]
+        W = X[:, columns.weights]
+        self._warn_sums(W)
+        self.mixtures_ = np.unique(np.round(W, 6), axis=0)
+        group = self._groups(W)
+        params = X[:, columns.params]
+        self.scale_ = {"params": float(np.exp(np.log(np.unique(params)).mean())),
+                       "exposure": float(np.exp(np.log(np.unique(exposure)).mean()))}  # fmt: skip
+        cells, cell = np.unique(np.column_stack([params, step]), axis=0, return_inverse=True)
+        cell = np.ravel(cell)
+        self.cells_ = cells
+        M, C, T = len(self.mixtures_), len(cells), Y.shape[1]
+        table, weight = np.zeros((T, M, C)), np.zeros((T, M, C))
+        for t in range(T):  # replicates of one mixture at one cell are averaged
+            there = np.isfinite(Y[:, t])
+            np.add.at(weight[t], (group[there], cell[there]), sample_weight[there])
+            np.add.at(table[t], (group[there], cell[there]), sample_weight[there] * Y[there, t])
+        table = table / np.where(weight > 0, weight, 1.0)
+        weight /= weight[weight > 0].mean()
+        if (weight.sum(axis=(1, 2)) == 0).any():
+            raise DataError("A target has no measured value in the rows used.")
+        seen = np.isfinite(Y).any(axis=1)
+        late = bool((gap[seen] > _ANNEALED).any())
+        self.annealed_ = as_schedule(self.schedule) is not None and (late or self.annealing_prior is not None)
+        self._fit_table(table, weight)
+        self._describe()
+        self.backtest_: list[dict[str, Any]] = []
+        if self.backtest:
+            self._backtest(table, weight)
+        self._offset_sd(table, weight)
+        self.converged_ = True
+
+    def _warn_sums(self, W: Array) -> None:
+        off = np.unique(W[np.abs(W.sum(axis=1) - 1) > 5e-3], axis=0)
+        if len(off):
+            warnings.warn(
+                f"{len(off)} mixture(s) have weights that do not sum to 1 (sums {off.sum(axis=1).round(4).tolist()[:5]}). "
+                f"They are used to learn how loss falls with size and steps, and left out of the mixture law.",
+                MixlawWarning,
+                stacklevel=4,
+            )
+
+    def _specs(self) -> list[dict[str, Any]]:
+        limit = max(1, min(3, len(self.mixtures_) - 1))
+        counts = sorted({min(r, limit) for r in self.random})
+        return [{"form": f, "random": r, "log": g} for f in self.forms for r in counts for g in (False, True)]
+
+    def _design(self, form: str, params: Array, step: Array) -> Any:
+        schedule = as_schedule(self.schedule)
+        S = (step if schedule is None else schedule.area(step)) / self.scale_["exposure"]
+        lnN, lnS = np.log(params / self.scale_["params"]), np.log(S)
+        ln_ref = np.log(params / _REFERENCE_PARAMS)
+        gap = None if not self.annealed_ or schedule is None else schedule.gap(step)
+
+        def design(theta: Array) -> Array:
+            a, b, c = theta[:, :1], theta[:, 1:2], theta[:, 2:3]
+            n, s = np.exp(-a * lnN), np.exp(-b * lnS)
+            one = np.ones_like(n)
+            if form == "power":
+                columns = [one, n, s * np.exp(-c * lnN)]
+            elif form == "logarithm":
+                columns = [one, n, s, s * lnN]
+            else:
+                columns = [one, n, s, n * s]
+            if gap is not None:  # the gain from annealing grows slowly with size
+                columns.append(-gap * (np.exp(-c * ln_ref) if form == "power" else one * np.exp(0.1 * ln_ref)))
+            return np.stack(columns, axis=2)
+
+        return design
+
+    def _step_basis(self, step: Array) -> tuple[Array, Array]:
+        """Distinct steps and the square root of the correlation of what runs share at them."""
+        distinct = np.unique(step)
+        return distinct, np.linalg.cholesky(self._step_correlation(distinct, distinct) + 1e-9 * np.eye(len(distinct)))
+
+    @staticmethod
+    def _step_correlation(a: Array, b: Array) -> Array:
+        return np.exp(-np.abs(np.log(a)[:, None] - np.log(b)[None]) / _STEP_LENGTH)
+
+    def _member(
+        self,
+        spec: dict[str, Any],
+        table: Array,
+        weight: Array,
+        theta: Array | None = None,
+        warm: MixedFit | None = None,
+    ) -> dict[str, Any]:
+        """One fit of one target; ``theta`` fixes the exponents."""
+        used = weight.sum(axis=0) > 0
+        level = float((table * weight).sum() / weight.sum())
+        Y = np.log(np.where(weight > 0, table, 1.0)) if spec["log"] else table
+        params, step = self.cells_[used].T
+        distinct, root = self._step_basis(step)
+        shared = (step[:, None] == distinct) @ root if len(distinct) <= 64 else np.zeros((len(step), 0))
+        prior = None
+        if self.annealed_ and self.annealing_prior is not None:
+            unit = level if spec["log"] else 1.0
+            prior = (self.annealing_prior[0] / unit, self.annealing_prior[1] / unit)
+        rows = weight.sum(axis=1) > 0
+        model = MixedModel(Y[rows][:, used], weight[rows][:, used], shared, spec["random"], last_prior=prior)
+        lower, upper = (_LOWER, _UPPER) if theta is None else (theta, theta)
+        if spec["form"] != "power" and theta is None:
+            lower, upper = lower * [1, 1, 0], upper * [1, 1, 0]  # c belongs to the power form
+        starts = np.clip(_STARTS, lower, upper) if theta is None else theta[None]
+        if warm is None:
+            fit = model.fit(self._design(spec["form"], params, step), starts, lower, upper)
+        else:
+            fit = model.fit(
+                self._design(spec["form"], params, step), starts, lower, upper, warm=warm, rounds=1, em_rounds=5
+            )
+        effects = np.zeros((len(rows), spec["random"]))
+        effects[rows] = fit.effects
+        spread = np.zeros((len(rows), spec["random"], spec["random"]))
+        spread[rows], spread[~rows] = fit.spread, fit.covariance * fit.noise
+        on_steps = root @ fit.crossed if shared.shape[1] else np.zeros(len(distinct))
+        return {
+            **spec,
+            "theta": fit.theta,
+            "beta": fit.beta,
+            "effects": effects,
+            "spread": spread,
+            "steps": distinct,
+            "on_steps": on_steps,
+            "covariance": fit.covariance,
+            "ratio": fit.crossed_ratio,
+            "noise": fit.noise,
+            "level": level,
+            "objective": fit.objective,
+        }
+
+    def _aggregate(self, table: Array, weight: Array) -> tuple[Array, Array]:
+        """The weighted loss whose exponents all targets share, where every target was measured."""
+        T = len(table)
+        if isinstance(self.target_weights, Mapping):
+            unknown = [k for k in self.target_weights if k not in self.target_names_]
+            if unknown:
+                raise ConfigError(f"target_weights names {unknown[0]!r}.{did_you_mean(unknown[0], self.target_names_)}")
+            share = np.array([float(self.target_weights.get(n, 0.0)) for n in self.target_names_])
+        elif self.target_weights is not None:
+            share = np.asarray(self.target_weights, dtype=float)
+        else:
+            share = np.full(T, 1.0 / T)
+        if share.shape != (T,) or (share < 0).any() or share.sum() <= 0:
+            raise ConfigError(f"target_weights must be {T} non-negative numbers, got {self.target_weights!r}.")
+        use = share > 0
+        every = (weight[use] > 0).all(axis=0)
+        if not every.any():
+            raise DataError("No row has all weighted targets, so their aggregate is unknown. Fit them one at a time.")
+        return np.einsum("t,tmc->mc", share, np.where(every, table, 0.0)), weight[use].mean(axis=0) * every
+
+    def _fit_table(self, table: Array, weight: Array) -> None:
+        T = len(table)
+        specs = self._specs()
+        if (table[weight > 0] <= 0).any():
+            specs = [s for s in specs if not s["log"]]
+        whole = (table[0], weight[0]) if T == 1 else self._aggregate(table, weight)
+        first = [self._member(s, *whole) for s in specs]
+        self.aggregate_ = first
+        if T == 1:
+            self.members_ = [first]
+        else:
+            self.members_ = [
+                [self._member(s, table[t], weight[t], theta=f["theta"]) for s, f in zip(specs, first)] for t in range(T)
+            ]
+
+    def _describe(self) -> None:
+        thetas = np.array([m["theta"] for m in self.aggregate_])
+        power = np.array([m["form"] == "power" for m in self.aggregate_])
+        values = {"a": thetas[:, 0], "b": thetas[:, 1]}
+        if power.any():
+            values["c"] = thetas[power, 2]
+        if self.annealed_:
+            values["G"] = np.array([m["beta"][-1] * (m["level"] if m["log"] else 1.0) for m in self.aggregate_])
+        self.parameters_ = {k: float(v.mean()) for k, v in values.items()}
+        self.intervals_ = {k: (float(v.min()), float(v.max())) for k, v in values.items()}
+
+    # ---- predicting --------------------------------------------------------------------------------------
+    def _of_member(
+        self, member: dict[str, Any], group: Array, params: Array, step: Array
+    ) -> tuple[Array, Array, Array]:
+        """Prediction, slope of its link (d loss / d linear predictor) and random-effect columns, per row."""
+        phi = self._design(member["form"], params, step)(member["theta"][None])[0]
+        R = member["random"]
+        own = phi[:, :R]
+        value = phi @ member["beta"] + (own * member["effects"][group]).sum(axis=1)
+        if len(member["steps"]):
+            known = self._step_correlation(member["steps"], member["steps"]) + 1e-9 * np.eye(len(member["steps"]))
+            value = value + self._step_correlation(step, member["steps"]) @ np.linalg.solve(known, member["on_steps"])
+        if member["log"]:
+            value = np.exp(value)
+            return value, value, own
+        return value, np.ones_like(value), own
+
+    def _of_mixtures(self, group: Array, params: Array, step: Array, members: list[list[dict[str, Any]]]) -> Array:
+        """(n, T) mean over the fits, for mixtures that were run."""
+        return np.stack(
+            [np.mean([self._of_member(m, group, params, step)[0] for m in fits], axis=0) for fits in members], axis=1
+        )
+
+    def at(self, params: float, tokens: float | None = None, step: float | None = None) -> Law:
+        """The law of the mixture at one size and length: fitted to the predicted losses of all mixtures that were
+        run (Algorithm 1, step 4, of arXiv:2403.16952). What an optimiser of the mixture wants.
+
+        Args:
+            params: non-embedding parameters.
+            tokens: training tokens; or ``step``.
+        """
+        self._check_fitted()
+        step = self._one_step(tokens, step)
+        key = (float(params), float(step))
+        cache: dict[tuple[float, float], Law] = self.__dict__.setdefault("_at", {})
+        if key not in cache:
+            M = len(self.mixtures_)
+            losses = self._of_mixtures(np.arange(M), np.full(M, float(params)), np.full(M, float(step)), self.members_)
+            whole = np.abs(self.mixtures_.sum(axis=1) - 1) <= 5e-3
+            if self.mixture_law is None:
+                from mixlaw.laws import Auto
+
+                law: Law = Auto(seed=0)
+            else:
+                law = clone(self.mixture_law)
+            names = [str(self.feature_names_in_[i]) for i in self.columns_["weights"]]
+            X = {n: self.mixtures_[whole, j] for j, n in enumerate(names)}
+            y = {n: losses[whole, t] for t, n in enumerate(self.target_names_)}
+            cache[key] = law.fit(X, losses[whole, 0] if self.single_target_ else y)
+        return cache[key]
+
+    def _one_step(self, tokens: float | None, step: float | None) -> float:
+        if step is not None:
+            return float(step)
+        if tokens is None:
+            raise ConfigError("Joint.at needs tokens= or step=.")
+        check_counts(np.array([float(tokens)]), "tokens")
+        if self.tokens_per_step is not None:
+            return float(tokens) / float(self.tokens_per_step)
+        if as_schedule(self.schedule) is not None:
+            raise ConfigError("Joint with a schedule was fitted on steps: give step=, or tokens_per_step= to Joint.")
+        return float(tokens)
+
+    def _rows(self, X: Array) -> tuple[Array, Array, Array, Array]:
+        columns = find_columns([str(n) for n in self.feature_names_in_], X.shape[1])
+        self._check_rows(X, columns)
+        W = X[:, columns.weights]
+        return W, self._groups(W), X[:, columns.params], self._exposure(X, columns)[0]
+
+    def _predict(self, X: Array) -> Array:
+        W, group, params, step = self._rows(X)
+        out = np.empty((len(X), self.n_targets_))
+        known = group >= 0
+        if known.any():
+            out[known] = self._of_mixtures(group[known], params[known], step[known], self.members_)
+        for N, S in {(N, S) for N, S in zip(params[~known], step[~known])}:
+            rows = ~known & (params == N) & (step == S)
+            out[rows] = self._mixture_predict(N, S, W[rows])[0]
+        return out
+
+    def _mixture_predict(self, params: float, step: float, W: Array, level: float | None = None) -> tuple[Array, Array]:
+        """(n, T) prediction of the mixture law and half the width of its interval."""
+        law = self.at(params, step=step)
+        X = {str(n): W[:, j] for j, n in enumerate(law.feature_names_in_)}
+        mean = np.asarray(law.predict(X)).reshape(len(W), -1)
+        if level is None:
+            return mean, np.zeros_like(mean)
+        low, high = law.predict_interval(X, level)
+        return mean, (np.asarray(high) - np.asarray(low)).reshape(len(W), -1) / 2
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
+        """Ends of an interval for a new run at X.
+
+        Its variance adds: how far the fits disagree; the uncertainty of the mixture's own coefficients; how
+        strongly the prediction answers to an offset of all runs of one size, times how large such offsets are
+        in the backtests; the noise of one evaluation; and for a mixture that was not run the mixture law's
+        own interval.
+        """
+        if not 0 < level < 1:
+            raise ConfigError(f"level must lie between 0 and 1, got {level!r}.")
+        matrix = self._align(X)
+        W, group, params, step = self._rows(matrix)
+        mean = self._predict(matrix)
+        z = NormalDist().inv_cdf(0.5 + level / 2)
+        variance = np.zeros_like(mean)
+        known = group >= 0
+        nearest = np.where(known, group, 0)
+        for t in range(self.n_targets_):
+            variance[:, t] = self._variance(t, nearest, params, step, known)
+        extra = np.zeros_like(mean)
+        for N, S in {(N, S) for N, S in zip(params[~known], step[~known])}:
+            rows = ~known & (params == N) & (step == S)
+            extra[rows] = self._mixture_predict(N, S, W[rows], level)[1]
+        half = np.sqrt(z**2 * variance + extra**2)
+        low, high = mean - half, mean + half
+        return (low[:, 0], high[:, 0]) if self.single_target_ else (low, high)
+
+    def _variance(self, t: int, group: Array, params: Array, step: Array, known: Array) -> Array:
+        values, spread, noise = [], [], []
+        for m in self.members_[t]:
+            value, slope, own = self._of_member(m, group, params, step)
+            values.append(value)
+            spread.append(slope**2 * np.einsum("ni,nij,nj->n", own, m["spread"][group], own) * known)
+            noise.append(slope**2 * m["noise"] * (1 + m["ratio"]))
+        disagree = np.var(values, axis=0)
+        offset = self._sensitivity(group, params, step) ** 2 * self.offset_sd_**2
+        return disagree + np.mean(spread, axis=0) + offset + np.mean(noise, axis=0)
+
+    # ---- how far off it may be -----------------------------------------------------------------------
+    def _offset_sd(self, table: Array, weight: Array) -> None:
+        """How the aggregate answers to an offset at each size, and how large such offsets are.
+
+        Each size's rows are moved by a thousandth of a nat and the fits repeated from where they stand. Offsets
+        have a prior of 4 thousandths, worth four observations, corrected by the backtests that hid a size.
+        """
+        whole = (table[0], weight[0]) if len(table) == 1 else self._aggregate(table, weight)
+        self.shifted_ = []
+        chosen = [m for m in self.aggregate_ if not m["log"]] or self.aggregate_
+        for size in np.unique(self.cells_[:, 0]):
+            moved = whole[0] + 1e-3 * (self.cells_[:, 0] == size) * (whole[1] > 0)
+            pairs = []
+            for m in chosen:
+                warm = MixedFit(
+                    m["theta"], m["beta"], m["effects"], m["on_steps"], m["covariance"], m["ratio"], m["noise"],
+                    m["spread"], 0.0,
+                )  # fmt: skip
+                spec = {k: m[k] for k in ("form", "random", "log")}
+                # the same short refit without the move, so that only the move's effect remains
+                pairs.append([self._member(spec, v, whole[1], warm=warm) for v in (whole[0], moved)])
+            self.shifted_.append(pairs)
+        squares = [b["bias"] ** 2 for b in self.backtest_ if b["hidden"].startswith("size")]
+        self.offset_sd_ = float(np.sqrt((_OFFSET_WEIGHT * _OFFSET**2 + sum(squares)) / (_OFFSET_WEIGHT + len(squares))))
+
+    def _sensitivity(self, group: Array, params: Array, step: Array) -> Array:
+        """Norm over sizes of d prediction / d offset of that size's runs."""
+        total = np.zeros(len(params))
+        for pairs in self.shifted_:
+            change = np.mean(
+                [
+                    self._of_member(b, group, params, step)[0] - self._of_member(a, group, params, step)[0]
+                    for a, b in pairs
+                ],
+                axis=0,
+            )
+            total += (change / 1e-3) ** 2
+        return np.sqrt(total)
+
+    def _backtest(self, table: Array, weight: Array) -> None:
+        """Hide the largest size (with four or more), then the last tenth of the steps, and predict them."""
+        sizes, step = np.unique(self.cells_[:, 0]), self.cells_[:, 1]
+        late = step > np.quantile(np.unique(step), 0.7)
+        tests = []
+        if len(sizes) >= 4:
+            tests.append((f"size {sizes[-1]:.4g}", self.cells_[:, 0] == sizes[-1]))
+        if len(np.unique(step[~late])) >= 3:
+            tests.append((f"steps above {step[~late].max():.4g}", late))
+        whole = (table[0], weight[0]) if len(table) == 1 else self._aggregate(table, weight)
+        for label, hidden in tests:
+            rest = whole[1] * ~hidden
+            rows = (rest.sum(axis=1) > 0)[:, None] & (whole[1] > 0) & hidden
+            if not rows.any() or len(np.unique(self.cells_[~hidden, 0])) < 3:
+                continue
+            fits = [self._member({k: m[k] for k in ("form", "random", "log")}, whole[0], rest) for m in self.aggregate_]
+            group, cell = np.nonzero(rows)
+            predicted = self._of_mixtures(group, *self.cells_[cell].T, [fits])[:, 0]
+            error = predicted - whole[0][group, cell]
+            self.backtest_.append(
+                {
+                    "hidden": label,
+                    "rows": len(error),
+                    "bias": float(error.mean()),
+                    "mean_absolute_error": float(np.abs(error).mean()),
+                    "by_form": {
+                        f: float(np.mean([
+                            (self._of_member(m, group, *self.cells_[cell].T)[0] - whole[0][group, cell]).mean()
+                            for m in fits if m["form"] == f
+                        ]))
+                        for f in self.forms
+                    },
+                }
+            )  # fmt: skip
+
+    # ---- saving ------------------------------------------------------------------------------------------
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; the schedule is written as its ``to_dict()``."""
+        schedule = self.schedule
+        try:
+            if isinstance(schedule, LearningRateSchedule):
+                self.schedule = schedule.to_dict()
+            return super().to_dict()
+        finally:
+            self.schedule = schedule
