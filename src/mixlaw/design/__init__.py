@@ -1,1 +1,88 @@
+"""Designs: which mixtures to train next, with what anchors and replicates, and how many are worth training.
 
+Every sampler is one file with ``propose(corpus, budget, num, observations=None, seed=0) -> list[Schedule]``, listed
+in :data:`SAMPLERS`; a user's own joins with ``SAMPLERS.register("mine", my_propose)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mixlaw.registry import Registry
+
+if TYPE_CHECKING:
+    from mixlaw.budget import Budget
+    from mixlaw.corpus import Corpus
+    from mixlaw.mixture import Schedule
+    from mixlaw.observations import Observations
+
+SAMPLERS: Registry = Registry(
+    "sampler",
+    {
+        "dirichlet": "mixlaw.design.dirichlet:propose",
+        "lattice": "mixlaw.design.lattice:propose",
+        "double_diminishing": "mixlaw.design.double_diminishing:propose",
+        "maximin": "mixlaw.design.maximin:propose",
+    },
+)
+"""Samplers by name."""
+
+_ATTRIBUTES = {
+    "Polytope": "mixlaw.design.feasible:Polytope",
+    "resample": "mixlaw.design.double_diminishing:resample",
+}
+
+__all__ = ["SAMPLERS", "propose", *sorted(_ATTRIBUTES)]
+
+
+def propose(
+    corpus: Corpus,
+    budget: Budget,
+    num: int,
+    observations: Observations | None = None,
+    seed: int = 0,
+    *,
+    sampler: str = "dirichlet",
+    **options: Any,
+) -> list[Schedule]:
+    """``num`` distinct schedules that satisfy ``budget``, from the sampler of that name.
+
+    Args:
+        corpus: the domains.
+        budget: limits of the run the mixture is for.
+        num: how many, > 0.
+        observations: runs already trained; samplers do not repeat them, and those that can build on them do.
+        seed: the same seed gives the same schedules.
+        sampler: a name in :data:`SAMPLERS`.
+        options: the sampler's own.
+
+    Raises:
+        ConfigError: num <= 0, unknown sampler or option out of range.
+        InfeasibleBudgetError: no mixture satisfies the budget.
+        DataError: observations over other domains.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> len(propose(corpus, Budget(tokens="10M"), 4, sampler="lattice"))
+        4
+    """
+    result: list[Schedule] = SAMPLERS[sampler](corpus, budget, num, observations, seed, **options)
+    return result
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, _, attribute = _ATTRIBUTES[name].partition(":")
+    except KeyError:
+        from mixlaw.errors import did_you_mean
+
+        raise AttributeError(f"mixlaw.design has no {name!r}.{did_you_mean(name, __all__)}") from None
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(__all__) | set(globals()))
