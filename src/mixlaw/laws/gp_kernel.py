@@ -21,7 +21,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from mixlaw.errors import ConvergenceError
 from mixlaw.laws.base import Array
 
-__all__ = ["Hyper", "Layout", "Member", "MEMBERS", "features", "kernel", "objective", "posterior"]
+__all__ = ["MEMBERS", "Hyper", "Layout", "Member", "features", "kernel", "objective", "posterior"]
 
 BIAS = 4.0  # prior variance of a target's level, in units of its own variance
 JITTER = 1e-6
@@ -60,9 +60,6 @@ _PRIORS: dict[str, tuple[float, float, str]] = {
     "v_each": (0.0, 0.7, "Tm"),
     "s": (-0.5, 1.5, ""),
     "s_each": (0.0, 0.5, "T"),
-    "scarce": (math.log(0.01), 1.0, ""),
-    "swell": (0.0, 1.0, ""),
-    "swell_noise": (0.0, 1.0, ""),
     "noise": (-2.5, 1.5, ""),
     "noise_each": (0.0, 0.3, "T"),
     "c": (0.0, 1.0, ""),
@@ -118,9 +115,6 @@ class Hyper:
     s: Array  # (T,)
     noise: Array  # (T,)
     shift: Array  # (T,)
-    scarce: float
-    swell: float
-    swell_noise: float
 
     @classmethod
     def of(cls, u: Array, layout: Layout, own: Array) -> Hyper:
@@ -135,9 +129,19 @@ class Hyper:
             s=np.exp(get("s") + get("s_each")),
             noise=np.exp(get("noise") + get("noise_each")),
             shift=np.exp(get("c") + get("c_each")) if logc else np.zeros(shape[0]),
-            scarce=float(np.exp(get("scarce"))),
-            swell=float(get("swell")),
-            swell_noise=float(get("swell_noise")),
+        )
+
+    def only(self, t: int) -> Hyper:
+        """The hyperparameters of one target, as a batch of one."""
+        part = slice(t, t + 1)
+        return Hyper(
+            self.eps[part],
+            self.lam[part],
+            self.ell[part],
+            self.v[part],
+            self.s[part],
+            self.noise[part],
+            self.shift[part],
         )
 
 
@@ -153,16 +157,7 @@ def features(r: Array, hyper: Hyper, kind: str) -> Array:
     return (np.exp(lam * np.log(r + eps)) - np.exp(lam * math.log(1 / m))) / lam
 
 
-def scarcity(r: Array, own: Array, hyper: Hyper) -> Array:
-    """How little of its own domain a target has seen (T, n): 1 at none, 0 at plenty; 0 where nothing is its own."""
-    phi = hyper.scarce / (own @ r.T + hyper.scarce)
-    phi *= own.any(axis=1)[:, None]
-    return phi
-
-
-def _features_backward(
-    r: Array, hyper: Hyper, kind: str, f: Array, df: Array
-) -> tuple[Array, Array]:
+def _features_backward(r: Array, hyper: Hyper, kind: str, f: Array, df: Array) -> tuple[Array, Array]:
     """d/d log eps and d/d log lam (T, m), given d/d f (T, n, m)."""
     m = r.shape[1]
     eps = hyper.eps[:, None, :]
@@ -187,17 +182,13 @@ def _square_distance(a: Array, b: Array) -> Array:
     return np.maximum(d, 0.0, out=d)
 
 
-def kernel(ra: Array, rb: Array, own: Array, hyper: Hyper, kind: str) -> Array:
+def kernel(ra: Array, rb: Array, hyper: Hyper, kind: str) -> Array:
     """Covariance (T, n, k) of the noise-free targets between two sets of mixtures."""
     fa, fb = features(ra, hyper, kind), features(rb, hyper, kind)
     ell, v2 = hyper.ell[:, None, :], (hyper.v**2)[:, None, :]
-    aa, ab = np.exp(hyper.swell * scarcity(ra, own, hyper)), np.exp(hyper.swell * scarcity(rb, own, hyper))
     q = np.sqrt(5 * _square_distance(fa / ell, fb / ell))
     out: Array = (hyper.s**2)[:, None, None] * (1 + q + q * q / 3) * np.exp(-q)
-    out *= aa[:, :, None] * ab[:, None, :]
-    foreign = (1 - own)[:, None, :]
-    ga, gb = fa * (1 + foreign * (aa[:, :, None] - 1)), fb * (1 + foreign * (ab[:, :, None] - 1))
-    out += (ga * v2) @ gb.transpose(0, 2, 1)
+    out += (fa * v2) @ fb.transpose(0, 2, 1)
     out += BIAS
     return out
 
@@ -213,7 +204,10 @@ def _inverse(K: Array) -> tuple[Array, Array]:
                 break
             boost = max(boost * 10, 1e-9 * float(np.trace(K[i])) / K.shape[1])
             if not np.isfinite(boost) or boost > 1e3:
-                raise ConvergenceError("The Gaussian process' covariance matrix is not positive definite.")
+                raise ConvergenceError(
+                    "The Gaussian process' covariance matrix is not positive definite at these hyperparameters. "
+                    "Check X for extreme values and y for targets on wildly different scales."
+                )
         log_det[i] = 2 * np.log(factor.diagonal()).sum()
         inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
         half = inverse + inverse.T
@@ -254,9 +248,26 @@ class Data:
 
     def take(self, rows: Array) -> Data:
         """The same with a subset of runs (the targets' scale stays)."""
-        return Data(
-            self.r[rows], self.y[:, rows], self.seen[:, rows], self.own, self.scale, self.noise_scale[:, rows]
-        )
+        return Data(self.r[rows], self.y[:, rows], self.seen[:, rows], self.own, self.scale, self.noise_scale[:, rows])
+
+
+def standardize(y: Array, seen: Array) -> dict[str, Array]:
+    """Centre, spread and minimum of each target (T, n), from what was measured; a constant one has spread 1."""
+    masked = np.ma.masked_array(y, seen == 0)
+    positive = np.ma.log(np.ma.masked_less_equal(masked, 0))
+
+    def spread(values: np.ma.MaskedArray) -> Array:
+        sd = np.ma.filled(values.std(axis=1), 0.0)
+        size = np.abs(np.ma.filled(values.mean(axis=1), 0.0))
+        return np.where(sd > 1e-12 * size, sd, 1.0)
+
+    return {
+        "mean": np.ma.filled(masked.mean(axis=1), 0.0),
+        "sd": spread(masked),
+        "min": np.ma.filled(masked.min(axis=1), 0.0),
+        "log_mean": np.ma.filled(positive.mean(axis=1), 0.0),
+        "log_sd": spread(positive),
+    }
 
 
 def _chunk(n: int) -> int:
@@ -278,12 +289,6 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
     to_ell, to_v = np.empty((T, m)), np.empty((T, m))
     to_s, to_noise, to_shift = np.empty(T), np.empty(T), np.zeros(T)
     diagonal = np.arange(n)
-    phi = scarcity(data.r, data.own, hyper)
-    A = np.exp(hyper.swell * phi)
-    foreign = (1 - data.own)[:, None, :]
-    g = f * (1 + foreign * (A[:, :, None] - 1))
-    noise_all = np.exp(2 * hyper.swell_noise * phi) * (hyper.noise**2)[:, None] * data.noise_scale
-    to_A, to_B = np.zeros((T, n)), np.zeros((T, n))  # d/d log
     for start in range(0, T, _chunk(n)):
         part = slice(start, min(start + _chunk(n), T))
         fc, ell, v2 = f[part], hyper.ell[part, None, :], (hyper.v[part] ** 2)[:, None, :]
@@ -300,14 +305,10 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
         matern *= decay  # s^2 (1 + q + q^2/3) e^-q
         q *= decay
         q *= -5.0 / 6.0  # d matern / d d^2
-        AA = A[part, :, None] * A[part, None, :]
-        matern *= AA
-        q *= AA
-        gc = g[part]
-        K = (gc * v2) @ gc.transpose(0, 2, 1)
+        K = (fc * v2) @ fc.transpose(0, 2, 1)
         K += matern
         K += BIAS
-        own_noise = noise_all[part]
+        own_noise = (hyper.noise[part] ** 2)[:, None] * data.noise_scale[part]
         K[:, diagonal, diagonal] += own_noise + JITTER + MISSING * (1 - data.seen[part])
         inverse, log_det = _inverse(K)
         zc = z[part]
@@ -316,21 +317,16 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
         G = inverse
         G -= alpha[:, :, None] * alpha[:, None, :]
         G *= 0.5
-        to_B[part] = G[:, diagonal, diagonal] * own_noise
-        to_noise[part] = 2 * to_B[part].sum(axis=1)
-        matern *= G
-        row = matern.sum(axis=2)
-        to_s[part] = 2 * row.sum(axis=1)
-        Gg = G @ gc
-        to_v[part] = 2 * np.einsum("cnm,cnm->cm", gc, Gg) * hyper.v[part] ** 2
-        dg = 2 * v2 * Gg
-        to_A[part] = 2 * row + A[part] * ((dg * fc) @ (1 - data.own[part])[:, :, None])[:, :, 0]
+        to_noise[part] = 2 * np.einsum("cn,cn->c", G[:, diagonal, diagonal], own_noise)
+        to_s[part] = 2 * np.einsum("cij,cij->c", G, matern)
+        Gf = G @ fc
+        to_v[part] = 2 * np.einsum("cnm,cnm->cm", fc, Gf) * hyper.v[part] ** 2
         q *= G
         da = q.sum(axis=2)[:, :, None] * a
         da -= q @ a
         da *= 4.0
         to_ell[part] = -np.einsum("cnm,cnm->cm", a, da)
-        df[part] = da / ell + dg * (1 + foreign[part] * (A[part, :, None] - 1))
+        df[part] = da / ell + 2 * v2 * Gf
         if layout.member.warp == "logc":
             to_shift[part] = hyper.shift[part] * np.einsum(
                 "cn,cn->c", (alpha + 1) * data.seen[part], np.exp(-jacobian[part])
@@ -346,15 +342,27 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
             layout.scatter(gradient, f"{name}_domain", d.sum(axis=0))
         if f"{name}_each" in layout.slices:
             layout.scatter(gradient, f"{name}_each", d)
-    layout.scatter(gradient, "swell", (to_A * phi).sum())
-    layout.scatter(gradient, "swell_noise", 2 * (to_B * phi).sum())
-    to_phi = (hyper.swell * to_A + 2 * hyper.swell_noise * to_B) * phi * (1 - phi)
-    layout.scatter(gradient, "scarce", to_phi.sum())
     for name, d in (("s", to_s), ("noise", to_noise), ("c", to_shift)):
         if name in layout.slices:
             layout.scatter(gradient, name, d.sum())
             layout.scatter(gradient, f"{name}_each", d)
     return value, gradient
+
+
+def minimize_objective(u: Array, data: Data, layout: Layout, iterations: int) -> Array:
+    """L-BFGS from ``u``; a point where the covariance breaks down counts as a wall."""
+    from scipy.optimize import minimize
+
+    def guarded(point: Array) -> tuple[float, Array]:
+        try:
+            return objective(point, data, layout)
+        except ConvergenceError:
+            return 1e12, point
+
+    found = minimize(
+        guarded, u, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 20, "maxfun": 3 * iterations}
+    )
+    return np.asarray(found.x, dtype=float)
 
 
 @dataclass
@@ -371,26 +379,54 @@ def posterior(u: Array, data: Data, layout: Layout) -> Posterior:
     hyper = Hyper.of(u, layout, data.own)
     z, _ = warp(data.y, hyper, layout.member, data.scale)
     z = z * data.seen
-    n = len(data.r)
     alpha, diagonal = np.empty_like(z), np.empty_like(z)
     for t in range(layout.num_targets):
-        one = _only(hyper, t)
-        K = kernel(data.r, data.r, data.own[t : t + 1], one, layout.member.feature)
-        K[0, np.arange(n), np.arange(n)] += noise_variance(hyper, data)[t]
-        inverse, _ = _inverse(K)
-        alpha[t], diagonal[t] = inverse[0] @ z[t], inverse[0].diagonal()
+        inverse = covariance(t, hyper, data, layout.member)
+        _inverse(inverse[None])
+        alpha[t], diagonal[t] = inverse @ z[t], inverse.diagonal()
     return Posterior(alpha, diagonal, z)
+
+
+def covariance(t: int, hyper: Hyper, data: Data, member: Member) -> Array:
+    """Covariance (n, n) of one target's measurements, noise included."""
+    K: Array = kernel(data.r, data.r, hyper.only(t), member.feature)[0]
+    K[np.diag_indices_from(K)] += noise_variance(hyper, data)[t]
+    return K
 
 
 def noise_variance(hyper: Hyper, data: Data) -> Array:
     """Noise variance (T, n) of every measurement."""
-    swell = np.exp(2 * hyper.swell_noise * scarcity(data.r, data.own, hyper))
-    return swell * (hyper.noise**2)[:, None] * data.noise_scale + JITTER + MISSING * (1 - data.seen)
+    return (hyper.noise**2)[:, None] * data.noise_scale + JITTER + MISSING * (1 - data.seen)
 
 
-def _only(hyper: Hyper, t: int) -> Hyper:
-    part = slice(t, t + 1)
-    return Hyper(
-        hyper.eps[part], hyper.lam[part], hyper.ell[part], hyper.v[part], hyper.s[part], hyper.noise[part],
-        hyper.shift[part], hyper.scarce, hyper.swell, hyper.swell_noise,
-    )
+def reweight(u: Array, data: Data, layout: Layout, nu: float = 2.0, kappa: float = 4.0) -> Array:
+    """Student-t weights as noise multipliers (T, n): runs whose leave-one-out error is large say less.
+
+    A run that is off in every target (a bad seed) loses weight in all of them: ``kappa`` pools the evidence.
+    """
+    state = posterior(u, data, layout)
+    error2 = state.alpha**2 / state.precision_diagonal
+    pooled = (error2 * data.seen).sum(axis=0) / np.maximum(data.seen.sum(axis=0), 1)
+    return np.where(data.seen > 0, (nu + error2 + kappa * pooled) / (nu + 1 + kappa), 1.0)
+
+
+def slopes(r: Array, hyper: Hyper, kind: str) -> Array:
+    """Derivative (T, n, m) of the features with respect to the weights."""
+    eps = hyper.eps[:, None, :]
+    if kind == "log":
+        return 1 / (r + eps)
+    if kind == "pow":
+        return (r + eps) ** -0.75
+    return np.exp((hyper.lam[:, None, :] - 1) * np.log(r + eps))
+
+
+def kernel_slope(r: Array, data: Data, alpha: Array, t: int, hyper: Hyper, member: Member) -> Array:
+    """Gradient (n, m) of one target's posterior mean, before unwarping, with respect to the weights."""
+    one = hyper.only(t)
+    f, g = features(r, one, member.feature)[0], features(data.r, one, member.feature)[0]
+    a, b = f / one.ell[0], g / one.ell[0]
+    q = np.sqrt(5 * _square_distance(a[None], b[None])[0])
+    pull = -(5.0 / 3.0) * one.s[0] ** 2 * (1 + q) * np.exp(-q) * alpha[t]  # 2 dk / dd^2, times alpha
+    df = (pull.sum(axis=1)[:, None] * a - pull @ b) / one.ell[0]
+    df += one.v[0] ** 2 * (alpha[t] @ g)
+    return df * slopes(r, one, member.feature)[0]

@@ -18,8 +18,34 @@ __all__ = ["own_domains", "own_matrix"]
 
 # Words that say what a column is, not which domain it is about.
 _ROLES = frozenset(
-    "weight weights share mixture train training loss losses val valid valid_loss validation eval test metric "
-    "target nats bpb bits per byte ppl perplexity ce the pile".split()
+    [
+        "weight",
+        "weights",
+        "share",
+        "mixture",
+        "train",
+        "training",
+        "loss",
+        "losses",
+        "val",
+        "valid",
+        "valid_loss",
+        "validation",
+        "eval",
+        "test",
+        "metric",
+        "target",
+        "nats",
+        "bpb",
+        "bits",
+        "per",
+        "byte",
+        "ppl",
+        "perplexity",
+        "ce",
+        "the",
+        "pile",
+    ]
 )
 
 
