@@ -1,0 +1,211 @@
+"""The answer in words: one sentence first, a null as a null."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixlaw.prediction import Prediction
+from mixlaw.recipe import Recipe
+from mixlaw.report.facts import ReportFacts
+
+__all__ = ["Answer", "answer", "describe_mixture", "interval_text", "unit_text"]
+
+_UNITS = {"nats_per_token": "nats per token", "bits_per_byte": "bits per byte"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``headline`` first, then ``sentences``; ``verdict`` is gain, null, loss or open; ``tiles`` are (label, value, note)."""
+
+    headline: str
+    sentences: tuple[str, ...]
+    verdict: str
+    tiles: tuple[tuple[str, str, str], ...]
+
+
+def unit_text(unit: str) -> str:
+    """``"nats_per_token"`` as people write it."""
+    return _UNITS.get(unit, unit.replace("_", " "))
+
+
+def digits_for(*widths: float) -> int:
+    """Decimals that show the smallest of ``widths`` with two significant digits, between 2 and 6."""
+    smallest = min((abs(w) for w in widths if w and math.isfinite(w)), default=0.01)
+    return min(6, max(2, 1 - math.floor(math.log10(smallest))))
+
+
+def interval_text(p: Prediction, sign: bool = False) -> str:
+    """``2.310 [2.280, 2.340]`` with as many decimals as the interval deserves."""
+    d = digits_for(p.high - p.low)
+    form = f"{{:{'+' if sign else ''}.{d}f}}"
+    return f"{form.format(p.mean)} [{form.format(p.low)}, {form.format(p.high)}]"
+
+
+def describe_mixture(weights: Mapping[str, float], most: int = 5) -> str:
+    """``62% docs, 21% code and 17% web``; beyond ``most`` domains the rest is summed up."""
+    ranked = sorted(weights.items(), key=lambda item: -item[1])
+    ranked = [(d, w) for d, w in ranked if w >= 0.0005]
+    shown, rest = (ranked, []) if len(ranked) <= most else (ranked[: most - 1], ranked[most - 1 :])
+    parts = [f"{_percent(w)} {d}" for d, w in shown]
+    if rest:
+        parts.append(f"{_percent(sum(w for _, w in rest))} from {len(rest)} other domains")
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"
+
+
+def _reference_name(verification: Mapping[str, Any]) -> str | None:
+    keys = list(verification.get("difference", {}))
+    return keys[0].removeprefix("vs ") if keys else None
+
+
+def _mixture_words(name: str) -> str:
+    return {"natural": "the natural mixture", "uniform": "the uniform mixture"}.get(name, f"the {name} mixture")
+
+
+def _share(value: Any) -> dict[str, float] | None:
+    """A steps-saved entry as mean, low, high; a plain number has no interval."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return {k: float(value[k]) for k in ("mean", "low", "high") if value.get(k) is not None}
+    if isinstance(value, Sequence):
+        return {"low": float(value[0]), "high": float(value[1]), "mean": float(np.mean(value))}
+    return {"mean": float(value)}
+
+
+def _with_range(value: Mapping[str, float], form: str) -> str:
+    text = form.format(value["mean"])
+    if "low" in value and "high" in value:
+        text += f" [{form.format(value['low'])}, {form.format(value['high'])}]"
+    return text
+
+
+def _steps_sentence(name: str, saved: Mapping[str, Any]) -> str | None:
+    reaches, needs = _share(saved.get("recipe_reaches_reference_at")), _share(saved.get("reference_needs"))
+    parts = []
+    if reaches is not None:
+        parts.append(f"It reaches the loss of {_mixture_words(name)} in {_with_range(reaches, '{:.0%}')} of the steps")
+    if needs is not None:
+        parts.append(f"{_mixture_words(name)} needs {_with_range(needs, '{:.2f}')} times the steps for this loss")
+    if not parts:
+        return None
+    if len(parts) == 2:
+        return f"{parts[0]}; {parts[1]}."
+    return parts[0][0].upper() + parts[0][1:] + "."
+
+
+def answer(facts: ReportFacts) -> Answer:
+    """What the study says, in the order a reader wants it."""
+    recipe, verification = facts.recipe, facts.verification
+    if recipe is None:
+        return _unfinished(facts)
+    mixture = describe_mixture(recipe.mixture.to_dict())
+    unit = unit_text(recipe.predictions["objective"].unit) if "objective" in recipe.predictions else "nats per token"
+    if not verification:
+        return _predicted(facts, recipe, mixture, unit)
+    return _verified(verification, recipe, mixture, unit)
+
+
+def _unfinished(facts: ReportFacts) -> Answer:
+    done = len(facts.observations) if facts.observations is not None else 0
+    have = f"{done} runs are trained" if done else "No run is trained yet"
+    if facts.corpus is not None and not done:
+        have = f"The text is measured ({len(facts.corpus.names)} domains), but no run is trained yet"
+    next_step = f" Next: {facts.next_step}" if facts.next_step else ""
+    return Answer("No recommendation yet.", (f"{have}, and no mixture has been proposed.{next_step}",), "open", ())
+
+
+def _predicted(facts: ReportFacts, recipe: Recipe, mixture: str, unit: str) -> Answer:
+    sentences, tiles = [], []
+    p = recipe.predictions.get("objective")
+    if p is not None:
+        sentences.append(f"Predicted loss {interval_text(p)} {unit} ({p.level:.0%} interval).")
+        tiles.append(("Predicted loss", f"{p.mean:.{digits_for(p.high - p.low)}f}", _range(p)))
+    d = recipe.difference
+    if d is not None:
+        side = "below" if d.mean < 0 else "above"
+        size = Prediction(abs(d.mean), *sorted((abs(d.low), abs(d.high))), d.level) if d.low * d.high > 0 else None
+        text = interval_text(size) if size is not None else interval_text(d, sign=True)
+        sentences.append(
+            f"That is {text} {side} the reference mixture."
+            if size is not None
+            else f"Against the reference mixture: {text}; the interval holds zero, so no gain is promised."
+        )
+        chance = "" if recipe.probability_better is None else f"better with probability {recipe.probability_better:.0%}"
+        tiles.append(("Predicted difference", f"{d.mean:+.{digits_for(d.high - d.low)}f}", chance or _range(d)))
+    sentences.append("Not verified yet: nothing was trained on this mixture.")
+    if facts.next_step:
+        sentences.append(f"Next: {facts.next_step}")
+    return Answer(f"Train on {mixture}.", tuple(sentences), "open", tuple(tiles))
+
+
+def _range(p: Prediction, sign: bool = False) -> str:
+    form = f"{{:{'+' if sign else ''}.{digits_for(p.high - p.low)}f}}"
+    return f"{p.level:.0%} interval {form.format(p.low)} to {form.format(p.high)}"
+
+
+def _verified(verification: Mapping[str, Any], recipe: Recipe, mixture: str, unit: str) -> Answer:
+    verdict = str(verification.get("verdict", "null"))
+    name = _reference_name(verification)
+    seeds = verification.get("num_seeds")
+    objective = verification.get("objective", {})
+    sentences: list[str] = []
+    tiles: list[tuple[str, str, str]] = []
+    p = Prediction.from_dict(objective["predicted"]) if objective.get("predicted") else recipe.predictions.get("objective")
+    measured = objective.get("measured")
+    if p is not None and measured is not None:
+        d = digits_for(p.high - p.low, objective.get("standard_error") or 0.0)
+        inside = bool(verification.get("inside_interval", p.covers(measured)))
+        sentences.append(
+            f"Predicted loss {interval_text(p)} {unit}, written down before the check; measured {measured:.{d}f} "
+            f"over {seeds} seeds, {'inside' if inside else 'outside'} the interval."
+        )
+        tiles.append(("Predicted loss", f"{p.mean:.{d}f}", _range(p)))
+        error = objective.get("standard_error")
+        note = f"{'inside' if inside else 'outside'} the interval"
+        if error:
+            note += f"; standard error {error:.{digits_for(error)}f}"
+        tiles.append(("Measured loss", f"{measured:.{d}f}", note))
+    if name is not None:
+        d = Prediction.from_dict(dict(verification["difference"][f"vs {name}"]))
+        digits = digits_for(d.high - d.low)
+        words = _mixture_words(name)
+        if verdict == "gain":
+            size = Prediction(-d.mean, -d.high, -d.low, d.level, d.unit)
+            sentences.insert(0, f"It ends {interval_text(size)} {unit} below {words}.")
+        elif verdict == "loss":
+            sentences.insert(0, f"It ends {interval_text(d)} {unit} above {words}.")
+        else:
+            sentences.insert(
+                0,
+                f"Its loss minus that of {words} is {interval_text(d, sign=True)} {unit}: the {d.level:.0%} interval "
+                f"holds zero, so {seeds} seeds per arm cannot tell them apart.",
+            )
+        tiles.append((f"Difference to {name}", f"{d.mean:+.{digits}f}", _range(d, sign=True)))
+        saved = (verification.get("steps_saved") or {}).get(name) or {}
+        sentence = _steps_sentence(name, saved)
+        if sentence is not None:
+            sentences.append(sentence)
+            reaches = _share(saved.get("recipe_reaches_reference_at"))
+            if reaches is not None:
+                note = f"to reach {name}'s loss"
+                if "low" in reaches and "high" in reaches:
+                    note += f"; {reaches['low']:.0%} to {reaches['high']:.0%}"
+                tiles.append(("Steps needed", f"{reaches['mean']:.0%}", note))
+    words = _mixture_words(name) if name else "the reference"
+    headline = {
+        "gain": f"Train on {mixture}.",
+        "loss": f"Stay with {words}: the proposed mixture did worse.",
+        "null": f"No difference shown between the proposed mixture and {words}.",
+    }.get(verdict, f"Train on {mixture}.")
+    if verdict != "gain":
+        sentences.insert(0, f"Proposed was {mixture}.")
+    return Answer(headline, tuple(sentences), verdict, tuple(tiles))

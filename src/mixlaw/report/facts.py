@@ -1,0 +1,125 @@
+"""What a report is made from: data types only, any of which may be missing in an unfinished study."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mixlaw.corpus import Corpus
+from mixlaw.errors import DataError
+from mixlaw.ledger import GENESIS, Entry
+from mixlaw.observations import Observations
+from mixlaw.recipe import Recipe
+
+__all__ = ["ReportFacts", "installed_versions"]
+
+_PACKAGES = ("mixlaw", "numpy", "scipy", "scikit-learn", "pyarrow", "tokenizers", "clarabel", "torch", "matplotlib")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on, without importing them."""
+    versions = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """Everything :func:`mixlaw.report.page` may show. What is None or empty is said to be missing.
+
+    Args:
+        title: name of the study.
+        corpus: the text that was measured.
+        observations: the swarm's runs.
+        law: the fitted law (any :class:`~mixlaw.laws.base.Law`).
+        league: what ``laws.compare`` returned, as plain data.
+        effects: what ``laws.effects`` returned, or as plain data; drawn as a heat map.
+        recipe: the proposed mixture with its predictions.
+        entries: the ledger, in order.
+        verification: ``verification.json``; its shape is written down in ``docs/plots.md``.
+        config: ``study.yaml`` as plain data.
+        failures: ``{run id: message}`` of runs that failed.
+        commands: the command lines that made the study, in order.
+        next_step: the command line that continues an unfinished study, or "".
+        versions: see :func:`installed_versions`.
+        now: when the report was made (ISO 8601).
+
+    Example:
+        >>> ReportFacts("empty").ledger_head[:4]
+        '0000'
+    """
+
+    title: str
+    corpus: Corpus | None = None
+    observations: Observations | None = None
+    law: Any = None
+    league: Mapping[str, Any] | None = None
+    effects: Any = None
+    recipe: Recipe | None = None
+    entries: tuple[Entry, ...] = ()
+    verification: Mapping[str, Any] | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    next_step: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    now: str = ""
+
+    @property
+    def ledger_head(self) -> str:
+        """Hash of the last ledger entry (64 zeros without entries)."""
+        return self.entries[-1].hash if self.entries else GENESIS
+
+    @property
+    def objective(self) -> dict[str, float]:
+        """Objective weights, summing to one; empty where nobody stated an objective by weights."""
+        stated = (self.recipe.objective if self.recipe is not None else None) or self.config.get("objective") or {}
+        weights = {k: float(v) for k, v in stated.items() if isinstance(v, int | float)}
+        if len(weights) != len(stated) or sum(weights.values()) <= 0:
+            weights = {k: float(v) for k, v in (self.config.get("objective") or {}).items()}
+        total = sum(weights.values())
+        return {k: v / total for k, v in weights.items() if v > 0} if total > 0 else {}
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Which training domain each validation set was split from."""
+        return {v.name: v.domain for v in self.corpus.validation if v.domain} if self.corpus is not None else {}
+
+    @classmethod
+    def from_study(cls, study: Any) -> ReportFacts:
+        """Whatever a :class:`mixlaw.study.Study` holds so far."""
+        store, config = study.store, study.config
+        observations = None
+        if store.exists("design.json"):
+            try:
+                observations = study.observations()
+            except DataError:  # designed, but no run is done yet: the report says so
+                observations = None
+        status = study.status()
+        todo = [verb for verb, done, _ in status if not done and verb != "report"]
+        verbs = [verb for verb, done, _ in status if done and verb != "report"]
+        return cls(
+            title=study.folder.resolve().name,
+            corpus=study.corpus if store.exists("corpus.json") else None,
+            observations=observations,
+            law=study.law() if store.exists(f"laws/{config.law.name}.json") else None,
+            league=store.read_json("laws/league.json") if store.exists("laws/league.json") else None,
+            effects=store.read_json("laws/effects.json") if store.exists("laws/effects.json") else None,
+            recipe=study.recipe() if store.exists("recipe.json") else None,
+            entries=tuple(study.ledger),
+            verification=study.verification(),
+            config=config.model_dump(mode="json"),
+            failures=store.read_json("failures.json") if store.exists("failures.json") else {},
+            commands=tuple(f"mixlaw {verb} {study.folder.name}" for verb in [*verbs, "report"]),
+            next_step=f"mixlaw {todo[0]} {study.folder.name}" if todo else "",
+            versions=installed_versions(),
+            now=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )

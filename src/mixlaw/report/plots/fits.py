@@ -1,0 +1,218 @@
+"""Plots of a law against what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mixlaw.errors import DataError
+from mixlaw.report.plots._inputs import Array, predict_all, spearman, target_columns
+from mixlaw.report.style import ACCENT, INK, MUTED, REFERENCE, Chart, grid_shape, styled
+
+__all__ = ["fit_vs_observed", "predicted_vs_measured", "residuals"]
+
+
+def _fitted_and_observed(
+    law: Any, X: Any, y: Any, folds: int | None, targets: Sequence[str] | None
+) -> tuple[Array, Array, list[str]]:
+    """Predictions and observations (n, T) of the wanted targets, worst fitted first, and their names."""
+    from mixlaw.laws.base import as_matrix, as_targets
+
+    observed, names, _ = as_targets(y, allow_missing=True)
+    names = names or list(getattr(law, "target_names_", [f"y{t}" for t in range(observed.shape[1])]))
+    if folds is None:
+        predicted = predict_all(law, X)
+    else:
+        from sklearn.base import clone
+
+        matrix, columns = as_matrix(X)
+        if not 2 <= folds <= len(matrix):
+            raise DataError(f"folds must lie between 2 and the number of runs ({len(matrix)}), got {folds}.")
+        predicted = np.empty_like(observed)
+        part = np.random.default_rng(0).permutation(len(matrix)) % folds
+        label = columns or [f"x{j}" for j in range(matrix.shape[1])]
+        for k in range(folds):
+            train, test = ({c: matrix[rows, j] for j, c in enumerate(label)} for rows in (part != k, part == k))
+            fitted = clone(law).fit(train, {n: observed[part != k, t] for t, n in enumerate(names)})
+            predicted[part == k] = predict_all(fitted, test)
+    if predicted.shape != observed.shape:
+        raise DataError(f"The law predicts {predicted.shape} but y is {observed.shape}; are they of the same runs?")
+    columns_wanted = target_columns(names, targets)
+    error = np.nanmean(np.abs(predicted - observed), axis=0)
+    if targets is None:
+        columns_wanted.sort(key=lambda t: -error[t])
+    return predicted[:, columns_wanted], observed[:, columns_wanted], [names[t] for t in columns_wanted]
+
+
+def fit_vs_observed(
+    law: Any,
+    X: Any,
+    y: Any,
+    *,
+    folds: int | None = None,
+    targets: Sequence[str] | None = None,
+    max_panels: int = 12,
+    unit: str = "nats per token",
+    width: float = 7.2,
+) -> Chart:
+    """Predicted against observed losses, one panel per target, worst first.
+
+    Args:
+        law: a fitted law.
+        X, y: the runs, as in ``law.fit``.
+        folds: refit without each of so many parts and predict it: *held-out* predictions. Without, the law predicts
+            the runs it was fitted on, which always looks better than it is.
+        targets: which targets, in which order.
+        max_panels: with more targets, only so many (those predicted worst) are shown.
+
+    Raises:
+        DataError: the law and y disagree in shape, or ``folds`` does not suit the number of runs.
+    """
+    predicted, observed, names = _fitted_and_observed(law, X, y, folds, targets)
+    total, names = len(names), names[:max_panels]
+    kind = "held-out prediction" if folds else "fitted"
+    rows, columns = grid_shape(len(names), width, 2.2 if width > 5 else 1.7)
+    with styled():
+        chart = Chart(width, 0.35 + rows * min(width / columns, 2.6), f"Predicted against observed losses ({kind}).")
+        axes = chart.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes[len(names) :]:
+            axis.set_visible(False)
+        for t, (axis, name) in enumerate(zip(axes, names)):
+            known = np.isfinite(observed[:, t])
+            a, b = predicted[known, t], observed[known, t]
+            low, high = min(a.min(), b.min()), max(a.max(), b.max())
+            pad = 0.06 * (high - low) or 0.01
+            axis.plot([low - pad, high + pad], [low - pad, high + pad], color="#b6bcc6", lw=1, zorder=1)
+            dots = axis.scatter(a, b, s=16, color=ACCENT, alpha=0.75, linewidths=0, zorder=2)
+            chart.tip(dots, [f"predicted {p:.4f}, observed {o:.4f}" for p, o in zip(a, b)])
+            axis.set_xlim(low - pad, high + pad)
+            axis.set_ylim(low - pad, high + pad)
+            axis.locator_params(nbins=4)
+            axis.set_title(name)
+            note = f"MAE {np.abs(a - b).mean():.4f}"
+            rank = spearman(a, b)
+            if np.isfinite(rank):
+                note += f"\nrank corr. {rank:.3f}"
+            axis.text(0.04, 0.96, note, transform=axis.transAxes, va="top", fontsize=7.5, color=MUTED)
+        chart.supxlabel(f"{kind} loss, {unit}", fontsize=9, color=MUTED)
+        chart.supylabel("observed", fontsize=9, color=MUTED)
+        if total > len(names):
+            chart.suptitle(f"{len(names)} of {total} targets, worst first", fontsize=8.5, color=MUTED)
+    return chart
+
+
+def residuals(
+    law: Any,
+    X: Any,
+    y: Any,
+    *,
+    folds: int | None = None,
+    targets: Sequence[str] | None = None,
+    unit: str = "nats per token",
+    width: float = 7.2,
+) -> Chart:
+    """Observed minus predicted: against the prediction, and per target. A trend or a funnel means the form is wrong.
+
+    Arguments as in :func:`fit_vs_observed`.
+    """
+    predicted, observed, names = _fitted_and_observed(law, X, y, folds, targets)
+    error = observed - predicted
+    wide = width > 5
+    with styled():
+        panel = max(2.6, 0.9 + 0.24 * len(names))
+        chart = Chart(width, panel if wide else 2.4 + panel, "Residuals of the law.")
+        if wide:
+            left, right = chart.subplots(1, 2, width_ratios=[1.15, 1])
+        else:
+            left, right = chart.subplots(2, 1, height_ratios=[2.4, panel])
+        scaled = predicted - np.nanmean(predicted, axis=0)
+        flat = np.isfinite(error)
+        dots = left.scatter(scaled[flat], error[flat], s=12, color=ACCENT, alpha=0.6, linewidths=0)
+        labels = np.broadcast_to(np.array(names, dtype=object), error.shape)[flat]
+        chart.tip(dots, [f"{n}: off by {e:+.4f}" for n, e in zip(labels, error[flat])])
+        left.axhline(0, color=INK, lw=0.8)
+        left.set_xlabel(f"predicted minus the target's mean, {unit}")
+        left.set_ylabel(f"observed − predicted, {unit}")
+        bodies = [error[np.isfinite(error[:, t]), t] for t in range(len(names))]
+        right.boxplot(
+            bodies,
+            orientation="horizontal",
+            widths=0.6,
+            showfliers=True,
+            patch_artist=True,
+            boxprops={"facecolor": "#cfe3f1", "edgecolor": ACCENT},
+            medianprops={"color": INK},
+            whiskerprops={"color": ACCENT},
+            capprops={"color": ACCENT},
+            flierprops={"marker": ".", "markersize": 4, "markeredgecolor": ACCENT},
+        )
+        right.axvline(0, color=INK, lw=0.8)
+        right.set_yticks(np.arange(1, len(names) + 1), names, color=INK)
+        right.invert_yaxis()
+        right.locator_params(axis="x", nbins=4)
+        right.grid(axis="y", visible=False)
+        right.set_xlabel(f"observed − predicted, {unit}")
+    return chart
+
+
+def predicted_vs_measured(
+    predictions: Mapping[str, Any],
+    measured: Mapping[str, Sequence[float] | float],
+    *,
+    unit: str = "nats per token",
+    width: float = 7.2,
+) -> Chart:
+    """How far each measurement fell from its prediction, beside the interval that was written down before.
+
+    Args:
+        predictions: ``{set: Prediction}`` (or its plain dict).
+        measured: ``{set: loss, or one loss per seed}``; only sets with both are drawn.
+
+    Raises:
+        DataError: no set has both.
+    """
+    from mixlaw.prediction import Prediction
+
+    names = [n for n in predictions if n in measured]
+    if not names:
+        raise DataError(f"Nothing was both predicted {list(predictions)} and measured {list(measured)}.")
+    believed = [p if isinstance(p, Prediction) else Prediction.from_dict(p) for p in (predictions[n] for n in names)]
+    with styled():
+        chart = Chart(width, 0.95 + 0.33 * len(names), "Measured losses against their predicted intervals.")
+        axis = chart.subplots()
+        for row, (name, p) in enumerate(zip(names, believed)):
+            losses = np.atleast_1d(np.asarray(measured[name], dtype=float))
+            mean = float(losses.mean())
+            inside = p.covers(mean)
+            band = axis.barh(
+                row, p.high - p.low, 0.5, left=p.low - p.mean, color="#cfe3f1", label=f"predicted {p.level:.0%} interval"
+            )
+            chart.tip(band[0], f"{name}: predicted {p.mean:.4f} [{p.low:.4f}, {p.high:.4f}]")
+            axis.vlines(0, row - 0.25, row + 0.25, color=ACCENT, lw=1.6)
+            if len(losses) > 1:
+                axis.scatter(losses - p.mean, np.full(len(losses), row), s=9, color=MUTED, linewidths=0, label="a seed")
+            dot = axis.scatter(
+                [mean - p.mean],
+                [row],
+                s=46,
+                marker="o" if inside else "X",
+                color=INK if inside else REFERENCE,
+                zorder=3,
+                label="measured, inside" if inside else "measured, outside",
+            )
+            chart.tip(dot, [f"{name}: measured {mean:.4f}, {mean - p.mean:+.4f} from the prediction"])
+        axis.set_yticks(np.arange(len(names)), names, color=INK)
+        axis.invert_yaxis()
+        axis.grid(axis="y", visible=False)
+        axis.locator_params(axis="x", nbins=7 if width > 5 else 4)
+        axis.set_xlabel(f"loss minus the predicted mean, {unit}")
+        handles, labels = axis.get_legend_handles_labels()
+        unique = dict(zip(labels, handles))
+        chart.legend(
+            unique.values(), unique.keys(), loc="outside upper left", ncols=4 if width > 5 else 2, borderaxespad=0.2
+        )
+    return chart
+
+

@@ -1,0 +1,97 @@
+"""A law over three domains, as a triangle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mixlaw.errors import DataError
+from mixlaw.report.plots._inputs import Array, mixture_array, objective_array, predict_all
+from mixlaw.report.style import INK, MUTED, Chart, arm_color, styled, top_legend
+
+__all__ = ["ternary"]
+
+_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
+
+
+def ternary(
+    law: Any,
+    domains: Sequence[str] | None = None,
+    *,
+    objective: Mapping[str, float] | None = None,
+    base: Any = None,
+    X: Any = None,
+    marks: Mapping[str, Any] | None = None,
+    label: str = "predicted loss",
+    width: float = 5.5,
+) -> Chart:
+    """Predicted loss over all mixtures of three domains.
+
+    Args:
+        law: a fitted mixture law.
+        domains: which three (all, for a law of three domains).
+        objective: ``{set: weight}``; needed where the law has several targets.
+        base: mixture the remaining domains keep their weights from (weight 0 each without).
+        X: observed mixtures, drawn as dots where the law has three domains.
+        marks: ``{name: mixture}`` to point out.
+
+    Raises:
+        DataError: not exactly three domains, or several targets and no objective.
+    """
+    from mixlaw.laws.base import as_matrix
+
+    names = [str(n) for n in law.feature_names_in_]
+    chosen = list(domains) if domains is not None else names
+    if len(chosen) != 3 or any(d not in names for d in chosen):
+        raise DataError(f"ternary needs three of the law's domains {names}, got {chosen}.")
+    weights = objective_array(objective, list(law.target_names_))
+    if weights is None:
+        raise DataError(f"The law has targets {list(law.target_names_)}; say which, e.g. objective={{'name': 1.0}}.")
+    columns = [names.index(d) for d in chosen]
+    rest = np.zeros(len(names)) if base is None else mixture_array(base, names)
+    rest[columns] = 0.0
+    free = 1 - rest.sum()
+    steps = 60
+    grid = np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
+    mixtures = np.tile(rest, (len(grid), 1))
+    mixtures[:, columns] = grid * free
+    values = predict_all(law, mixtures) @ weights
+    xy = grid @ _CORNERS
+    # Near a corner without a domain losses soar; colour levels follow quantiles so that the valley is visible.
+    levels = np.unique(np.quantile(values, np.linspace(0, 1, 13)))
+    best = int(np.argmin(values))
+    with styled():
+        chart = Chart(width, width * 0.86, f"Predicted loss over mixtures of {', '.join(chosen)}.")
+        axis = chart.subplots()
+        if len(levels) > 2:
+            filled = axis.tricontourf(xy[:, 0], xy[:, 1], values, levels=levels, cmap="viridis")
+            bar = chart.colorbar(filled, ax=axis, aspect=30, pad=0.02, format="%.3f")
+            bar.outline.set_visible(False)  # type: ignore[operator]
+            bar.set_label(label)
+        axis.plot(*np.vstack([_CORNERS, _CORNERS[:1]]).T, color=INK, lw=1)
+        for corner, name, (ha, va), shift in zip(
+            _CORNERS, chosen, (("left", "top"), ("right", "top"), ("center", "bottom")), ((0, -5), (0, -5), (0, 4))
+        ):
+            axis.annotate(name, corner, xytext=shift, textcoords="offset points", ha=ha, va=va, fontweight="bold")
+        if X is not None and len(names) == 3:
+            seen = as_matrix(X)[0][:, columns]
+            dots = axis.scatter(*(seen @ _CORNERS).T, s=14, color="white", edgecolors=INK, linewidths=0.6, label="runs")
+            chart.tip(dots, [", ".join(f"{n} {v:.0%}" for n, v in zip(chosen, row)) for row in seen])
+        point = axis.scatter(*xy[best], marker="*", s=150, color="white", edgecolors=INK, zorder=4, label="lowest")
+        chart.tip(point, [", ".join(f"{n} {v:.0%}" for n, v in zip(chosen, grid[best] * free)) + f": {values[best]:.4f}"])
+        for k, (name, mixture) in enumerate((marks or {}).items()):
+            at: Array = mixture_array(mixture, names)[columns]
+            if at.sum() > 0:
+                axis.scatter(
+                    *(at / at.sum() @ _CORNERS), marker="D", s=48, color=arm_color(name, k), edgecolors="white", zorder=5, label=name
+                )
+        axis.set_aspect("equal")
+        axis.axis("off")
+        axis.set_xlim(-0.06, 1.06)
+        axis.set_ylim(-0.09, 0.95)
+        top_legend(chart, axis, 4 if width > 5 else 2)
+        if base is not None and free < 1:
+            axis.set_title(f"the other domains keep {1 - free:.0%}", color=MUTED, fontweight="normal")
+    return chart

@@ -1,0 +1,202 @@
+"""HTML tables that scroll inside themselves, and the rows that go into them."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mixlaw.prediction import Prediction
+from mixlaw.recipe import Recipe
+from mixlaw.report.answer import digits_for, interval_text
+from mixlaw.report.facts import ReportFacts
+from mixlaw.units import format_bytes, format_count
+
+__all__ = ["corpus_table", "ledger_table", "losses_table", "mixture_table", "prices_table", "table"]
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """An HTML table; cells are escaped. Columns whose cells start like numbers are set right."""
+    numeric = [
+        bool(rows) and all(not r[j] or r[j] == "–" or r[j][0] in "+-−0123456789∞<" for r in rows)
+        for j in range(len(headers))
+    ]
+    css = [' class="num"' if n else "" for n in numeric]
+    head = "".join(f'<th scope="col"{c}>{html.escape(h)}</th>' for h, c in zip(headers, css))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<th scope="row">{html.escape(cell)}</th>' if j == 0 else f"<td{css[j]}>{html.escape(cell)}</td>"
+            for j, cell in enumerate(row)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    words = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(caption or headers[0], quote=True)}">'
+        f"<table>{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}" if value >= 0.001 or value == 0 else "<0.1%"
+
+
+def _epochs(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def mixture_table(recipe: Recipe, references: Mapping[str, Mapping[str, float]]) -> str:
+    """Weights, tokens and epochs per domain: the recipe, its references, and how far each weight may move."""
+    unique, tokens = recipe.corpus.unique_tokens, recipe.tokens
+    headers = ["domain", "recipe", "tokens", "epochs"]
+    for name in references:
+        headers += [name, f"{name}: tokens", "epochs"]
+    if recipe.near_optimal:
+        headers.append("near-optimal range")
+    headers.append("unique tokens")
+    rows = []
+    weights = recipe.mixture.to_dict()
+    for domain in sorted(weights, key=lambda d: -weights[d]):
+        row = [
+            domain,
+            _share(weights[domain]),
+            format_count(recipe.domain_tokens[domain]),
+            _epochs(recipe.epochs[domain]),
+        ]
+        for other in references.values():
+            drawn = other.get(domain, 0.0) * tokens
+            row += [_share(other.get(domain, 0.0)), format_count(drawn), _epochs(drawn / unique[domain])]
+        if recipe.near_optimal:
+            ends = recipe.near_optimal.get(domain)
+            row.append("–" if ends is None else f"{ends[0]:.1%} to {ends[1]:.1%}")
+        row.append(format_count(unique[domain]))
+        rows.append(row)
+    return table(headers, rows, f"Of {format_count(tokens)} training tokens")
+
+
+def losses_table(facts: ReportFacts) -> str:
+    """Predicted and measured loss of the objective and of every validation set, per arm."""
+    recipe, verification = facts.recipe, facts.verification or {}
+    if recipe is None:
+        return ""
+    weights = facts.objective
+    measured: Mapping[str, Mapping[str, Sequence[float]]] = verification.get("sets") or {}
+    arms: Mapping[str, Any] = verification.get("arms") or {}
+    names = [n for n in recipe.predictions if n == "objective"] + [n for n in recipe.predictions if n != "objective"]
+    references = [a for a in arms if a != "recipe"]
+    headers = ["validation set", "weight", "predicted"]
+    if arms:
+        headers += ["measured", "in interval", *(f"{a}: measured" for a in references)]
+        headers += [f"recipe − {a}" for a in references]
+    rows = []
+    for name in names:
+        p = recipe.predictions[name]
+        weight = "–" if name == "objective" else (_share(weights[name]) if name in weights else "0%")
+        row = [name, weight, interval_text(p)]
+        if arms:
+            seeds = {a: _seeds(arms, measured, a, name) for a in arms}
+            row += [_mean(seeds.get("recipe")), _inside(p, seeds.get("recipe"))]
+            row += [_mean(seeds.get(a)) for a in references]
+            row += [_difference(seeds.get("recipe"), seeds.get(a)) for a in references]
+        rows.append(row)
+    level = next(iter(recipe.predictions.values())).level if recipe.predictions else 0.9
+    return table(headers, rows, f"Losses; [low, high] are {level:.0%} intervals, ± is the standard error over seeds")
+
+
+def _seeds(
+    arms: Mapping[str, Any], measured: Mapping[str, Mapping[str, Sequence[float]]], arm: str, name: str
+) -> list[float] | None:
+    if name == "objective":
+        return list(arms[arm]["losses"])
+    values = measured.get(arm, {}).get(name)
+    return list(values) if values is not None else None
+
+
+def _mean(seeds: Sequence[float] | None) -> str:
+    if not seeds:
+        return "–"
+    if len(seeds) < 2:
+        return f"{seeds[0]:.4f}"
+    error = float(np.std(seeds, ddof=1) / math.sqrt(len(seeds)))
+    d = digits_for(error) if error > 0 else 4
+    return f"{np.mean(seeds):.{d}f} ± {error:.{d}f}"
+
+
+def _inside(p: Prediction, seeds: Sequence[float] | None) -> str:
+    if not seeds:
+        return "–"
+    return "yes" if p.covers(float(np.mean(seeds))) else "no"
+
+
+def _difference(a: Sequence[float] | None, b: Sequence[float] | None) -> str:
+    if not a or not b:
+        return "–"
+    if len(a) != len(b) or len(a) < 2:
+        return f"{np.mean(a) - np.mean(b):+.4f}"
+    paired = np.asarray(a) - np.asarray(b)
+    error = float(paired.std(ddof=1) / math.sqrt(len(paired)))
+    d = digits_for(error) if error > 0 else 4
+    return f"{paired.mean():+.{d}f} ± {error:.{d}f}"
+
+
+def prices_table(recipe: Recipe) -> str:
+    """Shadow prices: what each binding limit costs. Every number keeps the name it came with."""
+    keys = list(dict.fromkeys(k for price in recipe.shadow_prices for k in price))
+    keys.sort(key=lambda k: (k not in ("limit", "domain"), k != "limit"))
+    rows = [[_cell(price.get(k)) for k in keys] for price in recipe.shadow_prices]
+    return table([k.replace("_", " ") for k in keys], rows, "What each binding limit costs")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(v) for v in value)
+    return str(value)
+
+
+def corpus_table(facts: ReportFacts) -> str:
+    """Counts, sources and hashes of the domains."""
+    corpus = facts.corpus or (facts.recipe.corpus if facts.recipe is not None else None)
+    if corpus is None:
+        return ""
+    rows = [
+        [
+            d.name,
+            format_count(d.unique_tokens),
+            "–" if d.num_bytes is None else format_bytes(d.num_bytes),
+            "–" if d.num_documents is None else format_count(d.num_documents),
+            d.source,
+            d.hash or "none",
+        ]
+        for d in corpus.domains
+    ]
+    text = table(["domain", "unique tokens", "bytes", "documents", "counts are", "content hash"], rows, "Training domains")
+    if corpus.validation:
+        sets = [
+            [
+                v.name,
+                format_count(v.tokens),
+                "–" if v.num_bytes is None else format_bytes(v.num_bytes),
+                v.domain or "a set of its own",
+                v.hash or "none",
+            ]
+            for v in corpus.validation
+        ]
+        text += table(["validation set", "tokens", "bytes", "split from", "content hash"], sets, "Validation sets")
+    return text
+
+
+def ledger_table(facts: ReportFacts) -> str:
+    """The ledger's entries with their hashes."""
+    rows = [[str(e.number), e.kind, e.time, e.hash[:16]] for e in facts.entries]
+    return table(["entry", "kind", "written", "hash (first 16 digits)"], rows, "Ledger")
