@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from shared import experiments
 
 from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.io.importers import read
 from mixlaw.observations import Observations
+
+from shared import experiments
 
 
 def write(path, text):
