@@ -9,8 +9,8 @@ not a training domain at all. Uses only verbs a user has; continues where it was
 import argparse
 from pathlib import Path
 
-from mixlaw.report.tables import verification_text
 from mixlaw.study import Study
+from mixlaw.verification import verification_text
 
 from _data import corpora
 

@@ -320,8 +320,8 @@ def predict(
 @app.command()
 def verify(folder: StudyFolder) -> None:
     """Train the recipe and the references with paired seeds; score the prediction."""
-    from mixlaw.report.tables import verification_text
     from mixlaw.study import Study
+    from mixlaw.verification import verification_text
 
     with _progress() as progress:
         result = Study(folder, progress).verify()

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.store import Store
@@ -129,7 +128,7 @@ def run(
     say(str(recipe))
     say(f"Prediction written to the ledger (head {study.ledger.head[:16]}). Now training the mixtures that check it.")
     result = study.verify()
-    from mixlaw.report.tables import verification_text
+    from mixlaw.verification import verification_text
 
     say(verification_text(result))
     report = study.report()

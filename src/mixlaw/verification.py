@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mixlaw.errors import DataError
 from mixlaw.prediction import Prediction
 
-__all__ = ["objective_curves", "paired_difference", "steps_saved", "verdict"]
+__all__ = ["objective_curves", "paired_difference", "steps_saved", "verdict", "verification_text"]
 
 Array = npt.NDArray[np.float64]
 Curve = Sequence[tuple[float, float]]
@@ -154,3 +154,33 @@ def _extrapolate(curve: Array, loss: float) -> float:
         return float("inf")
     step = ((loss - best[1]) / best[2]) ** (-1 / best[3])
     return float(step) if step <= 4 * curve[-1, 0] else float("inf")
+
+
+def verification_text(result: Mapping[str, Any]) -> str:
+    """A verification (as in ``verification.json``) in a few lines for the terminal."""
+    objective = result["objective"]
+    predicted = Prediction.from_dict(objective["predicted"])
+    inside = "inside" if result["inside_interval"] else "OUTSIDE"
+    lines = [
+        f"Predicted loss {predicted}; measured {objective['measured']:.4f} +- {objective['standard_error']:.4f} "
+        f"(mean of {result['num_seeds']} seeds): {inside} the interval."
+    ]
+    words = {"gain": "a gain", "loss": "a loss", "null": "a null: the runs do not tell the two apart"}
+    for name, data in result["difference"].items():
+        arm = name.removeprefix("vs ")
+        difference = Prediction.from_dict(data)
+        lines.append(f"Recipe minus {arm}: {difference}: {words[result['verdicts'][name]]}.")
+        saved = result["steps_saved"][arm]
+        reaches, needs = saved["recipe_reaches_reference_at"], saved["reference_needs"]
+        if reaches:
+            lines.append(
+                f"  The recipe has {arm}'s loss after {reaches['mean']:.0%} [{reaches['low']:.0%}, {reaches['high']:.0%}] "
+                f"of the steps"
+                + (
+                    f"; {arm} needs {needs['mean']:.2f} [{needs['low']:.2f}, {needs['high']:.2f}] times as many "
+                    f"for the recipe's loss."
+                    if needs
+                    else f"; {arm} does not reach the recipe's loss within four times as many."
+                )
+            )
+    return "\n".join(lines)
