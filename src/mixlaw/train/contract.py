@@ -1,0 +1,65 @@
+"""What every trainer promises, in one place and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from mixlaw.errors import RunError
+from mixlaw.observations import Observations
+from mixlaw.runspec import RunSpec
+from mixlaw.store import Store
+
+__all__ = ["Progress", "RunStopped", "ShouldStop", "Trainer", "finish", "is_done", "log_tail"]
+
+Progress = Callable[[int, int], None]
+"""``progress(step, num_steps)``, called now and then while a run trains."""
+
+ShouldStop = Callable[[], bool]
+"""Asked after every step; True means: publish a checkpoint and raise :class:`RunStopped`."""
+
+
+class RunStopped(RunError):
+    """The run was asked to stop and published a checkpoint first; running it again continues it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (RunStopped, (self.message, self.spec, self.log_tail))
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Trains one run. Must be picklable: it is sent to worker processes.
+
+    A trainer may also accept the keywords ``progress`` (:data:`Progress`) and ``should_stop``
+    (:data:`ShouldStop`); the executor passes those that ``run`` names.
+    """
+
+    def run(self, spec: RunSpec, folder: Path) -> None:
+        """Train ``spec`` in ``folder``; return at once if it is done, continue it if it was cut off.
+
+        Raises:
+            RunError: the run failed; carries the spec and the log's tail.
+        """
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run was finished in ``folder``."""
+    return (Path(folder) / "DONE").exists()
+
+
+def finish(folder: Path, observations: Observations) -> None:
+    """Publish a run's observations and, after them, ``DONE``."""
+    observations.save(folder)
+    Store(folder).write_bytes("DONE", b"")
+
+
+def log_tail(path: Path, num_bytes: int = 2000) -> str:
+    """The end of a log file; ``""`` where there is none."""
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(0, 2)
+            handle.seek(max(0, handle.tell() - num_bytes))
+            return handle.read().decode("utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,202 @@
+"""The optimiser step: forward and backward pass, clipping, AdamW over flat buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.train.model import Decoder
+
+__all__ = ["OPTIMIZER_DEFAULTS", "Training", "choose_device", "choose_precision", "optimizer_options"]
+
+OPTIMIZER_DEFAULTS: dict[str, Any] = {
+    "name": "adamw",
+    "betas": (0.9, 0.95),
+    "eps": 1e-8,
+    "weight_decay": 0.1,
+    "clip": 1.0,
+    "moments": "keep",
+    "precision": "auto",
+}
+"""``moments``: whether a run that starts from another's checkpoint keeps its Adam moments or resets them.
+``precision`` of matrix products: ``auto`` (bf16 where the device multiplies it natively), ``bf16`` or ``fp32``."""
+
+
+def optimizer_options(optimizer: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec's ``optimizer`` with defaults filled in.
+
+    Raises:
+        ConfigError: unknown field, or a value out of range.
+    """
+    for key in optimizer:
+        if key not in OPTIMIZER_DEFAULTS:
+            raise ConfigError(f"Unknown optimizer field {key!r}.{did_you_mean(key, OPTIMIZER_DEFAULTS)}")
+    options = {**OPTIMIZER_DEFAULTS, **optimizer}
+    for key, choices in (
+        ("name", ("adamw",)),
+        ("moments", ("keep", "reset")),
+        ("precision", ("auto", "bf16", "fp32")),
+    ):
+        if options[key] not in choices:
+            raise ConfigError(f"Optimizer {key} {options[key]!r}.{did_you_mean(str(options[key]), choices)}")
+    betas = tuple(options["betas"])
+    if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+        raise ConfigError(f"Optimizer betas must be two numbers in [0, 1), got {options['betas']!r}.")
+    options["betas"] = betas
+    if options["eps"] <= 0 or options["weight_decay"] < 0 or options["clip"] <= 0:
+        raise ConfigError(f"Optimizer needs eps > 0, weight_decay >= 0 and clip > 0, got {dict(optimizer)!r}.")
+    return options
+
+
+def choose_device(device: str) -> torch.device:
+    """``"auto"`` is the GPU where there is one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """``"auto"`` becomes ``"bf16"`` where the device multiplies bfloat16 natively, else ``"fp32"``."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = any(
+            getattr(torch.cpu, name, lambda: False)()
+            for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+    return "bf16" if native else "fp32"
+
+
+class Training:
+    """A model with its AdamW state, one step at a time.
+
+    Weights, gradients and moments live in two flat fp32 buffers (hidden matrices; all else), so that zeroing,
+    clipping and the update are a few calls however many layers there are. Hidden matrices decay and train with the
+    learning rate times ``base_width / width``; norms and (un)embeddings do neither. The decay per step is the
+    learning rate times ``weight_decay`` at every width.
+
+    Args:
+        model: trained in place.
+        optimizer: see :func:`optimizer_options`.
+        precision: ``"bf16"`` or ``"fp32"``, of matrix products.
+    """
+
+    def __init__(self, model: Decoder, optimizer: Mapping[str, Any], precision: str) -> None:
+        self.model = model
+        self.options = optimizer_options(optimizer)
+        self.precision = precision
+        self.device = model.embedding.device
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        hidden = [(n, p) for n, p in model.named_parameters() if p.ndim == 2 and n.startswith("blocks.")]
+        names = {n for n, _ in hidden}
+        other = [(n, p) for n, p in model.named_parameters() if n not in names]
+        scale = model.config.base_width / model.config.width
+        self._places: dict[str, tuple[int, int, torch.Size]] = {}
+        self._flat: list[Tensor] = []
+        groups = []
+        for index, (members, factor, decay) in enumerate(
+            ((hidden, scale, self.options["weight_decay"]), (other, 1.0, 0.0))
+        ):
+            flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for _, p in members]))
+            flat.grad = torch.zeros_like(flat)
+            start = 0
+            for name, parameter in members:
+                size = parameter.numel()
+                parameter.data = flat.data[start : start + size].view(parameter.shape)
+                parameter.grad = flat.grad[start : start + size].view(parameter.shape)
+                self._places[name] = (index, start, parameter.shape)
+                start += size
+            self._flat.append(flat)
+            groups.append({"params": [flat], "factor": factor, "weight_decay": decay / factor})
+        self._adam = torch.optim.AdamW(groups, lr=0.0, betas=self.options["betas"], eps=self.options["eps"], fused=True)
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Training loss of one batch, in this training's precision."""
+        if self.device.type == "cpu":
+            return self.model.fast_loss(inputs, targets, self.dtype)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.model.loss(inputs, targets)
+
+    def step(self, batch: npt.NDArray[np.int64], learning_rate: float) -> tuple[float, float]:
+        """One optimiser step on token sequences ``batch`` (n, context + 1).
+
+        Returns:
+            Mean loss in nats before the update, and the gradient's norm before clipping. Where either is not finite
+            the weights are left as they were.
+        """
+        tokens = torch.from_numpy(batch).to(self.device)
+        for flat in self._flat:
+            assert flat.grad is not None
+            flat.grad.zero_()
+        loss = self.loss(tokens[:, :-1], tokens[:, 1:])
+        loss.backward()  # type: ignore[no-untyped-call]
+        grads = [flat.grad for flat in self._flat if flat.grad is not None]
+        norm = math.hypot(*(float(torch.linalg.vector_norm(g)) for g in grads))
+        value = float(loss.detach())
+        if not math.isfinite(value) or not math.isfinite(norm):
+            return value, norm
+        if norm > self.options["clip"]:
+            for grad in grads:
+                grad.mul_(self.options["clip"] / norm)
+        for group in self._adam.param_groups:
+            group["lr"] = learning_rate * group["factor"]
+        self._adam.step()
+        return value, norm
+
+    # ---- state -------------------------------------------------------------------------------------
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights ``model.<name>``, moments ``first.<name>`` and ``second.<name>``, and ``updates`` done."""
+        result: dict[str, Tensor] = {}
+        for name, (index, start, shape) in self._places.items():
+            flat = self._flat[index]
+            sources = {"model": flat, **self._moments(flat)}
+            for kind, source in sources.items():
+                result[f"{kind}.{name}"] = source.detach()[start : start + shape.numel()].view(shape)
+        state = self._adam.state.get(self._flat[0])
+        result["updates"] = state["step"] if state else torch.zeros(())
+        return result
+
+    def load(self, tensors: Mapping[str, Tensor], moments: bool = True) -> None:
+        """Inverse of :meth:`tensors`; ``moments=False`` takes the weights only.
+
+        Raises:
+            ConfigError: the tensors are not those of this architecture.
+        """
+        wrong = [
+            f"{name} {tuple(shape)}"
+            for name, (_, _, shape) in self._places.items()
+            if f"model.{name}" not in tensors or tensors[f"model.{name}"].shape != shape
+        ]
+        if wrong:
+            raise ConfigError(
+                f"The checkpoint does not fit this model; it lacks {wrong[:3]}"
+                f"{' and others' if len(wrong) > 3 else ''}. Start from a run with the same architecture and tokenizer."
+            )
+        if moments:
+            for flat in self._flat:
+                self._adam.state[flat] = {
+                    "step": tensors["updates"].clone().to(self.device),
+                    "exp_avg": torch.zeros_like(flat),
+                    "exp_avg_sq": torch.zeros_like(flat),
+                }
+        with torch.no_grad():
+            for name, (index, start, shape) in self._places.items():
+                flat = self._flat[index]
+                targets = {"model": flat, **(self._moments(flat) if moments else {})}
+                for kind, target in targets.items():
+                    target[start : start + shape.numel()].copy_(tensors[f"{kind}.{name}"].flatten())
+
+    def _moments(self, flat: Tensor) -> dict[str, Tensor]:
+        state = self._adam.state.get(flat)
+        if not state:
+            return {"first": torch.zeros_like(flat), "second": torch.zeros_like(flat)}
+        return {"first": state["exp_avg"], "second": state["exp_avg_sq"]}

@@ -1,0 +1,173 @@
+"""What training costs: floating-point operations by formula, tokens per second by trying."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from mixlaw.errors import RunError
+from mixlaw.runspec import RunSpec
+from mixlaw.train.cores import cores, single_thread_environment
+from mixlaw.train.presets import ModelConfig, model_config
+
+__all__ = ["Throughput", "checkpoint_bytes", "default_workers", "flops", "measure", "measure_parts"]
+
+
+def default_workers() -> int:
+    """Worker processes the local executor starts by default: one per core."""
+    return cores()
+
+
+def flops_per_token(config: ModelConfig, context: int) -> float:
+    """Training operations per token: ``6`` per parameter of a matrix product, the unembedding's included (it is most
+    of a small model), and causal attention ``6 * layers * width * context`` (METHODS F2)."""
+    return 6.0 * (config.params + config.vocab_size * config.width) + 6.0 * config.layers * config.width * context
+
+
+def flops(spec: RunSpec, vocab_size: int | None = None) -> float:
+    """Floating-point operations that training ``spec`` takes; its evaluations come on top (see :func:`measure_parts`).
+
+    Args:
+        vocab_size: of the corpus, where ``spec.model`` does not say.
+    """
+    config = model_config(spec.model, vocab_size)
+    return flops_per_token(config, spec.context) * spec.num_steps * spec.batch * spec.context
+
+
+def checkpoint_bytes(spec: RunSpec, vocab_size: int | None = None) -> int:
+    """Disk that the run's checkpoint takes: weights and two Adam moments in fp32."""
+    return 12 * model_config(spec.model, vocab_size).params_total
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Measured speed of this machine with ``workers`` processes at once.
+
+    Args:
+        train: training tokens per second, of all workers together.
+        evaluate: validation tokens per second, of all workers together.
+        workers: processes that ran at the same time.
+        start_seconds: until a worker process was ready to train.
+    """
+
+    train: float
+    evaluate: float
+    workers: int
+    start_seconds: float
+
+    def seconds(self, train_tokens: float, evaluated_tokens: float = 0.0) -> float:
+        """Time for all workers together to train and evaluate so many tokens."""
+        return train_tokens / self.train + evaluated_tokens / self.evaluate
+
+
+def measure(
+    spec: RunSpec,
+    vocab_size: int | None = None,
+    workers: int | None = None,
+    seconds: float = 3.0,
+    evaluation_tokens: float = 0.0,
+) -> float:
+    """Tokens per second this machine trains with ``workers`` processes at once, all together.
+
+    Args:
+        spec: its model, batch and context are timed, on random tokens.
+        vocab_size: of the corpus, where the model does not say.
+        workers: default one per core.
+        seconds: how long to time.
+        evaluation_tokens: validation tokens (all sets together) scored at each of ``spec.evaluate_at``; their time is
+            counted in, so that ``tokens / measure(...)`` is what whole runs take.
+    """
+    parts = measure_parts(spec, vocab_size, workers, seconds)
+    evaluated = evaluation_tokens * len(spec.evaluate_at)
+    return spec.tokens / parts.seconds(spec.tokens, evaluated)
+
+
+def measure_parts(
+    spec: RunSpec, vocab_size: int | None = None, workers: int | None = None, seconds: float = 3.0
+) -> Throughput:
+    """Speed of training and of evaluation, timed in ``workers`` processes at the same time.
+
+    Raises:
+        RunError: a timing process failed; its message is on stderr.
+    """
+    model_config(spec.model, vocab_size)
+    count = workers or default_workers()
+    context = multiprocessing.get_context("spawn")
+    began = time.monotonic()
+    processes = []
+    try:
+        with single_thread_environment():
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_time, args=(theirs, spec, vocab_size, seconds), daemon=True)
+                process.start()
+                theirs.close()
+                processes.append((process, ours))
+        _exchange(processes)  # all are warm
+        start_seconds = time.monotonic() - began
+        speeds = _exchange(processes)
+    finally:
+        for process, pipe in processes:
+            pipe.close()
+            process.join(1.0)
+            if process.is_alive():
+                process.kill()
+                process.join()
+    train, evaluate = (sum(part) for part in zip(*speeds, strict=True))
+    return Throughput(train, evaluate, count, start_seconds)
+
+
+def _exchange(processes: list[tuple[Any, Any]]) -> list[Any]:
+    """Wait until every process has said something, then let them all go on."""
+    answers = []
+    for process, pipe in processes:
+        try:
+            answers.append(pipe.recv())
+        except EOFError:
+            process.join()
+            raise RunError(
+                f"A process timing this machine ended with exit code {process.exitcode}; its message is above."
+            ) from None
+    for _, pipe in processes:
+        pipe.send("go")
+    return answers
+
+
+def _time(pipe: Any, spec: RunSpec, vocab_size: int | None, seconds: float) -> None:
+    """Time training steps, then evaluation, while the other processes do the same."""
+    import numpy as np
+    import torch
+
+    from mixlaw.train.evaluate import evaluate
+    from mixlaw.train.loop import Training, choose_device, choose_precision, optimizer_options
+    from mixlaw.train.model import Decoder
+
+    torch.set_num_threads(1)
+    device = choose_device("auto")
+    config = model_config(spec.model, vocab_size)
+    precision = choose_precision(optimizer_options(spec.optimizer)["precision"], device)
+    training = Training(Decoder(config).to(device), spec.optimizer, precision)
+    shape = (spec.batch, spec.context + 1)
+    batches = np.random.default_rng(0).integers(0, config.vocab_size, (8, *shape), dtype=np.int64)
+    sets = {"random": (batches[0], 0)}
+    for batch in batches[:3]:
+        training.step(batch, 1e-3)
+    evaluate(training.model, sets)
+    pipe.send("warm")
+    pipe.recv()
+    # Both parts run until the time is up, so that every process is loaded by the others throughout.
+    rates = []
+    for part in ("train", "evaluate"):
+        done, began = 0, time.monotonic()
+        limit = seconds * (0.75 if part == "train" else 0.25)
+        while (elapsed := time.monotonic() - began) < limit or done == 0:
+            if part == "train":
+                training.step(batches[done % len(batches)], 1e-3)
+            else:
+                evaluate(training.model, sets)
+            done += 1
+        rates.append(done * spec.batch * spec.context / elapsed)
+    pipe.send(tuple(rates))
+    pipe.recv()
