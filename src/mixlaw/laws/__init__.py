@@ -57,9 +57,7 @@ def __getattr__(name: str) -> Any:
     except KeyError:
         from mixlaw.errors import did_you_mean
 
-        raise AttributeError(
-            f"mixlaw.laws has no {name!r}.{did_you_mean(name, sorted(_ATTRIBUTES))}"
-        ) from None
+        raise AttributeError(f"mixlaw.laws has no {name!r}.{did_you_mean(name, sorted(_ATTRIBUTES))}") from None
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value

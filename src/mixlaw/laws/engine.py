@@ -478,7 +478,7 @@ def fit_batch(
         starts: (P,), (S, P) or (M, S, P), of the nonlinear parameters.
         weights: (n,) or (M, n), non-negative.
         censored: (n,) or (M, n) of -1, 0, +1.
-        bounds: (lower, upper), each a number or (P,); or P pairs.
+        bounds: (lower, upper), each a number or (P,); or P > 2 pairs.
         prior, linear_prior: ridges on theta and on the linear coefficients (intercept excluded).
         certify: largest ``gradient_norm`` that counts as converged.
 
@@ -555,9 +555,7 @@ def fit_batch(
     else:
         run: Model
         if separable is not None and projected is not None:
-            linear = _final_linear(
-                projected, np.clip(flat, lower, upper), problem, max(1, _CHUNK // (n * (L + 2)))
-            )
+            linear = _final_linear(projected, np.clip(flat, lower, upper), problem, max(1, _CHUNK // (n * (L + 2))))
             flat = np.concatenate([flat, linear], axis=1)
             free = np.full(extra, np.inf)
             low = -free
@@ -598,7 +596,7 @@ def _bounds(bounds: Any, P: int) -> tuple[Array, Array]:
     if bounds is None:
         return np.full(P, -np.inf), np.full(P, np.inf)
     pairs = list(bounds)
-    if len(pairs) == 2 and not (P == 2 and all(np.ndim(p) == 1 and len(p) == 2 for p in pairs)):
+    if len(pairs) == 2:
         lower, upper = pairs
     else:  # P pairs
         lower, upper = [p[0] for p in pairs], [p[1] for p in pairs]

@@ -148,9 +148,7 @@ class ParametricLaw(Law):
         theta, linear = self._finish(model, filled, W, best.theta.copy(), best.linear.copy())
         if constant.any():
             theta[constant] = self._prior()[0][constant]
-            if isinstance(model, Separable):
-                linear[constant] = 0.0
-                linear[constant, 0] = mean[constant]
+            self._heal_constant(theta, linear, constant, mean)
         if not (np.isfinite(theta).all() and np.isfinite(linear).all() and np.isfinite(best.objective).all()):
             raise ConvergenceError(
                 f"{type(self).__name__} found no finite optimum. Check for extreme losses, or raise ridge."
@@ -189,6 +187,11 @@ class ParametricLaw(Law):
             return float(self.delta)
         return 1.35 * max(float(np.median(np.abs(spread))) * 1.4826 * 0.2, 1e-6)
 
+    def _heal_constant(self, theta: Array, linear: Array, constant: Any, mean: Array) -> None:
+        """Make constant targets exactly so: every coefficient 0 but the intercept."""
+        linear[constant] = 0.0
+        linear[constant, 0] = mean[constant]
+
     def _finish(self, model: Any, Y: Array, W: Array, theta: Array, linear: Array) -> tuple[Array, Array]:
         """A family's last touch on the optimum (default: none)."""
         return theta, linear
@@ -225,6 +228,8 @@ class ParametricLaw(Law):
         with np.errstate(all="ignore"):
             if isinstance(model, Separable):
                 phi = model.basis(theta, problem)
+                if not model.intercept:
+                    return np.matmul(phi, linear[:, :, None])[:, :, 0]
                 return np.matmul(phi, linear[:, 1:, None])[:, :, 0] + linear[:, :1]
             return model(theta, problem)[0]
 

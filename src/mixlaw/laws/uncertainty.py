@@ -67,7 +67,8 @@ def calibrate(law: Law, X: Array, Y: Array, heldout: Array | None = None) -> Non
     mean = F.mean(axis=0)
     gram = (F - mean).T @ (F - mean)
     spread = np.trace(gram) / max(1, len(gram))
-    gram[np.diag_indices_from(gram)] += 1e-3 * spread + 1e-12
+    # with few rows per direction an untried direction is unusual, not infinitely so
+    gram[np.diag_indices_from(gram)] += spread * max(1e-3, len(gram) / len(F)) + 1e-12
     shape = {"mean": mean, "inverse": np.linalg.inv(gram)}
     h = np.clip(_leverage(shape, F), 0.0, 0.95)
     local = np.sqrt(1.0 / (1.0 - h))  # a held-out row's own leverage: 1 + h / (1 - h)
