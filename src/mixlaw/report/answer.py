@@ -13,14 +13,14 @@ from mixlaw.prediction import Prediction
 from mixlaw.recipe import Recipe
 from mixlaw.report.facts import ReportFacts
 
-__all__ = ["Answer", "answer", "describe_mixture", "interval_text", "unit_text"]
+__all__ = ["Answer", "answer", "describe_mixture", "digits_for", "interval_text", "number", "unit_text"]
 
 _UNITS = {"nats_per_token": "nats per token", "bits_per_byte": "bits per byte"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """``headline`` first, then ``sentences``; ``verdict`` is gain, null, loss or open; ``tiles`` are (label, value, note)."""
+    """``headline``, then ``sentences``; ``verdict`` is gain, null, loss or open; ``tiles`` are (label, value, note)."""
 
     headline: str
     sentences: tuple[str, ...]
@@ -34,16 +34,20 @@ def unit_text(unit: str) -> str:
 
 
 def digits_for(*widths: float) -> int:
-    """Decimals that show the smallest of ``widths`` with two significant digits, between 2 and 6."""
+    """Decimals that show the smallest of ``widths`` with two significant digits, between 2 and 4 (6 for tiny ones)."""
     smallest = min((abs(w) for w in widths if w and math.isfinite(w)), default=0.01)
-    return min(6, max(2, 1 - math.floor(math.log10(smallest))))
+    return min(4 if smallest >= 1e-4 else 6, max(2, 1 - math.floor(math.log10(smallest))))
+
+
+def number(value: float, digits: int, sign: bool = False) -> str:
+    """``value`` with so many decimals and a true minus sign."""
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
 def interval_text(p: Prediction, sign: bool = False) -> str:
     """``2.310 [2.280, 2.340]`` with as many decimals as the interval deserves."""
     d = digits_for(p.high - p.low)
-    form = f"{{:{'+' if sign else ''}.{d}f}}"
-    return f"{form.format(p.mean)} [{form.format(p.low)}, {form.format(p.high)}]"
+    return f"{number(p.mean, d, sign)} [{number(p.low, d, sign)}, {number(p.high, d, sign)}]"
 
 
 def describe_mixture(weights: Mapping[str, float], most: int = 5) -> str:
@@ -58,7 +62,7 @@ def describe_mixture(weights: Mapping[str, float], most: int = 5) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"
+    return f"{share:.0%}" if share >= 0.0095 or share == 0 else f"{share:.1%}"
 
 
 def _reference_name(verification: Mapping[str, Any]) -> str | None:
@@ -132,7 +136,8 @@ def _predicted(facts: ReportFacts, recipe: Recipe, mixture: str, unit: str) -> A
     d = recipe.difference
     if d is not None:
         side = "below" if d.mean < 0 else "above"
-        size = Prediction(abs(d.mean), *sorted((abs(d.low), abs(d.high))), d.level) if d.low * d.high > 0 else None
+        near, far = sorted((abs(d.low), abs(d.high)))
+        size = Prediction(abs(d.mean), near, far, d.level) if d.low * d.high > 0 else None
         text = interval_text(size) if size is not None else interval_text(d, sign=True)
         sentences.append(
             f"That is {text} {side} the reference mixture."
@@ -140,7 +145,7 @@ def _predicted(facts: ReportFacts, recipe: Recipe, mixture: str, unit: str) -> A
             else f"Against the reference mixture: {text}; the interval holds zero, so no gain is promised."
         )
         chance = "" if recipe.probability_better is None else f"better with probability {recipe.probability_better:.0%}"
-        tiles.append(("Predicted difference", f"{d.mean:+.{digits_for(d.high - d.low)}f}", chance or _range(d)))
+        tiles.append(("Predicted difference", number(d.mean, digits_for(d.high - d.low), True), chance or _range(d)))
     sentences.append("Not verified yet: nothing was trained on this mixture.")
     if facts.next_step:
         sentences.append(f"Next: {facts.next_step}")
@@ -148,8 +153,8 @@ def _predicted(facts: ReportFacts, recipe: Recipe, mixture: str, unit: str) -> A
 
 
 def _range(p: Prediction, sign: bool = False) -> str:
-    form = f"{{:{'+' if sign else ''}.{digits_for(p.high - p.low)}f}}"
-    return f"{p.level:.0%} interval {form.format(p.low)} to {form.format(p.high)}"
+    d = digits_for(p.high - p.low)
+    return f"{p.level:.0%} interval {number(p.low, d, sign)} to {number(p.high, d, sign)}"
 
 
 def _verified(verification: Mapping[str, Any], recipe: Recipe, mixture: str, unit: str) -> Answer:
@@ -159,10 +164,14 @@ def _verified(verification: Mapping[str, Any], recipe: Recipe, mixture: str, uni
     objective = verification.get("objective", {})
     sentences: list[str] = []
     tiles: list[tuple[str, str, str]] = []
-    p = Prediction.from_dict(objective["predicted"]) if objective.get("predicted") else recipe.predictions.get("objective")
+    p = (
+        Prediction.from_dict(objective["predicted"])
+        if objective.get("predicted")
+        else recipe.predictions.get("objective")
+    )
     measured = objective.get("measured")
     if p is not None and measured is not None:
-        d = digits_for(p.high - p.low, objective.get("standard_error") or 0.0)
+        d = digits_for(p.high - p.low)
         inside = bool(verification.get("inside_interval", p.covers(measured)))
         sentences.append(
             f"Predicted loss {interval_text(p)} {unit}, written down before the check; measured {measured:.{d}f} "
@@ -175,21 +184,21 @@ def _verified(verification: Mapping[str, Any], recipe: Recipe, mixture: str, uni
             note += f"; standard error {error:.{digits_for(error)}f}"
         tiles.append(("Measured loss", f"{measured:.{d}f}", note))
     if name is not None:
-        d = Prediction.from_dict(dict(verification["difference"][f"vs {name}"]))
-        digits = digits_for(d.high - d.low)
+        difference = Prediction.from_dict(dict(verification["difference"][f"vs {name}"]))
+        digits = digits_for(difference.high - difference.low)
         words = _mixture_words(name)
         if verdict == "gain":
-            size = Prediction(-d.mean, -d.high, -d.low, d.level, d.unit)
+            size = Prediction(-difference.mean, -difference.high, -difference.low, difference.level)
             sentences.insert(0, f"It ends {interval_text(size)} {unit} below {words}.")
         elif verdict == "loss":
-            sentences.insert(0, f"It ends {interval_text(d)} {unit} above {words}.")
+            sentences.insert(0, f"It ends {interval_text(difference)} {unit} above {words}.")
         else:
             sentences.insert(
                 0,
-                f"Its loss minus that of {words} is {interval_text(d, sign=True)} {unit}: the {d.level:.0%} interval "
-                f"holds zero, so {seeds} seeds per arm cannot tell them apart.",
+                f"Its loss minus that of {words} is {interval_text(difference, sign=True)} {unit}: the {difference.level:.0%} "
+                f"interval holds zero, so {seeds} seeds per arm cannot tell them apart.",
             )
-        tiles.append((f"Difference to {name}", f"{d.mean:+.{digits}f}", _range(d, sign=True)))
+        tiles.append((f"Difference to {name}", number(difference.mean, digits, True), _range(difference, sign=True)))
         saved = (verification.get("steps_saved") or {}).get(name) or {}
         sentence = _steps_sentence(name, saved)
         if sentence is not None:

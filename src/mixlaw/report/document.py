@@ -34,7 +34,7 @@ def shell(title: str, body: str, scripts: str, styles: str = "") -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'; '
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
         "script-src 'unsafe-inline'; img-src data:\">\n"
         '<link rel="icon" href="data:,">\n'
         f"<title>{html.escape(title)}</title>\n<style>\n{asset('page.css')}{styles}</style>\n</head>\n"
@@ -53,13 +53,13 @@ def page(facts: ReportFacts) -> str:
     sections = [(key, title, "".join(build(facts, _Charts(key)))) for key, title, build in _SECTIONS]
     menu = "".join(f'<li><a href="#{key}">{html.escape(title)}</a></li>' for key, title, _ in sections)
     content = "".join(
-        f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{html.escape(title)}</h2>{text}</section>'
+        f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{html.escape(title)}</h2>{text}</section>'
         for key, title, text in sections
     )
     body = (
         f"{_band(facts, said)}<nav aria-label='Contents'><ul>{menu}</ul></nav>"
         f"<main>{_warnings(facts)}{content}<footer>Made by mixlaw {html.escape(facts.versions.get('mixlaw', ''))}"
-        f"{' on ' + html.escape(facts.now) if facts.now else ''}. This page is self-contained and fetches nothing.</footer>"
+        f"{' on ' + html.escape(facts.now) if facts.now else ''}. This page fetches nothing.</footer>"
         '</main><div id="tip" role="status"></div>'
     )
     return shell(f"{facts.title}: {said.headline}", body, asset("page.js"))
@@ -75,7 +75,9 @@ class _Charts:
         self.count += 1
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # a tight layout is Matplotlib's business, not the reader's
+                warnings.simplefilter(
+                    "ignore", UserWarning
+                )  # a tight layout is Matplotlib's business, not the reader's
                 parts = [
                     f'<div class="{name}">{draw(width).to_svg(f"{self.key}{self.count}{name[0]}")}</div>'
                     for name, width in (("wide", WIDE * 0.68 if half else WIDE), ("narrow", NARROW))
@@ -91,8 +93,8 @@ def _todo(text: str) -> str:
 
 def _band(facts: ReportFacts, said: Answer) -> str:
     tiles = "".join(
-        f'<div class="tile"><dt>{html.escape(label)}</dt><dd>{html.escape(value)}</dd><dd>{html.escape(note)}</dd></div>'
-        for label, value, note in said.tiles
+        f'<div class="tile"><dt>{a}</dt><dd>{b}</dd><dd>{c}</dd></div>'
+        for a, b, c in (tuple(map(html.escape, tile)) for tile in said.tiles)
     )
     lines = [f"<span>{html.escape(facts.title)}</span>"]
     if facts.observations is not None:
@@ -114,15 +116,19 @@ def _band(facts: ReportFacts, said: Answer) -> str:
 def _warnings(facts: ReportFacts) -> str:
     notes = list(facts.recipe.warnings) if facts.recipe is not None else []
     if facts.failures:
-        notes.append(f"{len(facts.failures)} runs failed and are left out: {', '.join(sorted(facts.failures)[:5])}.")
+        notes.append(f"{_runs(len(facts.failures))} failed and left out: {', '.join(sorted(facts.failures)[:5])}.")
     if facts.observations is not None:
         diverged = sum(s == "diverged" for s in facts.observations.runs["status"].to_pylist())
         if diverged:
-            notes.append(f"{diverged} runs diverged; they are recorded, and no law was fitted to them.")
+            notes.append(f"{_runs(diverged)} diverged: recorded, but left out of every fit.")
     if not notes:
         return ""
     items = "".join(f"<li>{html.escape(n)}</li>" for n in notes)
     return f'<div class="warnings" role="note"><h2>Before you rely on this</h2><ul>{items}</ul></div>'
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 # ---- the sections ------------------------------------------------------------------------------------
@@ -240,9 +246,10 @@ def _range_cell(value: Any, form: str) -> str:
         return "not shown"
     if isinstance(value, Mapping):
         if value.get("low") is None:
-            return form.format(value["mean"])
-        return f"{form.format(value['mean'])} [{form.format(value['low'])}, {form.format(value['high'])}]"
-    return form.format(value)
+            return form.format(value["mean"]).replace("-", "−")
+        text = f"{form.format(value['mean'])} [{form.format(value['low'])}, {form.format(value['high'])}]"
+        return text.replace("-", "−")
+    return form.format(value).replace("-", "−")
 
 
 def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
@@ -333,7 +340,7 @@ def _prices(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
     if recipe.baselines:
         rows = []
         for name, data in recipe.baselines.items():
-            prediction = data.get("prediction")
+            prediction: Any = data.get("prediction")
             shown = prediction.to_dict() if hasattr(prediction, "to_dict") else prediction
             rows.append([name, _range_cell(shown, "{:.4f}")])
         if "objective" in recipe.predictions:
@@ -367,7 +374,7 @@ def _provenance(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
     yield corpus_table(facts)
     if facts.entries:
         yield ledger_table(facts)
-        yield "<p class='note'>Each entry holds the hash of the one before; an edited ledger no longer leads to the head above.</p>"
+        yield "<p class='note'>Each entry holds the hash of the one before: an edited ledger misses the head above.</p>"
     if config:
         text = json.dumps(config, indent=2, ensure_ascii=False)
         yield f"<details><summary>Configuration</summary><pre>{html.escape(text)}</pre></details>"

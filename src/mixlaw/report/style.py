@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -37,7 +38,7 @@ ACCENT, REFERENCE = "#0072B2", "#D55E00"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5b6472", "#8C6D1F")
 ARM_COLORS = {"recipe": ACCENT, "natural": REFERENCE, "uniform": "#009E73", "reference": "#CC79A7"}
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "DejaVu Sans",  # ships with Matplotlib: layout is the same on every machine
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -52,7 +53,7 @@ _RC: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": mpl.cycler(color=list(PALETTE)),
+    "axes.prop_cycle": cycler(color=list(PALETTE)),
     "axes.formatter.useoffset": False,
     "grid.color": GRID,
     "grid.linewidth": 0.8,
@@ -152,9 +153,9 @@ def arm_color(name: str, index: int) -> str:
 
 
 def grid_shape(num: int, width: float, panel: float = 2.6) -> tuple[int, int]:
-    """(rows, columns) of ``num`` small panels at least about ``panel`` inches wide in a figure ``width`` inches wide."""
-    columns = max(1, min(num, int(width // panel)))
-    return -(-num // columns), columns
+    """(rows, columns) of ``num`` panels, each about ``panel`` inches wide or wider, in a figure of ``width`` inches."""
+    rows = -(-num // max(1, min(num, int(width // panel))))
+    return rows, -(-num // rows)
 
 
 def top_legend(chart: Chart, axis: Axes, columns: int = 4, **options: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,18 +12,21 @@ import numpy as np
 
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Recipe
-from mixlaw.report.answer import digits_for, interval_text
+from mixlaw.report.answer import digits_for, interval_text, number
 from mixlaw.report.facts import ReportFacts
 from mixlaw.units import format_bytes, format_count
 
 __all__ = ["corpus_table", "ledger_table", "losses_table", "mixture_table", "prices_table", "table"]
 
 
+# A number, perhaps with a unit and an interval or error behind it; or a dash where there is none.
+_NUMBER = re.compile(r"^(–|not shown|[+−<-]?[\d∞][\d.]*(e[+-]?\d+)?\s?(%|k|M|B|T|x|[kMGT]?B)?(\s?(±|\[|to).*)?)$")
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """An HTML table; cells are escaped. Columns whose cells start like numbers are set right."""
+    """An HTML table; cells are escaped. Columns of numbers are set right."""
     numeric = [
-        bool(rows) and all(not r[j] or r[j] == "–" or r[j][0] in "+-−0123456789∞<" for r in rows)
-        for j in range(len(headers))
+        bool(rows) and "hash" not in headers[j] and all(_NUMBER.match(r[j]) for r in rows) for j in range(len(headers))
     ]
     css = [' class="num"' if n else "" for n in numeric]
     head = "".join(f'<th scope="col"{c}>{html.escape(h)}</th>' for h, c in zip(headers, css))
@@ -137,11 +141,11 @@ def _difference(a: Sequence[float] | None, b: Sequence[float] | None) -> str:
     if not a or not b:
         return "–"
     if len(a) != len(b) or len(a) < 2:
-        return f"{np.mean(a) - np.mean(b):+.4f}"
+        return number(float(np.mean(a) - np.mean(b)), 4, True)
     paired = np.asarray(a) - np.asarray(b)
     error = float(paired.std(ddof=1) / math.sqrt(len(paired)))
     d = digits_for(error) if error > 0 else 4
-    return f"{paired.mean():+.{d}f} ± {error:.{d}f}"
+    return f"{number(float(paired.mean()), d, True)} ± {error:.{d}f}"
 
 
 def prices_table(recipe: Recipe) -> str:
@@ -158,7 +162,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{value:.4g}"
+        return f"{value:.4g}".replace("-", "−")
     if isinstance(value, list | tuple):
         return ", ".join(_cell(v) for v in value)
     return str(value)
@@ -180,7 +184,9 @@ def corpus_table(facts: ReportFacts) -> str:
         ]
         for d in corpus.domains
     ]
-    text = table(["domain", "unique tokens", "bytes", "documents", "counts are", "content hash"], rows, "Training domains")
+    text = table(
+        ["domain", "unique tokens", "bytes", "documents", "counts are", "content hash"], rows, "Training domains"
+    )
     if corpus.validation:
         sets = [
             [

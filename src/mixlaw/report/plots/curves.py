@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.errors import DataError
 from mixlaw.report.style import INK, Chart, arm_color, styled, top_legend
 
 __all__ = ["learning_curves"]
 
+Array = npt.NDArray[np.float64]
 Curve = Sequence[Sequence[float]]
 
 
@@ -33,11 +35,13 @@ def learning_curves(
     Raises:
         DataError: no curve has two points.
     """
-    arms = _from_observations(curves, target, metric) if hasattr(curves, "values") and hasattr(curves, "runs") else curves
-    arms = {
-        str(name): [np.asarray(c, dtype=float) for c in seeds.values() if len(c) >= 2] for name, seeds in arms.items()
-    }
-    arms = {name: seeds for name, seeds in arms.items() if seeds}
+    if hasattr(curves, "values") and hasattr(curves, "runs"):
+        curves = _from_observations(curves, target, metric)
+    arms: dict[str, list[Array]] = {}
+    for name, group in curves.items():
+        known = [np.asarray(c, dtype=float) for c in group.values() if len(c) >= 2]
+        if known:
+            arms[str(name)] = known
     if not arms:
         raise DataError("No curve has two points; measure the losses at several steps (training.evaluations).")
     first = next(iter(arms))
@@ -73,7 +77,12 @@ def learning_curves(
 
 
 def _differences(
-    chart: Chart, axis: Any, curves: Mapping[str, Mapping[Any, Curve]], first: str, compared: Sequence[str], order: list[str]
+    chart: Chart,
+    axis: Any,
+    curves: Mapping[str, Mapping[Any, Curve]],
+    first: str,
+    compared: Sequence[str],
+    order: list[str],
 ) -> None:
     axis.axhline(0, color=INK, lw=0.8)
     for name in compared:
@@ -99,7 +108,7 @@ def _differences(
     axis.locator_params(axis="x", nbins=4)
 
 
-def _mean(seeds: Sequence[np.ndarray]) -> np.ndarray:
+def _mean(seeds: Sequence[Array]) -> Array:
     """Mean curve (m, 2) over the steps all seeds share."""
     tables = [dict(map(tuple, c.tolist())) for c in seeds]
     steps = sorted(set.intersection(*(set(t) for t in tables)))
@@ -118,7 +127,12 @@ def _from_observations(
     group = dict(zip(observations.runs["run"].to_pylist(), observations.runs["replicate_group"].to_pylist()))
     table: dict[tuple[str, float], dict[str, float]] = {}
     for row in observations.values.to_pylist():
-        if row["metric"] == metric and row["target"] in weights and row["censored"] == "none" and row["step"] is not None:
+        if (
+            row["metric"] == metric
+            and row["target"] in weights
+            and row["censored"] == "none"
+            and row["step"] is not None
+        ):
             table.setdefault((row["run"], float(row["step"])), {})[row["target"]] = row["value"]
     arms: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for (run, step), losses in sorted(table.items()):

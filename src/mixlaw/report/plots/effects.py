@@ -87,7 +87,9 @@ def effect_curves(
     limit = float(max(np.max(tops), 1e-6)) * 1.15
     rows, columns = grid_shape(len(wanted), width, 2.3 if width > 5 else 1.7)
     with styled():
-        chart = Chart(width, 0.55 + rows * 1.75, f"Predicted change of losses as the share of {', '.join(wanted)} moves.")
+        chart = Chart(
+            width, 0.55 + rows * 1.75, f"Predicted change of losses as the share of {', '.join(wanted)} moves."
+        )
         axes = chart.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         flat = axes.ravel()
         for axis in flat[len(wanted) :]:
@@ -125,7 +127,7 @@ def effect_curves(
             axis.set_xlim(0, 1)
             axis.set_ylim(-limit, limit)
             axis.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
-            axis.set_xticks([0, 0.5, 1])
+            axis.set_xticks([0.25, 0.5, 0.75])
         for axis in flat[max(0, len(wanted) - columns) : len(wanted)]:
             axis.tick_params(labelbottom=True)
         chart.supxlabel("share of the panel's domain, the others in proportion", fontsize=9, color=MUTED)
@@ -143,7 +145,7 @@ def _effect_legend(chart: Chart, axis: Any, objective: bool, marks: Mapping[str,
     if own:
         handles.append(Line2D([], [], color=ACCENT, lw=2.2, label="its own validation set"))
     handles.append(Line2D([], [], color="#a9b1bd", lw=1.1, label="other sets"))
-    handles.append(Line2D([], [], color=MUTED, lw=0.8, ls=(0, (2, 2)), label="beyond what was observed"))
+    handles.append(Line2D([], [], color=MUTED, lw=0.8, ls=(0, (2, 2)), label="extrapolated"))
     handles += [
         Line2D([], [], color=arm_color(m, k), marker="v", ls="none", ms=6, label=m) for k, m in enumerate(marks)
     ]
@@ -186,9 +188,7 @@ def effects_heatmap(effects: Any, *, width: float = 7.2) -> Chart:
                     dark = abs(matrix[i, t]) > 0.75 * limit
                     word = f"{matrix[i, t]:+.3f}" if limit < 10 else f"{matrix[i, t]:+.2g}"
                     axis.text(t, i, word, ha="center", va="center", fontsize=7, color="white" if dark else INK)
-        axis.set_xticks(
-            np.arange(len(targets)), targets, rotation=40, ha="left", rotation_mode="anchor", color=INK
-        )
+        axis.set_xticks(np.arange(len(targets)), targets, rotation=40, ha="left", rotation_mode="anchor", color=INK)
         axis.xaxis.tick_top()
         axis.tick_params(length=0)
         axis.set_yticks(np.arange(len(domains)), domains, color=INK)

@@ -187,7 +187,12 @@ def predicted_vs_measured(
             mean = float(losses.mean())
             inside = p.covers(mean)
             band = axis.barh(
-                row, p.high - p.low, 0.5, left=p.low - p.mean, color="#cfe3f1", label=f"predicted {p.level:.0%} interval"
+                row,
+                p.high - p.low,
+                0.5,
+                left=p.low - p.mean,
+                color="#cfe3f1",
+                label=f"predicted {p.level:.0%} interval",
             )
             chart.tip(band[0], f"{name}: predicted {p.mean:.4f} [{p.low:.4f}, {p.high:.4f}]")
             axis.vlines(0, row - 0.25, row + 0.25, color=ACCENT, lw=1.6)
@@ -214,5 +219,3 @@ def predicted_vs_measured(
             unique.values(), unique.keys(), loc="outside upper left", ncols=4 if width > 5 else 2, borderaxespad=0.2
         )
     return chart
-
-

@@ -39,7 +39,7 @@ def league_rows(league: Any) -> list[dict[str, Any]]:
             league = [dict(zip(columns, row)) for row in zip(*columns.values())]
     rows = []
     for entry in league:
-        row = {_ALIASES.get(k, k): v for k, v in dict(entry).items()}
+        row: dict[str, Any] = {_ALIASES.get(str(k), str(k)): v for k, v in dict(entry).items()}
         row["name"] = str(row.get("name") or row.get("law") or "?")
         rows.append(row)
     if not rows:

@@ -62,7 +62,7 @@ def mixture_bars(
                 if k == 0:
                     note = f"{share:.1%}"
                     if tokens is not None and unique_tokens is not None:
-                        note += f" · {share * tokens / unique_tokens[domain]:.2g} epochs"
+                        note += f" · {share * tokens / unique_tokens[domain]:.2f} epochs"
                     end = max(share, near_optimal[domain][1] if near_optimal and domain in near_optimal else 0.0)
                     axis.annotate(
                         note,
@@ -220,5 +220,3 @@ def pareto(
         axis.set_ylabel(names[1])
         top_legend(chart, axis)
     return chart
-
-

@@ -44,11 +44,11 @@ def parameter_intervals(law: Any, *, max_rows: int = 40, width: float = 7.2) -> 
             f"{type(law).__name__} has estimated no parameter intervals (intervals_ is empty). Fit a parametric "
             f"law, for instance laws.M4() or laws.Chinchilla()."
         )
-    rows, columns = grid_shape(len(groups), width, 3.4)
-    heights = [max(len(g[1]) for g in groups[r * columns : (r + 1) * columns]) for r in range(rows)]
+    num_rows, columns = grid_shape(len(groups), width, 3.4)
+    heights = [max(len(g[1]) for g in groups[r * columns : (r + 1) * columns]) for r in range(num_rows)]
     with styled():
         chart = Chart(width, sum(0.75 + 0.23 * h for h in heights), "Fitted parameters and their intervals.")
-        axes = chart.subplots(rows, columns, squeeze=False, height_ratios=[0.6 + 0.23 * h for h in heights]).ravel()
+        axes = chart.subplots(num_rows, columns, squeeze=False, height_ratios=[0.6 + 0.23 * h for h in heights]).ravel()
         for axis in axes[len(groups) :]:
             axis.set_visible(False)
         for axis, (name, entries, total) in zip(axes, groups):

@@ -82,7 +82,9 @@ def extrapolation_fan(
                     dots = axis.scatter(
                         matrix[mask, j], observed[mask], s=18, color=INK, alpha=alpha, linewidths=0, label=word
                     )
-                    chart.tip(dots, [f"{vary} {format_count(a)}: {b:.4f}" for a, b in zip(matrix[mask, j], observed[mask])])
+                    chart.tip(
+                        dots, [f"{vary} {format_count(a)}: {b:.4f}" for a, b in zip(matrix[mask, j], observed[mask])]
+                    )
         if largest is not None and largest < stop:
             axis.axvline(largest, color=MUTED, lw=1, ls=(0, (3, 2)))
             axis.annotate(
@@ -131,7 +133,9 @@ def rank_transfer(
     sizes = [str(s) for s in losses]
     columns = [np.asarray(v, dtype=float) for v in losses.values()]
     if len(sizes) < 2 or len({c.shape for c in columns}) != 1 or columns[0].ndim != 1:
-        raise DataError(f"rank_transfer needs the same mixtures at two or more sizes, got {[c.shape for c in columns]}.")
+        raise DataError(
+            f"rank_transfer needs the same mixtures at two or more sizes, got {[c.shape for c in columns]}."
+        )
     values: Array = np.column_stack(columns)
     ranks = np.column_stack([rankdata(c) for c in columns])
     n = len(values)
@@ -146,13 +150,21 @@ def rank_transfer(
             special = i in (best_small, best_large)
             color = ACCENT if i == best_small else REFERENCE if i == best_large else "#b6bcc6"
             line = axis.plot(
-                x, ranks[i], marker="o", ms=6 if special else 4, lw=2.2 if special else 1, color=color, zorder=3 if special else 2
+                x,
+                ranks[i],
+                marker="o",
+                ms=6 if special else 4,
+                lw=2.2 if special else 1,
+                color=color,
+                zorder=3 if special else 2,
             )
             chart.tip(line[0], f"{words[i]}: rank " + ", ".join(f"{r:g} at {s}" for r, s in zip(ranks[i], sizes)))
         name = f"best at {sizes[0]}"
         axis.plot([], [], color=ACCENT, label=f"{name}: rank {ranks[best_small, -1]:g} at {sizes[-1]}")
         if best_large != best_small:
-            axis.plot([], [], color=REFERENCE, label=f"best at {sizes[-1]}: rank {ranks[best_large, 0]:g} at {sizes[0]}")
+            axis.plot(
+                [], [], color=REFERENCE, label=f"best at {sizes[-1]}: rank {ranks[best_large, 0]:g} at {sizes[0]}"
+            )
         axis.set_xticks(x, sizes, color=INK)
         axis.set_ylim(n + 0.6, 0.4)
         axis.set_ylabel("rank (1 = lowest loss)")

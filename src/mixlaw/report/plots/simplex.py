@@ -77,15 +77,28 @@ def ternary(
             axis.annotate(name, corner, xytext=shift, textcoords="offset points", ha=ha, va=va, fontweight="bold")
         if X is not None and len(names) == 3:
             seen = as_matrix(X)[0][:, columns]
-            dots = axis.scatter(*(seen @ _CORNERS).T, s=14, color="white", edgecolors=INK, linewidths=0.6, label="runs")
+            at = seen @ _CORNERS
+            dots = axis.scatter(at[:, 0], at[:, 1], s=14, color="white", edgecolors=INK, linewidths=0.6, label="runs")
             chart.tip(dots, [", ".join(f"{n} {v:.0%}" for n, v in zip(chosen, row)) for row in seen])
-        point = axis.scatter(*xy[best], marker="*", s=150, color="white", edgecolors=INK, zorder=4, label="lowest")
-        chart.tip(point, [", ".join(f"{n} {v:.0%}" for n, v in zip(chosen, grid[best] * free)) + f": {values[best]:.4f}"])
+        point = axis.scatter(
+            [xy[best, 0]], [xy[best, 1]], marker="*", s=150, color="white", edgecolors=INK, zorder=4, label="lowest"
+        )
+        chart.tip(
+            point, [", ".join(f"{n} {v:.0%}" for n, v in zip(chosen, grid[best] * free)) + f": {values[best]:.4f}"]
+        )
         for k, (name, mixture) in enumerate((marks or {}).items()):
-            at: Array = mixture_array(mixture, names)[columns]
-            if at.sum() > 0:
+            share: Array = mixture_array(mixture, names)[columns]
+            if share.sum() > 0:
+                place = share / share.sum() @ _CORNERS
                 axis.scatter(
-                    *(at / at.sum() @ _CORNERS), marker="D", s=48, color=arm_color(name, k), edgecolors="white", zorder=5, label=name
+                    [place[0]],
+                    [place[1]],
+                    marker="D",
+                    s=48,
+                    color=arm_color(name, k),
+                    edgecolors="white",
+                    zorder=5,
+                    label=name,
                 )
         axis.set_aspect("equal")
         axis.axis("off")
