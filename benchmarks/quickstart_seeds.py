@@ -67,9 +67,7 @@ def main() -> None:
         )
     null = control(args.out / "control", Study(args.out / "seed-0"))
     print(f"\n{args.minutes:g} minutes a study.\n")
-    print(
-        "| seed | runs x tokens | predicted gain | measured gain | verdict | inside interval | steps to natural's loss |"
-    )
+    print("| seed | runs | predicted gain | measured gain | verdict | inside interval | steps to natural's loss |")
     print("|--:|---|---|---|---|---|--:|")
     for seed, r in enumerate(rows):
         m, p = r["measured"], r["predicted"]

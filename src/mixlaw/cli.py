@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from mixlaw.errors import ConfigError, MixlawError
@@ -28,6 +27,10 @@ app = typer.Typer(
 StudyFolder = Annotated[Path, typer.Argument(help="Study folder (holds study.yaml).")]
 
 
+# typer brings its own click since 0.21 and used the public one before; both derive BadParameter from ClickException
+_USAGE_ERRORS: Any = typer.BadParameter.__mro__[2]
+
+
 def main() -> None:
     """Entry point: errors of ours are one message, not a traceback; Ctrl-C leaves a study that continues."""
     _plain_warnings()
@@ -36,10 +39,10 @@ def main() -> None:
     except MixlawError as error:
         _echo(f"error: {error}", err=True)
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _echo("\nStopped. Nothing is lost: run the same command again to continue.", err=True)
         sys.exit(130)
-    except click.ClickException as error:
+    except _USAGE_ERRORS as error:
         error.show()
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

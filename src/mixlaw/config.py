@@ -103,7 +103,7 @@ class DesignConfig(_Section):
 class LawConfig(_Section):
     """Which law explains the runs."""
 
-    name: str = "Auto"
+    name: str = "auto"
     level: float = 0.9
     options: dict[str, Any] = Field(default_factory=dict)
 

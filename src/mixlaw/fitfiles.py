@@ -46,7 +46,7 @@ def fit_files(
     say(f"{X.num_rows} runs, {X.num_columns} {kind}, {y.num_columns} targets.")
     if progress:
         progress("fit", 0, 2)
-    law = laws.LAWS["Auto" if features == "mixture" else "Chinchilla"](seed=seed).fit(X, y)
+    law = laws.LAWS["auto" if features == "mixture" else "chinchilla"](seed=seed).fit(X, y)
     store = Store(folder)
     store.write_bytes("law.json", law.to_json().encode())
     store.write_json("league.json", getattr(law, "league_", {}))

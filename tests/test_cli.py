@@ -1,0 +1,87 @@
+"""The command line as a person types it, in processes of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def mixlaw(*arguments, cwd=None):
+    code = "from mixlaw.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_lists_the_verbs():
+    out = mixlaw("--help").stdout
+    for verb in [
+        "quickstart",
+        "tokenize",
+        "design",
+        "train",
+        "fit",
+        "optimize",
+        "verify",
+        "predict",
+        "export",
+        "report",
+        "status",
+    ]:
+        assert verb in out
+
+
+def test_help_stays_light():
+    code = (
+        "import sys; sys.argv = ['mixlaw', '--help']\n"
+        "from mixlaw.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'scipy.optimize', 'sklearn', 'lightgbm', 'plotly', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_errors_are_one_message_and_exit_1(tmp_path):
+    result = mixlaw("tokenize", tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert "mixlaw init" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["init", "s", "--domain", "web", "--objective", "web=1", "--tokens", "5M"], "NAME=PATH"),
+        (["init", "s", "--domain", "web=x", "--objective", "web=much", "--tokens", "5M"], "NAME=NUMBER"),
+        (["init", "s", "--domain", "web=x", "--objective", "web=1", "--tokens", "five"], "'five' is not"),
+        (["quickstart", "s", "--corpus", "nowhere"], "nowhere is not a folder"),
+        (["quickstart", "s", "--minutes", "0"], "--minutes must be positive"),
+        (["fit", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_wrong_input_says_what_where_and_what_next(tmp_path, arguments, message):
+    result = mixlaw(*arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_unknown_options_are_click_errors(tmp_path):
+    result = mixlaw("tokenize", tmp_path, "--nonsense")
+    assert result.returncode == 2
+    assert "nonsense" in result.stderr
+
+
+def test_fit_on_a_table_needs_no_configuration(tmp_path):
+    rows = ["weight_a,weight_b,loss_a,loss_b"]
+    for i in range(24):
+        w = 0.02 + 0.96 * i / 23
+        rows.append(f"{w:.6f},{1 - w:.6f},{3 - 0.4 * w**0.5:.6f},{3 - 0.4 * (1 - w) ** 0.5:.6f}")
+    (tmp_path / "runs.csv").write_text("\n".join(rows))
+    result = mixlaw("fit", "runs.csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "held-out" in result.stdout.lower()
+    assert (tmp_path / "runs-fit" / "law.json").exists()
+    assert list((tmp_path / "runs-fit" / "plots").glob("*.png"))

@@ -1,0 +1,149 @@
+"""The whole arrow at tiny size, with the real trainer, executor, laws and optimiser."""
+
+import json
+import random
+
+import pytest
+
+from mixlaw.errors import ConfigError, DataError
+from mixlaw.mixture import Mixture
+from mixlaw.study import Study
+
+pytest.importorskip("torch")
+
+WORDS = {
+    "digits": ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"],
+    "colours": ["red", "green", "blue", "yellow", "black", "white", "orange", "violet", "brown", "grey"],
+    "beasts": ["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"],
+}
+
+
+def write_corpus(folder):
+    """Three tiny languages: each domain repeats its own words in its own order."""
+    rng = random.Random(0)
+    paths = {}
+    for name, words in WORDS.items():
+        path = folder / f"{name}.jsonl"
+        with path.open("w") as handle:
+            for _ in range(300):
+                start = rng.randrange(len(words))
+                text = " ".join(words[(start + k * (1 + len(name) % 3)) % len(words)] for k in range(40))
+                handle.write(json.dumps({"text": f"{text} {rng.randrange(10**6)}"}) + "\n")
+        paths[name] = str(path)
+    return paths
+
+
+def config(folder, **changes):
+    base = {
+        "corpus": {"domains": write_corpus(folder), "vocab_size": 300, "validation_tokens": 512},
+        "objective": {"digits": 0.8, "colours": 0.2},
+        "budget": {"tokens": 8192, "max_epochs": 50},
+        "training": {
+            "model": {"layers": 1, "width": 16, "heads": 2},
+            "tokens": 8192,
+            "batch": 4,
+            "context": 32,
+            "learning_rate": {"name": "wsd", "peak": 1e-2, "warmup": 0.1, "decay": 0.2},
+            "evaluations": 5,
+        },
+        "design": {"sampler": "dirichlet", "num": 10, "replicates": 2},
+        "law": {"name": "loglinear"},
+        "verify": {"seeds": 2, "arms": ["natural"]},
+        "executor": {"workers": 1},
+    }
+    return {**base, **changes}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    study = Study.create(folder / "s", config(folder))
+    study.tokenize()
+    study.design()
+    assert study.train() == {}
+    study.fit()
+    study.optimize()
+    study.verify()
+    study.report()
+    return study
+
+
+def test_the_arrow_ends_in_a_verified_recipe(finished):
+    recipe, verification = finished.recipe(), finished.verification()
+    assert recipe.mixture["digits"] > recipe.mixture["beasts"]
+    assert recipe.certificate.kind == "certified"
+    assert verification["num_seeds"] == 2
+    assert set(verification["difference"]) == {"vs natural"}
+    assert "<html" in (finished.folder / "report.html").read_text()[:500].lower()
+
+
+def test_the_prediction_is_in_the_ledger_before_the_measurement(finished):
+    kinds = [entry.kind for entry in finished.ledger]
+    assert kinds == ["prediction", "measurement"]
+    first, second = list(finished.ledger)
+    assert second.body["prediction_entry"] == first.number
+    assert first.body["predictions"]["objective"]["mean"] == finished.recipe().predictions["objective"].mean
+
+
+def test_every_verb_is_safe_to_run_again(finished):
+    before = {p: p.stat().st_mtime_ns for p in (finished.folder / "runs").rglob("*.parquet")}
+    head = finished.ledger.head
+    again = Study(finished.folder)
+    again.tokenize()
+    again.design()
+    again.train()
+    again.fit()
+    again.optimize()
+    again.verify()
+    assert {p: p.stat().st_mtime_ns for p in (finished.folder / "runs").rglob("*.parquet")} == before
+    assert again.ledger.head == head
+
+
+def test_own_domain_is_learned_best(finished):
+    X, y = finished.observations().table()
+    share, loss = X.column("digits").to_numpy(), y.column("digits").to_numpy()
+    assert loss[share.argmax()] < loss[share.argmin()]
+
+
+def test_predictions_name_unknown_domains(finished):
+    assert set(finished.predict(Mixture.uniform(finished.corpus.names))) >= {"digits", "colours"}
+    with pytest.raises(ConfigError, match="Did you mean 'digits'"):
+        finished.predict({"digit": 1.0})
+
+
+def test_status_knows_what_is_done(finished):
+    assert all(done for _, done, _ in finished.status())
+
+
+def test_verbs_out_of_order_say_which_comes_first(tmp_path):
+    study = Study.create(tmp_path / "s", config(tmp_path))
+    with pytest.raises(DataError, match="mixlaw tokenize"):
+        study.design()
+    study.tokenize()
+    for verb, message in ((study.train, "mixlaw design"), (study.optimize, "mixlaw fit"), (study.verify, "optimize")):
+        with pytest.raises(DataError, match=message):
+            verb()
+    assert [done for _, done, _ in study.status()][:3] == [True, False, False]
+
+
+def test_another_study_is_not_overwritten(tmp_path):
+    Study.create(tmp_path / "s", config(tmp_path))
+    with pytest.raises(ConfigError, match="another study"):
+        Study.create(tmp_path / "s", config(tmp_path, objective={"beasts": 1}))
+
+
+def test_an_objective_nobody_measures_is_named(tmp_path):
+    study = Study.create(tmp_path / "s", config(tmp_path, objective={"beast": 1}))
+    with pytest.raises(ConfigError, match="Did you mean 'beasts'"):
+        study.tokenize()
+
+
+def test_a_design_for_other_text_is_refused(tmp_path):
+    study = Study.create(tmp_path / "s", config(tmp_path))
+    study.tokenize()
+    study.design()
+    data = study.store.read_json("design.json")
+    data["corpus_hash"] = "0" * 16
+    study.store.write_json("design.json", data)
+    with pytest.raises(DataError, match="start a study in a new folder"):
+        study.design()
