@@ -9,32 +9,42 @@ import numpy.typing as npt
 
 from mixlaw.errors import DataError
 from mixlaw.laws.base import Array, Atoms
-from mixlaw.laws.engine import Ints
+from mixlaw.laws.engine import Ints, Separable
 from mixlaw.laws.parametric import ParametricLaw, more_starts
 
 __all__ = ["AutoScale", "AutoScaleModel", "scale_amounts"]
 
 
-class AutoScaleModel:
-    """``l + sum_i exp(-g_i (log M + log(n_i + r_i)))``; theta = log n (K), log g (K), log M, l. M is in units of
-    the training volume: the loss of the paper has no amplitudes, so the unit of amount is fitted instead."""
+class AutoScaleModel(Separable):
+    """``b + sum_i exp(-g_i (log M + log(n_i + r_i)))``; theta = log n (K), log g (K), log M. M is in units of the
+    training volume: the loss of the paper has no amplitudes, so the unit of amount is fitted instead."""
+
+    num_linear = 1
+    unit = True
 
     def __init__(self, X: Array) -> None:
         self.X = X
         self.K = X.shape[1]
+        self.num_params = 2 * self.K + 1
 
-    def __call__(self, theta: Array, problem: Ints) -> tuple[Array, Array]:
+    def _terms(self, theta: Array) -> tuple[Array, Array, Array, Array, Array]:
         K = self.K
         n, g = np.exp(theta[:, None, :K]), np.exp(theta[:, None, K : 2 * K])
         amount = n + self.X[None]  # (B, rows, K)
         log_amount = theta[:, None, 2 * K, None] + np.log(amount)
-        terms = np.exp(np.minimum(-g * log_amount, 50.0))
-        J = np.empty((len(theta), len(self.X), 2 * K + 2))
+        return n, g, amount, log_amount, np.exp(np.minimum(-g * log_amount, 50.0))
+
+    def basis(self, theta: Array, problem: Ints) -> Array:
+        return self._terms(theta)[4].sum(axis=2, keepdims=True)
+
+    def tangent(self, theta: Array, problem: Ints, phi: Array, coef: Array) -> Array:
+        K = self.K
+        n, g, amount, log_amount, terms = self._terms(theta)
+        J = np.empty((len(theta), len(self.X), 2 * K + 1))
         J[:, :, :K] = -g * terms * n / amount
         J[:, :, K : 2 * K] = -g * log_amount * terms
         J[:, :, 2 * K] = -(g * terms).sum(axis=2)
-        J[:, :, 2 * K + 1] = 1.0
-        return terms.sum(axis=2) + theta[:, 2 * K + 1, None], J
+        return J
 
 
 class AutoScale(ParametricLaw):
@@ -74,23 +84,22 @@ class AutoScale(ParametricLaw):
         T, K = Y.shape[1], X.shape[1]
         starts = []
         for shift, log_m in ((0.0, 0.0), (-1.5, 2.0), (0.7, 3.0)):
-            theta = np.concatenate([base, np.full((T, 1), log_m), np.zeros((T, 1))], axis=1)
+            theta = np.concatenate([base, np.full((T, 1), log_m)], axis=1)
             theta[:, K : 2 * K] += shift
-            theta[:, -1] = Y.mean(axis=0) - AutoScaleModel(X)(theta, np.arange(T))[0].mean(axis=1)
             starts.append(theta)
         return more_starts(np.stack(starts, axis=1), self.num_starts, 0.5, self.seed)
 
     def _prior(self) -> tuple[Array, Array]:
         base = self._base()
         T, K = len(base), self.n_features_in_
-        centre = np.concatenate([base, np.full((T, 1), 1.0), np.zeros((T, 1))], axis=1)
-        pattern = np.concatenate([np.ones((T, 2 * K)), np.full((T, 1), 0.1), np.zeros((T, 1))], axis=1)
+        centre = np.concatenate([base, np.full((T, 1), 1.0)], axis=1)
+        pattern = np.concatenate([np.ones((T, 2 * K)), np.full((T, 1), 0.1)], axis=1)
         return centre, pattern
 
     def _bounds(self) -> tuple[Array, Array]:
         K = self.n_features_in_
-        low = np.concatenate([np.full(K, np.log(1e-4)), np.full(K, np.log(1e-4)), [-10.0, -np.inf]])
-        high = np.concatenate([np.full(K, np.log(10.0)), np.full(K, np.log(4.0)), [30.0, np.inf]])
+        low = np.concatenate([np.full(K, np.log(1e-4)), np.full(K, np.log(1e-4)), [-10.0]])
+        high = np.concatenate([np.full(K, np.log(10.0)), np.full(K, np.log(4.0)), [30.0]])
         return low, high
 
     def _num_free(self) -> int:
@@ -100,13 +109,13 @@ class AutoScale(ParametricLaw):
         K = self.n_features_in_  # exponents at their floor and amounts so large that every term vanishes
         theta[constant, : 2 * K] = np.log(4.0)
         theta[constant, 2 * K] = 30.0
-        theta[constant, 2 * K + 1] = mean[constant]
+        linear[constant] = np.stack([mean[constant], np.ones(int(constant.sum()))], axis=1)
 
     def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
         K = self.n_features_in_
         M = np.exp(theta[:, 2 * K])
         return {
-            "l": theta[:, 2 * K + 1],
+            "l": linear[:, 0],
             "M": M,
             "N0": M[:, None] * np.exp(theta[:, :K]),
             "g": np.exp(theta[:, K : 2 * K]),
@@ -117,7 +126,7 @@ class AutoScale(ParametricLaw):
         T, K = self.n_targets_, self.n_features_in_
         g = np.exp(self.theta_[:, K : 2 * K])
         return Atoms(
-            const=self.theta_[:, 2 * K + 1].copy(),
+            const=self.linear_[:, 0].copy(),
             target=np.repeat(np.arange(T), K),
             kind=np.full(T * K, "power"),
             scale=np.exp(-g * self.theta_[:, 2 * K, None]).reshape(-1),

@@ -88,6 +88,8 @@ class Separable:
     intercept: bool = True
     nonnegative: bool = False
     """Keep the single coefficient c >= 0 (only where ``num_linear`` is 1)."""
+    unit: bool = False
+    """The single coefficient is 1: only the intercept is solved out."""
 
     def basis(self, theta: Array, problem: Ints) -> Array:
         """phi (B, n, L) at theta (B, P)."""
@@ -393,7 +395,9 @@ class _Projected:
         else:
             phi_mean, y_mean, centred, yc = np.zeros((len(y), L)), np.zeros((len(y), 1)), phi, y
         c0, s0 = self.linear_centre[problem], self.linear_strength[problem]
-        if L == 1:
+        if self.model.unit:
+            coef, inverse = np.ones((len(y), 1)), np.zeros((len(y), 1, 1))
+        elif L == 1:
             p = centred[:, :, 0]
             wp = w * p
             G = (wp * p).sum(1) + s0[:, 0]
@@ -561,6 +565,8 @@ def fit_batch(
             low = -free
             if separable.nonnegative:
                 low = np.array([-np.inf] * (extra - L) + [0.0] * L)
+            if separable.unit:
+                low, free = np.array([-np.inf, 1.0])[-extra:], np.array([np.inf, 1.0])[-extra:]
             lower, upper = np.concatenate([lower, low]), np.concatenate([upper, free])
             pad = np.zeros((M, extra - L))
             centre = np.concatenate([centre, pad, lc], axis=1)
