@@ -195,8 +195,8 @@ def _verified(verification: Mapping[str, Any], recipe: Recipe, mixture: str, uni
         else:
             sentences.insert(
                 0,
-                f"Its loss minus that of {words} is {interval_text(difference, sign=True)} {unit}: the {difference.level:.0%} "
-                f"interval holds zero, so {seeds} seeds per arm cannot tell them apart.",
+                f"Its loss minus that of {words} is {interval_text(difference, sign=True)} {unit}: the "
+                f"{difference.level:.0%} interval holds zero, so {seeds} seeds per arm cannot tell them apart.",
             )
         tiles.append((f"Difference to {name}", number(difference.mean, digits, True), _range(difference, sign=True)))
         saved = (verification.get("steps_saved") or {}).get(name) or {}

@@ -203,7 +203,7 @@ def effects_heatmap(effects: Any, *, width: float = 7.2) -> Chart:
         axis.tick_params(which="minor", length=0)
         bar = chart.colorbar(image, ax=axis, orientation="horizontal", aspect=45, pad=0.03, fraction=0.05)
         bar.outline.set_visible(False)  # type: ignore[operator]
-        bar.set_label("change of loss as the domain grows (blue helps); blank: no effect shown")
+        bar.set_label("change of loss as the domain grows\nblue helps, orange hurts, blank: no effect shown")
     return chart
 
 

@@ -121,7 +121,7 @@ def residuals(
     error = observed - predicted
     wide = width > 5
     with styled():
-        panel = max(2.6, 0.9 + 0.24 * len(names))
+        panel = max(2.8, 0.9 + 0.24 * len(names))
         chart = Chart(width, panel if wide else 2.4 + panel, "Residuals of the law.")
         if wide:
             left, right = chart.subplots(1, 2, width_ratios=[1.15, 1])
@@ -133,8 +133,8 @@ def residuals(
         labels = np.broadcast_to(np.array(names, dtype=object), error.shape)[flat]
         chart.tip(dots, [f"{n}: off by {e:+.4f}" for n, e in zip(labels, error[flat])])
         left.axhline(0, color=INK, lw=0.8)
-        left.set_xlabel(f"predicted minus the target's mean, {unit}")
-        left.set_ylabel(f"observed − predicted, {unit}")
+        left.set_xlabel(f"predicted − target mean, {unit}")
+        left.set_ylabel("observed − predicted")
         bodies = [error[np.isfinite(error[:, t]), t] for t in range(len(names))]
         right.boxplot(
             bodies,

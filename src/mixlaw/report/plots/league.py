@@ -29,7 +29,7 @@ def league_rows(league: Any) -> list[dict[str, Any]]:
     """
     if hasattr(league, "to_dict"):
         league = league.to_dict()
-    if isinstance(league, Mapping) and "rows" in league:
+    while isinstance(league, Mapping) and "rows" in league:
         league = league["rows"]
     if isinstance(league, Mapping):
         columns = {k: list(v) for k, v in league.items() if not isinstance(v, str) and isinstance(v, Iterable)}

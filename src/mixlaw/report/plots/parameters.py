@@ -42,7 +42,7 @@ def parameter_intervals(law: Any, *, max_rows: int = 40, width: float = 7.2) -> 
     if not groups:
         raise DataError(
             f"{type(law).__name__} has estimated no parameter intervals (intervals_ is empty). Fit a parametric "
-            f"law, for instance laws.M4() or laws.Chinchilla()."
+            f"law, for instance laws.M4(); laws of size and data estimate them with bootstrap=1000."
         )
     num_rows, columns = grid_shape(len(groups), width, 3.4)
     heights = [max(len(g[1]) for g in groups[r * columns : (r + 1) * columns]) for r in range(num_rows)]

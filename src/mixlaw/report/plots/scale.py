@@ -98,7 +98,7 @@ def extrapolation_fan(
                 color=MUTED,
             )
         axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(lambda v, _: format_count(v))
+        axis.xaxis.set_major_formatter(lambda v, _: format_count(v).replace(".00", ""))
         axis.xaxis.set_minor_formatter(lambda v, _: "")
         axis.set_xlabel(vary)
         axis.set_ylabel(f"{target or 'loss'}, {unit}")
@@ -128,6 +128,7 @@ def rank_transfer(
     Raises:
         DataError: fewer than two sizes, or different numbers of mixtures.
     """
+    from matplotlib.ticker import MaxNLocator
     from scipy.stats import rankdata
 
     sizes = [str(s) for s in losses]
@@ -168,6 +169,7 @@ def rank_transfer(
         axis.set_xticks(x, sizes, color=INK)
         axis.set_ylim(n + 0.6, 0.4)
         axis.set_ylabel("rank (1 = lowest loss)")
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_title(f"rank correlation {sizes[0]} to {sizes[-1]}: {correlation:.2f}")
         axis.set_xlim(-0.15, len(sizes) - 0.85)
         top_legend(chart, axis, 2 if width > 5 else 1)
