@@ -1,0 +1,57 @@
+"""Laws that could have been: the same family refitted to resampled runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRunsError
+from mixlaw.optimize.view import LawView
+
+__all__ = ["bootstrap_laws"]
+
+Array = npt.NDArray[np.float64]
+
+
+def bootstrap_laws(view: LawView, runs: tuple[Any, Any], num: int, seed: int = 0) -> list[LawView]:
+    """``num`` refits of the law, each to a bootstrap resample of the runs (as sample weights; law options kept,
+    a ridge chosen by cross-validation is kept at what was chosen).
+
+    Raises:
+        DataError: fewer than half of the refits succeeded.
+    """
+    from sklearn.base import clone
+
+    _, losses, matrix = view.rows(runs)
+    X = view.named(matrix)
+    y = dict(zip(view.targets, losses.T))
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(matrix), np.full(len(matrix), 1.0 / len(matrix)), size=num).astype(float)
+    options = _frozen_options(view.law)
+    views: list[LawView] = []
+    for weight in counts:
+        law = clone(view.law).set_params(**options)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", MixlawWarning)  # each resample repeats what the fit itself said
+                views.append(view.with_law(law.fit(X, y, sample_weight=weight)))
+        except (ConvergenceError, TooFewRunsError):
+            continue  # a resample can leave too few different mixtures
+    if len(views) < num / 2:
+        raise DataError(
+            f"Only {len(views)} of {num} bootstrap refits of {type(view.law).__name__} succeeded; {len(matrix)} runs are "
+            f"too few to resample. Add runs, or leave out the bootstrap (num_bootstrap=0)."
+        )
+    return views
+
+
+def _frozen_options(law: Any) -> dict[str, Any]:
+    """Options that a refit need not choose again."""
+    chosen: Sequence[float] | None = getattr(law, "ridge_", None)
+    if chosen is not None and getattr(law, "ridge", None) == "cv":
+        return {"ridge": float(np.exp(np.mean(np.log(np.maximum(np.asarray(chosen, dtype=float), 1e-12)))))}
+    return {}
