@@ -24,11 +24,24 @@ SAMPLERS: Registry = Registry(
         "lattice": "mixlaw.design.lattice:propose",
         "double_diminishing": "mixlaw.design.double_diminishing:propose",
         "maximin": "mixlaw.design.maximin:propose",
+        "low_discrepancy": "mixlaw.design.low_discrepancy:propose",
+        "d_optimal": "mixlaw.design.optimal:d_optimal",
+        "i_optimal": "mixlaw.design.optimal:i_optimal",
+        "hierarchical": "mixlaw.design.hierarchical:propose",
+        "phases": "mixlaw.design.phases:propose",
     },
 )
 """Samplers by name."""
 
 _ATTRIBUTES = {
+    "Cut": "mixlaw.design.cut:Cut",
+    "Rung": "mixlaw.design.ladder:Rung",
+    "anchor_mixtures": "mixlaw.design.anchors:anchor_mixtures",
+    "ladder": "mixlaw.design.ladder:ladder",
+    "noise": "mixlaw.design.anchors:noise",
+    "simulated_epoching": "mixlaw.design.epoching:simulated_epoching",
+    "specs": "mixlaw.design.anchors:specs",
+    "with_simulated_epoching": "mixlaw.design.epoching:with_simulated_epoching",
     "Polytope": "mixlaw.design.feasible:Polytope",
     "resample": "mixlaw.design.double_diminishing:resample",
 }

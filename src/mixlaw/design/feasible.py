@@ -345,7 +345,7 @@ def _truncated_beta(
 
         scale = np.maximum(total, 1e-300)
         left, right = betainc(a, b, np.clip(lo / scale, 0, 1)), betainc(a, b, np.clip(hi / scale, 0, 1))
-        new = betaincinv(a, b, left + u * (right - left)) * scale
+        new = np.asarray(betaincinv(a, b, left + u * (right - left)) * scale, dtype=np.float64)
         # far in a tail the distribution function is flat to rounding; there the density hardly varies either
         new = np.where((right - left > 1e-13) & np.isfinite(new), new, lo + u * (hi - lo))
     return np.where(hi - lo > 0, np.clip(new, lo, hi), np.clip(old, lo, hi))

@@ -1,0 +1,242 @@
+"""Runs that pin down a chosen law best: D-optimal for its parameters, I-optimal for its predictions.
+
+Sources: Fedorov 1972 (exchange algorithm); Atkinson, Donev and Tobias 2007, chapters 10-12; for laws that are not
+linear in their parameters the design is locally optimal at the fitted ones (Chernoff 1953).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.budget import Budget
+from mixlaw.corpus import Corpus
+from mixlaw.design.feasible import Array, begin, finish, unique_rows
+from mixlaw.design.maximin import spread
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.mixture import Schedule
+from mixlaw.observations import Observations
+
+__all__ = ["FEATURES", "criterion_value", "exchange", "parameter_gradient", "propose"]
+
+FEATURES = ("linear", "log", "quadratic")
+"""Families that need no fit: ``r``; ``1, log(r + eps)``; ``r`` and products of pairs (Scheffe)."""
+
+
+def _basis(X: Array, family: str, eps: float) -> Array:
+    """(1, n, P) derivative of a family that is linear in its parameters."""
+    if family == "linear":  # the constant is the sum of the weights
+        return X[None]
+    if family == "log":
+        return np.hstack([np.ones((len(X), 1)), np.log(X + eps)])[None]
+    i, j = np.triu_indices(X.shape[1], 1)
+    return np.hstack([X, X[:, i] * X[:, j]])[None]
+
+
+def parameter_gradient(law: Any, X: npt.ArrayLike) -> Array:
+    """d prediction_t / d parameter (T, n, P) of a fitted law that is a sum of atoms, at mixtures X (n, K).
+
+    The parameters are each atom's scale and linear form (and exponent of a power), and the constant; targets that
+    have fewer are padded with zeros.
+
+    Raises:
+        ConfigError: the law has no such form (a Gaussian process or trees): use a family name instead.
+    """
+    X = np.atleast_2d(np.asarray(X, dtype=float))
+    atoms = law.atoms()
+    if atoms is None:
+        raise ConfigError(
+            f"{type(law).__name__} is not a sum of atoms, so it has no parameters to design for. Give a parametric "
+            f"law, or one of the families {', '.join(FEATURES)}."
+        )
+    per_target = []
+    for t in range(len(atoms.const)):
+        columns = [np.ones((len(X), 1))]
+        for a in np.flatnonzero(atoms.target == t):
+            u = X @ atoms.linear[a] + atoms.offset[a]
+            kind, scale, p = str(atoms.kind[a]), atoms.scale[a], atoms.exponent[a]
+            if kind == "exp":
+                value, slope = np.exp(u), np.exp(u)
+            elif kind == "power":
+                value, slope = u**-p, -p * u ** (-p - 1)
+                columns.append((-scale * value * np.log(u))[:, None])
+            else:
+                value, slope = np.log(u), 1 / u
+            # the linear forms' entries are the family's own parameters; an atom without weights has only a scale
+            used = np.flatnonzero(atoms.linear[a] != 0)
+            columns += [value[:, None], (scale * slope)[:, None] * X[:, used]]
+        per_target.append(np.hstack(columns))
+    width = max(c.shape[1] for c in per_target)
+    return np.stack([np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in per_target])
+
+
+def _normalised(G: Array) -> tuple[Array, float]:
+    """Columns in units of their spread, so that one small ridge suits all; directions nobody can see are dropped."""
+    parts, rank = [], 1
+    for g in G:
+        left, singular, _ = np.linalg.svd(g, full_matrices=False)
+        keep = singular > 1e-7 * max(singular[0], 1e-300)
+        rank = max(rank, int(keep.sum()))
+        parts.append(np.where(keep, left, 0.0) * np.sqrt(len(g)))
+    size = min(G.shape[1:])
+    return np.stack([p[:, :size] for p in parts])[:, :, :rank], 1e-4
+
+
+def exchange(
+    G: npt.ArrayLike,
+    num: int,
+    criterion: str = "D",
+    given: npt.ArrayLike | None = None,
+    seed: int = 0,
+    rounds: int = 10,
+) -> npt.NDArray[np.int64]:
+    """Indices of ``num`` candidates by Fedorov's exchange, starting from a greedy choice.
+
+    Args:
+        G: (N, P) or (T, N, P) derivatives at the candidates.
+        criterion: ``"D"``: largest determinant of the information, summed over targets in the logarithm;
+            ``"I"``: smallest variance of predictions, averaged over the candidates.
+        given: (n, P) or (T, n, P) derivatives at runs that exist already.
+    """
+    if criterion not in ("D", "I"):
+        raise ConfigError(f"Unknown criterion {criterion!r}. Use 'D' (parameters) or 'I' (predictions).")
+    G = np.asarray(G, dtype=float)
+    G = G[None] if G.ndim == 2 else G
+    extra = np.empty((len(G), 0, G.shape[2])) if given is None else np.asarray(given, dtype=float)
+    extra = extra[None] if extra.ndim == 2 else extra
+    candidates = G.shape[1]
+    both, ridge = _normalised(np.concatenate([G, extra], axis=1))
+    G, extra = both[:, :candidates], both[:, candidates:]
+    N, P = G.shape[1:]
+    target = np.einsum("tnp,tnq->tpq", G, G) / N  # moment matrix of the region: what I-optimality averages over
+    information = ridge * np.eye(P)[None] + np.einsum("tnp,tnq->tpq", extra, extra)
+    inverse = np.linalg.inv(information)
+    free = np.ones(N, dtype=bool)
+    order = np.random.default_rng(seed).permutation(N)  # ties go to a random candidate
+
+    def gain(inv: Array) -> Array:
+        H = G @ inv
+        d = np.einsum("tnp,tnp->tn", H, G)  # variance at each candidate
+        if criterion == "D":
+            return np.asarray(np.log1p(d).sum(axis=0))
+        drop = np.einsum("tnp,tpq,tnq->tn", H, target, H) / (1 + d)
+        return np.asarray((drop / np.maximum(np.einsum("tpq,tqp->t", inv, target), 1e-300)[:, None]).sum(axis=0))
+
+    def update(inv: Array, x: int, sign: float) -> Array:
+        h = np.einsum("tpq,tq->tp", inv, G[:, x])
+        d = 1 + sign * np.einsum("tp,tp->t", G[:, x], h)
+        return np.asarray(inv - sign * h[:, :, None] * h[:, None, :] / d[:, None, None])
+
+    def loss(inv: Array) -> float:
+        if criterion == "D":
+            return float(np.linalg.slogdet(inv)[1].sum())
+        return float(np.log(np.einsum("tpq,tqp->t", inv, target)).sum())
+
+    chosen: list[int] = []
+    for _ in range(min(num, N)):
+        score = np.where(free, gain(inverse), -np.inf)[order]
+        best = int(order[np.argmax(score)])
+        chosen.append(best)
+        free[best] = False
+        inverse = update(inverse, best, 1.0)
+    current = loss(inverse)
+    for _ in range(rounds):
+        improved = False
+        for position, old in enumerate(list(chosen)):
+            without = update(inverse, old, -1.0)
+            free[old] = True
+            score = np.where(free, gain(without), -np.inf)[order]
+            new = int(order[np.argmax(score)])
+            trial = update(without, new, 1.0)
+            value = loss(trial)
+            if new != old and value < current - 1e-9:
+                chosen[position], inverse, current, improved = new, trial, value, True
+            free[chosen[position]] = False
+        # rank-one updates lose digits; start each round from the matrix itself
+        picked = G[:, chosen]
+        inverse = np.linalg.inv(information + np.einsum("tnp,tnq->tpq", picked, picked))
+        if not improved:
+            break
+    return np.array(chosen, dtype=np.int64)
+
+
+def criterion_value(G: npt.ArrayLike, chosen: npt.ArrayLike, criterion: str = "D") -> float:
+    """How good a design is: mean log determinant of the information per parameter ("D", larger is better), or mean
+    variance of predictions over the candidates in units of the noise variance ("I", smaller is better)."""
+    G = np.asarray(G, dtype=float)
+    G = G[None] if G.ndim == 2 else G
+    normal, ridge = _normalised(G)
+    picked = normal[:, np.asarray(chosen, dtype=np.int64)]
+    information = ridge * np.eye(normal.shape[2])[None] + np.einsum("tnp,tnq->tpq", picked, picked)
+    if criterion == "D":
+        return float(np.linalg.slogdet(information)[1].mean() / normal.shape[2])
+    target = np.einsum("tnp,tnq->tpq", normal, normal) / normal.shape[1]
+    return float(np.einsum("tpq,tqp->t", np.linalg.inv(information), target).mean())
+
+
+def propose(
+    corpus: Corpus,
+    budget: Budget,
+    num: int,
+    observations: Observations | None = None,
+    seed: int = 0,
+    *,
+    criterion: str = "D",
+    family: str = "log",
+    law: Any = None,
+    eps: float = 0.01,
+    candidates: int = 600,
+) -> list[Schedule]:
+    """The ``num`` mixtures that, with those observed, tell most about a law.
+
+    Args:
+        criterion: ``"D"`` (parameters) or ``"I"`` (predictions over the feasible set).
+        family: one of :data:`FEATURES`, used where no ``law`` is given.
+        law: a fitted parametric law (M4, effective tokens, log-linear, ...): the design is optimal for it at its
+            fitted parameters, over all its targets.
+        eps: of the ``log`` family; about the smallest weight that matters.
+        candidates: mixtures to choose from.
+
+    Raises:
+        ConfigError: num <= 0, unknown criterion or family, or a law without parameters.
+        InfeasibleBudgetError: no mixture satisfies the budget.
+        DataError: observations over other domains, or a law fitted on other domains.
+    """
+    if family not in FEATURES:
+        raise ConfigError(f"Unknown family {family!r}.{did_you_mean(family, FEATURES)}")
+    if criterion not in ("D", "I"):
+        raise ConfigError(f"Unknown criterion {criterion!r}. Use 'D' (parameters) or 'I' (predictions).")
+    start = begin(corpus, budget, num, observations, seed)
+    pool = spread(start.polytope, max(candidates, 3 * num), start.rng)
+    pool = pool[unique_rows(pool, start.observed)]
+    if len(pool) <= num:
+        return finish(start, pool)
+    both = np.vstack([pool, start.observed])
+    G = _basis(both, family, eps) if law is None else _law_gradient(law, both, corpus)
+    chosen = exchange(G[:, : len(pool)], num, criterion, G[:, len(pool) :], seed)
+    return finish(start, pool[chosen])
+
+
+def d_optimal(
+    corpus: Corpus, budget: Budget, num: int, observations: Observations | None = None, seed: int = 0, **options: Any
+) -> list[Schedule]:
+    """:func:`propose` with ``criterion="D"``."""
+    return propose(corpus, budget, num, observations, seed, criterion="D", **options)
+
+
+def i_optimal(
+    corpus: Corpus, budget: Budget, num: int, observations: Observations | None = None, seed: int = 0, **options: Any
+) -> list[Schedule]:
+    """:func:`propose` with ``criterion="I"``."""
+    return propose(corpus, budget, num, observations, seed, criterion="I", **options)
+
+
+def _law_gradient(law: Any, X: Array, corpus: Corpus) -> Array:
+    names = [str(n) for n in law.feature_names_in_]
+    if set(names) == set(corpus.names):
+        X = X[:, [corpus.names.index(n) for n in names]]
+    elif len(names) != len(corpus.names) or any(not n.startswith("x") for n in names):
+        raise ConfigError(f"The law was fitted on {names}, the corpus has {list(corpus.names)}. They must agree.")
+    return parameter_gradient(law, X)
