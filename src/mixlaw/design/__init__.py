@@ -34,10 +34,11 @@ SAMPLERS: Registry = Registry(
 """Samplers by name."""
 
 _ATTRIBUTES = {
-    "Cut": "mixlaw.design.cut:Cut",
+    "Cut": "mixlaw.design.volume:Cut",
     "Rung": "mixlaw.design.ladder:Rung",
     "anchor_mixtures": "mixlaw.design.anchors:anchor_mixtures",
-    "ladder": "mixlaw.design.ladder:ladder",
+    "cut": "mixlaw.design.volume:cut",
+    "ladder_specs": "mixlaw.design.ladder:ladder_specs",
     "noise": "mixlaw.design.anchors:noise",
     "simulated_epoching": "mixlaw.design.epoching:simulated_epoching",
     "specs": "mixlaw.design.anchors:specs",

@@ -116,6 +116,8 @@ class Polytope:
         for _ in range(3):
             short = 1.0 - X.sum(axis=1, keepdims=True)
             room = np.where(short > 0, self.high - X, X - self.low)
+            used = np.where(X > 0, room, 0.0)  # a weight of zero stays zero where the others have room
+            room = np.where(used.sum(axis=1, keepdims=True) > 2 * np.abs(short), used, room)
             total = room.sum(axis=1, keepdims=True)
             X = np.clip(X + np.where(total > 0, room * short / np.maximum(total, 1e-300), 0.0), self.low, self.high)
         return X

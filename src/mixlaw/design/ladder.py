@@ -14,7 +14,7 @@ from mixlaw.errors import ConfigError
 from mixlaw.mixture import Schedule
 from mixlaw.runspec import RunSpec
 
-__all__ = ["Rung", "ladder", "nested"]
+__all__ = ["Rung", "ladder_specs", "nested"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def nested(schedules: Sequence[Schedule], counts: Sequence[int]) -> list[list[in
     return [sorted(int(i) for i in order[:c]) for c in counts]
 
 
-def ladder(schedules: Sequence[Schedule], rungs: Sequence[Rung], template: RunSpec, seed: int = 0) -> list[RunSpec]:
+def ladder_specs(
+    schedules: Sequence[Schedule], rungs: Sequence[Rung], template: RunSpec, seed: int = 0
+) -> list[RunSpec]:
     """Run specs of a multi-size design, smallest rung first.
 
     Args:
@@ -73,7 +75,7 @@ def ladder(schedules: Sequence[Schedule], rungs: Sequence[Rung], template: RunSp
         >>> from mixlaw.mixture import Mixture
         >>> design = [Schedule.constant({"a": w, "b": 1 - w}) for w in (0.1, 0.5, 0.9)]
         >>> steps = [Rung(3, 1_000, {"preset": "d64"}), Rung(2, 4_000, {"preset": "d128"})]
-        >>> [run.tokens for run in ladder(design, steps, RunSpec(design[0], tokens=1_000))]
+        >>> [run.tokens for run in ladder_specs(design, steps, RunSpec(design[0], tokens=1_000))]
         [1000, 1000, 1000, 4000, 4000]
     """
     if not rungs:
