@@ -206,7 +206,7 @@ def corpus_diff(before: Path, after: Path) -> None:
     import json
 
     from mixlaw.corpus import Corpus
-    from mixlaw.tokens.diff import diff
+    from mixlaw.tokens import corpus_diff as compare_corpora
 
     def load(path: Path) -> Corpus:
         file = path / "corpus.json" if path.is_dir() else path
@@ -214,7 +214,7 @@ def corpus_diff(before: Path, after: Path) -> None:
             raise ConfigError(f"{file} is not there. Give a study folder or a corpus.json.")
         return Corpus.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
-    _echo(str(diff(load(before), load(after))))
+    _echo(str(compare_corpora(load(before), load(after))))
 
 
 @app.command()

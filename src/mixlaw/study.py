@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from mixlaw.budget import Budget
 from mixlaw.config import StudyConfig, load_config, parse_config
-from mixlaw.corpus import Corpus, content_hash
+from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_you_mean
 from mixlaw.ledger import Ledger
 from mixlaw.mixture import Mixture, Schedule
@@ -240,6 +240,12 @@ class Study:
             raise DataError(f"{self.folder} has no design.json yet. Run `mixlaw design {self.folder}` first.")
         return [RunSpec.from_dict(s) for s in self.store.read_json("design.json")["specs"]]
 
+    def cut(self) -> str:
+        """How far the budget cuts the simplex of mixtures, in words."""
+        from mixlaw import design
+
+        return str(design.cut(self.corpus, self.budget))
+
     # ---- train -------------------------------------------------------------------------------------
     def train(self, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
         """Train the designed runs that are not done yet; returns the failures by run id (also ``failures.json``)."""
@@ -314,17 +320,13 @@ class Study:
         if "own" in law.get_params() and "own" not in options:
             law.set_params(own=self.own_domains())
         law.fit(X, y)
-        league = laws.compare.compare(["M4", "LogLinear", "EffectiveTokens"], X, y)
+        league = getattr(law, "league_", None)
+        if league is None:
+            others = [n for n in ("m4", "loglinear", "effective_tokens") if n != name]
+            league = laws.compare([name, *others], X, y).to_dict()
         self.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
-        self.store.write_json(
-            "laws/league.json",
-            {"rows": league.to_dict(), "runs": len(X), "law": name, "inputs": self._inputs_hash(X, y)},
-        )
+        self.store.write_json("laws/league.json", league)
         return law
-
-    @staticmethod
-    def _inputs_hash(X: pa.Table, y: pa.Table) -> str:
-        return content_hash([X.to_pydict(), y.to_pydict()])
 
     def law(self) -> Any:
         """The fitted law.
