@@ -1,0 +1,214 @@
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from mixlaw import report
+from mixlaw.errors import MixlawError
+from mixlaw.prediction import Prediction
+from mixlaw.report.answer import answer, describe_mixture, digits_for, interval_text
+from mixlaw.report.facts import ReportFacts
+from mixlaw.report.tables import table
+
+VOID = {"meta", "link", "br", "input", "use", "path", "rect"}
+
+
+class Checker(HTMLParser):
+    """Balanced tags, unique ids, no reference that leaves the page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.words = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        self.links += [v for k, v in attrs.items() if k in ("href", "src", "xlink:href", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+
+def check(html):
+    checked = Checker(html)
+    assert not checked.open
+    assert len(set(checked.ids)) == len(checked.ids)
+    assert all(link.startswith(("#", "data:")) for link in checked.links), checked.links
+    assert "http://" not in html.replace("http://www.w3.org", "") and "https://" not in html
+    return " ".join(" ".join(checked.words).split())
+
+
+@pytest.fixture(scope="module")
+def html(facts):
+    return report.page(facts)
+
+
+def test_the_page_is_well_formed_and_self_contained(html):
+    check(html)
+
+
+def test_the_answer_comes_first_with_its_numbers(html, facts):
+    text = check(html)
+    d = Prediction.from_dict(facts.verification["difference"]["vs natural"])
+    assert f"It ends {-d.mean:.4f} [{-d.high:.4f}, {-d.low:.4f}] nats per token below the natural mixture." in text
+    assert "Train on 36% docstrings, 25% readme, 19% arithmetic, 17% pydoc and 3% source." in text
+    p = facts.recipe.predictions["objective"]
+    measured = facts.verification["objective"]["measured"]
+    assert f"Predicted loss {p.mean:.3f} [{p.low:.3f}, {p.high:.3f}] nats per token" in text
+    assert f"measured {measured:.3f} over 5 seeds, inside the interval" in text
+    assert text.index("Train on") < text.index("Recommended mixture")
+
+
+def test_every_part_of_the_study_is_on_the_page(html, facts):
+    text = check(html)
+    assert facts.ledger_head in text and facts.corpus.hash in text and facts.recipe.law_hash in text
+    for entry in facts.entries:
+        assert entry.hash[:16] in text
+    for domain in facts.corpus.names:
+        assert domain in text
+    assert "certified optimum (gap 3.1e-09)" in text
+    assert "Ranks are not shown to transfer" in text and "1 run diverged" in text
+    assert "−41.2" in text and "loss per billion tokens" in text  # shadow prices keep their name
+    assert "mixlaw tokenize quickstart" in text and "numpy" in text
+    assert f"{facts.recipe.epochs['readme']:.2f}" in text
+    assert html.count('<figure class="chart">') >= 7 and html.count("<svg ") == 2 * html.count('<figure class="chart">')
+
+
+def test_steps_saved_are_said_both_ways(facts):
+    saved = {
+        "recipe_reaches_reference_at": {"mean": 0.71, "low": 0.65, "high": 0.78},
+        "reference_needs": {"mean": 1.5, "low": 1.3, "high": 1.8},
+    }
+    said = answer(dataclasses.replace(facts, verification={**facts.verification, "steps_saved": {"natural": saved}}))
+    assert (
+        "It reaches the loss of the natural mixture in 71% [65%, 78%] of the steps; the natural mixture needs "
+        "1.50 [1.30, 1.80] times the steps for this loss." in said.sentences
+    )
+    assert ("Steps needed", "71%", "to reach natural's loss; 65% to 78%") in said.tiles
+
+
+def test_a_null_is_a_null(null_facts):
+    said = answer(null_facts)
+    assert null_facts.verification["verdict"] == "null" and said.verdict == "null"
+    assert said.headline == "No difference shown between the proposed mixture and the natural mixture."
+    assert any("holds zero, so 5 seeds per arm cannot tell them apart" in s for s in said.sentences)
+    text = check(report.page(null_facts))
+    assert "no difference shown" in text and "verified gain" not in text
+
+
+def test_a_loss_says_do_not_switch(facts):
+    worse = {
+        **facts.verification,
+        "verdict": "loss",
+        "difference": {"vs natural": Prediction(0.05, 0.03, 0.07).to_dict()},
+        "inside_interval": False,
+    }
+    said = answer(dataclasses.replace(facts, verification=worse))
+    assert said.headline == "Stay with the natural mixture: the proposed mixture did worse."
+    assert "It ends 0.050 [0.030, 0.070] nats per token above the natural mixture." in said.sentences
+    assert any("outside the interval" in s for s in said.sentences)
+
+
+def test_a_prediction_is_not_sold_as_a_result(facts):
+    said = answer(dataclasses.replace(facts, verification=None, next_step="mixlaw verify quickstart"))
+    assert said.verdict == "open" and "Not verified yet: nothing was trained on this mixture." in said.sentences
+    unsure = dataclasses.replace(facts.recipe, difference=Prediction(-0.01, -0.05, 0.03))
+    said = answer(dataclasses.replace(facts, verification=None, recipe=unsure))
+    assert any("so no gain is promised" in s for s in said.sentences)
+
+
+@pytest.mark.parametrize("missing", [("verification",), ("verification", "recipe", "law")])
+def test_unfinished_studies_have_a_page_that_says_what_is_missing(facts, missing):
+    part = dataclasses.replace(facts, **dict.fromkeys(missing), next_step="mixlaw next quickstart")
+    text = check(report.page(part))
+    if "recipe" in missing:
+        assert "No recommendation yet." in text and "mixlaw next quickstart" in text
+    elif "verification" in missing:
+        assert "not verified yet" in text
+    if "law" in missing:
+        assert "No law is fitted yet" in text
+
+
+def test_an_empty_study_has_a_page():
+    text = check(report.page(ReportFacts("empty <study>")))
+    assert "empty <study>" in text and "No run is trained yet" in text and "0" * 64 in text
+
+
+def test_names_cannot_break_the_page(facts):
+    nasty = "<script>alert(1)</script>"
+    corpus = dataclasses.replace(facts.corpus, domains=(dataclasses.replace(facts.corpus.domains[0], source=nasty),))
+    html = report.page(ReportFacts(nasty, corpus, commands=(nasty,), config={"a": nasty}))
+    assert nasty not in html and check(html).count("<script>alert(1)</script>") >= 4
+
+
+def test_mixture_in_words():
+    assert describe_mixture({"a": 0.62, "b": 0.21, "c": 0.17}) == "62% a, 21% b and 17% c"
+    assert describe_mixture({"a": 1.0, "b": 0.0}) == "100% a"
+    many = {f"d{j}": 0.1 for j in range(9)} | {"small": 0.005, "big": 0.095}
+    words = describe_mixture(many)
+    assert words.startswith("10% d0, 10% d1") and words.endswith("from 7 other domains")
+
+
+def test_decimals_follow_the_interval():
+    assert [digits_for(w) for w in (0.5, 0.05, 0.004, 0.0004, 0.00004, 0.0)] == [2, 3, 4, 4, 6, 3]
+    assert interval_text(Prediction(-0.05, -0.07, -0.03), sign=True) == "−0.050 [−0.070, −0.030]"
+
+
+def test_tables_align_numbers_and_escape():
+    html = table(["name", "loss", "hash"], [["<a>", "−0.1 ± 0.2", "0123"], ["b", "–", "4567"]], "c")
+    assert "&lt;a&gt;" in html and html.count('<td class="num">') == 2 and 'tabindex="0"' in html
+
+
+def test_the_configuration_is_shown_whole():
+    config = {"objective": {"docstrings": 1.0}, "note": "ä < b"}
+    html = report.page(ReportFacts("study", config=config))
+    shown = re.search(r"<details>.*?<pre>(.*?)</pre>", html, re.S).group(1)
+    assert json.loads(shown.replace("&lt;", "<").replace("&quot;", '"')) == config
+
+
+def test_steering_needs_linear_forms(facts):
+    from mixlaw.budget import Budget
+    from mixlaw.laws.base import Law
+
+    class Opaque(Law):
+        def _fit(self, X, Y, sample_weight):
+            self.mean_ = Y.mean(0)
+
+        def _predict(self, X):
+            return np.tile(self.mean_, (len(X), 1))
+
+    law = Opaque().fit(*facts.observations.table())
+    with pytest.raises(MixlawError, match=r"Opaque is not a sum of .* M4"):
+        report.steer.page(law, facts.corpus, Budget(tokens=1000))
+    law.certifiable_ = facts.law
+    html = report.steer.page(law, facts.corpus, Budget(tokens=1000))
+    assert "M4 (the best parametric member of Opaque)" in check(html)
+
+
+def test_steering_refuses_unknown_names(facts):
+    from mixlaw.budget import Budget
+
+    budget = Budget(tokens=1000)
+    with pytest.raises(MixlawError, match="Did you mean 'docstrings'"):
+        report.steer.page(facts.law, facts.corpus, budget, {"docstring": 1.0})
+    with pytest.raises(MixlawError, match="Did you mean 'readme'"):
+        report.steer.page(facts.law, facts.corpus, budget, None, {"readm": 1.0})
+    with pytest.raises(MixlawError, match="positive weight"):
+        report.steer.page(facts.law, facts.corpus, budget, {"readme": 0.0})
