@@ -29,6 +29,7 @@ SAMPLERS: Registry = Registry(
         "i_optimal": "mixlaw.design.optimal:i_optimal",
         "hierarchical": "mixlaw.design.hierarchical:propose",
         "phases": "mixlaw.design.phases:propose",
+        "sequential": "mixlaw.design.sequential:propose",
     },
 )
 """Samplers by name."""
@@ -39,6 +40,9 @@ _ATTRIBUTES = {
     "anchor_mixtures": "mixlaw.design.anchors:anchor_mixtures",
     "cut": "mixlaw.design.volume:cut",
     "ladder_specs": "mixlaw.design.ladder:ladder_specs",
+    "Plan": "mixlaw.design.sequential:Plan",
+    "Worth": "mixlaw.design.sequential:Worth",
+    "plan": "mixlaw.design.sequential:plan",
     "noise": "mixlaw.design.anchors:noise",
     "simulated_epoching": "mixlaw.design.epoching:simulated_epoching",
     "specs": "mixlaw.design.anchors:specs",

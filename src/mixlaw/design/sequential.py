@@ -1,0 +1,262 @@
+"""Which runs to train next, and whether they are still worth it.
+
+The regret of a design is what the mixture chosen from it loses against the best one. Each law the observations allow
+is a world; runs are chosen that, in expectation over worlds, let us choose better.
+
+Sources: Mockus 1975 and Ginsbourger et al. 2010 (expected improvement of a batch); Frazier, Powell and Dayanik 2009
+(knowledge gradient, used to price a batch); Evensen 1994 (an ensemble conditioned by its own covariances).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixlaw.budget import Budget
+from mixlaw.corpus import Corpus
+from mixlaw.design.feasible import Array, Polytope, begin, finish, unique_rows
+from mixlaw.design.maximin import spread
+from mixlaw.design.worlds import draw_worlds, minimise, mutate, noise_sd, objective_weights
+from mixlaw.errors import ConfigError, MixlawWarning
+from mixlaw.laws.base import Law
+from mixlaw.mixture import Mixture, Schedule
+from mixlaw.observations import Observations
+
+__all__ = ["Plan", "Worth", "plan", "propose"]
+
+_FEWEST = 8
+"""With fewer observed mixtures than this a law says little about where the optimum lies: spread out first."""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a batch of further runs is expected to bring, in the objective's unit.
+
+    Attributes:
+        runs: number of runs in the batch.
+        gain, gain_sd: reduction of the objective at the mixture we would then choose; mean and standard deviation
+            over the worlds the observations allow.
+        regret: expected regret of choosing now; ``gain`` can never exceed it by more than chance.
+        objective: predicted objective of today's choice.
+    """
+
+    runs: int
+    gain: float
+    gain_sd: float
+    regret: float
+    objective: float
+
+    def stop(self, worthwhile: float = 0.001) -> bool:
+        """Whether the batch is expected to bring less than ``worthwhile`` (a share of the objective)."""
+        return self.gain < worthwhile * abs(self.objective)
+
+    def __str__(self) -> str:
+        unit = abs(self.objective)
+        return (
+            f"{self.runs} more runs are worth {self.gain / unit:.2%} \u00b1 {self.gain_sd / unit:.2%} of loss; "
+            f"choosing today costs {self.regret / unit:.2%} against the best mixture, in expectation."
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The next runs, what they are worth, and the mixture one would choose today.
+
+    ``schedules``: next runs; ``worth``: see :class:`Worth`; ``best``: today's choice; ``law``: the fitted law.
+    """
+
+    schedules: list[Schedule]
+    worth: Worth
+    best: Mixture
+    law: Law
+
+
+def propose(
+    corpus: Corpus,
+    budget: Budget,
+    num: int,
+    observations: Observations | None = None,
+    seed: int = 0,
+    *,
+    objective: Mapping[str, float] | None = None,
+    law: Law | None = None,
+    **options: Any,
+) -> list[Schedule]:
+    """The next ``num`` runs by expected reduction of regret; see :func:`plan`.
+
+    Without observations, or with fewer than eight observed mixtures, the runs are spread over the feasible set
+    (:mod:`~mixlaw.design.dirichlet`) instead.
+
+    Raises:
+        ConfigError: num <= 0, or the objective names an unknown target.
+        InfeasibleBudgetError: no mixture satisfies the budget.
+        DataError: observations over other domains.
+    """
+    start = begin(corpus, budget, num, observations, seed)
+    if observations is None or len(unique_rows(start.observed)) < _FEWEST or start.polytope.dimension == 0:
+        from mixlaw.design import dirichlet
+
+        return dirichlet.propose(corpus, budget, num, observations, seed)
+    return plan(corpus, budget, num, observations, seed, objective=objective, law=law, **options).schedules
+
+
+def plan(
+    corpus: Corpus,
+    budget: Budget,
+    num: int,
+    observations: Observations,
+    seed: int = 0,
+    *,
+    objective: Mapping[str, float] | None = None,
+    law: Law | None = None,
+    candidates: int = 300,
+    worlds: int = 128,
+    noise: float | None = None,
+    metric: str = "loss",
+) -> Plan:
+    """Fit, draw worlds, choose a batch, price it.
+
+    The batch is built one run at a time: each next run has the largest expected improvement over today's choice and
+    over the runs chosen before it, so a batch does not ask the same question twice. Its worth is what the choice
+    after the batch gains over today's, with the noise of runs taken into account.
+
+    Args:
+        objective: weight per target; default equal weights.
+        law: unfitted law; default the Gaussian process, whose uncertainty covers its form as well. Another law's
+            worlds are refits to reweighted runs.
+        candidates: mixtures considered (they are moved towards where worlds have their optima).
+        worlds: draws from the law.
+        noise: seed noise of the objective (standard deviation); default measured on replicates, else what the law
+            leaves unexplained.
+
+    Raises:
+        ConfigError: num <= 0, too few worlds, or the objective names an unknown target.
+        InfeasibleBudgetError: no mixture satisfies the budget.
+        DataError: observations over other domains.
+        TooFewRunsError: fewer runs than the law needs.
+    """
+    start = begin(corpus, budget, num, observations, seed)
+    if worlds < 8 or candidates < 4 * num:
+        raise ConfigError(f"plan needs at least 8 worlds and {4 * num} candidates, got {worlds=} and {candidates=}.")
+    _, every = observations.table(metric=metric, missing="keep")
+    weights = objective_weights(objective, list(every.column_names))
+    X, y = observations.table(list(weights), metric=metric)
+    names = list(X.column_names)
+    rows = np.column_stack([X.column(d).to_numpy() if d in names else np.zeros(X.num_rows) for d in corpus.names])
+    targets = np.column_stack([y.column(t).to_numpy() for t in weights])
+    w = np.array(list(weights.values()))
+    fitted = _fresh(law, seed).fit(dict(zip(corpus.names, rows.T)), y)
+    found = choose(fitted, rows, targets, w, start.polytope, num, start.rng, candidates, worlds, noise, start.observed)
+    worth, batch, best = found
+    if worth.gain < 2e-4 * abs(worth.objective):
+        warnings.warn(
+            f"The law is flat where these runs would go: {worth} Consider stopping.", MixlawWarning, stacklevel=2
+        )
+    return Plan(finish(start, batch), worth, Mixture.from_array(corpus.names, best), fitted)
+
+
+def _fresh(law: Law | None, seed: int) -> Law:
+    if law is None:
+        from mixlaw.laws.gp import GaussianProcess
+
+        return GaussianProcess(members=("bc/log",), seed=seed)
+    from sklearn.base import clone
+
+    copy: Law = clone(law)
+    return copy
+
+
+def choose(
+    law: Law,
+    X: Array,
+    Y: Array,
+    weights: Array,
+    polytope: Polytope,
+    num: int,
+    rng: np.random.Generator,
+    candidates: int = 300,
+    worlds: int = 128,
+    noise: float | None = None,
+    avoid: Array | None = None,
+) -> tuple[Worth, Array, Array]:
+    """(worth, batch (num, K), today's choice (K,)) from a law fitted on X (n, K), Y (n, T); arrays throughout."""
+    inside = X[polytope.contains(X)]
+    seeds = polytope.centre[None]
+    if len(inside):
+        order = np.argsort(np.asarray(law.predict(inside)).reshape(len(inside), -1) @ weights)
+        seeds = inside[order[:10]]
+    best, _ = minimise(law, polytope, weights, rng, seeds)
+    pool = np.vstack([best, seeds, spread(polytope, candidates, rng)])
+    for step in (0.5, 0.15):  # move the candidates to where worlds have their optima
+        F = draw_worlds(law, pool, worlds, rng, (X, Y)) @ weights
+        winners = np.unique(np.argmin(F, axis=1))
+        likely = np.argsort(np.quantile(F, 0.1, axis=0), kind="stable")[: candidates // 4]
+        keep = np.unique(np.concatenate([[0], winners, likely]))
+        each = max(1, (candidates - len(keep)) // len(keep))
+        pool = np.vstack([pool[keep], mutate(pool[keep], polytope, rng, each, step)])[: max(candidates, len(keep))]
+    worth, chosen, today = choose_from(law, X, Y, weights, pool, num, rng, worlds, noise, avoid)
+    return worth, pool[chosen], pool[today]
+
+
+def choose_from(
+    law: Law,
+    X: Array,
+    Y: Array,
+    weights: Array,
+    pool: Array,
+    num: int,
+    rng: np.random.Generator,
+    worlds: int = 128,
+    noise: float | None = None,
+    avoid: Array | None = None,
+) -> tuple[Worth, list[int], int]:
+    """(worth, indices of the batch, index of today's choice) among the given mixtures ``pool`` (N, K)."""
+    F = draw_worlds(law, pool, worlds, rng, (X, Y)) @ weights
+    today = int(np.argmin(F.mean(axis=0)))
+    gap = F[:, [today]] - F  # (S, N) improvement over today's choice
+    usable = np.zeros(len(pool), dtype=bool)
+    usable[unique_rows(pool, avoid)] = True
+    reached = np.zeros(len(F))
+    chosen: list[int] = []
+    unknown = 1e-3 * F.std(axis=0)  # where no improvement is in sight, ask where least is known
+    for _ in range(min(num, int(usable.sum()))):
+        gain = np.maximum(gap, reached[:, None]).mean(axis=0) - reached.mean()
+        pick = int(np.argmax(np.where(usable, gain + unknown, -np.inf)))
+        chosen.append(pick)
+        usable[pick] = False
+        reached = np.maximum(reached, gap[:, pick])
+    if noise is None:
+        noise = _measured(X, Y, weights)
+    sd = noise_sd(law, X, Y, weights) if noise is None else noise
+    return _price(F, chosen, today, sd, rng), chosen, today
+
+
+def _measured(X: Array, Y: Array, weights: Array) -> float | None:
+    """Noise of the objective from runs with the same mixture, or None."""
+    _, group = np.unique(np.round(X / 1e-7).astype(np.int64), axis=0, return_inverse=True)
+    value = Y @ weights
+    total, dof = 0.0, 0
+    for g in np.unique(group):
+        same = value[group == g]
+        if len(same) > 1:
+            total, dof = total + float(((same - same.mean()) ** 2).sum()), dof + len(same) - 1
+    return float(np.sqrt(total / dof)) if dof >= 2 else None
+
+
+def _price(F: Array, batch: list[int], today: int, noise: float, rng: np.random.Generator) -> Worth:
+    """Worth of running ``batch``: in every world simulate its losses, condition the others on them, choose again."""
+    mean = F.mean(axis=0)
+    centred = F - mean
+    rows = centred[:, batch]
+    cross = centred.T @ rows / (len(F) - 1)  # (N, q)
+    inner = rows.T @ rows / (len(F) - 1) + (noise**2 + 1e-12) * np.eye(len(batch))
+    seen = rows + noise * rng.standard_normal(rows.shape)
+    after = mean + seen @ np.linalg.solve(inner, cross.T)  # (S, N)
+    then = np.argmin(after, axis=1)
+    gain = F[:, today] - F[np.arange(len(F)), then]
+    regret = F[:, today] - F.min(axis=1)
+    return Worth(len(batch), float(gain.mean()), float(gain.std()), float(regret.mean()), float(mean[today]))

@@ -1,0 +1,179 @@
+"""What the losses could be, given the runs so far: joint draws of an objective over many mixtures.
+
+Sequential designs and power analysis need more than an error bar per mixture: they need to know which mixture *wins*
+in each world that the observations allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.design.feasible import Array, Polytope
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.laws.base import Law
+
+__all__ = ["draw_worlds", "minimise", "mutate", "noise_sd", "objective_weights"]
+
+
+def objective_weights(objective: Mapping[str, float] | None, targets: list[str]) -> dict[str, float]:
+    """``{target: weight}`` as given, or equal weights that sum to one.
+
+    Raises:
+        ConfigError: an unknown target, or weights that are negative or all zero.
+    """
+    if objective is None:
+        return {t: 1.0 / len(targets) for t in targets}
+    for name, weight in objective.items():
+        if name not in targets:
+            raise ConfigError(f"The objective names {name!r}, which was not measured.{did_you_mean(name, targets)}")
+        if not np.isfinite(weight) or weight < 0:
+            raise ConfigError(f"The objective's weight of {name!r} must be non-negative, got {weight!r}.")
+    chosen = {t: float(w) for t, w in objective.items() if w > 0}
+    if not chosen:
+        raise ConfigError(f"The objective {dict(objective)} gives no target any weight.")
+    return chosen
+
+
+def draw_worlds(law: Law, X: npt.ArrayLike, num: int, rng: np.random.Generator, columns: Any = None) -> Array:
+    """Losses (num, n, T) at mixtures X (n, K) in ``num`` worlds that the fitted ``law`` thinks possible.
+
+    A Gaussian process is drawn from its posterior, jointly over mixtures (targets independently). Any other law is
+    refitted to reweighted runs (Bayesian bootstrap, Rubin 1981); that shows how uncertain its parameters are, but
+    not that its form may be wrong.
+
+    Args:
+        columns: ``(X, y)`` the law was fitted on; needed for laws other than a Gaussian process.
+    """
+    X = np.atleast_2d(np.asarray(X, dtype=float))
+    from mixlaw.laws.gp import GaussianProcess
+
+    if isinstance(law, GaussianProcess):
+        return _posterior_draws(law, X, num, rng)
+    if columns is None:
+        raise ConfigError(f"Worlds of a {type(law).__name__} are refits: give the (X, y) it was fitted on.")
+    from sklearn.base import clone
+
+    from mixlaw.laws.base import as_matrix, as_targets
+
+    rows, targets = as_matrix(columns[0])[0], as_targets(columns[1], True)[0]
+    small = clone(law)
+    if getattr(law, "ridge", None) == "cv":  # chosen once; choosing it again in every world would cost most of the time
+        small.set_params(ridge=float(np.exp(np.mean(np.log(np.maximum(law.ridge_, 1e-12))))))  # type: ignore[attr-defined]
+    out = np.empty((num, len(X), targets.shape[1]))
+    for s in range(num):
+        weight = rng.standard_exponential(len(rows))
+        out[s] = np.asarray(clone(small).fit(rows, targets, weight / weight.mean()).predict(X)).reshape(len(X), -1)
+    return out
+
+
+def _posterior_draws(law: Any, X: Array, num: int, rng: np.random.Generator) -> Array:
+    from scipy.linalg import cho_factor, solve_triangular
+
+    from mixlaw.laws import gp_kernel as gk
+
+    out = np.empty((num, len(X), law.n_targets_))
+    shares = np.array_split(np.arange(num), len(law.members_))
+    for member, worlds in zip(law.members_, shares):
+        if not len(worlds):
+            continue
+        data, layout, hyper = law._parts(member)
+        kind = layout.member.feature
+        for t in range(law.n_targets_):
+            one = hyper.only(t)
+            factor = cho_factor(gk.covariance(t, hyper, data, layout.member), lower=True)
+            cross = gk.kernel(X, data.r, one, kind)[0]
+            half = solve_triangular(factor[0], cross.T, lower=True)
+            covariance = gk.kernel(X, X, one, kind)[0] - half.T @ half
+            z = rng.standard_normal((len(worlds), len(X))) @ _root(covariance).T + cross @ member["alpha"][t]
+            z = np.minimum(z, 8.0)  # eight sd above the mean of the runs is "very bad" in any world
+            scale = {key: value[t : t + 1] for key, value in data.scale.items()}
+            out[worlds, :, t] = gk.unwarp(z.reshape(1, -1), one, layout.member, scale).reshape(z.shape)
+    return out
+
+
+def _root(covariance: Array) -> Array:
+    """Lower Cholesky factor; near-equal mixtures make it singular, so the diagonal is lifted a little."""
+    level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
+    for lift in (1e-8, 1e-6, 1e-4, 1e-2):
+        try:
+            lifted = covariance + lift * level * np.eye(len(covariance))
+            return np.asarray(np.linalg.cholesky(lifted), dtype=np.float64)
+        except np.linalg.LinAlgError:
+            continue
+    values, vectors = np.linalg.eigh(covariance)
+    root: Array = vectors * np.sqrt(np.maximum(values, 0.0))
+    return root
+
+
+def noise_sd(law: Law, X: Array, Y: Array, weights: Array) -> float:
+    """Seed noise of the objective as the law sees it, for where no replicates measured it."""
+    from mixlaw.laws.gp import GaussianProcess
+
+    if isinstance(law, GaussianProcess):
+        member = law.members_[0]
+        data, layout, hyper = law._parts(member)
+        from mixlaw.laws import gp_kernel as gk
+
+        z = gk.warp(data.y, hyper, layout.member, data.scale)[0]
+        step = hyper.noise[:, None]
+        width = (
+            gk.unwarp(z + step, hyper, layout.member, data.scale)
+            - gk.unwarp(z - step, hyper, layout.member, data.scale)
+        ) / 2
+        return float(np.sqrt((weights**2 * np.median(width, axis=1) ** 2).sum()))
+    residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
+    return float(np.sqrt(np.mean((residual @ weights) ** 2)))
+
+
+def minimise(
+    law: Law, polytope: Polytope, weights: Array, rng: np.random.Generator, starts: Array, rounds: int = 12
+) -> tuple[Array, float]:
+    """(mixture (K,), objective) where the law predicts the least weighted loss, by a shrinking random search.
+
+    Good enough to aim a design; the answer itself comes from :func:`mixlaw.optimize.optimize`.
+    """
+
+    def value(X: Array) -> Array:
+        return np.asarray(np.asarray(law.predict(X)).reshape(len(X), -1) @ weights)
+
+    pool = np.vstack([starts, polytope.sample(200, rng, np.full(len(polytope.domains), 0.5))])
+    values = value(pool)
+    keep = 24
+    order = np.argsort(values, kind="stable")[:keep]
+    pool, values = pool[order], values[order]
+    for step in np.geomspace(0.7, 0.01, rounds):
+        trial = mutate(pool, polytope, rng, 8, float(step))
+        new = value(trial)
+        pool, values = np.vstack([pool, trial]), np.concatenate([values, new])
+        order = np.argsort(values, kind="stable")[:keep]
+        pool, values = pool[order], values[order]
+    return pool[0], float(values[0])
+
+
+def mutate(X: Array, polytope: Polytope, rng: np.random.Generator, each: int, step: float) -> Array:
+    """``each`` feasible neighbours of every row of X: a share of the weight moves towards or away from a domain or
+    between two domains."""
+    n, k = X.shape
+    rows = np.repeat(np.arange(n), each)
+    base = X[rows]
+    to = rng.integers(k, size=len(rows))
+    size = step * rng.random(len(rows))
+    away = rng.random(len(rows)) < 0.35
+    moved = base.copy()
+    line = np.arange(len(rows))
+    # towards: everything shrinks to make room; away: the weight goes to one other domain in use
+    toward = ~away
+    moved[toward] *= 1 - size[toward, None]
+    moved[line[toward], to[toward]] += size[toward]
+    source = np.argmax(base * rng.random(base.shape), axis=1)
+    amount = base[line, source] * np.where(rng.random(len(rows)) < 0.3, 1.0, size)
+    moved[line[away], source[away]] -= amount[away]
+    moved[line[away], to[away]] += amount[away]
+    bad = ~polytope.contains(moved)
+    if bad.any():
+        moved[bad] = polytope.pull(moved[bad]) if step > 0.2 else polytope.project(moved[bad])
+    return moved
