@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing fetched, nothing logged, nothing wider than the window, and the right optimum."""
+"""The pages in a real browser: nothing fetched, nothing logged, nothing wider than the window, the right optimum."""
 
 import json
 import shutil

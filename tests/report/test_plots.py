@@ -6,7 +6,6 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
-import worlds
 
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.mixture import Mixture
@@ -14,6 +13,8 @@ from mixlaw.prediction import Prediction
 from mixlaw.report import plots
 from mixlaw.report.plots.effects import along
 from mixlaw.report.style import Chart, grid_shape, styled
+
+import worlds
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +237,21 @@ def test_league_table_puts_the_best_first_and_reads_what_studies_store(facts):
     assert [t.get_text() for t in chart.axes[0].get_yticklabels()] == ["M4", "EffectiveTokens", "LogLinear"]
     with pytest.raises(DataError, match="no rows"):
         plots.league_table({"rows": []})
+
+
+def test_all_plots_of_a_law_are_written_as_files(law_of_three, tmp_path):
+    law, X, Y = law_of_three
+    written = plots.save_all(law, dict(zip("abc", X.T)), Y, tmp_path / "plots", dpi=40)
+    names = ["fit_vs_observed", "residuals", "effect_curves", "swarm", "ternary", "parameter_intervals"]
+    assert [p.stem for p in written] == names
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in written)
+    N, D = np.repeat([1e7, 1e8, 1e9], 4), np.tile([2e8, 2e9, 2e10, 2e11], 3)
+    from mixlaw.laws.chinchilla import Chinchilla
+
+    loss = 1.69 + 406 / N**0.34 + 410 / D**0.28
+    scale = Chinchilla(seed=0).fit(np.c_[N, D], loss)
+    written = plots.save_all(scale, np.c_[N, D], loss, tmp_path / "scale", dpi=40)
+    assert {"extrapolation_params", "extrapolation_tokens"} <= {p.stem for p in written}
 
 
 def test_many_domains_fit(law_of_three):

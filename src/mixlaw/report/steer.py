@@ -149,7 +149,8 @@ def _body(title: str, member: Any, law: Any, data: Mapping[str, Any], level: flo
 <section><button type="button" id="reset">Back to the budget</button></section>
 </div><div class="results" id="result">
 <section aria-labelledby="m"><h2 id="m">The best mixture</h2>
-<p class="key"><span><i></i>best mixture</span><span><i class="line"></i>{html.escape(data["referenceName"])} mixture</span></p>
+<p class="key"><span><i></i>best mixture</span>
+<span><i class="line"></i>{html.escape(data["referenceName"])} mixture</span></p>
 <div id="mixture"></div></section>
 <section aria-labelledby="v"><h2 id="v">What moves</h2>
 <p class="key"><span><i></i>lower loss</span><span><i class="worse"></i>higher loss</span>{interval}</p>

@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from mixlaw.registry import Registry
@@ -31,12 +32,14 @@ _FUNCTIONS = {
 
 PLOTS: Registry = Registry("plot", {name: f"mixlaw.report.plots.{file}:{name}" for name, file in _FUNCTIONS.items()})
 
-__all__ = ["PLOTS", *sorted(_FUNCTIONS)]
+__all__ = ["PLOTS", *sorted(_FUNCTIONS), "save_all"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _FUNCTIONS:
         return PLOTS[name]
+    if name == "save_all":
+        return importlib.import_module("mixlaw.report.plots.save").save_all
     raise AttributeError(f"mixlaw.report.plots has no {name!r}")
 
 
