@@ -45,7 +45,7 @@ _ATTRIBUTES = {target.partition(":")[2]: target for target in _CLASSES.values()}
     "Atoms": "mixlaw.laws.base:Atoms",
     "compare": "mixlaw.laws.compare:compare",
     "effects": "mixlaw.laws.effects:effects",
-    "published": "mixlaw.laws.published:published",
+    "published": "mixlaw.laws.published_laws:published",
 }
 
 __all__ = ["LAWS", *sorted(_ATTRIBUTES)]

@@ -30,6 +30,7 @@ from sklearn.base import clone
 
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.laws.base import Array, Law
+from mixlaw.laws.engine import Ints
 from mixlaw.laws.random_effects import MixedFit, MixedModel
 from mixlaw.laws.scale_input import check_counts, find_columns, need_sizes
 from mixlaw.laws.schedules import LearningRateSchedule, as_schedule
@@ -166,13 +167,14 @@ class Joint(Law):
             return step, step, np.zeros(len(step))
         return step, schedule.area(step), schedule.gap(step)
 
-    def _groups(self, W: Array) -> npt.NDArray[np.int64]:
+    def _groups(self, W: Array) -> Ints:
         """Index into ``mixtures_`` of each row of weights, -1 for one that was not run."""
         known = {tuple(row): i for i, row in enumerate(np.round(self.mixtures_, 6).tolist())}
         return np.array([known.get(tuple(row), -1) for row in np.round(W, 6).tolist()], dtype=np.int64)
 
     # ---- fitting ---------------------------------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        self.__dict__.pop("_at", None)
         columns = find_columns([str(n) for n in self.feature_names_in_], X.shape[1])
         self.columns_ = asdict(columns)
         step, exposure, gap = self._exposure(X, columns)
@@ -214,8 +216,9 @@ class Joint(Law):
     def _warn_sums(self, W: Array) -> None:
         off = np.unique(W[np.abs(W.sum(axis=1) - 1) > 5e-3], axis=0)
         if len(off):
+            sums = off.sum(axis=1).round(4).tolist()[:5]
             warnings.warn(
-                f"{len(off)} mixture(s) have weights that do not sum to 1 (sums {off.sum(axis=1).round(4).tolist()[:5]}). "
+                f"{len(off)} mixture(s) have weights that do not sum to 1 (sums {sums}). "
                 f"They are used to learn how loss falls with size and steps, and left out of the mixture law.",
                 MixlawWarning,
                 stacklevel=4,
@@ -252,7 +255,8 @@ class Joint(Law):
     def _step_basis(self, step: Array) -> tuple[Array, Array]:
         """Distinct steps and the square root of the correlation of what runs share at them."""
         distinct = np.unique(step)
-        return distinct, np.linalg.cholesky(self._step_correlation(distinct, distinct) + 1e-9 * np.eye(len(distinct)))
+        spread = self._step_correlation(distinct, distinct) + 1e-9 * np.eye(len(distinct))
+        return distinct, np.asarray(np.linalg.cholesky(spread), dtype=float)
 
     @staticmethod
     def _step_correlation(a: Array, b: Array) -> Array:
@@ -356,9 +360,7 @@ class Joint(Law):
         self.intervals_ = {k: (float(v.min()), float(v.max())) for k, v in values.items()}
 
     # ---- predicting --------------------------------------------------------------------------------------
-    def _of_member(
-        self, member: dict[str, Any], group: Array, params: Array, step: Array
-    ) -> tuple[Array, Array, Array]:
+    def _of_member(self, member: dict[str, Any], group: Ints, params: Array, step: Array) -> tuple[Array, Array, Array]:
         """Prediction, slope of its link (d loss / d linear predictor) and random-effect columns, per row."""
         phi = self._design(member["form"], params, step)(member["theta"][None])[0]
         R = member["random"]
@@ -372,7 +374,7 @@ class Joint(Law):
             return value, value, own
         return value, np.ones_like(value), own
 
-    def _of_mixtures(self, group: Array, params: Array, step: Array, members: list[list[dict[str, Any]]]) -> Array:
+    def _of_mixtures(self, group: Ints, params: Array, step: Array, members: list[list[dict[str, Any]]]) -> Array:
         """(n, T) mean over the fits, for mixtures that were run."""
         return np.stack(
             [np.mean([self._of_member(m, group, params, step)[0] for m in fits], axis=0) for fits in members], axis=1
@@ -472,7 +474,7 @@ class Joint(Law):
         low, high = mean - half, mean + half
         return (low[:, 0], high[:, 0]) if self.single_target_ else (low, high)
 
-    def _variance(self, t: int, group: Array, params: Array, step: Array, known: Array) -> Array:
+    def _variance(self, t: int, group: Ints, params: Array, step: Array, known: npt.NDArray[np.bool_]) -> Array:
         values, spread, noise = [], [], []
         for m in self.members_[t]:
             value, slope, own = self._of_member(m, group, params, step)
@@ -482,6 +484,26 @@ class Joint(Law):
         disagree = np.var(values, axis=0)
         offset = self._sensitivity(group, params, step) ** 2 * self.offset_sd_**2
         return disagree + np.mean(spread, axis=0) + offset + np.mean(noise, axis=0)
+
+    def gradient(self, X: Any) -> Array:
+        """d loss / d column (n, T, K): weights by the law of the mixture at that size and length (:meth:`at`),
+        the other columns by central differences of one part in ten thousand."""
+        matrix = self._align(X)
+        W, _, params, step = self._rows(matrix)
+        out = np.zeros((len(matrix), self.n_targets_, matrix.shape[1]))
+        weights = list(self.columns_["weights"])
+        for N, S in set(zip(params, step)):
+            rows = np.flatnonzero((params == N) & (step == S))
+            law = self.at(N, step=S)
+            slope = law.gradient({str(n): W[rows, j] for j, n in enumerate(law.feature_names_in_)})
+            out[np.ix_(rows, np.arange(self.n_targets_), np.array(weights))] = slope
+        for j in set(range(matrix.shape[1])) - set(weights):
+            h = 1e-4 * matrix[:, j]
+            up, down = matrix.copy(), matrix.copy()
+            up[:, j] += h
+            down[:, j] -= h
+            out[:, :, j] = (self._predict(up) - self._predict(down)) / (2 * h)[:, None]
+        return out
 
     # ---- how far off it may be -----------------------------------------------------------------------
     def _offset_sd(self, table: Array, weight: Array) -> None:
@@ -508,7 +530,7 @@ class Joint(Law):
         squares = [b["bias"] ** 2 for b in self.backtest_ if b["hidden"].startswith("size")]
         self.offset_sd_ = float(np.sqrt((_OFFSET_WEIGHT * _OFFSET**2 + sum(squares)) / (_OFFSET_WEIGHT + len(squares))))
 
-    def _sensitivity(self, group: Array, params: Array, step: Array) -> Array:
+    def _sensitivity(self, group: Ints, params: Array, step: Array) -> Array:
         """Norm over sizes of d prediction / d offset of that size's runs."""
         total = np.zeros(len(params))
         for pairs in self.shifted_:
@@ -539,7 +561,8 @@ class Joint(Law):
                 continue
             fits = [self._member({k: m[k] for k in ("form", "random", "log")}, whole[0], rest) for m in self.aggregate_]
             group, cell = np.nonzero(rows)
-            predicted = self._of_mixtures(group, *self.cells_[cell].T, [fits])[:, 0]
+            params, at = self.cells_[cell].T
+            predicted = self._of_mixtures(group, params, at, [fits])[:, 0]
             error = predicted - whole[0][group, cell]
             self.backtest_.append(
                 {
@@ -549,7 +572,7 @@ class Joint(Law):
                     "mean_absolute_error": float(np.abs(error).mean()),
                     "by_form": {
                         f: float(np.mean([
-                            (self._of_member(m, group, *self.cells_[cell].T)[0] - whole[0][group, cell]).mean()
+                            (self._of_member(m, group, params, at)[0] - whole[0][group, cell]).mean()
                             for m in fits if m["form"] == f
                         ]))
                         for f in self.forms

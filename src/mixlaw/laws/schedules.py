@@ -32,7 +32,7 @@ class LearningRateSchedule:
     Example:
         >>> cosine = Cosine(total=100_000, warmup=2_000, final=0.1)
         >>> round(float(cosine.rate(100_000)), 3), round(float(cosine.gap(30_000)), 3)
-        (0.1, 0.17)
+        (0.1, 0.169)
     """
 
     name: ClassVar[str] = ""

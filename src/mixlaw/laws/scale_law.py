@@ -1,0 +1,195 @@
+"""What the parametric laws of size and data inherit: columns, starts, certificate, bootstrap intervals.
+
+A family is one file: formula, Jacobian, starting points and the meaning of its parameters. All targets, starts
+and bootstrap resamples are advanced together by :func:`mixlaw.laws.engine.fit_batch`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from mixlaw.errors import ConfigError, DataError, MixlawWarning
+from mixlaw.laws.base import Array, Law
+from mixlaw.laws.engine import BatchFit, Best, Ints, fit_batch, resample_weights
+from mixlaw.laws.scale_input import check_counts, need_runs, need_sizes
+
+__all__ = ["ScaleLaw"]
+
+
+class ScaleLaw(Law):
+    """Base of the laws of ``params``, ``tokens`` and kin.
+
+    A family sets ``columns`` (what X holds, in the order a plain array has) and ``needs`` (how many different
+    values of each are needed), and writes ``_starts``, ``_evaluate`` and ``_describe``. theta are the family's
+    internal, well-scaled parameters; logarithms of columns are centred at their means for that reason.
+    """
+
+    kind: ClassVar = "scale"
+    columns: ClassVar[tuple[str, ...]] = ("params", "tokens")
+    num_free: ClassVar[int] = 1
+    permutation_invariant = False
+    allows_missing = True
+
+    loss: str = "huber"
+    delta: float = 1e-3
+    seed: int = 0
+    bootstrap: int = 0
+    level: float = 0.9
+
+    # ---- written by a family ---------------------------------------------------------------------
+    def _columns(self) -> tuple[str, ...]:
+        """Columns in the order of a plain array; a family with several forms overrides."""
+        return self.columns
+
+    def _needs(self) -> dict[str, int]:
+        """How many different values of each column identify the law."""
+        return {c: 3 for c in self._columns()}
+
+    def _starts(self, Z: Array, y: Array, w: Array) -> Array:
+        """(S, P) starts for one target; Z (n, c) raw columns, y (n,) finite losses where w > 0."""
+        raise NotImplementedError
+
+    def _evaluate(self, theta: Array, Z: Array) -> tuple[Array, Array]:
+        """Losses (B, n) and their Jacobian (B, n, P) at theta (B, P)."""
+        raise NotImplementedError
+
+    def _bounds(self) -> Any:
+        return None
+
+    def _describe(self, theta: Array) -> dict[str, Array]:
+        """Parameters by name, each (B,), from theta (B, P)."""
+        raise NotImplementedError
+
+    # ---- shared ------------------------------------------------------------------------------------
+    def _check_inputs(self, X: Array, Y: Array, names: Sequence[str] | None) -> None:
+        if self.loss not in ("huber", "squared"):
+            raise ConfigError(f"{type(self).__name__}: loss={self.loss!r} is not known. Use 'huber' or 'squared'.")
+        if not self.delta > 0:
+            raise ConfigError(f"{type(self).__name__}: delta must be positive, got {self.delta!r}.")
+        Z = X[:, self._order(names, X.shape[1])]
+        self._check_columns(Z)
+        if (Y[np.isfinite(Y)] <= 0).any():
+            raise DataError("Losses must be positive: these laws are fitted to log losses. Subtract nothing first.")
+        need_runs(len(X), self.num_free, type(self).__name__)
+        for j, (column, least) in enumerate(self._needs().items()):
+            need_sizes(Z[:, j], least, column, type(self).__name__)
+        if len(Y) > 1 and (np.nanmax(Y, axis=0) - np.nanmin(Y, axis=0) <= 1e-12).any():
+            raise DataError("A target is constant over all runs: there is nothing to fit. Was the right column read?")
+
+    def _check_columns(self, Z: Array) -> None:
+        for j, name in enumerate(self._columns()):
+            check_counts(Z[:, j], name)
+
+    def _order(self, names: Sequence[str] | None, num: int) -> list[int]:
+        """Positions in X of the family's columns."""
+        wanted = self._columns()
+        if names is None or all(n.startswith("x") and n[1:].isdigit() for n in names):
+            if num != len(wanted):
+                raise DataError(
+                    f"{type(self).__name__} reads a plain array as columns {list(wanted)}; got {num} columns."
+                )
+            return list(range(num))
+        missing = [c for c in wanted if c not in names]
+        if missing:
+            raise DataError(
+                f"{type(self).__name__} needs the columns {list(wanted)}; X lacks {missing}, it has {list(names)}."
+            )
+        return [list(names).index(c) for c in wanted]
+
+    def _used(self, X: Array) -> Array:
+        return X[:, self._order([str(n) for n in self.feature_names_in_], X.shape[1])]
+
+    def _set_scale(self, Z: Array) -> None:
+        """Means of the logarithms of the columns, where theta is centred."""
+        self.centre_ = np.log(Z).mean(axis=0)
+
+    def _problem(self, Z: Array) -> Any:
+        def model(theta: Array, problem: Ints) -> tuple[Array, Array]:
+            return self._evaluate(theta, Z)
+
+        return model
+
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        for name in ("intervals_", "conformal_", "identifiability_", "bootstrap_"):
+            self.__dict__.pop(name, None)
+        Z = self._used(X)
+        self._training = (X, Y)
+        self._set_scale(Z)
+        W = np.where(np.isfinite(Y.T), sample_weight[None], 0.0)
+        for t, name in enumerate(self.target_names_):
+            need_runs(int((W[t] > 0).sum()), self.num_free, f"{type(self).__name__} ({name})")
+        starts = [self._starts(Z[w > 0], y[w > 0], w[w > 0]) for y, w in zip(Y.T, W)]
+        fit = self._run(Z, Y.T, np.stack(starts), W)
+        best = fit.best()
+        self.theta_ = best.theta
+        self.objective_ = best.objective if not self.single_target_ else float(best.objective[0])
+        self.agreement_ = best.agreement.tolist()
+        self.num_starts_ = int(fit.theta.shape[1])
+        self.converged_ = bool(best.converged.all())
+        if not self.converged_:
+            warnings.warn(
+                f"{type(self).__name__}: the optimum is not certified for {int((~best.converged).sum())} target(s) "
+                f"(gradient norm {best.gradient_norm.max():.1e}). The predictions are the best found; read "
+                f"parameters_ with care, and see identifiability_.",
+                MixlawWarning,
+                stacklevel=4,
+            )
+        self.parameters_ = self._as_parameters(self._describe(self.theta_))
+        if self.bootstrap:
+            self._bootstrap(Z, Y.T, W, best)
+        self._after_fit(Z, Y.T, W, fit, best)
+
+    def _run(self, Z: Array, Y: Array, starts: Array, W: Array, gtol: float = 1e-9) -> BatchFit:
+        kind: Literal["squared", "huber"] = "huber" if self.loss == "huber" else "squared"
+        return fit_batch(
+            self._problem(Z), Y, starts, loss=kind, delta=self.delta, log=True, weights=W, bounds=self._bounds(),
+            gtol=gtol,
+        )  # fmt: skip
+
+    def _after_fit(self, Z: Array, Y: Array, W: Array, fit: BatchFit, best: Best) -> None:
+        """Where a family looks for other optima."""
+
+    def _as_parameters(self, values: Mapping[str, Array]) -> dict[str, Any]:
+        return {k: float(v[0]) if self.single_target_ else [float(x) for x in v] for k, v in values.items()}
+
+    def _bootstrap(self, Z: Array, Y: Array, W: Array, best: Best) -> None:
+        """Percentile intervals over resampled runs, every resample started at the optimum."""
+        if self.bootstrap < 20:
+            raise ConfigError(f"bootstrap={self.bootstrap} resamples say nothing; use at least 20, or 0 for none.")
+        tail = (1 - self.level) / 2
+        low, high, draws = [], [], []
+        for t in range(len(Y)):
+            counts = resample_weights(Z.shape[0], self.bootstrap, self.seed) * W[t]
+            fit = self._run(
+                Z, Y[t], np.broadcast_to(best.theta[t], (self.bootstrap, 1, best.theta.shape[1])), counts, gtol=1e-5
+            )
+            described = self._describe(fit.theta[:, 0])
+            draws.append(described)
+            low.append({k: float(np.quantile(v, tail)) for k, v in described.items()})
+            high.append({k: float(np.quantile(v, 1 - tail)) for k, v in described.items()})
+        self.intervals_: dict[str, Any] = {k: ([x[k] for x in low], [x[k] for x in high]) for k in low[0]}
+        if self.single_target_:
+            self.intervals_ = {k: (low[0][k], high[0][k]) for k in low[0]}
+        self.bootstrap_ = draws
+
+    def _predict(self, X: Array) -> Array:
+        Z = self._used(X)
+        self._check_columns(Z)
+        with np.errstate(over="ignore"):
+            return self._evaluate(self.theta_, Z)[0].T
+
+    def gradient(self, X: Any) -> Array:
+        """d loss / d column (n, T, K), by central differences of one part in a million of each column."""
+        matrix = self._align(X)
+        out = np.empty((len(matrix), self.n_targets_, matrix.shape[1]))
+        for j in range(matrix.shape[1]):
+            step = 1e-6 * matrix[:, j]
+            up, down = matrix.copy(), matrix.copy()
+            up[:, j] += step
+            down[:, j] -= step
+            out[:, :, j] = (self._predict(up) - self._predict(down)) / (2 * step)[:, None]
+        return out
