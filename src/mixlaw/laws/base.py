@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import NotFittedError
 
 from mixlaw.errors import DataError
 
@@ -106,7 +107,8 @@ def as_targets(y: Any, allow_missing: bool = False) -> tuple[Array, list[str] | 
 class Atoms:
     """A fitted mixture law as sums of one-dimensional functions of linear forms: what solvers can certify.
 
-    ``loss_t(r) = const[t] + sum over atoms a of target t:  scale[a] * phi_kind(u_a)``, ``u_a = linear[a] @ r + offset[a]``
+    ``loss_t(r) = const[t] + sum over atoms a of target t:  scale[a] * phi_kind(u_a)``,
+    ``u_a = linear[a] @ r + offset[a]``
 
     ========  =======================  ============================
     kind      phi(u)                   convex in r when
@@ -154,7 +156,7 @@ class Atoms:
 
     def _collect(self, columns: Array) -> Array:
         out = np.zeros((columns.shape[0], len(self.const), *columns.shape[2:]))
-        np.add.at(out, (slice(None), self.target), columns)
+        np.add.at(out, (slice(None), self.target), columns)  # type: ignore[arg-type]
         return out
 
     def value(self, X: npt.ArrayLike) -> Array:
@@ -172,6 +174,10 @@ class Atoms:
         out = np.zeros((len(self.const), self.linear.shape[1], self.linear.shape[1]))
         np.add.at(out, self.target, curve[:, None, None] * self.linear[:, :, None] * self.linear[:, None, :])
         return out
+
+
+class NotFittedLawError(DataError, NotFittedError):
+    """A law was asked before it was fitted (also scikit-learn's own error for that)."""
 
 
 class Law(RegressorMixin, BaseEstimator):
@@ -226,7 +232,10 @@ class Law(RegressorMixin, BaseEstimator):
         self.n_targets_ = targets.shape[1]
         self.num_runs_ = len(matrix)
         self.single_target_ = single
+        for stale in ("conformal_", "_training"):  # intervals belong to the rows of this fit
+            self.__dict__.pop(stale, None)
         self._fit(matrix, targets, weight)
+        self.__dict__.setdefault("_training", (matrix, targets, weight))
         return self
 
     def _check_inputs(self, X: Array, Y: Array, names: Sequence[str] | None) -> None:
@@ -244,7 +253,7 @@ class Law(RegressorMixin, BaseEstimator):
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "n_features_in_"):
-            raise DataError(f"This {type(self).__name__} has not been fitted yet. Call fit(X, y) first.")
+            raise NotFittedLawError(f"This {type(self).__name__} has not been fitted yet. Call fit(X, y) first.")
 
     def _align(self, X: Any) -> Array:
         """X as (n, K) in the order of ``feature_names_in_``; named columns may come in any order."""
@@ -301,6 +310,10 @@ class Law(RegressorMixin, BaseEstimator):
     # ---- JSON, never pickle ------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the class, its constructor arguments and everything it learned."""
+        if type(self).predict_interval is Law.predict_interval and hasattr(self, "_training"):
+            from mixlaw.laws.uncertainty import ensure_calibrated
+
+            ensure_calibrated(self)  # a law read back has no rows to calibrate its intervals on
         state = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
         return {
             "class": f"{type(self).__module__}:{type(self).__qualname__}",

@@ -75,7 +75,10 @@ class League:
 
     def __str__(self) -> str:
         width = max([len(r.name) for r in self.rows] + [3])
-        head = f"{'law':{width}s}  {'MAE':>9s}  {'RMSE':>9s}  {'Spearman':>8s}  {f'in {self.level:.0%}':>7s}  {'width':>8s}  {'s/fit':>7s}"
+        inside = f"in {self.level:.0%}"
+        head = (
+            f"{'law':{width}s}  {'MAE':>9s}  {'RMSE':>9s}  {'Spearman':>8s}  {inside:>7s}  {'width':>8s}  {'s/fit':>7s}"
+        )
         lines = [f"Held-out scores, {self.runs} runs, {self.splits}, the same for every law", head]
         for r in self.rows:
             if r.error:

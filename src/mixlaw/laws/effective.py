@@ -6,7 +6,7 @@ import numpy as np
 
 from mixlaw.errors import ConfigError
 from mixlaw.laws.base import Array, Atoms
-from mixlaw.laws.engine import Ints, Separable
+from mixlaw.laws.engine import Factors, Ints, Separable
 from mixlaw.laws.parametric import ParametricLaw, more_starts
 
 __all__ = ["EffectiveTokens", "EffectiveTokensModel"]
@@ -25,6 +25,7 @@ class EffectiveTokensModel(Separable):
     def __init__(self, X: Array, mean: Array, terms: int) -> None:
         self.X, self.mean, self.terms = X, mean, terms
         self.K = X.shape[1]
+        self.ones = np.column_stack([X, np.ones(len(X))])
         self.num_params = terms * (self.K + 2) + terms - 1
 
     def split(self, theta: Array) -> tuple[Array, Array, Array, Array]:
@@ -67,6 +68,16 @@ class EffectiveTokensModel(Separable):
             if h:
                 J[:, :, H * (K + 2) + h - 1] = c[:, :, 0] * s[:, h, None] * (curve[:, h] - phi[:, :, 0])
         return J
+
+    def factored(self, theta: Array, phi: Array, coef: Array) -> Factors | None:
+        if self.terms > 1:
+            return None
+        w, eps, a, _, q, qbar, log_ratio, curve = self._terms(theta)
+        front = -a * coef[:, :1] * curve[:, 0]
+        scale = np.concatenate([w[:, 0], eps], axis=1)
+        shift = np.zeros((len(theta), self.K + 2))
+        shift[:, : self.K + 1] = a * coef[:, :1] * scale * np.append(self.mean, 1.0) / qbar
+        return Factors(front / q[:, 0], self.ones, scale, (front * log_ratio[:, 0])[:, :, None], shift)
 
 
 class EffectiveTokens(ParametricLaw):
@@ -139,7 +150,9 @@ class EffectiveTokens(ParametricLaw):
         slope = slope - slope.min(axis=1, keepdims=True)
         read = np.log(slope / np.maximum(slope.max(axis=1, keepdims=True), 1e-300) + 0.02)
         starts = []
-        for logw, eps, a in ((one[:, :K], 0.03, 0.35), (read, 0.03, 0.35), (read, 0.3, 1.0), (read, 0.005, 0.1)):
+        # without an own domain equal worths would make the law constant: begin at what the slopes say
+        known = np.where(self._own().sum(axis=1, keepdims=True) > 0, one[:, :K], 0.5 * read - 1.0)
+        for logw, eps, a in ((known, 0.03, 0.35), (read, 0.03, 0.35), (read, 0.3, 1.0), (read, 0.005, 0.1)):
             tail = np.broadcast_to(np.log([eps, a]), (T, 2))
             starts.append(np.concatenate([logw, tail], axis=1))
         base = np.stack(starts, axis=1)  # (T, S, K + 2)

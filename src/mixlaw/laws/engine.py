@@ -43,6 +43,7 @@ from mixlaw.laws.base import Array
 __all__ = [
     "BatchFit",
     "Best",
+    "Factors",
     "Prior",
     "Separable",
     "fit_batch",
@@ -79,8 +80,8 @@ class Separable:
     """``f = b + sum_l c_l phi_l(theta)`` with ``b`` (when ``intercept``) and ``c`` linear.
 
     A subclass sets ``num_params`` (P), ``num_linear`` (L) and writes :meth:`basis` and :meth:`tangent`.
-    Where every column of the Jacobian is the same curve times a fixed column, ``J[b, i, p] = s[b, i] Z[i, p]``,
-    :meth:`factored` returns ``s, Z`` and normal equations become one matrix product for the whole batch.
+    Where the Jacobian is a curve times fixed columns, :meth:`factored` says so (:class:`Factors`), and the normal
+    equations of the whole batch become one matrix product.
     """
 
     num_params: int
@@ -99,9 +100,23 @@ class Separable:
         """d (phi @ coef) / d theta, (B, n, P), given ``phi = basis(theta)`` and coef (B, L)."""
         raise NotImplementedError
 
-    def factored(self, theta: Array, phi: Array, coef: Array) -> tuple[Array, Array] | None:
-        """(s (B, n), Z (n, P)) with tangent = s[:, :, None] * Z, or None where it is not of that form."""
+    def factored(self, theta: Array, phi: Array, coef: Array) -> Factors | None:
+        """The tangent in product form, or None where it is not of that form."""
         return None
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Tangent ``[curve[b, i] Z[i, p] scale[b, p] | extra[b, i, e]] + phi[b, i, 0] shift[b, p]``.
+
+    ``scale``, ``extra`` and ``shift`` may be None (1, no further columns, 0); ``shift`` needs ``num_linear`` 1.
+    """
+
+    curve: Array
+    Z: Array
+    scale: Array | None = None
+    extra: Array | None = None
+    shift: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +187,7 @@ def levenberg_marquardt(
     gtol: float = 1e-9,
     ftol: float = 1e-14,
     floor: Array | float = 0.0,
+    secant: bool = True,
 ) -> tuple[Array, Array, Array, Ints]:
     """Minimise B problems together from theta (B, P), inside ``lower <= theta <= upper`` (by projection).
 
@@ -179,6 +195,7 @@ def levenberg_marquardt(
         evaluate: (theta (b, P), problem (b,)) -> objective (b,), gradient (b, P), Gauss-Newton matrix (b, P, P).
             A point it cannot evaluate gets a non-finite objective and is never accepted.
         floor: (B,) or a number: an objective below it is an exact fit.
+        secant: learn the curvature the Gauss-Newton matrix leaves out (for smooth losses).
 
     Returns:
         theta, objective, gradient_norm, iterations; each row the best point it has seen.
@@ -204,15 +221,18 @@ def levenberg_marquardt(
         t, F, g, H, prob, fl = theta[index], F[index], g[index], H[index], problem[index], floor[index]
         lam = np.full(len(index), 1e-2)
         grow = np.full(len(index), 2.0)
+        S = np.zeros_like(H) if secant else H  # secant estimate of the curvature the Gauss-Newton matrix leaves out
+        augment = np.zeros(len(index), dtype=bool)
         eye = np.arange(P)
         bounded = bool(np.isfinite(lo).any() or np.isfinite(hi).any())
+        leader = np.arange(B)
         iteration = 0
         while len(index) and iteration < max_iter:
             iteration += 1
             D = H[:, eye, eye]
             norm, free = _certificate(F, g, D, t, lo, hi, bounded, fl)
             scale = D + 1e-10 * D.max(axis=1, keepdims=True) + _TINY
-            A = H.copy()
+            A = H + np.where(augment[:, None, None], S, 0.0) if augment.any() else H.copy()
             A[:, eye, eye] += lam[:, None] * scale
             right = -g
             if bounded and not free.all():
@@ -223,7 +243,13 @@ def levenberg_marquardt(
             new = np.clip(t + step, lo, hi) if bounded else t + step
             step = new - t
             F1, g1, H1 = evaluate(new, prob)
-            predicted = -(g * step).sum(1) - 0.5 * np.einsum("bp,bpq,bq->b", step, H, step)
+            linear = (g * step).sum(1)
+            plain = -linear - 0.5 * (np.matmul(H, step[:, :, None])[:, :, 0] * step).sum(1)
+            predicted = plain
+            if secant:
+                Ss = np.matmul(S, step[:, :, None])[:, :, 0]
+                learned = plain - 0.5 * (Ss * step).sum(1)
+                predicted = np.where(augment, learned, plain)
             better = np.isfinite(F1) & (F1 < F)
             gain = np.where(better, (F - F1) / np.maximum(predicted, _TINY), -1.0)
             drop = np.where(better, F - F1, 0.0)
@@ -233,10 +259,17 @@ def levenberg_marquardt(
             lam = np.maximum(lam * factor, 1e-14)
             grow = np.where(gain > 0, 2.0, grow * 2.0)
             done = (norm <= gtol) | (fl >= F) | small & (drop <= ftol * (np.abs(F) + fl)) | (lam > 1e14)
+            if secant:
+                S, augment = _secant(S, Ss, H1, g1 - g, step, better, F - F1, plain, learned, augment)
             t = np.where(better[:, None], new, t)
             F = np.where(better, F1, F)
             g = np.where(better[:, None], g1, g)
             H = np.where(better[:, None, None], H1, H)
+            joined = _joined(t, F, prob) if iteration % 4 == 0 and len(index) > 4 else None
+            if joined is not None:
+                follows = (joined >= 0) & ~done
+                leader[index[follows]] = index[joined[follows]]
+                done = done | follows
             if done.any() or iteration == max_iter:
                 leave = done if iteration < max_iter else np.ones(len(index), dtype=bool)
                 gone = index[leave]
@@ -246,7 +279,64 @@ def levenberg_marquardt(
                 stay = ~leave
                 index, t, F, g, H = index[stay], t[stay], F[stay], g[stay], H[stay]
                 prob, fl, lam, grow = prob[stay], fl[stay], lam[stay], grow[stay]
+                if secant:
+                    S, augment = S[stay], augment[stay]
+        for i in np.flatnonzero(leader != np.arange(B)):
+            j = leader[i]
+            while leader[j] != j:
+                j = leader[j]
+            out_theta[i], out_F[i], out_norm[i], out_iter[i] = out_theta[j], out_F[j], out_norm[j], out_iter[j]
     return out_theta, out_F, out_norm, out_iter
+
+
+def _joined(t: Array, F: Array, problem: Ints) -> Ints | None:
+    """For each row the row whose path it has met (same problem, same place, lower objective), or -1.
+
+    Starts that meet end in the same optimum; following one of them is enough.
+    """
+    order = np.lexsort((F, problem))
+    a, b = order[:-1], order[1:]
+    near = (problem[a] == problem[b]) & (F[b] - F[a] <= 1e-6 * np.abs(F[a]))
+    if not near.any():
+        return None
+    near &= (np.abs(t[a] - t[b]) <= 1e-3 * (np.abs(t[a]) + 0.01)).all(axis=1)
+    result = np.full(len(t), -1, dtype=np.int64)
+    result[b[near]] = a[near]
+    return result
+
+
+def _secant(
+    S: Array,
+    Ss: Array,
+    H1: Array,
+    y: Array,
+    step: Array,
+    better: npt.NDArray[np.bool_],
+    drop: Array,
+    plain: Array,
+    learned: Array,
+    augment: npt.NDArray[np.bool_],
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """NL2SOL's update of S from an accepted step, and for which problems H + S now predicts better than H.
+
+    Along a curved valley H alone takes hundreds of short steps. Dennis, Gay & Welsch 1981.
+    """
+    wanted = y - np.matmul(H1, step[:, :, None])[:, :, 0]
+    ys = (y * step).sum(1)
+    usable = better & (ys > 1e-12 * np.sqrt((y * y).sum(1) * (step * step).sum(1)))
+    if not usable.any():
+        return S, augment
+    sSs = np.abs((Ss * step).sum(1))
+    tau = np.minimum(1.0, np.abs((wanted * step).sum(1)) / np.maximum(sSs, _TINY))
+    rest = wanted - tau[:, None] * Ss
+    safe = np.where(usable, ys, 1.0)
+    u = y / safe[:, None]
+    cross = rest[:, :, None] * u[:, None, :]
+    new = tau[:, None, None] * S + cross + cross.transpose(0, 2, 1)
+    new -= (rest * step).sum(1)[:, None, None] * u[:, :, None] * u[:, None, :]
+    usable &= np.isfinite(new).all(axis=(1, 2))
+    S = np.where(usable[:, None, None], new, S)
+    return S, np.where(usable, np.abs(drop - learned) < np.abs(drop - plain), augment)
 
 
 def _certificate(
@@ -429,19 +519,9 @@ class _Projected:
         away = coef - self.linear_centre[problem]
         F = 0.5 * (w * r * r).sum(1) + 0.5 * (self.linear_strength[problem] * away * away).sum(1)
         factors = model.factored(theta, phi, coef)
-        B, P, L = len(theta), model.num_params, model.num_linear
+        P = model.num_params
         if factors is not None:
-            s, Z = factors
-            ws = w * s
-            g = (ws * r) @ Z
-            if self.outer is not None:
-                H = ((ws * s) @ self.outer).reshape(B, P, P)
-            else:
-                H = np.matmul((Z.T[None] * (ws * s)[:, None, :]), Z[None])
-            cross = np.stack([(ws * centred[:, :, a]) @ Z for a in range(L)], axis=1)
-            if model.intercept:
-                mean = (ws @ Z) / self.total[problem][:, None]
-                H -= (self.total[problem][:, None] * mean)[:, :, None] * mean[:, None, :]
+            g, H, cross = self._products(factors, w, r, centred, problem)
         else:
             J = model.tangent(theta, problem, phi, coef)
             if model.intercept:
@@ -455,6 +535,50 @@ class _Projected:
         H[:, i, i] = np.maximum(H[:, i, i], 0.0)
         self.data.add_prior(theta, problem, F, g, H)
         return F, g, H
+
+    def _products(
+        self, factors: Factors, w: Array, r: Array, centred: Array, problem: Ints
+    ) -> tuple[Array, Array, Array]:
+        """Gradient (B, P), centred J'WJ (B, P, P) and phi'WJ (B, L, P) from the product form."""
+        s, Z = factors.curve, factors.Z
+        B, Q = len(s), Z.shape[1]
+        ws = w * s
+        if self.outer is not None:
+            H = ((ws * s) @ self.outer).reshape(B, Q, Q)
+        else:
+            H = np.matmul(Z.T[None] * (ws * s)[:, None, :], Z[None])
+        stack = [ws * r, ws, *(ws * centred[:, :, a] for a in range(centred.shape[2]))]
+        wide = np.stack([v @ Z for v in stack], axis=1)  # (B, 2 + L, Q): gradient, sums, cross products
+        if factors.scale is not None:
+            wide = wide * factors.scale[:, None, :]
+            H = H * factors.scale[:, :, None] * factors.scale[:, None, :]
+        if factors.extra is not None:
+            e = factors.extra * w[:, :, None]
+            left = np.stack([r, np.ones_like(r), *(centred[:, :, a] for a in range(centred.shape[2]))], axis=1)
+            wide = np.concatenate([wide, np.matmul(left, e)], axis=2)
+            mixed = np.stack([(s * e[:, :, k]) @ Z for k in range(e.shape[2])], axis=2)  # (B, Q, E)
+            if factors.scale is not None:
+                mixed = mixed * factors.scale[:, :, None]
+            corner = np.matmul(factors.extra.transpose(0, 2, 1), e)
+            H = np.concatenate(
+                [
+                    np.concatenate([H, mixed], axis=2),
+                    np.concatenate([mixed.transpose(0, 2, 1), corner], axis=2),
+                ],
+                axis=1,
+            )
+        g, cross = wide[:, 0], wide[:, 2:]
+        if self.model.intercept:
+            sums, total = wide[:, 1], self.total[problem][:, None, None]
+            H = H - sums[:, :, None] * sums[:, None, :] / total
+        if factors.shift is not None:
+            shift, p = factors.shift, centred[:, :, 0]
+            own = (w * p * p).sum(1)[:, None]
+            g = g + shift * (w * p * r).sum(1)[:, None]
+            outer = shift[:, :, None] * (cross[:, 0] + 0.5 * own * shift)[:, None, :]
+            H = H + outer + outer.transpose(0, 2, 1)
+            cross = cross + (own * shift)[:, None, :]
+        return g, H, cross
 
 
 def fit_batch(
@@ -509,8 +633,7 @@ def fit_batch(
         start = np.broadcast_to(start, (M, S, P))
     except ValueError:
         raise DataError(
-            f"Y {np.shape(Y)}, weights {np.shape(weights)} and starts {np.shape(starts)} do not describe the same "
-            f"number of problems."
+            f"Y {Y2.shape}, weights {W.shape} and starts {start.shape} do not describe the same number of problems."
         ) from None
     if not np.isfinite(W).all() or (W < 0).any():
         raise DataError("weights must be finite and non-negative.")
@@ -585,6 +708,7 @@ def fit_batch(
             max_iter=max_iter,
             gtol=gtol,
             floor=floor[problem],
+            secant=loss == "squared",
         )
         theta, linear = theta[:, :P], theta[:, P:]
     norm = np.where(np.isfinite(norm), norm, np.inf)
@@ -618,7 +742,7 @@ def _outer(model: Separable, theta: Array, problem: Ints) -> Array | None:
         factors = model.factored(theta, model.basis(theta, problem), np.ones((1, model.num_linear)))
     if factors is None:
         return None
-    Z = factors[1]
+    Z = factors.Z
     n, P = Z.shape
     return (Z[:, :, None] * Z[:, None, :]).reshape(n, P * P) if n * P * P <= 4_000_000 else None
 

@@ -23,16 +23,16 @@ def design_notes(X: Array, Y: Array, domains: Sequence[str], targets: Sequence[s
             f"they are used as given."
         )
     span = np.ptp(X, axis=0)
-    zero = [domains[j] for j in np.flatnonzero((np.abs(X) <= 1e-12).all(axis=0))]
+    zero = [domains[j] for j in np.flatnonzero((np.abs(X) <= 1e-12).all(axis=0)).tolist()]
     if zero:
         notes.append(
             f"Domains never used in these runs: {zero}. Nothing is known of their effect; predictions with them "
             f"rest on the prior."
         )
-    fixed = [domains[j] for j in np.flatnonzero((span <= 1e-12) & (np.abs(X).max(axis=0) > 1e-12))]
+    fixed = [domains[j] for j in np.flatnonzero((span <= 1e-12) & (np.abs(X).max(axis=0) > 1e-12)).tolist()]
     if fixed:
         notes.append(f"Domains whose weight never changes: {fixed}. Their effect cannot be told from the constant.")
-    moving = np.flatnonzero(span > 1e-12)
+    moving = np.flatnonzero(span > 1e-12).tolist()
     tied = _tied(X[:, moving], [domains[j] for j in moving])
     if tied:
         notes.append(
@@ -57,7 +57,7 @@ def design_notes(X: Array, Y: Array, domains: Sequence[str], targets: Sequence[s
         )
     missing = np.isnan(Y).sum(axis=0)
     if missing.any():
-        some = {targets[t]: int(missing[t]) for t in np.flatnonzero(missing)[:5]}
+        some = {targets[t]: int(missing[t]) for t in np.flatnonzero(missing)[:5].tolist()}
         notes.append(f"Targets missing in some runs (left out there): {some}.")
     return notes
 
@@ -72,7 +72,7 @@ def _tied(X: Array, domains: Sequence[str]) -> list[tuple[str, ...]]:
     seen: set[int] = set()
     groups = []
     for j in range(len(domains)):
-        members = [i for i in np.flatnonzero(close[j]) if i not in seen]
+        members = [i for i in np.flatnonzero(close[j]).tolist() if i not in seen]
         if j not in seen and len(members) > 1:
             groups.append(tuple(domains[i] for i in members))
         seen.update(members)

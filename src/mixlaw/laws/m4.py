@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mixlaw.laws.base import Array, Atoms
-from mixlaw.laws.engine import Ints, Separable
+from mixlaw.laws.engine import Factors, Ints, Separable
 from mixlaw.laws.parametric import ParametricLaw, log_slopes, more_starts
 
 __all__ = ["M4", "ExponentialModel"]
@@ -28,8 +28,8 @@ class ExponentialModel(Separable):
     def tangent(self, theta: Array, problem: Ints, phi: Array, coef: Array) -> Array:
         return (coef[:, :1] * phi[:, :, 0])[:, :, None] * self.Z[None]
 
-    def factored(self, theta: Array, phi: Array, coef: Array) -> tuple[Array, Array]:
-        return coef[:, :1] * phi[:, :, 0], self.Z
+    def factored(self, theta: Array, phi: Array, coef: Array) -> Factors:
+        return Factors(coef[:, :1] * phi[:, :, 0], self.Z)
 
 
 class M4(ParametricLaw):
@@ -64,7 +64,8 @@ class M4(ParametricLaw):
     def _starts(self, X: Array, Y: Array, W: Array) -> Array:
         above = np.array([0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, -0.2, -1.0, -5.0])
         slopes, _ = log_slopes(X, Y, above)
-        return more_starts(slopes, self.num_starts, 1.0, self.seed)
+        starts = more_starts(slopes, self.num_starts, 1.0, self.seed)
+        return starts - starts.mean(axis=2, keepdims=True)  # where the ridge ends up; nothing else decides it
 
     def _prior(self) -> tuple[Array, Array]:
         shape = (self.n_targets_, self.n_features_in_)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.laws.base import Array, Law
-from mixlaw.laws.engine import Best, Model, Prior, Separable, fit_batch, resample_weights
+from mixlaw.laws.engine import Best, Ints, Model, Prior, Separable, fit_batch, resample_weights
 from mixlaw.laws.folds import fold_ids, replicate_groups
 from mixlaw.laws.inputs import design_notes
 from mixlaw.laws.own import own_matrix
@@ -174,10 +174,14 @@ class ParametricLaw(Law):
                 MixlawWarning,
                 stacklevel=3,
             )
-        self.heldout_ = heldout  # (n, T) predictions by folds that did not see the row; NaN where none
+        self._unseen = heldout
+        error = np.abs(heldout - Y)
+        self.heldout_error_ = {
+            name: float(np.nanmean(error[:, t])) if np.isfinite(error[:, t]).any() else float("nan")
+            for t, name in enumerate(self.target_names_)
+        }
         self.notes_ = notes
         self.parameters_ = {k: _plain(v) for k, v in self._describe(theta, linear).items()}
-        self._training = (X, Y, sample_weight)
         from mixlaw.laws.uncertainty import calibrate
 
         calibrate(self, X, Y, heldout)
@@ -223,7 +227,7 @@ class ParametricLaw(Law):
         )
         return fit.best()
 
-    def _values(self, model: Any, theta: Array, linear: Array, problem: npt.NDArray[np.int64]) -> Array:
+    def _values(self, model: Any, theta: Array, linear: Array, problem: Ints) -> Array:
         """(M, n) predictions of M parameter sets."""
         with np.errstate(all="ignore"):
             if isinstance(model, Separable):
@@ -242,6 +246,12 @@ class ParametricLaw(Law):
             for i in range(0, len(problem), size)
         ]
         return np.ascontiguousarray(np.concatenate(parts).T)
+
+    @property
+    def heldout_(self) -> Array:
+        """(n, T) predictions of the training rows by folds that had not seen them (NaN where none). Not saved."""
+        self._need_training("heldout_")
+        return self._unseen
 
     # ---- the ridge, by held-out error --------------------------------------------------------------
     def _choose_ridge(self, model: Any, X: Array, Y: Array, W: Array, starts: Array) -> tuple[Array, Array]:
@@ -280,7 +290,7 @@ class ParametricLaw(Law):
         heldout = np.stack([kept[choice[t]][:, t] for t in range(T)], axis=1)
         return grid[choice], heldout
 
-    def _folds(self, X: Array, Y: Array, work: float) -> tuple[npt.NDArray[np.int64], list[int]]:
+    def _folds(self, X: Array, Y: Array, work: float) -> tuple[Ints, list[int]]:
         distinct = len(np.unique(replicate_groups(X)))
         if work > _WORK:  # one split of a tenth is thousands of held-out rows by then
             return fold_ids(X, Y.T, 10, self.seed), [0]
@@ -288,7 +298,7 @@ class ParametricLaw(Law):
         return fold_ids(X, Y.T, num, self.seed), list(range(min(num, distinct)))
 
     def _fold_predictions(
-        self, model: Any, Y: Array, W: Array, starts: Array, ridge: Array, ids: Array, folds: Sequence[int]
+        self, model: Any, Y: Array, W: Array, starts: Array, ridge: Array, ids: Ints, folds: Sequence[int]
     ) -> tuple[Array, Array]:
         """Held-out predictions (n, T) and the folds' optima (F*T, 1, P), fitted in one batch."""
         T, n = Y.shape

@@ -64,18 +64,13 @@ def _certificate(converged: bool, report: Any) -> str:
         parts.append(f"{low if low == high else f'{low}-{high}'} of {report['starts']} starts agree")
     ridge = report.get("ridge")
     if ridge is not None and np.size(ridge):
-        low, high = float(np.min(ridge)), float(np.max(ridge))
-        parts.append(f"ridge {low:g}" if low == high else f"ridge {low:g} to {high:g}")
+        least, most = float(np.min(ridge)), float(np.max(ridge))
+        parts.append(f"ridge {least:g}" if least == most else f"ridge {least:g} to {most:g}")
     return f"{word} ({', '.join(parts)})" if parts else word
 
 
 def _heldout(law: Law) -> list[str]:
-    heldout, training = getattr(law, "heldout_", None), getattr(law, "_training", None)
-    stored = getattr(law, "heldout_error_", None)
-    if heldout is not None and training is not None:
-        error = np.abs(np.asarray(heldout) - training[1])
-        seen = np.isfinite(error).any(axis=0)
-        stored = {n: float(np.nanmean(error[:, t])) for t, n in enumerate(law.target_names_) if seen[t]}
+    stored = {k: v for k, v in (getattr(law, "heldout_error_", None) or {}).items() if np.isfinite(v)}
     if not stored:
         return []
     values = np.array(list(stored.values()))

@@ -3,11 +3,11 @@
 **Prediction intervals** (:func:`predict_interval`) are for a new observation. Errors ``e`` of rows a fit did not
 see (K-fold, replicates together; leave-one-out up to 24 mixtures) are divided by a local scale
 ``s(x) = sd * noise(x) * sqrt(1 + h(x))``, where ``h`` is the leverage of x among the rows (of logarithms for
-sizes and tokens): it grows outside the region that was tried. The ``(1 + 1/n) level`` quantile of ``|e| / s`` times ``s(x)``
-is the half width. Whatever the law, such an interval covers at its level on rows exchangeable with the
+sizes and tokens): it grows outside the region that was tried. The ``(1 + 1/n) level`` quantile of ``|e| / s``
+times ``s(x)`` is the half width. Whatever the law, such an interval covers at its level on rows exchangeable with the
 training rows; below 40 rows the standardised errors of all targets are pooled. It says nothing about another
 regime (larger models, more tokens) than the rows came from. Method: split/cross conformal prediction,
-Vovk et al. 2005, arXiv:1604.04173; the local scale follows METHODS of locally weighted conformal inference.
+Lei et al. 2016, arXiv:1604.04173 (with their locally weighted scores).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ __all__ = [
     "calibrate",
     "describe_optima",
     "diagnose",
+    "ensure_calibrated",
+    "heldout_predictions",
     "predict_interval",
     "profile_likelihood",
     "replicate_noise",
@@ -121,6 +123,22 @@ def _upper_quantiles(scores: Array, n: int) -> Array:
     return out
 
 
+def ensure_calibrated(law: Law) -> None:
+    """Calibrate a law's intervals on its training rows unless that has been done.
+
+    Raises:
+        DataError: the law was read back from a file without calibration.
+    """
+    if getattr(law, "conformal_", None) is not None:
+        return
+    if getattr(law, "_training", None) is None:
+        raise DataError(
+            f"This {type(law).__name__} has no calibration for intervals, and no longer has the rows it was fitted "
+            f"on. Fit it again."
+        )
+    calibrate(law, law._training[0], law._training[1])
+
+
 def heldout_predictions(law: Law, X: Array, Y: Array, folds: int = 5, seed: int = 0) -> Array:
     """(n, T) predictions for every row by a clone of ``law`` fitted without it and its replicates."""
     distinct = len(np.unique(replicate_groups(X)))
@@ -149,13 +167,7 @@ def predict_interval(law: Law, X: Any, level: float = 0.9) -> tuple[Array, Array
     if not 0.0 < level < 1.0:
         raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
     law._check_fitted()
-    if getattr(law, "conformal_", None) is None:
-        if getattr(law, "_training", None) is None:
-            raise DataError(
-                f"This {type(law).__name__} has no calibration for intervals. Call predict_interval once before "
-                f"saving it, or fit it again."
-            )
-        calibrate(law, law._training[0], law._training[1])
+    ensure_calibrated(law)
     matrix = law._align(X)
     mean = np.asarray(law.predict(X), dtype=float)
     values = mean[:, None] if law.single_target_ else mean
@@ -503,7 +515,6 @@ def diagnose(law: Any) -> dict[str, Any]:
                 kinds.append(int(i))
         if len(kinds) > 1:
             at = within[kinds]
-            shown = [law._describe(fit.theta[t : t + 1, s], fit.linear[t : t + 1, s]) for s in at] if False else []
             optima[name] = [
                 {"objective": float(F[s]), "theta": fit.theta[t, s].tolist(), "linear": fit.linear[t, s].tolist()}
                 for s in at
@@ -513,7 +524,6 @@ def diagnose(law: Any) -> dict[str, Any]:
                 f"{name}: {len(kinds)} solutions fit equally well (objectives "
                 f"{', '.join(f'{F[s]:.4g}' for s in at[:4])}) and differ by up to {gap:.3g} between the runs."
             )
-            del shown
     text = "\n".join(lines)
     return {"text": text, "optima": optima, "flat": [], "identified": not lines}
 
