@@ -10,6 +10,7 @@ import numpy as np
 from mixlaw.errors import ConfigError, TooFewRunsError, did_you_mean
 from mixlaw.laws import gp_kernel as gk
 from mixlaw.laws.base import Array, Law
+from mixlaw.laws.folds import Ints as Rows
 from mixlaw.laws.folds import fold_ids, replicate_groups
 from mixlaw.laws.inputs import design_notes
 from mixlaw.laws.own import own_matrix
@@ -110,7 +111,7 @@ class GaussianProcess(Law):
             ]
         self._describe()
 
-    def _data(self, rows: Array) -> gk.Data:
+    def _data(self, rows: Rows) -> gk.Data:
         """The runs ``rows`` as the kernel sees them."""
         Y = self.train_Y_[rows].T
         seen = np.isfinite(Y).astype(float)
@@ -262,7 +263,7 @@ class GaussianProcess(Law):
             sd[held] = np.mean([model._sigma(m, self.train_X_[held]) for m in model.members_], axis=0)
         return mean, sd
 
-    def _shadow(self, rows: Array) -> GaussianProcess:
+    def _shadow(self, rows: Rows) -> GaussianProcess:
         """An unfitted copy that holds only some of the training rows."""
         model = GaussianProcess(**self.get_params(deep=False))
         model.own_, model.n_targets_, model.n_features_in_ = self.own_, self.n_targets_, self.n_features_in_

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from mixlaw.errors import ConvergenceError
@@ -25,6 +26,7 @@ __all__ = ["MEMBERS", "Hyper", "Layout", "Member", "features", "kernel", "object
 
 BIAS = 4.0  # prior variance of a target's level, in units of its own variance
 JITTER = 1e-6
+UNTIED = 2.0
 MISSING = 1e6  # noise variance of a target that was not measured in a run: it says nothing
 
 
@@ -50,14 +52,16 @@ _PRIORS: dict[str, tuple[float, float, str]] = {
     "eps_domain": (0.0, 0.5, "m"),
     "lam": (math.log(0.25), 0.5, ""),
     "lam_own": (0.0, 0.3, ""),
-    "ell": (1.0, 1.0, ""),
+    "ell": (1.5, 1.0, ""),
     "ell_own": (-0.5, 1.0, ""),
     "ell_domain": (0.0, 0.5, "m"),
     "ell_each": (0.0, 0.7, "Tm"),
+    "ell_pair": (0.0, 0.6, "TT"),
     "v": (-2.5, 1.5, ""),
-    "v_own": (1.5, 1.0, ""),
+    "v_own": (2.5, 1.5, ""),
     "v_domain": (0.0, 0.7, "m"),
     "v_each": (0.0, 0.7, "Tm"),
+    "v_pair": (0.0, 0.6, "TT"),
     "s": (-0.5, 1.5, ""),
     "s_each": (0.0, 0.5, "T"),
     "noise": (-2.5, 1.5, ""),
@@ -85,7 +89,8 @@ class Layout:
                 continue
             if name.startswith("c") and self.member.warp != "logc":
                 continue
-            count = {"": 1, "m": self.num_domains, "T": self.num_targets, "Tm": self.num_targets * self.num_domains}
+            T, m = self.num_targets, self.num_domains
+            count = {"": 1, "m": m, "T": T, "Tm": T * m, "TT": T * T}
             slices[name] = slice(start, start + count[shape])
             start += count[shape]
         object.__setattr__(self, "slices", slices)
@@ -97,11 +102,46 @@ class Layout:
         value = mean + sd * u[self.slices[name]]
         if shape == "Tm":
             return value.reshape(self.num_targets, self.num_domains)
+        if shape == "TT":
+            return value.reshape(self.num_targets, self.num_targets)
         return value[0] if shape == "" else value
 
     def scatter(self, out: Array, name: str, gradient: Array) -> None:
         """Add d/d(natural units), summed to the group's shape, to the gradient ``out`` with respect to ``u``."""
         out[self.slices[name]] += _PRIORS[name][1] * np.ravel(gradient)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Transfer between two domains works about equally both ways: a hyperparameter shared by (t, j) and (j, t).
+
+    ``tie`` (T, m) leads from the target of a domain to that domain; ``share`` (T, m) is what is left of the
+    deviations of (t, j) itself where a shared one exists, so that the prior's total spread stays the same.
+    """
+
+    tie: Array
+    tied: Array  # (T, T) 1 where both targets have an own domain, and not the same one
+    share: Array
+
+    @classmethod
+    def of(cls, own: Array) -> Pairs:
+        single = own * (own.sum(axis=1, keepdims=True) == 1)
+        has = single.any(axis=1)
+        tie = single / np.sqrt(np.maximum(single.sum(axis=0), 1))
+        tied = np.outer(has, has) * (1 - (single @ single.T > 0))
+        paired = (tied @ tie > 0).astype(float)
+        # A target whose own domain is unknown has it hidden among the deviations: allow them to be larger.
+        alone = np.where(own.any(axis=1), 1.0, UNTIED)[:, None] * np.ones(own.shape)
+        return cls(tie, tied, np.where(paired > 0, math.sqrt(1 - (0.6 / 0.7) ** 2), alone))
+
+    def spread(self, values: Array) -> Array:
+        """(T, T) parameters to (T, m) shared deviations."""
+        return (self.tied * (values + values.T) / math.sqrt(2)) @ self.tie
+
+    def gather(self, gradient: Array) -> Array:
+        """The transpose of :meth:`spread`, for gradients."""
+        both = self.tied * (gradient @ self.tie.T)
+        return (both + both.T) / math.sqrt(2)
 
 
 @dataclass
@@ -119,13 +159,15 @@ class Hyper:
     @classmethod
     def of(cls, u: Array, layout: Layout, own: Array) -> Hyper:
         get = lambda name: layout.group(u, name)  # noqa: E731
+        pairs = Pairs.of(own)
+        each = lambda name: pairs.spread(get(f"{name}_pair")) + pairs.share * get(f"{name}_each")  # noqa: E731
         shape = (layout.num_targets, layout.num_domains)
         bc, logc = layout.member.feature == "bc", layout.member.warp == "logc"
         return cls(
             eps=np.exp(get("eps") + get("eps_own") * own + get("eps_domain")),
             lam=np.exp(get("lam") + get("lam_own") * own) if bc else np.zeros(shape),
-            ell=np.exp(get("ell") + get("ell_own") * own + get("ell_domain") + get("ell_each")),
-            v=np.exp(get("v") + get("v_own") * own + get("v_domain") + get("v_each")),
+            ell=np.exp(get("ell") + get("ell_own") * own + get("ell_domain") + each("ell")),
+            v=np.exp(get("v") + get("v_own") * own + get("v_domain") + each("v")),
             s=np.exp(get("s") + get("s_each")),
             noise=np.exp(get("noise") + get("noise_each")),
             shift=np.exp(get("c") + get("c_each")) if logc else np.zeros(shape[0]),
@@ -246,7 +288,7 @@ class Data:
     scale: dict[str, Array]
     noise_scale: Array  # (T, n)
 
-    def take(self, rows: Array) -> Data:
+    def take(self, rows: npt.NDArray[np.int64]) -> Data:
         """The same with a subset of runs (the targets' scale stays)."""
         return Data(self.r[rows], self.y[:, rows], self.seen[:, rows], self.own, self.scale, self.noise_scale[:, rows])
 
@@ -334,6 +376,7 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
     to_eps, to_lam = _features_backward(data.r, hyper, kind, f, df)
     value += 0.5 * float(u @ u)
     gradient = u.copy()
+    pairs = Pairs.of(data.own)
     for name, d in (("eps", to_eps), ("lam", to_lam), ("ell", to_ell), ("v", to_v)):
         if name in layout.slices:
             layout.scatter(gradient, name, d.sum())
@@ -341,7 +384,8 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
         if f"{name}_domain" in layout.slices:
             layout.scatter(gradient, f"{name}_domain", d.sum(axis=0))
         if f"{name}_each" in layout.slices:
-            layout.scatter(gradient, f"{name}_each", d)
+            layout.scatter(gradient, f"{name}_each", pairs.share * d)
+            layout.scatter(gradient, f"{name}_pair", pairs.gather(d))
     for name, d in (("s", to_s), ("noise", to_noise), ("c", to_shift)):
         if name in layout.slices:
             layout.scatter(gradient, name, d.sum())
