@@ -20,7 +20,7 @@ from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
 from mixlaw.design.feasible import Array, Polytope, begin, finish, unique_rows
 from mixlaw.design.maximin import spread
-from mixlaw.design.worlds import draw_worlds, minimise, mutate, noise_sd, objective_weights
+from mixlaw.design.worlds import draw_worlds, minimise, mutate, noise_sd, objective_weights, replicate_sd
 from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.laws.base import Law
 from mixlaw.mixture import Mixture, Schedule
@@ -230,21 +230,9 @@ def choose_from(
         usable[pick] = False
         reached = np.maximum(reached, gap[:, pick])
     if noise is None:
-        noise = _measured(X, Y, weights)
+        noise = replicate_sd(X, Y @ weights)
     sd = noise_sd(law, X, Y, weights) if noise is None else noise
     return _price(F, chosen, today, sd, rng), chosen, today
-
-
-def _measured(X: Array, Y: Array, weights: Array) -> float | None:
-    """Noise of the objective from runs with the same mixture, or None."""
-    _, group = np.unique(np.round(X / 1e-7).astype(np.int64), axis=0, return_inverse=True)
-    value = Y @ weights
-    total, dof = 0.0, 0
-    for g in np.unique(group):
-        same = value[group == g]
-        if len(same) > 1:
-            total, dof = total + float(((same - same.mean()) ** 2).sum()), dof + len(same) - 1
-    return float(np.sqrt(total / dof)) if dof >= 2 else None
 
 
 def _price(F: Array, batch: list[int], today: int, noise: float, rng: np.random.Generator) -> Worth:

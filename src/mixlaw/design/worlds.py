@@ -16,7 +16,7 @@ from mixlaw.design.feasible import Array, Polytope
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.laws.base import Law
 
-__all__ = ["draw_worlds", "minimise", "mutate", "noise_sd", "objective_weights"]
+__all__ = ["draw_worlds", "minimise", "mutate", "noise_sd", "noise_sds", "objective_weights", "replicate_sd"]
 
 
 def objective_weights(objective: Mapping[str, float] | None, targets: list[str]) -> dict[str, float]:
@@ -109,24 +109,36 @@ def _root(covariance: Array) -> Array:
     return root
 
 
-def noise_sd(law: Law, X: Array, Y: Array, weights: Array) -> float:
-    """Seed noise of the objective as the law sees it, for where no replicates measured it."""
+def replicate_sd(X: Array, value: Array) -> float | None:
+    """Noise of ``value`` (n,) pooled over rows of X with the same mixture; None with fewer than two to spare."""
+    _, group = np.unique(np.round(X / 1e-7).astype(np.int64), axis=0, return_inverse=True)
+    total, dof = 0.0, 0
+    for g in np.unique(group):
+        same = value[group.ravel() == g]
+        if len(same) > 1:
+            total, dof = total + float(((same - same.mean()) ** 2).sum()), dof + len(same) - 1
+    return float(np.sqrt(total / dof)) if dof >= 2 else None
+
+
+def noise_sds(law: Law, X: Array, Y: Array) -> Array:
+    """(T,) seed noise of each target as the fitted law sees it, for where no replicates measured it."""
     from mixlaw.laws.gp import GaussianProcess
 
     if isinstance(law, GaussianProcess):
-        member = law.members_[0]
-        data, layout, hyper = law._parts(member)
         from mixlaw.laws import gp_kernel as gk
 
+        data, layout, hyper = law._parts(law.members_[0])
         z = gk.warp(data.y, hyper, layout.member, data.scale)[0]
         step = hyper.noise[:, None]
-        width = (
-            gk.unwarp(z + step, hyper, layout.member, data.scale)
-            - gk.unwarp(z - step, hyper, layout.member, data.scale)
-        ) / 2
-        return float(np.sqrt((weights**2 * np.median(width, axis=1) ** 2).sum()))
+        up, down = (gk.unwarp(v, hyper, layout.member, data.scale) for v in (z + step, z - step))
+        return np.asarray(np.median((up - down) / 2, axis=1))
     residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
-    return float(np.sqrt(np.mean((residual @ weights) ** 2)))
+    return np.asarray(np.sqrt(np.mean(residual**2, axis=0)))
+
+
+def noise_sd(law: Law, X: Array, Y: Array, weights: Array) -> float:
+    """Seed noise of the weighted objective, the targets' noises taken as independent."""
+    return float(np.sqrt((weights**2 * noise_sds(law, X, Y) ** 2).sum()))
 
 
 def minimise(
