@@ -47,8 +47,8 @@ def standing(
             else "the half-life given"
         )
         out.append(
-            f"Repeated tokens count by R* = {repetition.decay:.4g} epochs, {source}; what repetition loses counts as the "
-            f"least helpful domain."
+            f"Repeated tokens count by R* = {repetition.decay:.4g} epochs, {source}; what repetition loses "
+            f"counts as the least helpful domain."
         )
     declared = sorted({d.source for d in corpus.domains if d.source != "measured"})
     if declared:
@@ -96,25 +96,26 @@ def shape(
         slope = score_slope(view, problem, weights)
         rival = int(np.argsort(slope)[1]) if len(slope) > 1 else top
         warnings.append(
-            f"One domain takes everything: {names[top]} {weights[top]:.1%}. Under this law its share lowers the objective "
-            f"everywhere (next best {names[rival]}: {slope[rival] - slope[top]:+.3g} nats per unit of weight moved there). "
-            f"A law that is monotone in the mixture always ends in a corner; add floors, caps or a target of several sets."
+            f"One domain takes everything: {names[top]} {weights[top]:.1%}. Under this law its share lowers the "
+            f"objective everywhere (next best {names[rival]}: {slope[rival] - slope[top]:+.3g} nats per unit of weight "
+            f"moved there). A law that is monotone in the mixture always ends in a corner; add floors, caps or a "
+            f"target of several sets."
         )
     else:
         zero = [n for n, w, a in zip(names, weights, constraints.low) if w < _EDGE and a < _EDGE]
         if zero:
             shown = ", ".join(zero[:6]) + (f" and {len(zero) - 6} more" if len(zero) > 6 else "")
             warnings.append(
-                f"{len(zero)} of {len(names)} domains get nothing ({shown}): each one's share helps the objective less than "
-                f"the others' at the optimum. Laws fit worst at zero shares; a floor costs what its price says."
+                f"{len(zero)} of {len(names)} domains get nothing ({shown}): each one's share helps the objective less "
+                f"than the others' at the optimum. Laws fit worst at zero shares; a floor costs what its price says."
             )
     room = constraints.high - constraints.low
     wide = [near[n][1] - near[n][0] for n in names if n in near]
     limits = [min(1.0, h) for n, h in zip(names, room) if n in near]
     if wide and np.mean([w / max(x, 1e-12) for w, x in zip(wide, limits) if x > 1e-9] or [0.0]) > 0.8:
         warnings.append(
-            "The objective is flat: nearly every mixture under this budget is within the allowance of the optimum, so the "
-            "weights above are one choice of many. See near_optimal."
+            "The objective is flat: nearly every mixture under this budget is within the allowance of the optimum, so "
+            "the weights above are one choice of many. See near_optimal."
         )
     loose = [n for n in near if near[n][1] - near[n][0] > 0.2]
     if loose:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -183,7 +184,8 @@ def optimize(
     unconstrained = _unconstrained(
         request, problem, over if solution is not None else None, starts, seed, several_tasks
     )
-    near_table = _near(request, problem, over, solution, found, score, r, near, seed)
+    posed, its_atoms = (mean(c, request.W, request.guards), atoms) if robust else (problem, over)
+    near_table = _near(request, posed, its_atoms, solution, found, score, r, near, seed)
     priced = (
         []
         if solution is None or over is None or robust
@@ -302,6 +304,16 @@ def _mixture(value: Any, corpus: Corpus, where: str) -> Mixture:
         if name not in corpus.names:
             raise ConfigError(f"{where} names {name!r}, which is not a domain.{did_you_mean(name, corpus.names)}")
     return Mixture.from_array(corpus.names, mixture.array(corpus.names))
+
+
+def _with_rows(law: Any, runs: tuple[Any, Any] | None, corpus: Corpus, budget: Budget) -> Any:
+    """A law read back from JSON has lost its training rows; give a copy of it the caller's."""
+    if runs is None or not hasattr(law, "feature_names_in_") or getattr(law, "_training", None) is not None:
+        return law
+    _, losses, matrix = LawView(law, corpus, budget).rows(runs)
+    law = copy.copy(law)
+    law._training = (matrix, losses, np.ones(len(matrix)))
+    return law
 
 
 def _own_runs(law: Any) -> tuple[Any, Any] | None:
@@ -559,7 +571,7 @@ def _near(
     domains = q.constraints.domains
     if solution is not None and atoms is not None:
         chosen = list(range(len(domains))) if len(domains) <= 64 else sorted(np.argsort(-r)[:16].tolist())
-        value = float(solution.value[0])
+        value = float(posed_value(problem, atoms, solution))
         allowance = near * max(abs(value), 1e-12)
         if q.kind == "least_change":  # the objective there is a share of tokens
             allowance = max(allowance, near)
@@ -576,6 +588,14 @@ def _near(
     optimum = float(score(q.view.predict(r[None]))[0])
     ranges = sampled_near_optimal(R, values, r, optimum, near * abs(optimum))
     return {d: (float(a), float(b)) for d, (a, b) in zip(domains, ranges)}
+
+
+def posed_value(problem: Problem, atoms: Atoms, solution: Solution) -> float:
+    """The problem's objective at a solution (that of a robust problem answers another question)."""
+    z = solution.z[:1]
+    if z.shape[1] == problem.num_weights + problem.num_extra:
+        return float(problem.program(atoms).functions(z)[0, 0])
+    return float(problem.program(atoms).functions(z[:, : problem.num_weights])[0, 0])
 
 
 def _describe(q: _Request, robust: str | None) -> dict[str, Any]:

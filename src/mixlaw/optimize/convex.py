@@ -22,7 +22,6 @@ Sources: Boyd & Vandenberghe, Convex Optimization, ch. 11; Mehrotra 1992 (centri
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -127,7 +126,7 @@ class Program:
     def inside(self, u: Array) -> Bools:
         """(B,) whether every u lies where its phi is defined."""
         positive = self.kind != "exp"
-        return (u[:, positive] > 0).all(axis=1) & (u[:, ~positive] < 600).all(axis=1)
+        return np.asarray((u[:, positive] > 0).all(axis=1) & (u[:, ~positive] < 600).all(axis=1), dtype=bool)
 
     def functions(self, z: Array) -> Array:
         """F (B, m+1)."""
@@ -274,163 +273,248 @@ def _start(program: Program) -> Array:
     return z
 
 
-def solve(program: Program, tol: float = 1e-9, max_iter: int = 100) -> Solution:
+@dataclass
+class _Point:
+    """An iterate: variables, multipliers, and slacks of functions and rows."""
+
+    z: Array
+    p: Array
+    y: Array
+    a: Array
+    b: Array
+    v: Array
+    sF: Array
+    sG: Array
+
+    def moved(self, d: _Point, primal: Array, dual: Array) -> _Point:
+        """Along d: ``primal``, ``dual`` (B,) are the steps of the variables and of the multipliers."""
+        s, t = primal[:, None], dual[:, None]
+        return _Point(
+            self.z + s * d.z,
+            self.p + t * d.p,
+            self.y + t * d.y,
+            self.a + t * d.a,
+            self.b + t * d.b,
+            self.v + t * d.v,
+            self.sF + s * d.sF,
+            self.sG + s * d.sG,
+        )
+
+
+class _InteriorPoint:
+    """One batch of programs without fixed variables, and the steps towards its optimum."""
+
+    def __init__(self, program: Program, tol: float, centre: float = 0.0) -> None:
+        self.program, self.tol, self.centre = program, tol, centre
+        B, n = program.batch, program.low.shape[1]
+        m, M = program.coef.shape[1] - 1, program.matrix.shape[1]
+        self.B, self.n = B, n
+        self.low, self.high = np.broadcast_to(program.low, (B, n)), np.broadcast_to(program.high, (B, n))
+        self.has_low, self.has_high = np.isfinite(self.low), np.isfinite(self.high)
+        self.free = np.asarray(~(self.has_low | self.has_high).any(axis=0), dtype=bool)
+        self.matrix = np.broadcast_to(program.matrix, (B, M, n))
+        self.count = np.maximum(self.has_low.sum(1) + self.has_high.sum(1) + m + M, 1)
+
+    def rows(self, z: Array) -> Array:
+        """Rows minus their limits (B, M)."""
+        return np.asarray(np.matmul(self.matrix, z[:, :, None])[:, :, 0] - self.program.upper)
+
+    def room(self, z: Array) -> tuple[Array, Array]:
+        """Distance to the bounds; 1 where there is none."""
+        return np.where(self.has_low, z - self.low, 1.0), np.where(self.has_high, self.high - z, 1.0)
+
+    def begin(self) -> _Point:
+        """A point strictly inside the bounds with evenly sized products of slacks and multipliers."""
+        program, z = self.program, _start(self.program)
+        if not program.inside(program.inner(z)).all():
+            raise ConvergenceError(
+                "The law is not defined at the centre of the allowed mixtures (a logarithm or power of a number that "
+                "is not positive). Narrow the budget to mixtures near the observed ones, or use another law."
+            )
+        F = program.functions(z)
+        given = np.zeros(self.n, dtype=bool) if program.start is None else np.isfinite(program.start)
+        for j in np.flatnonzero(self.free & ~given):  # an epigraph variable: start above every constraint it bounds
+            slope = np.broadcast_to(program.linear, (self.B, F.shape[1], self.n))[:, 1:, j]
+            need = np.where(slope < 0, F[:, 1:] / np.where(slope < 0, -slope, 1.0), -np.inf).max(
+                axis=1, initial=-np.inf
+            )
+            z[:, j] += np.where(np.isfinite(need), need, 0.0) + 1.0
+            F = program.functions(z)
+        rows = self.rows(z)
+        worst = _worst(np.zeros((self.B, 0)), F[:, 1:], rows)[:, None]
+        floor = np.maximum(1e-2, worst)
+        sF, sG = np.maximum(-F[:, 1:], floor), np.maximum(-rows, floor)
+        sl, su = self.room(z)
+        mu = np.maximum(1e-2, 0.1 * worst)
+        a, b = np.where(self.has_low, mu / sl, 0.0), np.where(self.has_high, mu / su, 0.0)
+        return _Point(z, mu / sF, mu / sG, a, b, np.zeros((self.B, len(program.equal))), sF, sG)
+
+    def certificate(self, x: _Point) -> tuple[Array, Array]:
+        """How far x is from a proof of optimality (B,), and its function multipliers made exact."""
+        F = self.program.functions(x.z)
+        equal = x.z @ self.program.equal.T - self.program.right
+        violation = _worst(equal, F[:, 1:], self.rows(x.z))
+        p = _exact_free(self.program, x.p, self.free)
+        gap = F[:, 0] - lower_bound(self.program, x.z, p, x.y, x.v)
+        score = np.maximum(np.abs(gap), 10.0 * violation)
+        return np.where(np.isfinite(score), score, np.inf), p
+
+    def merit(self, x: _Point, target: Array) -> Array:
+        """Norm (B,) of what Newton's method drives to zero."""
+        program = self.program
+        F, J = program.functions(x.z), program.jacobian(x.z)
+        dual = J[:, 0] + np.matmul(x.p[:, None], J[:, 1:])[:, 0] + np.matmul(x.y[:, None], program.matrix)[:, 0]
+        sl, su = self.room(x.z)
+        parts = (
+            dual + x.v @ program.equal - x.a + x.b,
+            x.z @ program.equal.T - program.right,
+            F[:, 1:] + x.sF,
+            self.rows(x.z) + x.sG,
+            np.where(self.has_low, x.a * sl - target, 0.0),
+            np.where(self.has_high, x.b * su - target, 0.0),
+            x.p * x.sF - target,
+            x.y * x.sG - target,
+        )
+        total = sum(((part * part).sum(1) for part in parts), np.zeros(self.B))
+        return np.sqrt(np.where(np.isfinite(total), total, np.inf))
+
+    def mean_product(self, x: _Point) -> Array:
+        """mu (B,)."""
+        sl, su = self.room(x.z)
+        return ((x.a * sl).sum(1) + (x.b * su).sum(1) + (x.p * x.sF).sum(1) + (x.y * x.sG).sum(1)) / self.count
+
+    def infeasibility(self, x: _Point) -> Array:
+        """Largest residual (B,) of the constraints with their slacks."""
+        F = self.program.functions(x.z)[:, 1:]
+        equal = x.z @ self.program.equal.T - self.program.right
+        parts = np.concatenate([np.abs(F + x.sF), np.abs(self.rows(x.z) + x.sG), np.abs(equal)], axis=1)
+        return np.asarray(parts.max(axis=1, initial=0.0))
+
+    def newton(self, x: _Point) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Newton's step is linear in the target t of the products: (dz, dv) at t = 0 and per unit of t, and what
+        the other parts follow from."""
+        program = self.program
+        F, J = program.functions(x.z), program.jacobian(x.z)
+        Jc, sl_su = J[:, 1:], self.room(x.z)
+        sl, su = sl_su
+        rE = x.z @ program.equal.T - program.right
+        rF, rG = F[:, 1:] + x.sF, self.rows(x.z) + x.sG
+        H = program.hessian(x.z, np.concatenate([np.ones((self.B, 1)), x.p], axis=1))
+        H += np.matmul(np.swapaxes(self.matrix, 1, 2) * (x.y / x.sG)[:, None], self.matrix)
+        H += np.matmul(np.swapaxes(Jc, 1, 2) * (x.p / x.sF)[:, None], Jc)
+        i = np.arange(self.n)
+        H[:, i, i] += x.a / sl + x.b / su
+        right = -J[:, 0] - x.v @ program.equal - np.matmul((x.p * rF / x.sF)[:, None], Jc)[:, 0]
+        right = right - np.matmul((x.y * rG / x.sG)[:, None], self.matrix)[:, 0]
+        centre = np.where(self.has_low, 1.0 / sl, 0.0) - np.where(self.has_high, 1.0 / su, 0.0)
+        centre = centre - np.matmul((1.0 / x.sF)[:, None], Jc)[:, 0]
+        centre = centre - np.matmul((1.0 / x.sG)[:, None], self.matrix)[:, 0]
+        return _solve(H, right, centre, program.equal, rE), (Jc, rF, rG, sl, su)
+
+    def direction(self, x: _Point, parts: tuple[Array, ...], rest: tuple[Array, ...], t: Array) -> _Point:
+        """The full step for targets t (B, 1)."""
+        Jc, rF, rG, sl, su = rest
+        dz, dv = parts[0] + t * parts[2], parts[1] + t * parts[3]
+        dsF = -rF - np.matmul(Jc, dz[:, :, None])[:, :, 0]
+        dsG = -rG - np.matmul(self.matrix, dz[:, :, None])[:, :, 0]
+        return _Point(
+            z=dz,
+            p=(t - x.p * dsF) / x.sF - x.p,
+            y=(t - x.y * dsG) / x.sG - x.y,
+            a=np.where(self.has_low, (t - x.a * dz) / sl - x.a, 0.0),
+            b=np.where(self.has_high, (t + x.b * dz) / su - x.b, 0.0),
+            v=dv,
+            sF=dsF,
+            sG=dsG,
+        )
+
+    def reach(self, x: _Point, d: _Point) -> tuple[Array, Array]:
+        """Largest primal and dual steps (B,) in [0, 1] that keep slacks and multipliers non-negative."""
+        sl, su = self.room(x.z)
+        down, up = np.where(self.has_low, d.z, 0.0), np.where(self.has_high, -d.z, 0.0)
+        primal, dual = np.ones(self.B), np.ones(self.B)
+        for value, change in ((sl, down), (su, up), (x.sF, d.sF), (x.sG, d.sG)):
+            primal = np.minimum(primal, _reach(value, change))
+        for value, change in ((x.p, d.p), (x.y, d.y), (x.a, d.a), (x.b, d.b)):
+            dual = np.minimum(dual, _reach(value, change))
+        return primal, dual
+
+    def step(self, x: _Point, done: Bools) -> _Point:
+        """One damped Newton step for the programs that are not done."""
+        mu = self.mean_product(x)
+        parts, rest = self.newton(x)
+        # Mehrotra's rule: aim as low as the pure Newton step shows to be within reach
+        pure = self.direction(x, parts, rest, np.zeros((self.B, 1)))
+        after = self.mean_product(x.moved(pure, *self.reach(x, pure)))
+        sigma = np.clip((after / np.maximum(mu, _TINY)) ** 3, 1e-4, 0.5)
+        # products must not vanish before the constraints hold, or the last steps to feasibility become tiny
+        behind = self.infeasibility(x) > np.maximum(10.0 * mu, self.tol)
+        sigma = np.where(behind, np.maximum(sigma, 0.3), sigma)
+        target = np.maximum(sigma * mu, max(1e-3 * self.tol, self.centre) / self.count)[:, None]
+        d = self.direction(x, parts, rest, target)
+        step = 0.995 * np.minimum(*self.reach(x, d))
+        before = self.merit(x, target)
+        ok = done
+        for _ in range(30):
+            moved = x.moved(d, step, step)
+            inside = self.program.inside(self.program.inner(moved.z))
+            moved.z = np.where(inside[:, None], moved.z, x.z)
+            after = self.merit(moved, target)
+            ok = done | (inside & (after <= (1 - 0.01 * step) * before + 1e-13))
+            if ok.all():
+                break
+            step = np.where(ok, step, 0.6 * step)
+        go = np.where(~done & np.isfinite(after) & np.isfinite(d.z).all(axis=1), step, 0.0)
+        d.z = np.where(np.isfinite(d.z), d.z, 0.0)
+        return x.moved(d, go, go)
+
+
+def solve(program: Program, tol: float = 1e-9, max_iter: int = 100, centre: float = 0.0) -> Solution:
     """Solve all programs of the batch.
 
     Args:
         tol: aim for a duality gap below this, in the objective's units.
-        max_iter: interior-point steps; 15 to 30 are usual.
+        max_iter: interior-point steps; 10 to 25 are usual.
+        centre: stay on the central path where the gap is about this (< tol): a point strictly inside all limits.
 
     Raises:
         ConvergenceError: no point was found that satisfies the constraints to 1e-7 (they may be infeasible).
     """
-    full = program
-    program, keep, fixed = _presolve(program)
-    B, n = program.batch, int(keep.sum())
-    m, M, q = program.coef.shape[1] - 1, program.matrix.shape[1], len(program.equal)
-    if n == 0:
+    small, keep, fixed = _presolve(program)
+    B = program.batch
+    if not keep.any():
         z = np.broadcast_to(fixed, (B, len(fixed))).copy()
-        return _finish(full, z, np.zeros((B, m)), np.zeros((B, M)), np.zeros((B, q)), 0)
-    z = _start(program)
-    low, high = np.broadcast_to(program.low, (B, n)), np.broadcast_to(program.high, (B, n))
-    has_low, has_high = np.isfinite(low), np.isfinite(high)
-    if not program.inside(program.inner(z)).all():
-        raise ConvergenceError(
-            "The law is not defined at the centre of the allowed mixtures (a logarithm or power of a number that is "
-            "not positive). Give a start inside the observed mixtures, or check the law's predictions there."
-        )
-    free = ~(has_low | has_high).any(axis=0)
-    F = program.functions(z)
-    if free.any():  # the epigraph variable: start above every constraint it bounds
-        j = int(np.flatnonzero(free)[0])
-        slope = np.broadcast_to(program.linear, (B, m + 1, n))[:, 1:, j]
-        need = np.where(slope < 0, F[:, 1:] / np.where(slope < 0, -slope, 1.0), -np.inf).max(1)
-        z[:, j] += np.where(np.isfinite(need), need, 0.0) + 1.0
-        F = program.functions(z)
-    rows = np.matmul(program.matrix, z[:, :, None])[:, :, 0] - program.upper
-    floor = 1e-2
-    sF, sG = np.maximum(-F[:, 1:], floor), np.maximum(-rows, floor)
-    mu0 = 1e-2
-    p, y = mu0 / sF, mu0 / sG
-    a = np.where(has_low, mu0 / np.where(has_low, z - low, 1.0), 0.0)
-    b = np.where(has_high, mu0 / np.where(has_high, high - z, 1.0), 0.0)
-    v = np.zeros((B, q))
-    count = has_low.sum(1) + has_high.sum(1) + m + M
-    best: dict[str, Array] = {}
-    best_score = np.full(B, np.inf)
-    regular, stalled = 1e-13, np.zeros(B, dtype=int)
+        m, M, q = program.coef.shape[1] - 1, program.matrix.shape[1], len(program.equal)
+        return _finish(program, z, np.zeros((B, m)), np.zeros((B, M)), np.zeros((B, q)), 0)
+    method = _InteriorPoint(small, tol, centre)
+    best_score, stalled = np.full(B, np.inf), np.zeros(B, dtype=int)
+    best: _Point | None = None
     iteration = 0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        x = method.begin()
         for iteration in range(1, max_iter + 1):  # noqa: B007
-            F, J = program.functions(z), program.jacobian(z)
-            Jc = J[:, 1:]
-            rows = np.matmul(program.matrix, z[:, :, None])[:, :, 0] - program.upper
-            rE = z @ program.equal.T - program.right
-            rF, rG = F[:, 1:] + sF, rows + sG
-            sl = np.where(has_low, z - low, 1.0)
-            su = np.where(has_high, high - z, 1.0)
-            mu = ((a * sl).sum(1) + (b * su).sum(1) + (p * sF).sum(1) + (y * sG).sum(1)) / np.maximum(count, 1)
-            violation = _worst(rE, F[:, 1:], rows)
-            scaled = _exact_free(program, p, free)
-            gap = F[:, 0] - lower_bound(program, z, scaled, y, v)
-            score = np.maximum(np.abs(gap), violation * 10.0)
-            score = np.where(np.isfinite(score), score, np.inf)
+            score, exact = method.certificate(x)
             better = score < best_score
             stalled = np.where(score < 0.5 * best_score, 0, stalled + 1)
             best_score = np.where(better, score, best_score)
-            now = {"z": z, "p": scaled, "y": y, "v": v}
-            best = {k: np.where(better[:, None], x, best.get(k, x)) for k, x in now.items()}
+            now = replace(x, p=exact)
+            if best is None:
+                best = now
+            else:
+                best = _Point(*(np.where(better[:, None], new, old) for new, old in zip(_fields(now), _fields(best))))
             done = (best_score <= tol) | (stalled > 25)
             if done.all():
                 break
-            H = program.hessian(z, np.concatenate([np.ones((B, 1)), p], axis=1))
-            matrix = np.broadcast_to(program.matrix, (B, M, n))
-            H += np.matmul(np.swapaxes(matrix, 1, 2) * (y / sG)[:, None], matrix)
-            H += np.matmul(np.swapaxes(Jc, 1, 2) * (p / sF)[:, None], Jc)
-            i = np.arange(n)
-            H[:, i, i] += a / sl + b / su
-            # the step is linear in the target t of the complementarity products: solve for both parts at once
-            right = -J[:, 0] - v @ program.equal
-            right = (
-                right - np.matmul((p * rF / sF)[:, None], Jc)[:, 0] - np.matmul((y * rG / sG)[:, None], matrix)[:, 0]
-            )
-            centre = np.where(has_low, 1.0 / sl, 0.0) - np.where(has_high, 1.0 / su, 0.0)
-            centre = centre - np.matmul((1.0 / sF)[:, None], Jc)[:, 0] - np.matmul((1.0 / sG)[:, None], matrix)[:, 0]
-            parts = _newton(H, right, centre, program.equal, rE, regular)
-
-            def direction(t: Array) -> tuple[Array, ...]:
-                dz, dv = parts[0] + t * parts[2], parts[1] + t * parts[3]
-                dsF = -rF - np.matmul(Jc, dz[:, :, None])[:, :, 0]
-                dsG = -rG - np.matmul(matrix, dz[:, :, None])[:, :, 0]
-                dp, dy = (t - p * dsF) / sF - p, (t - y * dsG) / sG - y
-                da = np.where(has_low, (t - a * dz) / sl - a, 0.0)
-                db = np.where(has_high, (t + b * dz) / su - b, 0.0)
-                step, dual = np.ones(B), np.ones(B)
-                for x, dx in (
-                    (sl, np.where(has_low, dz, 0.0)),
-                    (su, np.where(has_high, -dz, 0.0)),
-                    (sF, dsF),
-                    (sG, dsG),
-                ):
-                    step = np.minimum(step, _reach(x, dx))
-                for x, dx in ((p, dp), (y, dy), (a, da), (b, db)):
-                    dual = np.minimum(dual, _reach(x, dx))
-                return dz, dv, dsF, dsG, dp, dy, da, db, step, dual
-
-            # Mehrotra's rule: aim as low as the pure Newton step shows to be within reach
-            dz, dv, dsF, dsG, dp, dy, da, db, step, dual = direction(np.zeros((B, 1)))
-            s1, d1 = step[:, None], dual[:, None]
-            after = (np.where(has_low, (a + d1 * da) * (sl + s1 * dz), 0.0)).sum(1)
-            after = after + (np.where(has_high, (b + d1 * db) * (su - s1 * dz), 0.0)).sum(1)
-            after = after + ((p + d1 * dp) * (sF + s1 * dsF)).sum(1) + ((y + d1 * dy) * (sG + s1 * dsG)).sum(1)
-            sigma = np.clip((after / np.maximum(count * mu, _TINY)) ** 3, 1e-4, 0.5)
-            t = np.maximum(sigma * mu, 1e-3 * tol / np.maximum(count, 1))[:, None]
-            dz, dv, dsF, dsG, dp, dy, da, db, step, dual = direction(t)
-            nonlinear = m > 0 or len(program.kind) > 0
-            if nonlinear:
-                step = dual = np.minimum(step, dual)
-            step, dual = 0.995 * step, 0.995 * dual
-            before = _merit(program, z, p, y, a, b, v, sF, sG, low, high, has_low, has_high, t)
-            live = ~done
-            for _ in range(30):
-                trial = z + step[:, None] * dz
-                ok = program.inside(program.inner(trial))
-                safe = np.where(ok[:, None], trial, z)
-                after = _merit(
-                    program,
-                    safe,
-                    p + dual[:, None] * dp,
-                    y + dual[:, None] * dy,
-                    a + dual[:, None] * da,
-                    b + dual[:, None] * db,
-                    v + dual[:, None] * dv,
-                    sF + step[:, None] * dsF,
-                    sG + step[:, None] * dsG,
-                    low,
-                    high,
-                    has_low,
-                    has_high,
-                    t,
-                )
-                ok &= after <= (1 - 0.01 * step) * before + 1e-13
-                ok |= done
-                if ok.all():
-                    break
-                step = np.where(ok, step, 0.6 * step)
-                dual = np.where(ok, dual, 0.6 * dual)
-            live = live & np.isfinite(after) & np.isfinite(dz).all(1)
-            s, d = np.where(live, step, 0.0)[:, None], np.where(live, dual, 0.0)[:, None]
-            z = np.where(live[:, None], z + s * dz, z)
-            p, y = np.where(live[:, None], p + d * dp, p), np.where(live[:, None], y + d * dy, y)
-            a, b = np.where(live[:, None], a + d * da, a), np.where(live[:, None], b + d * db, b)
-            v = np.where(live[:, None], v + d * dv, v)
-            sF, sG = np.where(live[:, None], sF + s * dsF, sF), np.where(live[:, None], sG + s * dsG, sG)
-    if not best or not np.isfinite(best_score).all():
+            x = method.step(x, done)
+    if best is None or not np.isfinite(best_score).all():
         raise ConvergenceError("The interior-point method found no finite point; the law may overflow on this budget.")
     z = np.zeros((B, len(keep)))
-    z[:, keep] = best["z"]
-    z[:, ~keep] = fixed[~keep]
-    return _finish(full, z, best["p"], best["y"], best["v"], iteration)
+    z[:, keep], z[:, ~keep] = best.z, fixed[~keep]
+    return _finish(program, z, best.p, best.y, best.v, iteration)
+
+
+def _fields(x: _Point) -> tuple[Array, ...]:
+    return (x.z, x.p, x.y, x.a, x.b, x.v, x.sF, x.sG)
 
 
 def _finish(program: Program, z: Array, p: Array, y: Array, v: Array, iterations: int) -> Solution:
@@ -481,11 +565,11 @@ def _worst(equal: Array, functions: Array, rows: Array) -> Array:
 def _exact_free(program: Program, p: Array, free: Bools) -> Array:
     """Rescale p so that the Lagrangian's slope in a free (epigraph) variable is exactly zero."""
     for j in np.flatnonzero(free):
-        weight = -np.broadcast_to(program.linear, (len(p), p.shape[1] + 1, len(free)))[:, 1:, j]
-        own = np.broadcast_to(program.linear, (len(p), p.shape[1] + 1, len(free)))[:, 0, j]
-        total = (p * weight).sum(1)
-        factor = np.where(total > 0, own / np.where(total > 0, total, 1.0), 1.0)
-        p = np.where((weight != 0) & (total > 0)[:, None], p * factor[:, None], p)
+        slope = np.broadcast_to(program.linear, (len(p), p.shape[1] + 1, len(free)))[:, :, j]
+        pushing = slope[:, 0] + (p * np.maximum(slope[:, 1:], 0.0)).sum(1)
+        holding = (p * np.maximum(-slope[:, 1:], 0.0)).sum(1)
+        factor = np.where(holding > 0, pushing / np.where(holding > 0, holding, 1.0), 1.0)
+        p = np.where(slope[:, 1:] < 0, p * factor[:, None], p)
     return p
 
 
@@ -495,16 +579,14 @@ def _reach(x: Array, dx: Array) -> Array:
     return np.asarray(np.minimum(1.0, ratio.min(axis=1, initial=np.inf)))
 
 
-def _newton(
-    H: Array, right: Array, centre: Array, equal: Array, rE: Array, regular: float
-) -> tuple[Array, Array, Array, Array]:
+def _solve(H: Array, right: Array, centre: Array, equal: Array, rE: Array) -> tuple[Array, Array, Array, Array]:
     """Solve [[H, E'], [E, 0]] [dz, dv] = [right, -rE] and = [centre, 0], batched: (dz, dv) of the one and the other."""
     B, n, _ = H.shape
     i = np.arange(n)
     # scaling by the diagonal keeps barrier terms of very different size from drowning each other
     scale = 1.0 / np.sqrt(np.maximum(np.abs(H[:, i, i]), _TINY))
     A = H * scale[:, :, None] * scale[:, None, :]
-    A[:, i, i] += regular
+    A[:, i, i] += 1e-13
     E = np.broadcast_to(equal[None] * 1.0, (B, *equal.shape)) * scale[:, None, :]
     R = np.concatenate([(right * scale)[:, :, None], (centre * scale)[:, :, None], np.swapaxes(E, 1, 2)], axis=2)
     try:
@@ -523,38 +605,3 @@ def _newton(
         dv = np.linalg.solve(np.where(np.isfinite(schur), schur, 0.0) + 1e-300 * np.eye(q), np.nan_to_num(wanted))
     dz = (x - np.matmul(x2, dv)) * scale[:, :, None]
     return dz[:, :, 0], dv[:, :, 0], dz[:, :, 1], dv[:, :, 1]
-
-
-def _merit(
-    program: Program,
-    z: Array,
-    p: Array,
-    y: Array,
-    a: Array,
-    b: Array,
-    v: Array,
-    sF: Array,
-    sG: Array,
-    low: Array,
-    high: Array,
-    has_low: Bools,
-    has_high: Bools,
-    target: Array,
-) -> Array:
-    """Norm (B,) of what Newton's method drives to zero."""
-    F, J = program.functions(z), program.jacobian(z)
-    rows = np.matmul(program.matrix, z[:, :, None])[:, :, 0] - program.upper
-    dual = J[:, 0] + np.matmul(p[:, None], J[:, 1:])[:, 0] + np.matmul(y[:, None], program.matrix)[:, 0]
-    dual = dual + v @ program.equal - a + b
-    parts: list[Any] = [
-        dual,
-        z @ program.equal.T - program.right,
-        F[:, 1:] + sF,
-        rows + sG,
-        np.where(has_low, a * (z - low) - target, 0.0),
-        np.where(has_high, b * (high - z) - target, 0.0),
-        p * sF - target,
-        y * sG - target,
-    ]
-    total = sum((x * x).sum(1) for x in parts)
-    return np.asarray(np.sqrt(np.where(np.isfinite(total), total, np.inf)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -171,8 +172,9 @@ def _stepwise(predict: Callable[[Array], Array], R: Array, slopes: Array) -> boo
 def _local(
     problem: Problem, predict: Callable[[Array], Array], gradient: Callable[[Array], Array], begin: Array
 ) -> Array:
-    from scipy.optimize import minimize
+    from scipy import optimize
 
+    minimize: Any = optimize.minimize
     k, n = problem.num_weights, problem.num_weights + problem.num_extra
     W = np.stack([f.weights for f in problem.functions])
     const = np.array([f.const for f in problem.functions])
@@ -198,7 +200,7 @@ def _local(
             cache[key] = (F, J)
         return cache[key]
 
-    limits = [
+    limits: Any = [
         {"type": "eq", "fun": lambda z: problem.equal @ z - 1.0, "jac": lambda z: problem.equal},
     ]
     if len(upper):

@@ -32,7 +32,9 @@ def near_optimal(problem: Problem, atoms: Atoms, optimum: float, allowance: floa
         directions[2 * i, 0, j], directions[2 * i + 1, 0, j] = 1.0, -1.0
     rest = np.broadcast_to(program.linear[:, 1:], (len(directions), len(problem.functions), n))
     linear = np.concatenate([directions, rest], axis=1)
-    found = solve(replace(program, linear=linear), tol=1e-7)
+    # the set is thin: start on the central path of the original problem, strictly inside it
+    inside = solve(problem.program(atoms), tol=0.5 * allowance, centre=0.2 * allowance)
+    found = solve(replace(program, linear=linear, start=inside.z[0]), tol=1e-7)
     ends = found.z[np.arange(2 * len(domains)), np.repeat(list(domains), 2)]
     return np.sort(ends.reshape(-1, 2), axis=1)
 

@@ -43,8 +43,8 @@ def bootstrap_laws(view: LawView, runs: tuple[Any, Any], num: int, seed: int = 0
             continue  # a resample can leave too few different mixtures
     if len(views) < num / 2:
         raise DataError(
-            f"Only {len(views)} of {num} bootstrap refits of {type(view.law).__name__} succeeded; {len(matrix)} runs are "
-            f"too few to resample. Add runs, or leave out the bootstrap (num_bootstrap=0)."
+            f"Only {len(views)} of {num} bootstrap refits of {type(view.law).__name__} succeeded; {len(matrix)} runs "
+            f"are too few to resample. Add runs, or leave out the bootstrap (num_bootstrap=0)."
         )
     return views
 

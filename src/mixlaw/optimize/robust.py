@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +36,11 @@ def plug_in_optima(
     programs = [problem.program(w) for w in worlds]
     if len({tuple(p.kind) for p in programs}) == 1:
         first = programs[0]
-        batch = replace(
-            first,
-            **{
-                k: np.concatenate([getattr(p, k) for p in programs])
-                for k in ("coef", "const", "direction", "offset", "exponent")
-            },
-        )
+        stacked: dict[str, Any] = {
+            name: np.concatenate([getattr(p, name) for p in programs])
+            for name in ("coef", "const", "direction", "offset", "exponent")
+        }
+        batch = replace(first, **stacked)
         found = solve(batch)
         return found.z, found.value
     parts = [solve(p) for p in programs]

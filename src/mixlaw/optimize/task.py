@@ -114,7 +114,7 @@ class TaskLaw:
         share = (np.asarray(accuracy, dtype=float) - self.b) / self.a
         if (share <= 0).any() or (share >= 1).any():
             raise DataError(
-                f"Accuracy {accuracy} is outside what this task law can reach ({self.a + self.b:.3f} to {self.b:.3f})."
+                f"Accuracy {accuracy!r} is outside what this task law can reach, {self.a + self.b:.3f} to {self.b:.3f}."
             )
         return np.asarray(self.L0 - np.log(1 / share - 1) / self.k)
 

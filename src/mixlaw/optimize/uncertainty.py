@@ -33,18 +33,28 @@ def objective_half_width(view: LawView, W: Array, half: Array, runs: tuple[Any, 
     them they are taken to go together fully, which is the widest.
     """
     widest = float(np.abs(W) @ half)
-    heldout = getattr(view.law, "heldout_", None)
-    if runs is None or heldout is None:
+    if runs is None:
         return widest
-    errors = np.asarray(heldout, dtype=float) - view.rows(runs)[1] if len(heldout) == len(view.rows(runs)[1]) else None
-    if errors is None:
-        return widest
+    errors = _heldout(view, runs)
     errors = errors[np.isfinite(errors[:, W != 0]).all(axis=1)]
     if len(errors) < 8:
         return widest
     apart = np.abs(W) @ np.sqrt((errors**2).mean(axis=0), where=np.isfinite(errors).all(axis=0), out=np.zeros(len(W)))
     together = math.sqrt(float(((np.where(np.isfinite(errors), errors, 0.0) @ W) ** 2).mean()))
     return widest * min(1.0, together / apart) if apart > 0 else widest
+
+
+def _heldout(view: LawView, runs: tuple[Any, Any]) -> Array:
+    """Errors (n, T) of predictions for rows that a refit had not seen; NaN where there are none."""
+    from mixlaw.laws.uncertainty import heldout_predictions
+
+    _, losses, matrix = view.rows(runs)
+    law = view.law
+    if getattr(law, "_training", None) is not None and hasattr(type(law), "heldout_"):
+        known = np.asarray(law.heldout_, dtype=float)
+        if known.shape == losses.shape:
+            return known - losses
+    return heldout_predictions(law, matrix, losses) - losses
 
 
 def gain(difference: float, draws: Array | None, optimism: float, half: float, level: float, same: bool) -> Gain:

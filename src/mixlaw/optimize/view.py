@@ -40,7 +40,11 @@ class LawView:
             )
         self.law, self.domains = law, corpus.names
         features = [str(n) for n in law.feature_names_in_]
-        sizes = {"params": budget.params, "tokens": budget.tokens, "unique_tokens": sum(corpus.unique_tokens.values())}
+        sizes: dict[str, float | None] = {
+            "params": budget.params,
+            "tokens": budget.tokens,
+            "unique_tokens": sum(corpus.unique_tokens.values()),
+        }
         is_domain = [n for n in features if n not in sizes or n in corpus.names]
         unnamed = all(n.startswith("x") and n[1:].isdigit() for n in is_domain)
         if unnamed and len(is_domain) == len(corpus.names):
@@ -62,7 +66,7 @@ class LawView:
                     )
         self._names = features
         self._source = [corpus.names.index(n) if n in is_domain else -1 for n in named]
-        self._fixed = {}
+        self._fixed: dict[int, float] = {}
         for column, (name, source) in enumerate(zip(named, self._source)):
             if source < 0:
                 value = sizes[name]
@@ -205,7 +209,7 @@ def hull_distance(points: Array, x: Array) -> float:
         ]
     )
     result = linprog(cost, A_eq=equal, b_eq=np.append(x, 1.0), bounds=(0, None), method="highs")
-    return float(max(result.fun, 0.0)) if result.status == 0 else float("nan")
+    return max(float(result.fun or 0.0), 0.0) if result.status == 0 else float("nan")
 
 
 def check_weights(objective: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:
