@@ -1,0 +1,314 @@
+"""Text files to documents, one at a time, in bounded memory.
+
+===================================  ===========================================================================
+file                                 documents
+===================================  ===========================================================================
+``.jsonl``, ``.jsonl.gz``, ``.zst``  one JSON object per line, the text under ``text_field`` (``.json.gz`` too)
+``.parquet``                         one row each, column ``text_field``
+``.txt``, any other text file        the file; above 64k characters it is read in pieces that end at a blank line
+===================================  ===========================================================================
+
+A folder is read recursively in sorted order, without hidden files. Where it holds JSONL or Parquet, those and its
+``.txt`` files are its text; otherwise every file is (source code, documentation), and files that are not text are
+skipped and counted. Paths may be local, any fsspec URL, or a pattern with ``*``.
+
+Broken UTF-8 is replaced by U+FFFD in JSONL, ``.txt`` and Parquet, and the documents are counted; a file of any other
+kind that is not UTF-8 counts as binary and is skipped.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+
+from mixlaw.errors import DataError, did_you_mean
+
+__all__ = ["ReadCounts", "SourceFile", "find_files", "read_documents"]
+
+_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson")
+_TEXT = (".txt", ".txt.gz", ".txt.zst")
+_TOKENS = (".npy", ".bin", ".idx")
+_CHUNK = 1 << 18
+_PIECE = 1 << 16
+"""Characters after which a plain text file is cut into a further document."""
+
+
+@dataclass
+class ReadCounts:
+    """What reading met. ``empty``: documents without text; ``replaced``: with broken UTF-8 that was replaced;
+    ``binary_files``: files skipped because they are not text; ``ignored_files``: of another kind than the data beside
+    them; ``consumed``: bytes of the files read so far."""
+
+    files: int = 0
+    documents: int = 0
+    empty: int = 0
+    replaced: int = 0
+    binary_files: int = 0
+    ignored_files: int = 0
+    consumed: int = field(default=0, compare=False)
+
+    def to_dict(self) -> dict[str, int]:
+        """Counts as plain data, without the running position."""
+        return {k: v for k, v in vars(self).items() if k != "consumed"}
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to read. ``name`` is relative to what the user named, ``stamp`` changes when the content does."""
+
+    fs: Any
+    path: str
+    name: str
+    size: int
+    stamp: str
+
+
+def find_files(paths: Sequence[str | os.PathLike[str]], counts: ReadCounts | None = None) -> list[SourceFile]:
+    """The files behind ``paths``, in a fixed order.
+
+    Raises:
+        DataError: a path does not exist, or nothing readable is there.
+    """
+    found: list[SourceFile] = []
+    for given in paths:
+        url = os.fspath(given)
+        fs, root = fsspec.core.url_to_fs(url)
+        if fs.isfile(root):
+            found.append(_source(fs, root, os.path.basename(root)))
+            continue
+        if fs.isdir(root):
+            names = sorted(str(p) for p in fs.find(root))
+        elif any(c in url for c in "*?["):
+            names = sorted(str(p) for p in fs.glob(root) if fs.isfile(p))
+        else:
+            raise DataError(
+                f"{url!r} does not exist. Check the path; relative paths start where the study folder lies."
+            )
+        base = root.rstrip("/") + "/"
+        relative = [(n, n[len(base) :] if n.startswith(base) else os.path.basename(n)) for n in names]
+        relative = [(n, r) for n, r in relative if not any(part.startswith(".") for part in r.split("/"))]
+        if any(n.lower().endswith((*_LINES, ".parquet")) for n, _ in relative):
+            kept = [(n, r) for n, r in relative if n.lower().endswith((*_LINES, *_TEXT, ".parquet"))]
+            if counts is not None:
+                counts.ignored_files += len(relative) - len(kept)
+            relative = kept
+        if not relative:
+            raise DataError(f"{url!r} holds no files to read. Put .jsonl, .jsonl.zst, .parquet or text files there.")
+        found.extend(_source(fs, n, r) for n, r in relative)
+    return found
+
+
+def _source(fs: Any, path: str, name: str) -> SourceFile:
+    info = fs.info(path)
+    changed = info.get("mtime", info.get("ETag", info.get("LastModified", info.get("created", ""))))
+    return SourceFile(fs, path, name, int(info.get("size") or 0), f"{info.get('size')}:{changed}")
+
+
+def read_documents(
+    files: Sequence[SourceFile], text_field: str = "text", counts: ReadCounts | None = None
+) -> Iterator[str]:
+    """The non-empty documents of ``files`` in order; what was met is added to ``counts``.
+
+    Raises:
+        DataError: a line or file cannot be read; names the file and the line.
+
+    Example:
+        >>> import fsspec
+        >>> with fsspec.open("memory://doc/a.jsonl", "w") as f: _ = f.write('{"text": "hello"}')
+        >>> list(read_documents(find_files(["memory://doc"])))
+        ['hello']
+    """
+    counts = counts if counts is not None else ReadCounts()
+    for file in files:
+        before = counts.consumed
+        counts.files += 1
+        for text in _file_documents(file, text_field, counts):
+            if not text.strip():
+                counts.empty += 1
+                continue
+            if not text.isascii() and _SURROGATE.search(text):
+                text = _SURROGATE.sub("\ufffd", text)
+                counts.replaced += 1
+            counts.documents += 1
+            yield text
+        counts.consumed = before + file.size
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _file_documents(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterator[str]:
+    name = file.path.lower()
+    if name.endswith(_LINES):
+        return _json_lines(file, text_field, counts)
+    if name.endswith(".parquet"):
+        return _parquet(file, text_field, counts)
+    if name.endswith(_TOKENS):
+        raise DataError(f"{file.path} holds tokens, not text; it cannot be mixed with text files in one domain.")
+    return _plain(file, counts, is_text=name.endswith(_TEXT))
+
+
+def _chunks(file: SourceFile, counts: ReadCounts) -> Iterator[bytes]:
+    """Decompressed bytes; a file that ends in the middle of its compressed stream is an error."""
+    name = file.path.lower()
+    with file.fs.open(file.path, "rb") as handle:
+        if name.endswith(".zst"):
+            import zstandard
+
+            decoder: Any = zstandard.ZstdDecompressor()
+            yield from _inflate(handle, decoder.decompressobj, zstandard.ZstdError, file, counts)
+        elif name.endswith(".gz"):
+            yield from _inflate(handle, lambda: zlib.decompressobj(31), zlib.error, file, counts)
+        else:
+            while block := handle.read(_CHUNK):
+                counts.consumed += len(block)
+                yield block
+
+
+def _inflate(
+    handle: Any, start: Any, failure: type[Exception], file: SourceFile, counts: ReadCounts
+) -> Iterator[bytes]:
+    stream, inside = start(), False
+    while block := handle.read(_CHUNK // 4):
+        counts.consumed += len(block)
+        while block:
+            try:
+                data = stream.decompress(block)
+            except failure as error:
+                raise DataError(
+                    f"{file.path} is damaged: {error}, near byte {handle.tell()}. Fetch it again."
+                ) from None
+            inside = True
+            if data:
+                yield data
+            block = b""
+            if stream.eof:
+                block, stream, inside = stream.unused_data, start(), False
+    if inside:
+        raise DataError(f"{file.path} ends in the middle of its compressed data. Fetch it again.")
+
+
+def _json_lines(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterator[str]:
+    number, rest = 0, []
+    for chunk in _chunks(file, counts):
+        lines = chunk.split(b"\n")
+        rest.append(lines[0])
+        if len(lines) == 1:
+            continue
+        lines[0] = b"".join(rest)
+        rest = [lines.pop()]
+        for line in lines:
+            number += 1
+            if line.strip():
+                yield _line_text(line, file, number, text_field, counts)
+    last = b"".join(rest)
+    if last.strip():
+        yield _line_text(last, file, number + 1, text_field, counts)
+
+
+def _line_text(line: bytes, file: SourceFile, number: int, text_field: str, counts: ReadCounts) -> str:
+    where = f"{file.path}, line {number}"
+    try:
+        string = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        string = line.decode("utf-8", "replace")
+        counts.replaced += 1
+    try:
+        record = json.loads(string)
+    except ValueError as error:
+        raise DataError(f"{where} is not JSON: {error}: {string[:80]!r}. Correct or remove the line.") from None
+    if not isinstance(record, dict):
+        raise DataError(
+            f'{where} holds {string[:80]!r}; each line must be an object such as {{"{text_field}": "..."}}.'
+        )
+    if text_field not in record:
+        raise DataError(f"{where} has no field {text_field!r}.{did_you_mean(text_field, record)} Set text_field.")
+    text = record[text_field]
+    if text is not None and not isinstance(text, str):
+        raise DataError(f"{where}: field {text_field!r} holds {str(text)[:60]!r}, which is not text.")
+    return text or ""
+
+
+def _parquet(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with file.fs.open(file.path, "rb") as handle:
+        try:
+            table = pq.ParquetFile(handle)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{file.path} is not a Parquet file: {error}.") from None
+        names = table.schema_arrow.names
+        if text_field not in names:
+            raise DataError(
+                f"{file.path} has no column {text_field!r}.{did_you_mean(text_field, names)} Set text_field."
+            )
+        rows, total = 0, max(1, table.metadata.num_rows)
+        start = counts.consumed
+        for batch in table.iter_batches(batch_size=256, columns=[text_field]):
+            column = batch.column(0)
+            if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+                raise DataError(f"{file.path}: column {text_field!r} holds {column.type}, which is not text.")
+            for value in column.cast(pa.large_binary()).to_pylist():
+                rows += 1
+                try:
+                    yield "" if value is None else value.decode("utf-8")
+                except UnicodeDecodeError:
+                    counts.replaced += 1
+                    yield value.decode("utf-8", "replace")
+            counts.consumed = start + file.size * rows // total
+
+
+def _plain(file: SourceFile, counts: ReadCounts, is_text: bool) -> Iterator[str]:
+    if not is_text and not _is_utf8(file):
+        counts.binary_files += 1
+        return
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    held, broken = "", False
+    for chunk in _chunks(file, counts):
+        held += decoder.decode(chunk)
+        while len(held) > 2 * _PIECE:
+            piece, held = _cut(held)
+            broken |= "\ufffd" in piece
+            yield piece
+    held += decoder.decode(b"", True)
+    while len(held) > _PIECE:
+        piece, held = _cut(held)
+        broken |= "\ufffd" in piece
+        yield piece
+    counts.replaced += broken or "\ufffd" in held
+    yield held
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """A piece of at most 64k characters that ends at a blank line, or else at a line, or else anywhere."""
+    for mark in ("\n\n", "\n"):
+        end = text.rfind(mark, _PIECE // 2, _PIECE)
+        if end >= 0:
+            return text[: end + len(mark)], text[end + len(mark) :]
+    return text[:_PIECE], text[_PIECE:]
+
+
+def _is_utf8(file: SourceFile) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with file.fs.open(file.path, "rb") as handle:
+        while block := handle.read(_CHUNK):
+            if b"\x00" in block:
+                return False
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return False
+        try:
+            decoder.decode(b"", True)
+        except UnicodeDecodeError:
+            return False
+    return True
