@@ -23,7 +23,7 @@ from mixlaw.errors import ConfigError, MixlawError, RunError
 from mixlaw.observations import Observations
 from mixlaw.runspec import RunSpec
 from mixlaw.train.contract import RunStopped, Trainer, is_done, log_tail
-from mixlaw.train.cores import cores, single_thread_environment
+from mixlaw.train.cores import cores, worker_environment
 
 __all__ = ["LocalExecutor", "Result"]
 
@@ -168,7 +168,7 @@ class _Pool:
             name=f"mixlaw-worker-{slot}",
             daemon=False,  # a daemon could not start processes of its own; it ends when our end of the pipe closes
         )
-        with single_thread_environment():
+        with worker_environment():
             process.start()
         theirs.close()
         return _Worker(process, ours, slot)

@@ -244,7 +244,7 @@ class CommandTrainer:
             "replicate_group": spec.replicate_group or None,
             "epochs": epochs,
             "start": spec.start,
-            "trainer": f"{self.name}-{self.version} {self.command if isinstance(self.command, str) else shlex.join(self.command)}",
+            "trainer": f"{self.name}-{self.version} {shlex.join(self._arguments())}",
             "corpus_hash": spec.corpus_hash or self.corpus.hash,
             "status": "diverged" if diverged else "done",
         }

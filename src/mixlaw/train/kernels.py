@@ -7,7 +7,8 @@ fp32, and what it saves for the backward pass small:
 
 - causal attention in blocks of queries, which skips the masked half of the scores;
 - cross-entropy fused with the unembedding, in chunks of rows that stay in cache, computing its gradient on the way;
-- RMSNorm and SwiGLU that save their inputs only.
+- rotary positions as one complex product;
+- RMSNorm and SwiGLU with few passes.
 
 The plain formulas are in :mod:`mixlaw.train.model`; tests compare the two.
 """
@@ -20,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-__all__ = ["causal_attention", "cross_entropy", "rms_norm", "rotary_tables", "swiglu"]
+__all__ = ["attention_turn", "causal_attention", "cross_entropy", "rms_norm", "rotary_table", "swiglu"]
 
-QUERY_BLOCK = 64
+QUERY_BLOCK = 128
 """Queries per block of attention: smaller skips more of the masked half, larger has fewer calls."""
 
 VOCABULARY_CHUNK_ELEMENTS = 2**20
@@ -56,112 +57,114 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     return _RMSNorm.apply(x, gain, eps, dtype)  # type: ignore[no-any-return]
 
 
-def rotary_tables(context: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (context, head_dim / 2) of rotary positions (Su et al. 2021, arXiv:2104.09864), fp32."""
+def rotary_table(context: int, head_dim: int, base: float) -> Tensor:
+    """Unit complex numbers (context, head_dim / 2) that turn feature pairs (2i, 2i + 1) by their positions' angles.
+
+    Rotary positions: Su et al. 2021, arXiv:2104.09864.
+    """
     frequency = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angle = torch.arange(context, dtype=torch.float64)[:, None] * frequency
-    return angle.cos().float(), angle.sin().float()
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:
-    """Turn feature i with feature i + half of ``x`` (..., T, hd) by the angles of its position."""
-    half = x.shape[-1] // 2
-    first, second = x[..., :half], x[..., half:]
-    torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin)
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
 class _CausalAttention(Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, scale: float) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, turn: Tensor, heads: int) -> Tensor:
         batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
         dim = width // heads
-        parts = qkv.view(batch, length, 3, heads, dim).permute(2, 0, 3, 1, 4)
-        q, k = (torch.empty(batch, heads, length, dim, dtype=qkv.dtype) for _ in range(2))
-        # The scale rides on the queries' rotation, so that no pass over the scores is needed for it.
-        _rotate(parts[0], cos * scale, sin * scale, q)
-        _rotate(parts[1], cos, sin, k)
-        q, k = q.view(-1, length, dim), k.view(-1, length, dim)
-        v = parts[2].reshape(-1, length, dim)
+        parts = torch.empty(3, batch, heads, length, dim, dtype=qkv.dtype)
+        # One complex product turns queries and keys, and carries the scores' scale on the queries.
+        turned = qkv[..., : 2 * width].float().view(batch, length, 2, heads, dim)
+        torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(turn)
+        parts[:2].copy_(turned.permute(2, 0, 3, 1, 4))
+        parts[2].copy_(qkv[..., 2 * width :].view(batch, length, heads, dim).transpose(1, 2))
+        q, k, v = parts.view(3, -1, length, dim).unbind(0)
         keys = k.transpose(1, 2)
         out = torch.empty_like(q)
+        mask = torch.full((QUERY_BLOCK, QUERY_BLOCK), -torch.inf, dtype=qkv.dtype).triu_(1)
         saved = []
         for start in range(0, length, QUERY_BLOCK):
             stop = min(start + QUERY_BLOCK, length)
             scores = torch.bmm(q[:, start:stop], keys[:, :, :stop])
-            size = stop - start
-            scores[:, :, start:].add_(torch.full((size, size), -torch.inf, dtype=qkv.dtype).triu_(1))
+            scores[:, :, start:].add_(mask[: stop - start, : stop - start])
             weights = torch.softmax(scores, -1)
-            out[:, start:stop] = torch.bmm(weights, v[:, :stop])
+            torch.bmm(weights, v[:, :stop], out=out[:, start:stop])
             saved.append(weights)
-        ctx.save_for_backward(q, k, v, cos, sin, *saved)
-        ctx.heads, ctx.scale = heads, scale
+        ctx.save_for_backward(q, k, v, turn, *saved)
+        ctx.heads = heads
         return out.view(batch, heads, length, dim).transpose(1, 2).reshape(batch, length, width)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        q, k, v, cos, sin, *saved = ctx.saved_tensors
-        heads, scale = ctx.heads, ctx.scale
-        batch, length, width = grad.shape
+        q, k, v, turn, *saved = ctx.saved_tensors
+        heads, (batch, length, width) = ctx.heads, grad.shape
         dim = width // heads
         grad_out = grad.view(batch, length, heads, dim).transpose(1, 2).reshape(-1, length, dim)
         values = v.transpose(1, 2)
-        grad_q = torch.empty_like(q)
-        # fp32 sums over blocks of queries; products stay in the compute type.
-        grad_k, grad_v = (torch.zeros(k.shape, dtype=torch.float32) for _ in range(2))
-        for start, weights in zip(range(0, length, QUERY_BLOCK), saved, strict=True):
+        grads = torch.empty(3, batch, heads, length, dim, dtype=grad.dtype)
+        grad_q, grad_k, grad_v = grads.view(3, -1, length, dim).unbind(0)
+        # From the last block of queries to the first: the last reaches every key and fills the gradients of keys and
+        # values, the others add to them.
+        blocks = list(zip(range(0, length, QUERY_BLOCK), saved, strict=True))
+        for start, weights in reversed(blocks):
             stop = min(start + QUERY_BLOCK, length)
             grad_block = grad_out[:, start:stop]
-            grad_v[:, :stop] += torch.bmm(weights.transpose(1, 2), grad_block)
             grad_weights = torch.bmm(grad_block, values[:, :, :stop])
             grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            grad_q[:, start:stop] = torch.bmm(grad_scores, k[:, :stop])
-            grad_k[:, :stop] += torch.bmm(grad_scores.transpose(1, 2), q[:, start:stop])
+            torch.bmm(grad_scores, k[:, :stop], out=grad_q[:, start:stop])
+            to_keys = torch.bmm(grad_scores.transpose(1, 2), q[:, start:stop])
+            to_values = torch.bmm(weights.transpose(1, 2), grad_block)
+            if stop == length:
+                grad_k.copy_(to_keys)
+                grad_v.copy_(to_values)
+            else:
+                grad_k[:, :stop].add_(to_keys)
+                grad_v[:, :stop].add_(to_values)
         result = torch.empty(batch, length, 3, heads, dim, dtype=grad.dtype)
-        parts = result.permute(2, 0, 3, 1, 4)
-        shape = (batch, heads, length, dim)
-        _rotate(grad_q.view(shape), cos * scale, -sin * scale, parts[0])  # a rotation's transpose turns back
-        _rotate(grad_k.to(grad.dtype).view(shape), cos, -sin, parts[1])
-        parts[2].copy_(grad_v.view(shape))
-        return result.view(batch, length, 3 * width), None, None, None, None
+        turned = torch.empty(batch, length, 2, heads, dim)
+        turned.copy_(grads[:2].permute(1, 3, 0, 2, 4))
+        torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(turn.conj())  # the transpose turns back
+        result[:, :, :2].copy_(turned)
+        result[:, :, 2].copy_(grads[2].transpose(1, 2))
+        return result.view(batch, length, 3 * width), None, None
 
 
-def causal_attention(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, scale: float) -> Tensor:
+def attention_turn(context: int, heads: int, head_dim: int, base: float, scale: float) -> Tensor:
+    """The table :func:`causal_attention` takes: (context, 2, heads, head_dim / 2) complex, ``scale`` on the queries."""
+    table = rotary_table(context, head_dim, base)[:, None, None, :]
+    return torch.cat([table * scale, table], 1).expand(-1, -1, heads, -1).contiguous()
+
+
+def causal_attention(qkv: Tensor, turn: Tensor, heads: int) -> Tensor:
     """Causal self-attention with rotary positions.
 
     Args:
         qkv: (batch, context, 3 * width), queries, keys and values side by side.
-        cos, sin: :func:`rotary_tables` in the type of ``qkv``.
+        turn: :func:`attention_turn`.
         heads: attention heads.
-        scale: factor of the scores.
 
     Returns:
         (batch, context, width).
     """
-    return _CausalAttention.apply(qkv, cos, sin, heads, scale)  # type: ignore[no-any-return]
+    return _CausalAttention.apply(qkv, turn, heads)  # type: ignore[no-any-return]
 
 
 class _SwiGLU(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        gate, up = x.chunk(2, -1)
-        return torch.nn.functional.silu(gate).mul_(up)
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        activated = torch.nn.functional.silu(gate)
+        ctx.save_for_backward(gate, up, activated)
+        return activated * up
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        gate, up = x.chunk(2, -1)
-        result = torch.empty_like(x)
-        grad_gate, grad_up = result.chunk(2, -1)
-        torch.mul(grad, torch.nn.functional.silu(gate), out=grad_up)
-        grad_gate.copy_(torch.ops.aten.silu_backward(grad * up, gate))
-        return result
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        gate, up, activated = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(grad * up, gate), grad * activated
 
 
-def swiglu(x: Tensor) -> Tensor:
-    """``silu(gate) * up`` of ``x`` (..., 2 * hidden) = [gate, up] (Shazeer 2020, arXiv:2002.05202)."""
-    return _SwiGLU.apply(x)  # type: ignore[no-any-return]
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """``silu(gate) * up`` (Shazeer 2020, arXiv:2002.05202)."""
+    return _SwiGLU.apply(gate, up)  # type: ignore[no-any-return]
 
 
 class _CrossEntropy(Function):
@@ -170,19 +173,20 @@ class _CrossEntropy(Function):
         count, vocab = x.shape[0], weight.shape[0]
         rows = max(1, min(count, VOCABULARY_CHUNK_ELEMENTS // vocab))
         grad_x = torch.empty_like(x)
-        grad_weight = torch.zeros(weight.shape, dtype=torch.float32)
+        grad_weight = torch.zeros(weight.shape[::-1], dtype=torch.float32)
         total = torch.zeros((), dtype=torch.float64)
         transposed = weight.t()
         for start in range(0, count, rows):
             stop = min(start + rows, count)
-            part, target = x[start:stop], targets[start:stop, None]
+            part = x[start:stop]
+            place = torch.arange(stop - start).mul_(vocab).add_(targets[start:stop])
             probability = torch.softmax(part @ transposed, -1)
-            right = probability.gather(1, target)
+            right = probability.view(-1).take(place)
             # The smallest normal number keeps a hopeless guess finite; infinities and NaN still pass through.
             total -= right.float().clamp_min(torch.finfo(torch.float32).tiny).log_().sum(dtype=torch.float64)
-            probability.scatter_(1, target, right - 1)
+            probability.view(-1).put_(place, right - 1)
             torch.mm(probability, weight, out=grad_x[start:stop])
-            grad_weight += (part.t() @ probability).t()
+            grad_weight.add_((part.t() @ probability).float())
         ctx.save_for_backward(grad_x, grad_weight)
         ctx.count, ctx.dtype = count, weight.dtype
         return (total / count).float()
@@ -191,7 +195,7 @@ class _CrossEntropy(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         grad_x, grad_weight = ctx.saved_tensors
         factor = grad / ctx.count
-        return grad_x * factor.to(grad_x.dtype), (grad_weight * factor).to(ctx.dtype), None
+        return grad_x * factor.to(grad_x.dtype), (grad_weight.t() * factor).to(ctx.dtype), None
 
 
 def cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class Block(nn.Module):
         self.qkv = nn.Parameter(torch.empty(3 * width, width))
         self.attention_out = nn.Parameter(torch.empty(width, width))
         self.mlp_norm = nn.Parameter(torch.ones(width))
-        self.gate_up = nn.Parameter(torch.empty(2 * hidden, width))
+        self.gate = nn.Parameter(torch.empty(hidden, width))
+        self.up = nn.Parameter(torch.empty(hidden, width))
         self.mlp_out = nn.Parameter(torch.empty(width, hidden))
 
 
@@ -53,7 +54,8 @@ class Decoder(nn.Module):
         self.unembedding = None if config.tie_embeddings else nn.Parameter(torch.empty(config.vocab_size, config.width))
         self.logit_scale = config.base_width / config.width
         self.score_scale = math.sqrt(config.base_head_dim) / config.head_dim
-        self._tables: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._tables: dict[tuple[int, torch.device], Tensor] = {}
+        self._turns: dict[int, Tensor] = {}
         self._draw(seed)
 
     @torch.no_grad()
@@ -66,7 +68,8 @@ class Decoder(nn.Module):
             for weight, factor in (
                 (block.qkv, 1.0),
                 (block.attention_out, residual),
-                (block.gate_up, 1.0),
+                (block.gate, 1.0),
+                (block.up, 1.0),
                 (block.mlp_out, residual),
             ):
                 weight.normal_(0.0, factor / math.sqrt(weight.shape[1]), generator=generator)
@@ -78,12 +81,21 @@ class Decoder(nn.Module):
             assert isinstance(block, Block)
             yield block
 
-    def tables(self, context: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Rotary cosines and sines, made once per context, device and type."""
-        key = (context, self.embedding.device, dtype)
+    def _turn(self, context: int) -> Tensor:
+        """The fast path's rotary table, made once per context."""
+        if context not in self._turns:
+            config = self.config
+            self._turns[context] = kernels.attention_turn(
+                context, config.heads, config.head_dim, config.rope_base, self.score_scale
+            )
+        return self._turns[context]
+
+    def _table(self, context: int) -> Tensor:
+        """The plain formula's rotary table, made once per context and device."""
+        key = (context, self.embedding.device)
         if key not in self._tables:
-            cos, sin = kernels.rotary_tables(context, self.config.head_dim, self.config.rope_base)
-            self._tables[key] = (cos.to(key[1], dtype), sin.to(key[1], dtype))
+            table = kernels.rotary_table(context, self.config.head_dim, self.config.rope_base)
+            self._tables[key] = table.to(key[1])
         return self._tables[key]
 
     # ---- the plain formula -------------------------------------------------------------------------
@@ -91,18 +103,17 @@ class Decoder(nn.Module):
         """Logits (batch, context, vocabulary) for ``tokens`` (batch, context) int64."""
         config = self.config
         batch, length = tokens.shape
-        cos, sin = self.tables(length, torch.float32)
+        table = self._table(length)
         x = F.embedding(tokens, self.embedding)
         for block in self._blocks():
             normed = F.rms_norm(x, (config.width,), block.attention_norm, config.norm_eps)
             parts = F.linear(normed, block.qkv).view(batch, length, 3, config.heads, config.head_dim)
             q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
-            q, k = _rotary(q, cos, sin).to(v.dtype), _rotary(k, cos, sin).to(v.dtype)
+            q, k = _rotary(q, table), _rotary(k, table)
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.score_scale)
             x = x + F.linear(mixed.transpose(1, 2).reshape(batch, length, config.width), block.attention_out)
             normed = F.rms_norm(x, (config.width,), block.mlp_norm, config.norm_eps)
-            gate, up = F.linear(normed, block.gate_up).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, block.mlp_out)
+            x = x + F.linear(F.silu(F.linear(normed, block.gate)) * F.linear(normed, block.up), block.mlp_out)
         x = F.rms_norm(x, (config.width,), self.final_norm, config.norm_eps)
         return F.linear(x * self.logit_scale, self.embedding if self.unembedding is None else self.unembedding)
 
@@ -118,21 +129,22 @@ class Decoder(nn.Module):
         """
         config = self.config
         batch, length = inputs.shape
-        cos, sin = self.tables(length, dtype)
+        turn = self._turn(length)
         x = F.embedding(inputs.flatten(), self.embedding)
         for block in self._blocks():
             normed = kernels.rms_norm(x, block.attention_norm, config.norm_eps, dtype)
             qkv = F.linear(normed, block.qkv.to(dtype)).view(batch, length, 3 * config.width)
-            mixed = kernels.causal_attention(qkv, cos, sin, config.heads, self.score_scale)
-            x = x + F.linear(mixed.view(-1, config.width), block.attention_out.to(dtype))
+            mixed = kernels.causal_attention(qkv, turn, config.heads)
+            x = x + F.linear(mixed.view(-1, config.width), block.attention_out.to(dtype)).float()
             normed = kernels.rms_norm(x, block.mlp_norm, config.norm_eps, dtype)
-            hidden = kernels.swiglu(F.linear(normed, block.gate_up.to(dtype)))
-            x = x + F.linear(hidden, block.mlp_out.to(dtype))
+            gate, up = F.linear(normed, block.gate.to(dtype)), F.linear(normed, block.up.to(dtype))
+            x = x + F.linear(kernels.swiglu(gate, up), block.mlp_out.to(dtype)).float()
         x = kernels.rms_norm(x, self.final_norm * self.logit_scale, config.norm_eps, dtype)
         weight = self.embedding if self.unembedding is None else self.unembedding
         return kernels.cross_entropy(x, weight.to(dtype), targets.flatten())
 
 
-def _rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+def _rotary(x: Tensor, table: Tensor) -> Tensor:
+    """Turn feature pairs (2i, 2i + 1) of ``x`` (..., context, head_dim) by their positions' angles."""
+    pairs = torch.view_as_complex(x.float().contiguous().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mixlaw.errors import RunError
 from mixlaw.runspec import RunSpec
-from mixlaw.train.cores import cores, single_thread_environment
+from mixlaw.train.cores import cores, worker_environment
 from mixlaw.train.presets import ModelConfig, model_config
 
 __all__ = ["Throughput", "checkpoint_bytes", "default_workers", "flops", "measure", "measure_parts"]
@@ -98,7 +98,7 @@ def measure_parts(
     began = time.monotonic()
     processes = []
     try:
-        with single_thread_environment():
+        with worker_environment():
             for _ in range(count):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_time, args=(theirs, spec, vocab_size, seconds), daemon=True)
