@@ -27,6 +27,10 @@ MIN_TOKENS = 150_000
 MAX_TOKENS = 4_000_000
 OTHER_SECONDS = 25.0
 """Fit, optimum, report and starting the workers, measured on two cores."""
+REPORT_SECONDS = 12.0
+"""Of these, what is still to come once verification starts."""
+FEWEST_SEEDS, MOST_SEEDS = 3, 10
+"""Seeds per arm: three give an interval at all; beyond ten the mixtures, not the seeds, limit what is known."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,10 @@ def run(
         study = _prepare(root, minutes, corpus, objective, seed, progress, say, started)
     specs = study.design()
     say(f"Training {len(specs)} mixtures of {format_count(study.config.training.tokens)} tokens each.")
+    began = time.monotonic()
+    missing = [s for s in specs if not study.store.exists("runs", s.id, "DONE")]
     failures = study.train()
+    per_run = (time.monotonic() - began) / len(missing) if missing else None
     if failures:
         say(f"{len(failures)} runs failed and are left out: {sorted(failures)}. See {root / 'failures.json'}.")
     say("Fitting laws.")
@@ -127,13 +134,21 @@ def run(
     recipe = study.optimize()
     say(str(recipe))
     say(f"Prediction written to the ledger (head {study.ledger.head[:16]}). Now training the mixtures that check it.")
-    result = study.verify()
+    result = study.verify(_seeds(study, per_run, minutes * 60 - (time.monotonic() - started)))
     from mixlaw.verification import verification_text
 
     say(verification_text(result))
     report = study.report()
     say(f"Report: {report} ({format_seconds(time.monotonic() - started)} in all)")
     return report
+
+
+def _seeds(study: Study, seconds_per_run: float | None, seconds_left: float) -> int | None:
+    """As many seeds per arm as the time left allows, judged by how long the swarm's runs really took."""
+    if seconds_per_run is None:  # the swarm was there already: as planned
+        return None
+    arms = 1 + len(study.config.verify.arms)
+    return int(min(MOST_SEEDS, max(FEWEST_SEEDS, (seconds_left - REPORT_SECONDS) / (seconds_per_run * arms))))
 
 
 def _prepare(
@@ -210,7 +225,7 @@ def _prepare(
     )
 
 
-LEARNING_RATE = {"name": "wsd", "peak": 6e-3, "warmup": 0.05, "decay": 0.2}
+LEARNING_RATE = {"name": "wsd", "peak": 3e-3, "warmup": 0.05, "decay": 0.2}
 VALIDATION_TOKENS = 8_192
 
 

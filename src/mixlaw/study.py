@@ -419,17 +419,20 @@ class Study:
             arms[name] = Schedule.constant(known[name])
         return arms
 
-    def verification_specs(self) -> dict[tuple[str, int], RunSpec]:
+    def verification_specs(self, seeds: int | None = None) -> dict[tuple[str, int], RunSpec]:
         """Runs of each arm with paired seeds: ``{(arm, seed): spec}``."""
         template, result = self.template(), {}
-        for k in range(self.config.verify.seeds):
+        for k in range(self.config.verify.seeds if seeds is None else seeds):
             for arm, schedule in self.arms().items():
                 seed = VERIFY_SEED + k
                 result[arm, seed] = template.replace(schedule=schedule, seed=seed, replicate_group=f"verify {arm}")
         return result
 
-    def verify(self) -> dict[str, Any]:
+    def verify(self, seeds: int | None = None) -> dict[str, Any]:
         """Train the recipe and the references with paired seeds, compare with the ledger: ``verification.json``.
+
+        Args:
+            seeds: runs per arm; default ``verify.seeds`` of study.yaml.
 
         Raises:
             DataError: the recipe's prediction is not in the ledger, or too few runs succeeded for an interval.
@@ -441,7 +444,7 @@ class Study:
                 f"The ledger holds no prediction for this recipe; it must be written before the runs. "
                 f"Run `mixlaw optimize {self.folder}`."
             )
-        specs = self.verification_specs()
+        specs = self.verification_specs(seeds)
         failures = self.train(list(specs.values()), what="verify")
         if failures:
             warnings.warn(
@@ -455,15 +458,15 @@ class Study:
         status = dict(zip(observed.runs["run"].to_pylist(), observed.runs["status"].to_pylist()))
         usable = {key: curves[s.id] for key, s in specs.items() if curves.get(s.id) and status.get(s.id) == "done"}
         names = list(self.arms())
-        seeds = [k for k in sorted({seed for _, seed in specs}) if all((arm, k) in usable for arm in names)]
-        if len(seeds) < 2:
+        paired = [k for k in sorted({seed for _, seed in specs}) if all((arm, k) in usable for arm in names)]
+        if len(paired) < 2:
             raise DataError(
-                f"Only {len(seeds)} seeds have all of the arms {names} trained; an interval needs two. "
+                f"Only {len(paired)} seeds have all of the arms {names} trained; an interval needs two. "
                 f"See {self.folder / 'failures.json'}, then run `mixlaw verify {self.folder}` again."
             )
-        result = self._judge(recipe, {k: v for k, v in usable.items() if k[1] in seeds}, names, seeds, level)
+        result = self._judge(recipe, {k: v for k, v in usable.items() if k[1] in paired}, names, paired, level)
         result["prediction_entry"] = written[-1].number
-        result["sets"] = self._measured_sets(observed, specs, names, seeds)
+        result["sets"] = self._measured_sets(observed, specs, names, paired)
         self.store.write_json("verification.json", result)
         measurement = {k: v for k, v in result.items() if k not in ("arms", "ledger_head")}
         measurement["finals"] = {name: arm["losses"] for name, arm in result["arms"].items()}
