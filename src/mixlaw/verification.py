@@ -174,8 +174,8 @@ def verification_text(result: Mapping[str, Any]) -> str:
         reaches, needs = saved["recipe_reaches_reference_at"], saved["reference_needs"]
         if reaches:
             lines.append(
-                f"  The recipe has {arm}'s loss after {reaches['mean']:.0%} [{reaches['low']:.0%}, {reaches['high']:.0%}] "
-                f"of the steps"
+                f"  The recipe has {arm}'s loss after {reaches['mean']:.0%} "
+                f"[{reaches['low']:.0%}, {reaches['high']:.0%}] of the steps"
                 + (
                     f"; {arm} needs {needs['mean']:.2f} [{needs['low']:.2f}, {needs['high']:.2f}] times as many "
                     f"for the recipe's loss."
