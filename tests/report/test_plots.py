@@ -142,6 +142,17 @@ def test_effect_curves_are_the_laws_predictions(law_of_three):
     assert any(np.allclose(line.get_ydata(), expected.mean(1)) for line in lines)
 
 
+def test_effect_curves_are_dashed_where_nothing_was_observed(law_of_three):
+    law = law_of_three[0]
+    X = np.array([[0.5, 0.3, 0.2], [0.2, 0.6, 0.2], [0.4, 0.4, 0.2]])
+    axis = plots.effect_curves(law, X=dict(zip("abc", X.T))).axes[1]
+    solid, left, right = (line.get_ydata() for line in axis.get_lines()[1:4])
+    shares = np.linspace(0, 1, 101)
+    assert shares[np.isfinite(solid)][[0, -1]] == pytest.approx([0.29, 0.61])
+    assert shares[np.isfinite(left)][[0, -1]] == pytest.approx([0, 0.29])
+    assert shares[np.isfinite(right)][[0, -1]] == pytest.approx([0.61, 1])
+
+
 def test_fit_vs_observed_shows_the_worst_target_first_and_held_out_predictions(law_of_three):
     law, X, Y = law_of_three
     worse = Y.copy()

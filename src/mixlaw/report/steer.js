@@ -117,7 +117,7 @@ const steer = (() => {
     const order = r.map((_, j) => j).sort((a, b) => r[b] - r[a]);
     bars($("mixture"), order.map((j) => ({
       name: data.domains[j],
-      text: `${percent(r[j])} · ${count(r[j] * data.tokens)} tokens · ${epochs(j, r[j]).toFixed(2)} epochs`,
+      text: r[j] < 0.0005 ? "0%" : `${percent(r[j])} · ${count(r[j] * data.tokens)} tokens · ${epochs(j, r[j]).toFixed(2)} epochs`,
       marks: [{ css: "fill", left: 0, width: r[j] / widest }, { css: "tick", left: data.reference[j] / widest }],
     })));
     const half = data.half || data.targets.map(() => 0);

@@ -45,6 +45,7 @@ def effect_curves(
     domains: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
     marks: Mapping[str, Any] | None = None,
+    max_panels: int = 12,
     unit: str = "nats per token",
     width: float = 7.2,
 ) -> Chart:
@@ -60,7 +61,8 @@ def effect_curves(
         objective: ``{set: weight}``; drawn as a thick dark line.
         own: ``{set: domain}``: which set belongs to which domain (equal names by default).
         domains, targets: which panels and which lines.
-        marks: ``{name: mixture}``, drawn as ticks at their share of the panel's domain.
+        marks: ``{name: mixture}``, drawn as triangles at their share of the panel's domain.
+        max_panels: with more domains, only so many (those with the largest effects) are shown.
     """
     from mixlaw.laws.base import as_matrix
 
@@ -82,9 +84,18 @@ def effect_curves(
     at_base = predict_all(law, center[None])[0]
     shares = np.linspace(0, 1, 101)
     curves = {n: predict_all(law, along(center, names.index(n), shares)) - at_base for n in wanted}
+    ranges = {n: (0.0, 1.0) for n in names}
+    if observed is not None:
+        ranges = dict(zip(names, zip(observed.min(0).tolist(), observed.max(0).tolist())))
+    seen = {n: (shares >= ranges[n][0] - 0.01) & (shares <= ranges[n][1] + 0.01) for n in wanted}
+    total = len(wanted)
+    if total > max_panels:  # those that move something most within what was observed
+        wanted = sorted(wanted, key=lambda n: -float(np.ptp(curves[n][seen[n]][:, lines], axis=0).max()))[:max_panels]
     # A domain's loss without any of that domain can be far above all else: cut there, so that the rest is readable.
-    tops = np.array([np.quantile(np.abs(c[5:71][:, lines]), 0.97) for c in curves.values()])
-    limit = float(max(np.max(tops), 1e-6)) * 1.15
+    within = np.concatenate([curves[n][seen[n] & (shares >= 0.03)][:, lines].ravel() for n in wanted])
+    low, high = np.quantile(within, [0.01, 0.99]) if len(within) else (-0.1, 0.1)
+    low, high = min(float(low), 0.0), max(float(high), 0.0)
+    pad = 0.12 * (high - low) or 0.01
     rows, columns = grid_shape(len(wanted), width, 2.3 if width > 5 else 1.7)
     with styled():
         chart = Chart(
@@ -96,28 +107,35 @@ def effect_curves(
             axis.set_visible(False)
         for axis, name in zip(flat, wanted):
             j, curve = names.index(name), curves[name]
-            low, high = (0.0, 1.0) if observed is None else (observed[:, j].min(), observed[:, j].max())
-            seen = (shares >= low - 0.01) & (shares <= high + 0.01)
+            inside = seen[name]
+            beyond = [
+                np.where(shares <= shares[inside][0], 1.0, np.nan),
+                np.where(shares >= shares[inside][-1], 1.0, np.nan),
+            ]
             axis.axhline(0, color="#b6bcc6", lw=0.8)
             for t in lines:
                 mine = ties.get(sets[t]) == name
                 style: dict[str, Any] = {"color": ACCENT if mine else "#a9b1bd", "zorder": 3 if mine else 2}
                 solid = axis.plot(
-                    shares, np.where(seen, curve[:, t], np.nan), lw=2.2 if mine else 1.1, label=None, **style
+                    shares, np.where(inside, curve[:, t], np.nan), lw=2.2 if mine else 1.1, label=None, **style
                 )
-                axis.plot(shares, curve[:, t], lw=0.7, ls=(0, (2, 2)), **style)
-                ends = np.flatnonzero(seen)[[0, -1]]
+                for part in beyond:
+                    if np.isfinite(part).sum() > 1:
+                        axis.plot(shares, part * curve[:, t], lw=0.7, ls=(0, (2, 2)), **style)
+                ends = np.flatnonzero(inside)[[0, -1]]
                 chart.tip(
                     solid[0],
                     f"{sets[t]}: {curve[ends[0], t]:+.3f} at {shares[ends[0]]:.0%} {name}, "
                     f"{curve[ends[1], t]:+.3f} at {shares[ends[1]]:.0%}",
                 )
             if weights is not None and len(sets) > 1:
-                total = curve @ weights
-                drawn = axis.plot(shares, np.where(seen, total, np.nan), color=INK, lw=2.2, zorder=4)
-                axis.plot(shares, total, color=INK, lw=0.8, ls=(0, (2, 2)), zorder=4)
-                best = int(np.argmin(np.where(seen, total, np.inf)))
-                chart.tip(drawn[0], f"objective: lowest at {shares[best]:.0%} {name} ({total[best]:+.4f})")
+                sum_ = curve @ weights
+                drawn = axis.plot(shares, np.where(inside, sum_, np.nan), color=INK, lw=2.2, zorder=4)
+                for part in beyond:
+                    if np.isfinite(part).sum() > 1:
+                        axis.plot(shares, part * sum_, color=INK, lw=0.8, ls=(0, (2, 2)), zorder=4)
+                best = int(np.argmin(np.where(inside, sum_, np.inf)))
+                chart.tip(drawn[0], f"objective: lowest at {shares[best]:.0%} {name} ({sum_[best]:+.4f})")
             for k, (mark, mixture) in enumerate((marks or {}).items()):
                 from mixlaw.report.style import arm_color
 
@@ -125,12 +143,14 @@ def effect_curves(
                 axis.plot([share], [0], marker="v", ms=6, color=arm_color(mark, k), clip_on=False, zorder=5, ls="none")
             axis.set_title(name)
             axis.set_xlim(0, 1)
-            axis.set_ylim(-limit, limit)
+            axis.set_ylim(low - pad, high + pad)
             axis.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
             axis.set_xticks([0.25, 0.5, 0.75])
         for axis in flat[max(0, len(wanted) - columns) : len(wanted)]:
             axis.tick_params(labelbottom=True)
         chart.supxlabel("share of the panel's domain, the others in proportion", fontsize=9, color=MUTED)
+        if total > len(wanted):
+            chart.suptitle(f"{len(wanted)} of {total} domains, largest effects first", fontsize=8.5, color=MUTED)
         chart.supylabel(f"change of loss, {unit}", fontsize=9, color=MUTED)
         _effect_legend(chart, flat[0], weights is not None and len(sets) > 1, marks or {}, bool(ties), width)
     return chart

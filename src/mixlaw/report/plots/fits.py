@@ -9,7 +9,7 @@ import numpy as np
 
 from mixlaw.errors import DataError
 from mixlaw.report.plots._inputs import Array, predict_all, spearman, target_columns
-from mixlaw.report.style import ACCENT, INK, MUTED, REFERENCE, Chart, grid_shape, styled
+from mixlaw.report.style import ACCENT, INK, MANY_POINTS, MUTED, REFERENCE, Chart, grid_shape, styled
 
 __all__ = ["fit_vs_observed", "predicted_vs_measured", "residuals"]
 
@@ -86,6 +86,7 @@ def fit_vs_observed(
             pad = 0.06 * (high - low) or 0.01
             axis.plot([low - pad, high + pad], [low - pad, high + pad], color="#b6bcc6", lw=1, zorder=1)
             dots = axis.scatter(a, b, s=16, color=ACCENT, alpha=0.75, linewidths=0, zorder=2)
+            dots.set_rasterized(observed.shape[0] * len(names) > MANY_POINTS)
             chart.tip(dots, [f"predicted {p:.4f}, observed {o:.4f}" for p, o in zip(a, b)])
             axis.set_xlim(low - pad, high + pad)
             axis.set_ylim(low - pad, high + pad)
@@ -130,6 +131,7 @@ def residuals(
         scaled = predicted - np.nanmean(predicted, axis=0)
         flat = np.isfinite(error)
         dots = left.scatter(scaled[flat], error[flat], s=12, color=ACCENT, alpha=0.6, linewidths=0)
+        dots.set_rasterized(flat.sum() > MANY_POINTS)
         labels = np.broadcast_to(np.array(names, dtype=object), error.shape)[flat]
         chart.tip(dots, [f"{n}: off by {e:+.4f}" for n, e in zip(labels, error[flat])])
         left.axhline(0, color=INK, lw=0.8)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import DataError
 from mixlaw.report.plots._inputs import mixture_array, weights_mapping
-from mixlaw.report.style import ACCENT, INK, Chart, arm_color, styled, top_legend
+from mixlaw.report.style import ACCENT, INK, MANY_POINTS, Chart, arm_color, styled, top_legend
 from mixlaw.units import format_count
 
 __all__ = ["mixture_bars", "pareto", "swarm"]
@@ -60,8 +60,8 @@ def mixture_bars(
                         notes.append(f"{share * tokens / unique_tokens[domain]:.2f} epochs")
                 chart.tip(bar, ", ".join(notes))
                 if k == 0:
-                    note = f"{share:.1%}"
-                    if tokens is not None and unique_tokens is not None:
+                    note = f"{share:.1%}" if share >= 0.0005 else "0%"
+                    if tokens is not None and unique_tokens is not None and share >= 0.0005:
                         note += f" · {share * tokens / unique_tokens[domain]:.2f} epochs"
                     end = max(share, near_optimal[domain][1] if near_optimal and domain in near_optimal else 0.0)
                     axis.annotate(
@@ -79,7 +79,7 @@ def mixture_bars(
             bars_y = [j - 0.4 + thick / 2 for j, _ in rows]
             axis.hlines(bars_y, [r[0] for _, r in rows], [r[1] for _, r in rows], color=INK, lw=1.2)
         axis.set_yticks(y, domains, color=INK)
-        axis.invert_yaxis()
+        axis.set_ylim(len(domains) - 0.45, -0.55)
         axis.grid(axis="y", visible=False)
         axis.set_xlim(0, longest * (1.3 if width > 5 else 1.55))
         axis.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}" if v <= 1 else "")
@@ -134,6 +134,7 @@ def swarm(
                 alpha=0.85,
                 linewidths=0.3,
                 edgecolors="white",
+                rasterized=matrix.size > MANY_POINTS,
             )
             shown = points
             chart.tip(
