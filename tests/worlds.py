@@ -160,11 +160,7 @@ class ScaleWorld:
     beta: float = 0.37
 
     def loss(self, N: np.ndarray, D: np.ndarray) -> np.ndarray:
-        return (
-            self.E
-            + self.A * np.asarray(N, float) ** -self.alpha
-            + self.B * np.asarray(D, float) ** -self.beta
-        )
+        return self.E + self.A * np.asarray(N, float) ** -self.alpha + self.B * np.asarray(D, float) ** -self.beta
 
     def optimum(self, flops: float) -> tuple[float, float]:
         """(N*, D*)."""

@@ -7,13 +7,14 @@ import warnings
 
 import numpy as np
 import pytest
-import worlds
 from sklearn.base import clone
 from sklearn.utils import estimator_checks
 
 from mixlaw.errors import DataError, MixlawWarning, TooFewRunsError
 from mixlaw.laws import LAWS
 from mixlaw.laws.base import Law
+
+import worlds
 
 SCALE = {"kaplan", "chinchilla", "repeated_data", "annealing", "broken", "nested", "joint"}
 # How much of its own noise-free surface a law must recover at unseen mixtures (share of variance unexplained).
@@ -178,9 +179,9 @@ def test_bad_input_is_refused_in_words(name):
     with pytest.raises(DataError, match="0, 1"):
         cls().fit(100 * X, Y)
     with pytest.raises(DataError, match="NaN"):
-        cls().fit(np.where(X == X.max(), np.nan, X), Y)
+        cls().fit(np.where(X.max() == X, np.nan, X), Y)
     with pytest.raises(DataError, match="infinite"):
-        cls().fit(X, np.where(Y == Y.max(), np.inf, Y))
+        cls().fit(X, np.where(Y.max() == Y, np.inf, Y))
     with pytest.raises(DataError, match="runs"):
         cls().fit(X[:-1], Y)
     with pytest.raises(TooFewRunsError):

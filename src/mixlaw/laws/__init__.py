@@ -8,6 +8,8 @@ joins with ``LAWS.register("mine", MyLaw)``.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 from mixlaw.registry import Registry
@@ -46,6 +48,7 @@ _ATTRIBUTES = {target.partition(":")[2]: target for target in _CLASSES.values()}
     "compare": "mixlaw.laws.compare:compare",
     "effects": "mixlaw.laws.effects:effects",
     "published": "mixlaw.laws.published_laws:published",
+    "rank_transfer": "mixlaw.laws.transfer:rank_transfer",
 }
 
 __all__ = ["LAWS", *sorted(_ATTRIBUTES)]
@@ -65,3 +68,16 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(set(__all__) | set(globals()))
+
+
+class _Laws(ModuleType):
+    """Keeps ``laws.compare`` the function once the file ``laws/compare.py`` has been imported: importing a
+    submodule would otherwise put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _ATTRIBUTES.get(name, "").endswith(f".{name}:{name}"):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Laws

@@ -36,8 +36,8 @@ class M4(ParametricLaw):
     """``L_t(r) = c_t + k_t exp(sum_j t_tj r_j)``
 
     The law Data Mixing Laws recommends: every domain moves every target through one exponential. On a simplex
-    adding a constant to all ``t_tj`` only rescales ``k_t``; reported ``t`` are those the ridge makes smallest
-    (mean zero over domains, unless ``ridge=0``), and ``k`` goes with them.
+    adding a constant to all ``t_tj`` only rescales ``k_t``; reported ``t`` have mean zero over domains where all
+    mixtures sum to one (else they are what the ridge makes smallest), and ``k`` goes with them.
 
     Parameters:
         c: loss in nats when the exponential has died out (T,).
@@ -78,7 +78,8 @@ class M4(ParametricLaw):
         return self.n_features_in_ + 1
 
     def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
-        return {"c": linear[:, 0], "k": linear[:, 1] * np.exp(-theta @ self.centre_), "t": theta}
+        t = theta - theta.mean(axis=1, keepdims=True) if self.simplex_ else theta
+        return {"c": linear[:, 0], "k": linear[:, 1] * np.exp(-t @ self.centre_), "t": t}
 
     def atoms(self) -> Atoms:
         self._check_fitted()

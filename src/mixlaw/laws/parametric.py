@@ -134,6 +134,7 @@ class ParametricLaw(Law):
             names = [self.target_names_[t] for t in np.flatnonzero(constant)]
             notes.append(f"Constant targets {names}: predicted as constants, nothing can be learned from them.")
         self._variance = np.where(constant, 1.0, variance)
+        self.simplex_ = bool(np.abs(X.sum(axis=1) - 1.0).max() <= 1e-9)
         self.centre_ = X.mean(axis=0)  # models are written around the mean mixture
         model = self._model(X)
         starts = self._starts(X, filled.T, W)
