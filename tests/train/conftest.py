@@ -1,4 +1,5 @@
 import pytest
+
 from tiny_tokens import write_tokens
 
 

@@ -141,7 +141,9 @@ def test_cross_entropy_gradient_by_finite_differences():
         nudge = torch.zeros_like(x)
         nudge[i, j] = 1e-2
         with torch.no_grad():
-            slope = kernels.cross_entropy(x + nudge, weight, targets) - kernels.cross_entropy(x - nudge, weight, targets)
+            slope = kernels.cross_entropy(x + nudge, weight, targets) - kernels.cross_entropy(
+                x - nudge, weight, targets
+            )
         assert float(slope) / 2e-2 == pytest.approx(float(x.grad[i, j]), rel=2e-2, abs=1e-4)
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tiny_tokens import VOCABULARY, tiny_spec
 
 torch = pytest.importorskip("torch")
@@ -19,7 +20,7 @@ from mixlaw.corpus import Corpus  # noqa: E402
 from mixlaw.errors import ConfigError, DataError, RunError  # noqa: E402
 from mixlaw.observations import Observations  # noqa: E402
 from mixlaw.runspec import RunSpec  # noqa: E402
-from mixlaw.train import TRAINERS, RunStopped, Trainer, TorchTrainer  # noqa: E402
+from mixlaw.train import TRAINERS, RunStopped, TorchTrainer, Trainer  # noqa: E402
 from mixlaw.train import checkpoint as checkpoints  # noqa: E402
 from mixlaw.train.evaluate import evaluate  # noqa: E402
 from mixlaw.train.trainer import evaluation_steps  # noqa: E402
@@ -121,7 +122,8 @@ def test_validation_is_fp32_and_the_checkpoint_is_the_model(tiny, tmp_path):
 def test_every_mixture_is_scored_on_the_same_tokens(tiny, tmp_path):
     corpus = tiny[0]
     hashes = [
-        {(r["target"], r["target_hash"]) for r in rows(run(tiny, tmp_path, tiny_spec(corpus, w, 4)))} for w in (0.2, 0.7)
+        {(r["target"], r["target_hash"]) for r in rows(run(tiny, tmp_path, tiny_spec(corpus, w, 4)))}
+        for w in (0.2, 0.7)
     ]
     assert hashes[0] == hashes[1]
 
@@ -180,7 +182,9 @@ def test_a_killed_run_continues_bit_for_bit(tiny, tmp_path):
         trainer.run(spec, here / "killed" / spec.id, progress=lambda step, n: time.sleep(0.02))
         """
     )
-    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
     published = tmp_path / "killed" / spec.id / checkpoints.NAME
     deadline = time.monotonic() + 60
     while not published.exists() and time.monotonic() < deadline and process.poll() is None:

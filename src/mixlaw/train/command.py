@@ -96,15 +96,30 @@ class CommandTrainer:
         folder = Path(folder).resolve()
         if is_done(folder):
             return
+        if spec.num_steps < 1:
+            raise ConfigError(
+                f"{spec.tokens} tokens are less than one step of {spec.batch} x {spec.context} tokens. "
+                f"Raise tokens, or lower batch or context."
+            )
         store = Store(folder)
         store.write_json("spec.json", spec.to_dict())
-        store.write_json("command.json", self.describe(spec, folder))
+        description = self.describe(spec, folder)
+        if description["order"]:
+            self._write_order(spec, store)
+        store.write_json("command.json", description)
         metrics = folder / "metrics.jsonl"
         paths = {"spec": str(folder / "command.json"), "folder": str(folder), "metrics": str(metrics)}
         arguments = self._arguments()
         for name, path in paths.items():
             arguments = [argument.replace(f"{{{name}}}", path) for argument in arguments]
+        before = metrics.stat().st_mtime_ns if metrics.exists() else None
         self._execute(spec, folder, arguments, paths, should_stop)
+        if before is not None and metrics.exists() and metrics.stat().st_mtime_ns == before:
+            raise RunError(
+                f"The training command of run {spec.id} ended well but left {metrics} as an earlier attempt wrote it.",
+                spec,
+                log_tail(folder / "log.txt"),
+            )
         rows = read_metrics(metrics, spec)
         finish(folder, self._observations(spec, folder, rows))
         if progress is not None:
@@ -129,6 +144,7 @@ class CommandTrainer:
                 "tokens": validation.tokens,
                 "num_bytes": validation.num_bytes,
             }
+        tokenised = all((root / name / "index.json").exists() for name in domains)
         index = root / next(iter(domains)) / "index.json"
         return {
             "id": spec.id,
@@ -138,12 +154,24 @@ class CommandTrainer:
             "vocab_size": self.corpus.vocab_size,
             "dtype": _token_dtype(index, self.corpus.vocab_size),
             "tokens_root": str(root),
+            "order": str(folder / "order.npy") if tokenised else None,
             "domains": domains,
             "validation": sets,
             "start_folder": str(folder.parent / spec.start) if spec.start else None,
             "folder": str(folder),
             "metrics": str(folder / "metrics.jsonl"),
         }
+
+    def _write_order(self, spec: RunSpec, store: Store) -> None:
+        """Domain of every sequence of the run, as the built-in trainer would draw it: quotas exact to one sequence."""
+        import numpy as np
+
+        from mixlaw.tokens.loader import Loader
+
+        loader = Loader(spec, self.corpus, self.tokens_root)
+        buffer = io.BytesIO()
+        np.save(buffer, np.stack([loader.domains_of(step) for step in range(loader.num_steps)]))
+        store.write_bytes("order.npy", buffer.getvalue())
 
     def _execute(
         self,
