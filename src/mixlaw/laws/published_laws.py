@@ -80,7 +80,10 @@ _CHINCHILLA = "E + A / N^alpha + B / D^beta"
 _KAPLAN = "Kaplan et al. 2020, arXiv:2001.08361"
 _CLARK = "10^(a lg N + b lg X + c lg N lg X + d), X the saturating number of experts"
 _GADRE = "E + A N^x + B 6^(x/2) D^x"
-_GADRE_SOURCE = "Gadre et al. 2024, arXiv:2403.08540: the authors' five fitting runs refitted from their records, {}, C4 validation loss"
+_GADRE_SOURCE = (
+    "Gadre et al. 2024, arXiv:2403.08540: the authors' five fitting runs refitted from their records, trained on {}, "
+    "C4 validation loss"
+)
 
 PUBLISHED: dict[str, _Entry] = {
     "kaplan2020": _Entry(
