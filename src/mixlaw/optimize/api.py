@@ -131,7 +131,7 @@ def optimize(
     atoms = view.atoms()
     worlds = _worlds(request, rows, num_bootstrap, robust is not None, seed, warnings)
 
-    problem, over = _problem(request, atoms, robust, worlds)
+    problem, over = _problem(request, atoms, robust, worlds, warnings)
     several_tasks = len([t for t in request.tasks if request.weights.get(t, 0) > 0]) > 1 or (
         request.tasks and len(request.weights) > 1
     )
@@ -324,7 +324,7 @@ def _own_runs(law: Any) -> tuple[Any, Any] | None:
 
 # ---- posing and solving ---------------------------------------------------------------------------------
 def _problem(
-    q: _Request, atoms: Atoms | None, robust: str | None, worlds: Sequence[LawView]
+    q: _Request, atoms: Atoms | None, robust: str | None, worlds: Sequence[LawView], warnings: list[str]
 ) -> tuple[Problem, Atoms | None]:
     options: dict[str, Any] = {"repetition": q.repetition}
     if q.prior is not None:
@@ -334,7 +334,7 @@ def _problem(
             raise ConfigError("robust= works with the weighted mean and guards, without kl_weight.")
         if atoms is None:
             raise ConfigError(f"robust={robust!r} needs a law of atoms; {_why(q.view, atoms)}.")
-        several = [a for a in (w.atoms() for w in worlds) if a is not None]
+        several = _convex_worlds(q, worlds, warnings)
         return robust_problem(robust, q.constraints, atoms, several, q.W, q.guards, repetition=q.repetition)
     if q.kind == "worst":
         return worst(q.constraints, q.W, _best_reachable(q, atoms), q.guards, kl=q.kl_weight, **options), atoms
@@ -344,6 +344,24 @@ def _problem(
         reference = q.reference.array(q.constraints.domains)
         return least_change(q.constraints, reference, (wanted, *q.guards), **options), atoms
     return mean(q.constraints, q.W, q.guards, kl=q.kl_weight, **options), atoms
+
+
+def _convex_worlds(q: _Request, worlds: Sequence[LawView], warnings: list[str]) -> list[Atoms]:
+    """Bootstrap laws that keep the problem convex; says how many were left out, refuses when they are most."""
+    plain = mean(q.constraints, q.W)
+    several = [a for a in (w.atoms() for w in worlds) if a is not None]
+    convex = [a for a in several if plain.certifiable(a)]
+    if len(convex) < len(worlds) / 2:
+        raise ConfigError(
+            f"Only {len(convex)} of {len(worlds)} bootstrap refits of {type(q.view.law).__name__} are convex for this "
+            f"objective, so a robust optimum cannot be certified. Use a law that always is (EffectiveTokens), or add "
+            f"runs."
+        )
+    if len(convex) < len(worlds):
+        warnings.append(
+            f"{len(worlds) - len(convex)} of {len(worlds)} bootstrap laws are not convex and were left out."
+        )
+    return convex
 
 
 def _best_reachable(q: _Request, atoms: Atoms | None) -> Array:
@@ -516,9 +534,9 @@ def _optimism(q: _Request, score: Any, worlds: Sequence[LawView], reference: Arr
     atoms = [w.atoms() for w in worlds]
     if any(a is None for a in atoms) or q.kl_weight or q.repetition is not None or q.tasks:
         return 0.0
-    singles = [combine(a, q.W) for a in atoms if a is not None]
     problem = mean(q.constraints, np.ones(1))
-    if not all(problem.certifiable(a) for a in singles):
+    singles = [a for a in (combine(a, q.W) for a in atoms if a is not None) if problem.certifiable(a)]
+    if len(singles) < 4:
         return 0.0
     optima, values = plug_in_optima(q.constraints, singles)
     at_reference = np.array([a.value(reference[None])[0, 0] for a in singles])

@@ -77,7 +77,8 @@ def random_feasible(problem: Problem, num: int, seed: int = 0, steps: int = 0) -
                 down = np.maximum(down, np.where(slope < -1e-12, room / slope, -np.inf).max(1))
         up, down = np.maximum(up, 0.0), np.minimum(down, 0.0)
         stuck = ~(np.isfinite(up) & np.isfinite(down))
-        t = np.where(stuck, 0.0, down + (up - down) * rng.random(num))
+        up, down = np.where(stuck, 0.0, up), np.where(stuck, 0.0, down)
+        t = down + (up - down) * rng.random(num)
         x = x + t[:, None] * d
     x = np.clip(x, low, high)
     return x / x.sum(axis=1, keepdims=True)
@@ -116,10 +117,10 @@ def search(
         _local(problem, predict, gradient, pool[order]) if smooth else _shrinking(problem, predict, pool, merit, seed)
     )
     values = _merit(problem, ends, predict(ends))
-    # a start is never worse than where it began
-    worse = values > merit[order][: len(ends)] if smooth else np.zeros(len(ends), dtype=bool)
-    ends = np.where(worse[:, None], pool[order][: len(ends)], ends)
-    values = np.where(worse, merit[order][: len(ends)], values)
+    if smooth:  # a search never ends worse than where it began
+        worse = values > merit[order]
+        ends = np.where(worse[:, None], pool[order], ends)
+        values = np.where(worse, merit[order], values)
     best = int(np.argmin(values))
     z, value, violation = complete(problem, ends[best : best + 1], predict(ends[best : best + 1]))
     if violation[0] > 1e-5:

@@ -1,0 +1,75 @@
+"""Critical proportion: the published four mixtures, a world with a known answer, coverage, bad input."""
+
+import numpy as np
+import pytest
+
+from mixlaw.errors import DataError, MixlawWarning, TooFewRunsError
+from mixlaw.observations import Observations
+from mixlaw.optimize.critical import critical, critical_from_observations
+
+from shared import experiments
+
+SHARES = np.array([0.125, 0.25, 0.375, 0.5])
+
+
+def curve(r):
+    return 2.80 + 0.18 * np.exp(-4.0 * np.asarray(r))
+
+
+def test_exact_curve_gives_the_exact_root():
+    before = float(curve(0.3))
+    found = critical(SHARES, curve(SHARES), before, noise=1e-4)
+    assert found.proportion == pytest.approx(0.3, abs=2e-3)
+    assert found.low <= found.proportion <= found.high
+    assert float(found.predict(0.3)) == pytest.approx(before, abs=1e-3)
+
+
+def test_interval_covers_a_known_truth():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for trial in range(60):
+        sets = np.stack([curve(SHARES) + d + 0.002 * rng.normal(size=4) for d in np.linspace(-0.2, 0.2, 8)], axis=1)
+        before = float(curve(0.28)) + np.linspace(-0.2, 0.2, 8)
+        found = critical(SHARES, sets, before, num_bootstrap=200, seed=trial)
+        inside += found.low <= 0.28 <= found.high
+    assert inside >= 51  # 90% less two standard errors
+
+
+def test_published_mixtures():
+    import csv
+
+    import pyarrow.parquet as pq
+
+    with open(experiments("dml_validation_weights.csv"), newline="") as file:
+        weights = {row["validation_domain"]: float(row["weight"]) for row in csv.DictReader(file)}
+    rows = pq.read_table(experiments("dml_continual.parquet")).to_pylist()
+    runs = {
+        r["run"]: {"Pile": r["weight_Pile"], "Python": r["weight_Python"]} for r in rows if r["weight_Pile"] is not None
+    }
+    observations = Observations.from_records(
+        [
+            {"run": "base"},
+            *({"run": k, "schedule": v} for k, v in runs.items() if not np.isnan(v["Pile"]) and k != "base"),
+        ],
+        [{"run": r["run"], "step": r["step"], "target": r["validation_domain"], "value": r["loss"]} for r in rows],
+    )
+    found = critical_from_observations(observations, "Pile", weights, "base")
+    assert found.before == pytest.approx(2.873368, abs=1e-6)
+    assert found.low <= 0.285 <= found.high
+    assert found.high - found.low < 0.06
+    assert "critical proportion 0.28" in str(found)
+
+
+def test_bad_input_is_explained():
+    with pytest.raises(TooFewRunsError, match="four or more"):
+        critical([0.1, 0.2, 0.3], [3, 2, 1], 2.5)
+    with pytest.raises(DataError, match="does not fall"):
+        critical(SHARES, [1, 2, 3, 4], 2.5)
+    with pytest.raises(DataError, match="do not match"):
+        critical(SHARES, [3, 2, 1], 2.5)
+    with pytest.raises(DataError, match="finite"):
+        critical(SHARES, [3, 2, 1, np.nan], 2.5)
+    with pytest.raises(DataError, match="must lie in"):
+        critical([0, 0.2, 0.3, 0.4], [4, 3, 2, 1], 2.5)
+    with pytest.warns(MixlawWarning, match="extrapolation"):
+        critical(SHARES, curve(SHARES), float(curve(0.8)), noise=1e-3)

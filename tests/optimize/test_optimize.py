@@ -1,0 +1,345 @@
+"""From a fitted law and a budget to a recipe: objectives, prices, near-optimal sets, uncertainty, bad input."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import mixlaw as ml
+from mixlaw.budget import Budget, Group
+from mixlaw.corpus import Corpus
+from mixlaw.errors import ConfigError, InfeasibleBudgetError, MixlawWarning
+from mixlaw.laws.m4 import M4
+from mixlaw.mixture import Mixture
+from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, temperature, unimax
+from mixlaw.recipe import Recipe
+
+import worlds
+
+NAMES = ["web", "code", "books", "wiki"]
+SETS = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def runs():
+    X, Y = worlds.exponential(4, 3, seed=1).sample(40, noise=0.01)
+    return dict(zip(NAMES, X.T)), dict(zip(SETS, Y.T))
+
+
+@pytest.fixture(scope="module")
+def law(runs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        return M4().fit(*runs)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return Corpus.declared({"web": 10**7, "code": 2 * 10**6, "books": 10**6, "wiki": 5 * 10**5}, source="test")
+
+
+BUDGET = Budget(tokens=5_000_000, max_epochs=4)
+FAST = {"num_bootstrap": 0}
+
+
+def test_module_is_the_function_and_the_room(law, corpus):
+    assert callable(ml.optimize)
+    recipe = ml.optimize(law, "a", BUDGET, corpus, **FAST)
+    assert isinstance(recipe, Recipe)
+
+    assert ml.optimize.optimize is optimize
+    with pytest.raises(AttributeError, match="Did you mean 'frontier'"):
+        ml.optimize.frontiers
+
+
+def test_recipe_is_complete_and_round_trips(law, corpus, runs, tmp_path):
+    recipe = optimize(law, {"a": 2, "b": 1, "c": 1}, BUDGET, corpus, runs=runs, num_bootstrap=20)
+    assert recipe.certificate.kind == "certified" and recipe.certificate.gap <= 1e-8
+    assert str(recipe).startswith("certified optimum (gap")
+    assert set(recipe.predictions) == {*SETS, "objective"}
+    weights = np.array([0.5, 0.25, 0.25])
+    means = np.array([recipe.predictions[s].mean for s in SETS])
+    assert recipe.predictions["objective"].mean == pytest.approx(float(means @ weights))
+    assert recipe.reference == corpus.natural
+    assert recipe.difference.high < 0 and recipe.probability_better > 0.9
+    assert {"natural", "uniform", "unimax (4 epochs)", "temperature 2"} <= set(recipe.baselines)
+    best = recipe.predictions["objective"].mean
+    for row in recipe.baselines.values():
+        if row["feasible"]:
+            assert row["prediction"]["mean"] >= best - 1e-9
+    for name, (low, high) in recipe.near_optimal.items():
+        assert low - 1e-9 <= recipe.mixture[name] <= high + 1e-9
+    recipe.save(tmp_path / "recipe.json")
+    assert Recipe.load(tmp_path / "recipe.json").to_dict() == recipe.to_dict()
+
+
+def test_law_read_from_json_gets_its_rows_back(law, corpus, runs):
+    again = type(law).from_json(law.to_json())
+    recipe = optimize(again, "a", BUDGET, corpus, runs=runs, num_bootstrap=8)
+    assert recipe.mixture.to_dict() == pytest.approx(
+        optimize(law, "a", BUDGET, corpus, **FAST).mixture.to_dict(), abs=1e-6
+    )
+
+
+def test_prices_are_finite_differences(law, corpus):
+    tight = Budget(
+        tokens=5_000_000,
+        max_epochs={"books": 1.0},
+        floors={"wiki": 0.05},
+        groups={"rest": Group(("code", "wiki"), 0.0, 0.3)},
+    )
+    objective = {"a": 1, "b": 1, "c": 1}
+    recipe = optimize(law, objective, tight, corpus, **FAST)
+    value = recipe.predictions["objective"].mean
+
+    def at(**changes):
+        data = {**tight.to_dict(), **changes}
+        return optimize(law, objective, Budget.from_dict(data), corpus, **FAST).predictions["objective"].mean
+
+    step = 1e-3
+    books = price(recipe, "books")
+    more = at(max_epochs={"books": 1.0 + step})
+    assert books["loss_per_extra_epoch"] == pytest.approx((more - value) / step, rel=0.02)
+    unique = 10**6
+    assert books["loss_per_billion_tokens"] == pytest.approx((more - value) / (step * unique / 1e9), rel=0.02)
+    wiki = price(recipe, "wiki")
+    more = at(floors={"wiki": 0.05 + step})
+    assert wiki["loss_per_billion_tokens"] == pytest.approx((more - value) / (step * 5e6 / 1e9), rel=0.02)
+    group = next(p for p in recipe.shadow_prices if p["kind"] == "group cap")
+    more = at(groups={"rest": {"domains": ["code", "wiki"], "cap": 0.3 + step}})
+    assert group["loss_per_billion_tokens"] == pytest.approx((more - value) / (step * 5e6 / 1e9), rel=0.02)
+
+
+def test_repetition_prices_unique_tokens(law, corpus):
+    objective, budget = {"a": 1, "b": 1, "c": 1}, Budget(tokens=20_000_000)
+    recipe = optimize(law, objective, budget, corpus, repetition=5.0, **FAST)
+    row = next(p for p in recipe.shadow_prices if p["kind"] == "repetition" and p["domain"] == "books")
+    step = 10_000
+    more = Corpus.declared({**corpus.unique_tokens, "books": 10**6 + step}, source="test")
+    change = (
+        optimize(law, objective, budget, more, repetition=5.0, **FAST).predictions["objective"].mean
+        - recipe.predictions["objective"].mean
+    )
+    assert row["loss_per_billion_unique_tokens"] == pytest.approx(change / (step / 1e9), rel=0.05)
+    assert any("R* = 5" in w for w in recipe.warnings)
+    published = optimize(law, objective, budget, corpus, repetition=True, **FAST)
+    assert any("15.39" in w for w in published.warnings)
+
+
+def test_near_optimal_ends_are_real(law, corpus):
+    objective = {"a": 1, "b": 1, "c": 1}
+    recipe = optimize(law, objective, BUDGET, corpus, **FAST)
+    limit = recipe.predictions["objective"].mean * 1.001
+    low, high = recipe.near_optimal["web"]
+    for edge, outside in ((high, high + 0.005), (low, low - 0.005)):
+        pinned = Budget(tokens=5_000_000, max_epochs=4, floors={"web": edge}, caps={"web": edge})
+        assert optimize(law, objective, pinned, corpus, **FAST).predictions["objective"].mean <= limit + 1e-6
+        beyond = Budget(tokens=5_000_000, max_epochs=4, floors={"web": outside}, caps={"web": outside})
+        assert optimize(law, objective, beyond, corpus, **FAST).predictions["objective"].mean > limit
+
+
+def test_guard_holds_and_binds(law, corpus):
+    free = optimize(law, "b", BUDGET, corpus, **FAST)
+    guarded = optimize(law, "b", BUDGET, corpus, kind="guard", guard={"a": 0.0}, **FAST)
+    at_reference = float(law.predict(np.atleast_2d(corpus.natural.array()))[0, 0])
+    assert free.predictions["a"].mean > at_reference  # it would get worse
+    assert guarded.predictions["a"].mean == pytest.approx(at_reference, abs=1e-6)
+    assert guarded.predictions["b"].mean >= free.predictions["b"].mean
+    assert any(p["kind"] == "guard" and p["loss_per_nat"] < 0 for p in guarded.shadow_prices)
+
+
+def test_impossible_guard_is_explained(law, corpus):
+    with pytest.raises(InfeasibleBudgetError, match=r"a: at most -5.*misses by") as caught:
+        optimize(law, "b", BUDGET, corpus, guard={"a": -5.0, "c": 10.0}, **FAST)
+    assert len(caught.value.conflict) == 1  # the harmless guard is not part of the conflict
+
+
+def test_least_change_reaches_the_gain_with_fewest_tokens(law, corpus):
+    today = Mixture({"web": 0.7, "code": 0.1, "books": 0.1, "wiki": 0.1})
+    recipe = optimize(law, SETS, BUDGET, corpus, today, kind="least_change", gain=0.03, **FAST)
+    assert recipe.difference.mean == pytest.approx(-0.03, abs=1e-6)
+    moved = 0.5 * np.abs(recipe.mixture.array() - today.array()).sum()
+    best = optimize(law, SETS, BUDGET, corpus, today, **FAST)
+    assert 0 < moved < 0.5 * np.abs(best.mixture.array() - today.array()).sum()
+    with pytest.raises(InfeasibleBudgetError, match="at least 9 nats below"):
+        optimize(law, SETS, BUDGET, corpus, today, kind="least_change", gain=9.0, **FAST)
+
+
+def test_worst_case_lowers_the_largest_excess(law, corpus):
+    worst = optimize(law, SETS, BUDGET, corpus, kind="worst", **FAST)
+    best = np.array([optimize(law, s, BUDGET, corpus, **FAST).predictions[s].mean for s in SETS])
+
+    def excess(recipe):
+        return (np.array([recipe.predictions[s].mean for s in SETS]) - best).max()
+
+    assert worst.predictions["objective"].mean == pytest.approx(excess(worst), abs=1e-6)
+    assert excess(worst) < excess(optimize(law, SETS, BUDGET, corpus, **FAST))
+
+
+def test_kl_pulls_towards_its_prior(law, corpus):
+    def distance(weight, to):
+        recipe = optimize(law, SETS, BUDGET, corpus, kl_weight=weight, kl_to=to, **FAST)
+        prior = (corpus.natural if to == "natural" else Mixture.uniform(corpus.names)).array()
+        return np.abs(recipe.mixture.array() - prior).sum()
+
+    for to in ("natural", "uniform"):
+        assert distance(10.0, to) < 0.02 < distance(0.001, to)
+
+
+@pytest.mark.parametrize("measure", ["mean", "cvar", "regret"])
+def test_robust_optimum_is_certified_and_best_in_its_own_sense(law, corpus, runs, measure):
+    few = {n: v[:14] for n, v in runs[0].items()}, {n: v[:14] for n, v in runs[1].items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        small = M4().fit(*few)
+        plug_in = optimize(small, SETS, BUDGET, corpus, runs=few, num_bootstrap=8)
+        robust = optimize(small, SETS, BUDGET, corpus, runs=few, num_bootstrap=8, robust=measure)
+    assert robust.certificate.kind == "certified" and robust.certificate.gap < 1e-7
+    assert robust.objective["robust"] == measure
+    # under the fitted law itself nothing beats the plug-in optimum
+    assert robust.predictions["objective"].mean >= plug_in.predictions["objective"].mean - 1e-8
+
+
+def test_task_law_keeps_the_certificate_for_one_task(law, corpus):
+    loss = np.linspace(1.5, 3.5, 30)
+    truth = TaskLaw(a=-0.7, k=3.0, L0=2.4, b=0.95)
+    fitted = TaskLaw.fit(loss, truth.predict(loss), ideal=False)
+    np.testing.assert_allclose(fitted.predict(loss), truth.predict(loss), atol=1e-4)
+    assert fitted.inverse(0.6) == pytest.approx(float(truth.inverse(0.6)), abs=1e-3)
+    recipe = optimize(law, "a", BUDGET, corpus, task={"a": fitted}, **FAST)
+    assert recipe.certificate.kind == "certified"
+    accuracy = recipe.predictions["accuracy: a"]
+    assert accuracy.unit == "fraction" and accuracy.low <= accuracy.mean <= accuracy.high
+    assert accuracy.mean == pytest.approx(float(fitted.predict(recipe.predictions["a"].mean)))
+    both = optimize(law, ["a", "b"], BUDGET, corpus, task={"a": fitted, "b": fitted}, starts=4, **FAST)
+    assert str(both).startswith("best of 4 starts, no certificate")
+    certified = optimize(law, ["a", "b"], BUDGET, corpus, **FAST)
+
+    def accuracies(r):
+        return np.mean([float(fitted.predict(r.predictions[s].mean)) for s in "ab"])
+
+    assert accuracies(both) >= accuracies(certified) - 1e-6
+
+
+def test_frontier_is_pareto_optimal(law, corpus):
+    front = frontier(law, SETS, BUDGET, corpus, num=60)
+    assert len(front) == 60 and (front.gap < 1e-7).all()
+    L = front.losses
+    dominated = (L[:, None] > L[None] + 1e-4).all(axis=2).any(axis=1)
+    assert not dominated.any()
+    pool = worlds.mixtures(4000, 4, seed=3)
+    high = BUDGET.check(corpus).high
+    pool = pool[(pool <= high).all(axis=1)]
+    random = law.predict(pool)
+    assert not (random[None] < L[:, None] - 1e-6).all(axis=2).any()  # nothing random beats a point in every set
+    with pytest.raises(ConfigError, match="two or more"):
+        frontier(law, ["a"], BUDGET, corpus)
+
+
+def test_baselines_have_their_published_values():
+    corpus = Corpus.declared({"a": 700, "b": 200, "c": 100}, source="test")
+    np.testing.assert_allclose(temperature(corpus, 2).array(), [0.523, 0.279, 0.198], atol=5e-4)
+    np.testing.assert_allclose(temperature(corpus, 5).array(), [0.407, 0.317, 0.276], atol=5e-4)
+    np.testing.assert_allclose(unimax(corpus, 900, 1).array(), [600 / 900, 200 / 900, 100 / 900], atol=1e-12)
+    np.testing.assert_allclose(unimax(corpus, 90, 4).array(), 1 / 3, atol=1e-12)
+    assert "reference" in baselines(corpus, Budget(tokens=100), Mixture.uniform(corpus.names))
+
+
+# ---- laws without atoms ---------------------------------------------------------------------------------
+class Bowl(ml.laws.Law):
+    """Quadratic bowl: smooth, no atoms."""
+
+    def _fit(self, X, Y, sample_weight):
+        self.centre_ = np.array([0.5, 0.2, 0.2, 0.1])
+
+    def _predict(self, X):
+        return ((X - self.centre_) ** 2).sum(axis=1, keepdims=True) + 2.0
+
+
+class Steps(Bowl):
+    """The same in steps of 1%: derivatives are zero almost everywhere."""
+
+    def _predict(self, X):
+        return super()._predict(np.round(X * 100) / 100)
+
+
+@pytest.mark.parametrize("family", [Bowl, Steps])
+def test_general_search_finds_the_bowl_and_says_so(family, runs, corpus):
+    law = family().fit(runs[0], {"a": runs[1]["a"]})
+    law.predict_interval = lambda X, level=0.9: (law.predict(X) - 0.1, law.predict(X) + 0.1)
+    recipe = optimize(law, "a", Budget(tokens=1_000_000), corpus, num_bootstrap=0, starts=6)
+    assert str(recipe).startswith("best of") and "no certificate" in str(recipe).splitlines()[0]
+    np.testing.assert_allclose(recipe.mixture.array(), law.centre_, atol=2e-3 if family is Bowl else 0.02)
+    assert not recipe.shadow_prices
+    with pytest.raises(ConfigError, match="certified"):
+        price(recipe, "web")
+    capped = optimize(law, "a", Budget(tokens=1_000_000, caps={"web": 0.3}), corpus, num_bootstrap=0, starts=6)
+    assert capped.mixture["web"] <= 0.3 + 1e-9
+    with pytest.raises(ConfigError, match="linear forms"):
+        optimize(law, "a", BUDGET, corpus, repetition=True, **FAST)
+
+
+# ---- what the reader must be told ---------------------------------------------------------------------------
+def test_corner_optimum_hull_and_rank_transfer_are_flagged(law, corpus, runs):
+    recipe = optimize(law, "a", Budget(tokens=100_000), corpus, runs=runs, num_bootstrap=0)
+    text = " ".join(recipe.warnings)
+    assert "takes everything" in text and "outside the observed mixtures" in text and "rank the same" in text
+    told = optimize(law, "a", BUDGET, corpus, rank_transfer=0.93, **FAST)
+    assert any("0.930" in w for w in told.warnings)
+
+
+def test_flat_law_says_so(corpus):
+    rng = np.random.default_rng(0)
+    X = worlds.mixtures(30, 4, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        law = M4().fit(dict(zip(NAMES, X.T)), {"a": 3.0 + 1e-4 * rng.normal(size=30)})
+        recipe = optimize(law, "a", BUDGET, corpus, num_bootstrap=20)
+    assert any("flat" in w for w in recipe.warnings)
+    assert any("not distinguishable" in w or "flat" in w for w in recipe.warnings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"objective": "d"}, "objective names 'd'"),
+        ({"objective": {"a": -1}}, "non-negative"),
+        ({"objective": {}}, "positive sum"),
+        ({"reference": {"wbe": 1.0}}, "Did you mean 'web'"),
+        ({"kind": "wrst"}, "Did you mean 'worst'"),
+        ({"kind": "guard"}, "needs guard"),
+        ({"kind": "least_change"}, "belong together"),
+        ({"gain": 0.1}, "belong together"),
+        ({"guard": {"z": 0.0}}, "guard names 'z'"),
+        ({"kl_weight": -1.0}, "kl_weight"),
+        ({"kl_weight": 1.0, "kl_to": "naturel"}, "Did you mean 'natural'"),
+        ({"robust": "cvarr", "num_bootstrap": 5}, "Did you mean 'cvar'"),
+        ({"robust": "cvar"}, "num_bootstrap"),
+        ({"level": 1.5}, "between 0 and 1"),
+        ({"repetition": -2.0}, "positive"),
+        ({"task": {"zz": TaskLaw(-0.5, 1.0, 1.0, 1.0)}}, "task names 'zz'"),
+    ],
+)
+def test_bad_arguments_are_explained(law, corpus, arguments, message):
+    call = {"objective": "a", "num_bootstrap": 0, **arguments}
+    with pytest.raises(ConfigError, match=message):
+        optimize(law, call.pop("objective"), BUDGET, corpus, **call)
+
+
+def test_bad_budgets_and_corpora(law, corpus):
+    with pytest.raises(InfeasibleBudgetError, match="cannot hold together"):
+        optimize(law, "a", Budget(tokens=10**9, max_epochs=1), corpus, **FAST)
+    for tokens in (0, -5):
+        with pytest.raises(ConfigError):
+            Budget(tokens=tokens)
+    other = Corpus.declared({"web": 10, "cod": 10, "books": 10, "wiki": 10}, source="test")
+    with pytest.raises(ConfigError, match="Did you mean 'cod'"):
+        optimize(law, "a", Budget(tokens=10), other, **FAST)
+
+
+def test_price_of_an_uncapped_domain_is_refused(law, corpus):
+    recipe = optimize(law, SETS, BUDGET, corpus, **FAST)
+    with pytest.raises(ConfigError, match="No limit binds 'web'"):
+        price(recipe, "web")
+    with pytest.raises(ConfigError, match="Did you mean 'web'"):
+        price(recipe, "wbe")
