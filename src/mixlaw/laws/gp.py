@@ -103,6 +103,8 @@ class GaussianProcess(Law):
             )
             X, Y, weight = X[rows], Y[rows], weight[rows]
         self.own_ = own_matrix([str(n) for n in self.feature_names_in_], self.target_names_, self.own)
+        for stale in ("heldout_values_", "heldout_sd_", "stretch_"):
+            self.__dict__.pop(stale, None)
         self.train_X_, self.train_Y_ = X, Y
         self.train_weight_ = weight / weight.mean()
         with _one_thread():
@@ -244,9 +246,14 @@ class GaussianProcess(Law):
             sds.append(self._width(mean, variance, hyper, layout.member, data.scale))
         return np.mean(means, axis=0), np.mean(sds, axis=0)
 
-    def cross_validate(self, folds: int = 5) -> tuple[Array, Array]:
-        """Predictions (n, T) of every training row by fits without it (replicates leave together), and their sd."""
+    def cross_validate(self, folds: int | None = None) -> tuple[Array, Array]:
+        """Predictions (n, T) of every training row by fits without it (replicates leave together), and their sd.
+
+        ``folds`` is 5 where not given, and 8 up to 24 different mixtures.
+        """
         self._check_fitted()
+        distinct = len(np.unique(replicate_groups(self.train_X_)))
+        folds = folds or (8 if distinct <= 24 else 5)
         n = len(self.train_X_)
         ids = fold_ids(self.train_X_, self.train_Y_, folds, self.seed)
         mean, sd = np.empty(self.train_Y_.shape), np.empty(self.train_Y_.shape)
@@ -278,6 +285,7 @@ class GaussianProcess(Law):
         mean, sd = self.leave_one_out() if len(self.train_X_) >= _LOO_FROM else self.cross_validate()
         seen = np.isfinite(self.train_Y_)
         self.heldout_values_ = np.where(seen, mean, np.nan)
+        self.heldout_sd_ = sd
         with np.errstate(invalid="ignore"):
             self.stretch_ = np.sort((np.abs(self.train_Y_ - mean) / sd)[seen])
 
