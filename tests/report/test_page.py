@@ -151,6 +151,17 @@ def test_an_empty_study_has_a_page():
     assert "empty <study>" in text and "No run is trained yet" in text and "0" * 64 in text
 
 
+def test_a_study_folder_has_a_report_from_its_first_verb(tmp_path):
+    from mixlaw.study import Study
+
+    config = {"corpus": {"domains": {"a": ["a.txt"]}}, "objective": {"a": 1.0}, "budget": {"tokens": "1M"}}
+    study = Study.create(tmp_path / "mine", config)
+    assert ReportFacts.from_study(study).next_step == "mixlaw tokenize mine"
+    text = check(study.report().read_text(encoding="utf-8"))
+    assert "mine" in text and "No recommendation yet." in text and "Next: mixlaw tokenize mine" in text
+    assert '"tokens": "1M"' in text or '"tokens": 1000000' in text
+
+
 def test_names_cannot_break_the_page(facts):
     nasty = "<script>alert(1)</script>"
     corpus = dataclasses.replace(facts.corpus, domains=(dataclasses.replace(facts.corpus.domains[0], source=nasty),))

@@ -260,12 +260,18 @@ def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         yield _todo("No law is fitted yet. `mixlaw fit` fits one once enough runs are trained.")
         return
     yield f"<p>{html.escape(type(law).__name__)}, fitted to {getattr(law, 'num_runs_', '?')} runs.</p>"
+    notes = [str(n) for n in getattr(law, "notes_", [])]
+    if notes:
+        yield f"<ul class='note'>{''.join(f'<li>{html.escape(n)}</li>' for n in notes)}</ul>"
     if observations is not None:
         X, y = observations.table(list(law.target_names_))
+        own = np.shape(getattr(law, "heldout_", ()))[:1] == (X.num_rows,)
         yield chart(
-            lambda width: plots.fit_vs_observed(law, X, y, width=width),
-            "Fitted against observed losses of the swarm; the league table below has the error on runs the law has not "
-            "seen.",
+            lambda width: plots.fit_vs_observed(law, X, y, folds="own" if own else None, width=width),
+            "Observed losses of the swarm against predictions by fits that had not seen the run."
+            if own
+            else "Fitted against observed losses of the swarm."
+            + (" The league table below has the errors on runs the laws had not seen." if facts.league else ""),
         )
     if facts.league is not None:
         yield "<h3>League table</h3>"

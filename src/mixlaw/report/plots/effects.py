@@ -148,9 +148,10 @@ def effect_curves(
             axis.set_xticks([0.25, 0.5, 0.75])
         for axis in flat[max(0, len(wanted) - columns) : len(wanted)]:
             axis.tick_params(labelbottom=True)
-        chart.supxlabel("share of the panel's domain, the others in proportion", fontsize=9, color=MUTED)
+        words = "share of the panel's domain, the others in proportion"
         if total > len(wanted):
-            chart.suptitle(f"{len(wanted)} of {total} domains, largest effects first", fontsize=8.5, color=MUTED)
+            words += f"\n{len(wanted)} of {total} domains, largest effects first"
+        chart.supxlabel(words, fontsize=9, color=MUTED)
         chart.supylabel(f"change of loss, {unit}", fontsize=9, color=MUTED)
         _effect_legend(chart, flat[0], weights is not None and len(sets) > 1, marks or {}, bool(ties), width)
     return chart

@@ -15,7 +15,7 @@ __all__ = ["fit_vs_observed", "predicted_vs_measured", "residuals"]
 
 
 def _fitted_and_observed(
-    law: Any, X: Any, y: Any, folds: int | None, targets: Sequence[str] | None
+    law: Any, X: Any, y: Any, folds: int | str | None, targets: Sequence[str] | None
 ) -> tuple[Array, Array, list[str]]:
     """Predictions and observations (n, T) of the wanted targets, worst fitted first, and their names."""
     from mixlaw.laws.base import as_matrix, as_targets
@@ -24,9 +24,13 @@ def _fitted_and_observed(
     names = names or list(getattr(law, "target_names_", [f"y{t}" for t in range(observed.shape[1])]))
     if folds is None:
         predicted = predict_all(law, X)
+    elif folds == "own":
+        predicted = np.asarray(getattr(law, "heldout_", np.empty(0)), dtype=float).reshape(len(observed), -1)
     else:
         from sklearn.base import clone
 
+        if isinstance(folds, str):
+            raise DataError(f"folds must be a number, 'own' or None, got {folds!r}.")
         matrix, columns = as_matrix(X)
         if not 2 <= folds <= len(matrix):
             raise DataError(f"folds must lie between 2 and the number of runs ({len(matrix)}), got {folds}.")
@@ -51,7 +55,7 @@ def fit_vs_observed(
     X: Any,
     y: Any,
     *,
-    folds: int | None = None,
+    folds: int | str | None = None,
     targets: Sequence[str] | None = None,
     max_panels: int = 12,
     unit: str = "nats per token",
@@ -62,8 +66,9 @@ def fit_vs_observed(
     Args:
         law: a fitted law.
         X, y: the runs, as in ``law.fit``.
-        folds: refit without each of so many parts and predict it: *held-out* predictions. Without, the law predicts
-            the runs it was fitted on, which always looks better than it is.
+        folds: refit without each of so many parts and predict it: *held-out* predictions; ``"own"`` takes those
+            the law made itself while it was fitted (``laws.Auto``), for the same runs in the same order. Without,
+            the law predicts the runs it was fitted on, which always looks better than it is.
         targets: which targets, in which order.
         max_panels: with more targets, only so many (those predicted worst) are shown.
 
@@ -109,7 +114,7 @@ def residuals(
     X: Any,
     y: Any,
     *,
-    folds: int | None = None,
+    folds: int | str | None = None,
     targets: Sequence[str] | None = None,
     unit: str = "nats per token",
     width: float = 7.2,

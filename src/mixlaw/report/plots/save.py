@@ -34,9 +34,10 @@ def save_all(
 
     matrix, names = as_matrix(X)
     losses, _, _ = as_targets(y, allow_missing=True)
+    folds = "own" if np.shape(getattr(law, "heldout_", ()))[:1] == (len(matrix),) else None
     draw: dict[str, Callable[[], Chart]] = {
-        "fit_vs_observed": lambda: plots.fit_vs_observed(law, X, y, unit=unit, width=9.0),
-        "residuals": lambda: plots.residuals(law, X, y, unit=unit, width=9.0),
+        "fit_vs_observed": lambda: plots.fit_vs_observed(law, X, y, folds=folds, unit=unit, width=9.0),
+        "residuals": lambda: plots.residuals(law, X, y, folds=folds, unit=unit, width=9.0),
     }
     league = getattr(law, "league_", None)
     if league:
