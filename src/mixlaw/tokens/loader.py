@@ -57,7 +57,7 @@ def schedule_quotas(schedule: Schedule, total: int) -> npt.NDArray[np.int64]:
     Every entry, every phase's sum and every domain's sum is its exact share rounded down or up. That such a table
     always exists is the controlled rounding theorem (Bacharach 1966); it is a vertex of a transportation polytope.
     """
-    exact = total * np.array([p.fraction * p.mixture.array(schedule.domains) for p in schedule.phases])
+    exact = total * np.stack([p.fraction * p.mixture.array(schedule.domains) for p in schedule.phases])
     if len(exact) == 1:
         return quotas(schedule.phases[0].mixture.array(), total)[None, :]
     from scipy.optimize import linprog
@@ -85,7 +85,7 @@ def schedule_quotas(schedule: Schedule, total: int) -> npt.NDArray[np.int64]:
     )
     if result.status != 0:
         raise ConfigError(f"No whole sequences follow the schedule over {total} sequences: {schedule.to_dict()}.")
-    table = np.rint(result.x).astype(np.int64).reshape(phases, domains)
+    table = np.rint(np.asarray(result.x)).astype(np.int64).reshape(phases, domains)
     return table
 
 

@@ -214,6 +214,7 @@ class _Build:
             if note.get("inputs") == inputs and self.store.exists("tokenizer.json"):
                 return Encoder(self.store.read_bytes("tokenizer.json").decode())
             encoder = Encoder(train_tokenizer(self._sample(texts, vocab_size), vocab_size))
+            self.finished("Training the tokenizer", 0)
         self.store.write_bytes("tokenizer.json", encoder.text.encode())
         sizes = encoder.token_bytes()
         if sizes is not None:

@@ -45,7 +45,7 @@ def publish(target: Path, arrays: Iterable[npt.NDArray[Any]]) -> tuple[int, str]
             for array in arrays:
                 for start in range(0, len(array), _BLOCK):
                     block = np.ascontiguousarray(array[start : start + _BLOCK])
-                    digest.update(memoryview(block).cast("B"))
+                    digest.update(block.tobytes())
                     block.tofile(handle)
                 entries += len(array)
             handle.flush()

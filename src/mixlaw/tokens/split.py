@@ -142,7 +142,7 @@ def _shingles(texts: Sequence[bytes]) -> tuple[Hashes, npt.NDArray[np.int64]]:
             total = total * np.uint64(_POLYNOMIAL) + word
     result = mix64(total)
     for i in np.flatnonzero(words == 0):  # nothing but punctuation: equal only to itself
-        result[int(counts[:i].sum())] = document_key(texts[i])
+        result[int(counts[:i].sum())] = document_key(texts[int(i)])
     return result, counts
 
 

@@ -75,7 +75,8 @@ class Encoder:
         if end is None:
             self.tokenizer.add_special_tokens([END_OF_DOCUMENT])
             end = self.tokenizer.token_to_id(END_OF_DOCUMENT)
-        self.end = int(end)
+        assert end is not None
+        self.end: int = end
         self.text = str(self.tokenizer.to_str(pretty=True))
         self.hash = content_hash(json.loads(self.text))
         vocabulary = self.tokenizer.get_vocab(with_added_tokens=True)
