@@ -75,6 +75,7 @@ class MixedModel:
         self._patterns, inverse = np.unique(self.weight, axis=0, return_inverse=True)
         self._pattern = np.ravel(inverse)
         self._count = np.bincount(self._pattern).astype(float)
+        self._members = (np.arange(len(self._patterns))[:, None] == self._pattern).astype(float)
         self._weighted = self.Y * self.weight
         self._total = float((self._weighted * self.Y).sum())
         self._num = float((self.weight > 0).sum())
@@ -86,7 +87,7 @@ class MixedModel:
         return gram, self._weighted @ full, phi.shape[2]
 
     def _solve(
-        self, grams: tuple[Array, Array, int], covariance: Array, ratio: float
+        self, grams: tuple[Array, Array, int], covariance: Array, ratio: float, effects_too: bool = False
     ) -> tuple[Array, Array, Array, Array, Array, Array]:
         """objective (B,), coefficients (B, p + q), effects (B, M, R), their inverse information (B, P, R, R),
         noise (B,), information of the coefficients (B, p + q, p + q)."""
@@ -97,8 +98,13 @@ class MixedModel:
         V = np.linalg.inv(inside)
         border = gram[:, :, :, :R]
         A = (self._count[:, None, None] * (gram - border @ V @ np.swapaxes(border, -1, -2))).sum(axis=1)
-        own = (V[:, self._pattern] @ right[..., :R, None])[..., 0]
-        b = (right - (border[:, self._pattern] @ own[..., None])[..., 0]).sum(axis=1)
+        # sums over the mixtures of a pattern: the mixtures themselves are needed for their effects only
+        mine = right[..., :R]
+        summed = (self._members @ mine)[..., None]
+        b = right.sum(axis=1) - (border @ (V @ summed))[..., 0].sum(axis=1)
+        outer = (self._members @ (mine[..., :, None] * mine[..., None, :]).reshape(*mine.shape[:2], R * R)).reshape(
+            V.shape
+        )
         determinant = np.zeros(len(gram))
         if t > p:
             determinant = np.linalg.slogdet(A[:, p:, p:] * ratio + np.eye(t - p))[1]
@@ -113,26 +119,33 @@ class MixedModel:
             b[:, p - 1] += tau * mean
             total += tau * mean**2
         coef = np.linalg.solve(A, b[..., None])[..., 0]
-        quad = total - (right[..., :R] * own).sum(axis=(1, 2)) - (coef * b).sum(axis=1)
-        left = (np.swapaxes(border, -1, -2) @ coef[:, None, :, None])[..., 0][:, self._pattern]
-        effects = (V[:, self._pattern] @ (right[..., :R] - left)[..., None])[..., 0]
-        quad = np.maximum(quad, 1e-14 * self._total + 1e-300)
+        quad = total - (outer * V).sum(axis=(1, 2, 3)) - (coef * b).sum(axis=1)
+        noise = np.maximum(quad, 1e-14 * self._total + 1e-300) / self._num
         determinant = determinant + (self._count * np.linalg.slogdet(inside)[1]).sum(axis=1)
         determinant -= len(self._pattern) * np.linalg.slogdet(prior)[1]
-        return self._num * np.log(quad / self._num) + determinant, coef, effects, V, quad / self._num, A
+        objective = self._num * np.log(noise) + determinant
+        if not effects_too:
+            return objective, coef, coef, V, noise, A
+        left = (np.swapaxes(border, -1, -2) @ coef[:, None, :, None])[..., 0][:, self._pattern]
+        effects = (V[:, self._pattern] @ (mine - left)[..., None])[..., 0]
+        return objective, coef, effects, V, noise, A
 
     def _em(self, grams: tuple[Array, Array, int], covariance: Array, ratio: float, rounds: int) -> tuple[Array, float]:
         p, M = grams[2], len(self._pattern)
         for _ in range(rounds):
-            _, coef, effects, V, noise, A = self._solve(grams, covariance, ratio)
+            _, coef, effects, V, noise, A = self._solve(grams, covariance, ratio, True)
             self._noise = float(noise[0])
             second = effects[0].T @ effects[0] / noise[0] + (self._count[:, None, None] * V[0]).sum(axis=0)
+            before, old = covariance, ratio
             covariance = second / M
             covariance = covariance + (1e-9 * np.trace(covariance) + 1e-9) * np.eye(self.num_random)
             if self.crossed.shape[1]:
                 inverse = np.linalg.inv(A[0])[p:, p:]
                 ratio = float((coef[0, p:] ** 2 / noise[0] + np.diag(inverse)).mean())
                 ratio = min(max(ratio, 1e-6), self.max_ratio)
+            settled = np.abs(covariance - before).max() <= 1e-3 * np.abs(covariance).max()
+            if settled and abs(ratio - old) <= 1e-3 * ratio:
+                break
         return covariance, ratio
 
     # ---- search --------------------------------------------------------------------------------------
@@ -171,7 +184,7 @@ class MixedModel:
                 break
         grams = self._grams(design(theta[None]))
         covariance, ratio = self._em(grams, covariance, ratio, em_rounds)
-        objective, coef, effects, V, noise, _ = self._solve(grams, covariance, ratio)
+        objective, coef, effects, V, noise, _ = self._solve(grams, covariance, ratio, True)
         p = grams[2]
         return MixedFit(
             theta=theta,
