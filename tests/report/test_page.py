@@ -213,6 +213,17 @@ def test_steering_needs_linear_forms(facts):
     assert "M4 (the best parametric member of Opaque)" in check(html)
 
 
+def test_every_law_that_is_said_to_be_steerable_is(facts):
+    from mixlaw import laws
+    from mixlaw.budget import Budget
+    from mixlaw.report.steer import _STEERABLE
+
+    X, y = facts.observations.table(["docstrings"])
+    for name in _STEERABLE.split(", "):
+        law = getattr(laws, name)().fit(X, y)
+        assert name in check(report.steer.page(law, facts.corpus, Budget(tokens=1000)))
+
+
 def test_steering_refuses_unknown_names(facts):
     from mixlaw.budget import Budget
 

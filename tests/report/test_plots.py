@@ -161,6 +161,10 @@ def test_fit_vs_observed_shows_the_worst_target_first_and_held_out_predictions(l
     assert [a.get_title(loc="left") for a in chart.axes[:2]] == ["t", "s"]
     shown = chart.axes[1].collections[0].get_offsets().data
     assert np.allclose(shown, np.c_[law.predict(X)[:, 0], Y[:, 0]])
+    own = plots.fit_vs_observed(law, X, Y, folds="own", targets=["s"]).axes[0].collections[0].get_offsets().data
+    assert np.allclose(own, np.c_[law.heldout_[:, 0], Y[:, 0]]) and not np.allclose(own, shown)
+    with pytest.raises(DataError, match="holds no held-out predictions of 29 runs"):
+        plots.fit_vs_observed(law, X[1:], Y[1:], folds="own")
     held_out = plots.fit_vs_observed(law, X, Y, folds=5, targets=["s"])
     points = held_out.axes[0].collections[0].get_offsets().data
     assert not np.allclose(points[:, 0], law.predict(X)[:, 0]) and np.abs(points[:, 0] - Y[:, 0]).mean() < 0.05

@@ -254,6 +254,7 @@ def _range_cell(value: Any, form: str) -> str:
 
 def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
     from mixlaw.report import plots
+    from mixlaw.report.plots._inputs import own_heldout
 
     law, observations = facts.law, facts.observations
     if law is None:
@@ -265,7 +266,7 @@ def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         yield f"<ul class='note'>{''.join(f'<li>{html.escape(n)}</li>' for n in notes)}</ul>"
     if observations is not None:
         X, y = observations.table(list(law.target_names_))
-        own = np.shape(getattr(law, "heldout_", ()))[:1] == (X.num_rows,)
+        own = own_heldout(law, X.num_rows) is not None
         yield chart(
             lambda width: plots.fit_vs_observed(law, X, y, folds="own" if own else None, width=width),
             "Observed losses of the swarm against predictions by fits that had not seen the run."

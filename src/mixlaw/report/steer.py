@@ -21,7 +21,7 @@ from mixlaw.report.document import asset, shell
 
 __all__ = ["page"]
 
-_STEERABLE = "M1, M2, M4, LogLinear, EffectiveTokens, Implicit"
+_STEERABLE = "M1, M2, M4, LogLinear, EffectiveTokens, Implicit, AutoScale"
 
 
 def page(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.errors import ConfigError, DataError, did_you_mean
+from mixlaw.errors import ConfigError, DataError, MixlawError, did_you_mean
 from mixlaw.mixture import Mixture
 
 Array = npt.NDArray[np.float64]
@@ -42,6 +42,19 @@ def predict_all(law: Any, X: Any) -> Array:
     """Predictions (n, T), whatever shape y had."""
     values = np.asarray(law.predict(X), dtype=float)
     return values[:, None] if values.ndim == 1 else values
+
+
+def own_heldout(law: Any, num_runs: int) -> Array | None:
+    """Held-out predictions (n, T) that a law made of its own runs while it was fitted, or None without them."""
+    try:
+        values = getattr(law, "heldout_", None)
+    except MixlawError:  # a law read from a file no longer carries them
+        return None
+    if values is None:
+        return None
+    array = np.asarray(values, dtype=float).reshape(len(values), -1)
+    enough = np.isfinite(array).sum(axis=0) >= max(3, num_runs // 2)
+    return array if len(array) == num_runs and bool(enough.all()) else None
 
 
 def target_columns(names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:

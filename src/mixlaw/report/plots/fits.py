@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixlaw.errors import DataError
-from mixlaw.report.plots._inputs import Array, predict_all, spearman, target_columns
+from mixlaw.report.plots._inputs import Array, own_heldout, predict_all, spearman, target_columns
 from mixlaw.report.style import ACCENT, INK, MANY_POINTS, MUTED, REFERENCE, Chart, grid_shape, styled
 
 __all__ = ["fit_vs_observed", "predicted_vs_measured", "residuals"]
@@ -25,7 +25,13 @@ def _fitted_and_observed(
     if folds is None:
         predicted = predict_all(law, X)
     elif folds == "own":
-        predicted = np.asarray(getattr(law, "heldout_", np.empty(0)), dtype=float).reshape(len(observed), -1)
+        own = own_heldout(law, len(observed))
+        if own is None:
+            raise DataError(
+                f"This {type(law).__name__} holds no held-out predictions of {len(observed)} runs; "
+                f"give a number of folds."
+            )
+        predicted = own
     else:
         from sklearn.base import clone
 
@@ -85,7 +91,7 @@ def fit_vs_observed(
         for axis in axes[len(names) :]:
             axis.set_visible(False)
         for t, (axis, name) in enumerate(zip(axes, names)):
-            known = np.isfinite(observed[:, t])
+            known = np.isfinite(observed[:, t]) & np.isfinite(predicted[:, t])
             a, b = predicted[known, t], observed[known, t]
             low, high = min(a.min(), b.min()), max(a.max(), b.max())
             pad = 0.06 * (high - low) or 0.01

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixlaw.errors import DataError
+from mixlaw.report.plots._inputs import own_heldout
 from mixlaw.report.style import Chart
 
 __all__ = ["save_all"]
@@ -34,7 +35,7 @@ def save_all(
 
     matrix, names = as_matrix(X)
     losses, _, _ = as_targets(y, allow_missing=True)
-    folds = "own" if np.shape(getattr(law, "heldout_", ()))[:1] == (len(matrix),) else None
+    folds = "own" if own_heldout(law, len(matrix)) is not None else None
     draw: dict[str, Callable[[], Chart]] = {
         "fit_vs_observed": lambda: plots.fit_vs_observed(law, X, y, folds=folds, unit=unit, width=9.0),
         "residuals": lambda: plots.residuals(law, X, y, folds=folds, unit=unit, width=9.0),
