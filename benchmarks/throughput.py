@@ -124,6 +124,7 @@ def losses(preset: str, corpus: Any, tokens_root: Path, steps: int, seed: int) -
     from mixlaw.train.presets import model_config
     from mixlaw.train.schedule import LearningRate
 
+    torch.set_num_threads(1)  # losses do not depend on it, time does
     spec = RunSpec(
         Schedule.constant(corpus.natural), steps * BATCH * CONTEXT, {"preset": preset}, context=CONTEXT, seed=seed
     )
@@ -159,28 +160,34 @@ def standard_library(folder: Path) -> tuple[Any, Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, seeds and steps")
-    parser.add_argument("--no-losses", action="store_true", help="speeds only")
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--seeds", type=int, help="runs per model and loop in the comparison of losses; 0 for none")
+    parser.add_argument("--steps", type=int, help="steps of those runs")
+    parser.add_argument("--rounds", type=int, help="rounds of the comparison of speeds; 0 for none")
     options = parser.parse_args()
-    rounds, seconds = (2, 3.0) if options.quick else (5, 6.0)
-    print("| model | plain, tokens/s | fast, tokens/s | ratio (median of paired rounds) | range |")
-    print("|---|---|---|---|---|")
-    for preset in MODELS:
-        plain, fast = speeds(preset, rounds, seconds)
-        ratios = [f / p for f, p in zip(fast, plain, strict=True)]
-        print(
-            f"| {preset} | {statistics.median(plain):,.0f} | {statistics.median(fast):,.0f} | "
-            f"{statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} |",
-            flush=True,
-        )
-    if options.no_losses:
+    rounds, seconds, seeds, steps = (2, 3.0, 3, 150) if options.quick else (5, 6.0, 5, 600)
+    rounds = rounds if options.rounds is None else options.rounds
+    seeds = seeds if options.seeds is None else options.seeds
+    steps = options.steps or steps
+    if rounds:
+        print("| model | plain, tokens/s | fast, tokens/s | ratio (median of paired rounds) | range |")
+        print("|---|---|---|---|---|")
+        for preset in options.models:
+            plain, fast = speeds(preset, rounds, seconds)
+            ratios = [f / p for f, p in zip(fast, plain, strict=True)]
+            print(
+                f"| {preset} | {statistics.median(plain):,.0f} | {statistics.median(fast):,.0f} | "
+                f"{statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} |",
+                flush=True,
+            )
+    if not seeds:
         return
-    seeds, steps = (3, 150) if options.quick else (5, 600)
     print(f"\nFinal validation loss after {steps} steps, nats per token, {seeds} seeds\n")
     print("| model | plain | fast | fast - plain, mean | its standard error | spread between seeds (plain, sd) |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         corpus, tokens_root = standard_library(Path(folder))
-        for preset in MODELS:
+        for preset in options.models:
             pairs = [losses(preset, corpus, tokens_root, steps, seed) for seed in range(seeds)]
             plain, fast = zip(*pairs, strict=True)
             differences = [f - p for p, f in pairs]

@@ -30,7 +30,8 @@ def run(tiny, folder, command, spec=None, timeout=None, **hooks):
 
 
 def rows_code(*rows):
-    return f"import sys; open(sys.argv[1], 'w').write({'%s' % repr(chr(10).join(json.dumps(r) for r in rows))})"
+    text = "\n".join(json.dumps(r) for r in rows)
+    return f"import sys; open(sys.argv[1], 'w').write({text!r})"
 
 
 GOOD = (
@@ -130,7 +131,7 @@ def test_a_slow_command_and_its_children_are_ended(tiny, tmp_path):
         f"open({str(child)!r}, 'w').write(str(p.pid)); print('training', flush=True); time.sleep(60)"
     )
     began = time.monotonic()
-    with pytest.raises(RunError, match="timeout of 1.5 s") as caught:
+    with pytest.raises(RunError, match=r"timeout of 1\.5 s") as caught:
         run(tiny, tmp_path, python(code), timeout=1.5)
     assert time.monotonic() - began < 20
     assert "training" in caught.value.log_tail
