@@ -2,10 +2,11 @@ import random
 
 import numpy as np
 import pytest
-from shared import corpora
 
 from mixlaw.tokens import split
 from mixlaw.tokens.readers import find_files, read_documents
+
+from shared import corpora
 
 
 def shingles(text, size=5):

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixlaw.corpus import Corpus
+from mixlaw.errors import DataError
+from mixlaw.mixture import Mixture, Phase, Schedule
+from mixlaw.prediction import Prediction
+from mixlaw.recipe import Certificate, Recipe
+
+CORPUS = Corpus.declared({"web": 8000, "code": 1000}, source="test")
+
+
+def make(weight=0.5, **options):
+    schedule = Schedule.constant({"web": 1 - weight, "code": weight})
+    return Recipe(schedule, 4000, CORPUS, **options)
+
+
+@given(st.floats(0, 1), st.floats(0.1, 0.9))
+def test_tokens_and_epochs_follow_the_schedule(weight, fraction):
+    two = Schedule(
+        (
+            Phase(fraction, Mixture({"web": 1.0, "code": 0.0})),
+            Phase(1 - fraction, Mixture({"web": 1 - weight, "code": weight})),
+        )
+    )
+    recipe = Recipe(two, 4000, CORPUS)
+    assert recipe.domain_tokens["code"] == pytest.approx((1 - fraction) * weight * 4000, abs=1e-6)
+    assert recipe.epochs["code"] == pytest.approx((1 - fraction) * weight * 4, abs=1e-9)
+    assert sum(recipe.domain_tokens.values()) == pytest.approx(4000)
+
+
+FULL = dict(
+    objective={"web": 1.0},
+    predictions={"web": Prediction(2.5, 2.4, 2.6), "objective": Prediction(2.5, 2.4, 2.6)},
+    reference=CORPUS.natural,
+    difference=Prediction(-0.05, -0.08, -0.02),
+    probability_better=0.99,
+    shadow_prices=({"limit": "code: cap", "loss_per_extra_epoch": -0.01},),
+    certificate=Certificate("certified", gap=1e-9, solver="clarabel"),
+    unconstrained=Mixture({"web": 0.4, "code": 0.6}),
+    near_optimal={"code": (0.4, 0.5)},
+    law={"name": "M4"},
+    law_hash="abc",
+    budget={"tokens": 4000},
+    warnings=("outside the hull",),
+    versions={"mixlaw": "0.1"},
+)
+
+
+def test_everything_survives_the_file(tmp_path):
+    recipe = make(**FULL)
+    recipe.save(tmp_path / "recipe.json")
+    assert Recipe.load(tmp_path / "recipe.json") == recipe
+    plain = make()
+    assert Recipe.from_dict(json.loads(json.dumps(plain.to_dict()))) == plain
+
+
+def test_the_first_line_says_how_it_was_obtained_and_null_stays_null():
+    lines = str(make(**FULL)).splitlines()
+    assert lines[0] == "certified optimum (gap 1.0e-09)"
+    assert "better with probability 99%" in lines[1]
+    assert str(make(certificate=Certificate("best_of", starts=64))).startswith("best of 64 starts, no certificate")
+    assert "warning: outside the hull" in lines
+
+
+def test_other_json_is_not_a_recipe(tmp_path):
+    (tmp_path / "x.json").write_text('{"tokens": 5}')
+    with pytest.raises(DataError, match="not a recipe"):
+        Recipe.load(tmp_path / "x.json")
+
+
+def test_predictions_enclose_their_mean():
+    for mean, low, high, level in ((1, 2, 3, 0.9), (1, 0, 0.5, 0.9), (1, 0, 2, 1.5), (float("nan"), 0, 1, 0.9)):
+        with pytest.raises(DataError):
+            Prediction(mean, low, high, level)
+    assert Prediction(1, 0.5, 1.5).covers(1.5)
+    assert not Prediction(1, 0.5, 1.5).covers(1.6)
