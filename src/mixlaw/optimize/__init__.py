@@ -18,6 +18,8 @@ _ATTRIBUTES = {
     "baselines": "mixlaw.optimize.baselines",
     "Critical": "mixlaw.optimize.critical",
     "critical_from_observations": "mixlaw.optimize.critical",
+    "PhaseLaw": "mixlaw.optimize.phases",
+    "best_schedule": "mixlaw.optimize.schedule",
     "frontier": "mixlaw.optimize.pareto",
     "price": "mixlaw.optimize.prices",
     "temperature": "mixlaw.optimize.baselines",

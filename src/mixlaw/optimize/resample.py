@@ -51,6 +51,8 @@ def bootstrap_laws(view: LawView, runs: tuple[Any, Any], num: int, seed: int = 0
 
 def _frozen_options(law: Any) -> dict[str, Any]:
     """Options that a refit need not choose again."""
+    if hasattr(law, "refit_options"):
+        return dict(law.refit_options())
     chosen: Sequence[float] | None = getattr(law, "ridge_", None)
     if chosen is not None and getattr(law, "ridge", None) == "cv":
         return {"ridge": float(np.exp(np.mean(np.log(np.maximum(np.asarray(chosen, dtype=float), 1e-12)))))}

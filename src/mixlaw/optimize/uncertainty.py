@@ -50,7 +50,7 @@ def _heldout(view: LawView, runs: tuple[Any, Any]) -> Array:
 
     _, losses, matrix = view.rows(runs)
     law = view.law
-    if getattr(law, "_training", None) is not None and hasattr(type(law), "heldout_"):
+    if "_unseen" in vars(law):  # a law fitted in this process remembers
         known = np.asarray(law.heldout_, dtype=float)
         if known.shape == losses.shape:
             return known - losses
