@@ -186,6 +186,8 @@ class Joint(MixtureAtScale):
         used = weight.sum(axis=0) > 0
         level = float((table * weight).sum() / weight.sum())
         Y = np.log(np.where(weight > 0, table, 1.0)) if spec["log"] else table
+        middle = float((Y * weight).sum() / weight.sum())
+        Y = Y - middle  # every form has a constant column: this only spares digits, and goes back into it below
         params, step = self.cells_[used].T
         distinct, root = self._step_basis(step)
         shared = (step[:, None] == distinct) @ root if len(distinct) <= 64 else np.zeros((len(step), 0))
@@ -213,7 +215,7 @@ class Joint(MixtureAtScale):
         return {
             **spec,
             "theta": fit.theta,
-            "beta": fit.beta,
+            "beta": fit.beta + middle * (np.arange(len(fit.beta)) == 0),
             "effects": effects,
             "spread": spread,
             "steps": distinct,

@@ -1,0 +1,293 @@
+"""Joint and Nested: known worlds, brute-force likelihood, the public records; rank transfer between sizes."""
+
+import csv
+import functools
+import warnings
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.optimize import minimize
+
+from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError
+from mixlaw.laws import Joint, LogLinear, Nested, rank_transfer
+from mixlaw.laws.base import Law
+from mixlaw.laws.nested import power_curves
+from mixlaw.laws.random_effects import MixedModel
+from mixlaw.laws.schedules import Cosine
+
+from shared import experiments
+
+COSINE = Cosine(total=20_000, warmup=400, final=0.1)
+BATCH = 1e6
+SIZES = np.array([1e7, 3e7, 1e8, 3e8])
+STEPS = np.array([3_000.0, 4_000, 5_000, 6_000, 8_000, 10_000])
+
+
+def world_loss(r, params, step, schedule=COSINE):
+    """Mixture moves the level and the data term; annealing gains .05 nats at full decay."""
+    level = 2.0 + 0.5 * np.exp(-2 * r)
+    data = (0.9 + 0.3 * r) * (schedule.area(step) / 5e3) ** -0.4
+    return level + 0.6 * (params / 5e7) ** -0.15 + data - 0.05 * schedule.gap(step)
+
+
+def world(noise=0.0, mixtures=10, sizes=SIZES, steps=STEPS, seed=0):
+    r, n, s = np.meshgrid(np.linspace(0.05, 0.95, mixtures), sizes, steps, indexing="ij")
+    r, n, s = r.ravel(), n.ravel(), s.ravel()
+    X = {"web": r, "code": 1 - r, "params": n, "tokens": s * BATCH}
+    return X, world_loss(r, n, s) + noise * np.random.default_rng(seed).normal(size=len(r))
+
+
+def joint(**options) -> Joint:
+    options = {"schedule": COSINE, "tokens_per_step": BATCH, "mixture_law": LogLinear()} | options
+    return Joint(**options)
+
+
+TARGET = {"web": [0.05, 0.55], "code": [0.95, 0.45], "params": [1e9, 1e9], "tokens": [2e10, 2e10]}
+TRUTH = world_loss(np.array([0.05, 0.55]), np.array([1e9, 1e9]), np.array([2e4, 2e4]))
+
+
+@functools.cache
+def fitted() -> Joint:
+    X, y = world(noise=0.002)
+    return joint().fit(X, y)
+
+
+# ---- the mixed model -------------------------------------------------------------------------------------
+def test_block_elimination_against_the_dense_likelihood():
+    """-2 log likelihood (noise profiled out) and coefficients, by building the full covariance matrix."""
+    rng = np.random.default_rng(0)
+    M, C, p, R, q = 6, 9, 3, 2, 4
+    phi = np.column_stack([np.ones(C), rng.normal(size=(C, p - 1))])
+    Z, weight = rng.normal(size=(C, q)), (rng.random((M, C)) < 0.8).astype(float)
+    Y = rng.normal(size=(M, C)) + phi @ [1.0, 2.0, -1.0]
+    Sigma, ratio = np.array([[2.0, 0.3], [0.3, 0.5]]), 0.7
+    model = MixedModel(Y, weight, Z, R)
+    objective, coef, effects, *_ = model._solve(model._grams(phi[None]), Sigma, ratio, True)
+
+    rows, cells = np.nonzero(weight)
+    F, Zr, y = phi[cells], Z[cells], Y[rows, cells]
+    same = rows[:, None] == rows
+    V = np.eye(len(y)) + same * (F[:, :R] @ Sigma @ F[:, :R].T) + ratio * Zr @ Zr.T
+    inverse = np.linalg.inv(V)
+    beta = np.linalg.solve(F.T @ inverse @ F, F.T @ inverse @ y)
+    residual = y - F @ beta
+    quad = residual @ inverse @ residual
+    dense = len(y) * np.log(quad / len(y)) + np.linalg.slogdet(V)[1]
+    assert objective[0] == pytest.approx(dense, abs=1e-8)
+    np.testing.assert_allclose(coef[0, :p], beta, atol=1e-8)
+    first = rows == 0
+    blup = Sigma @ F[first][:, :R].T @ (inverse @ residual)[first]
+    np.testing.assert_allclose(effects[0, 0], blup, atol=1e-8)
+
+
+def test_em_finds_the_likelihood_maximum():
+    rng = np.random.default_rng(1)
+    M, C = 40, 8
+    phi = np.column_stack([np.ones(C), np.linspace(-1, 1, C)])
+    u = rng.normal(size=(M, 2)) @ np.diag([0.5, 0.2])
+    Y = (1 + u[:, :1]) + (2 + u[:, 1:]) * phi[:, 1] + 0.1 * rng.normal(size=(M, C))
+    model = MixedModel(Y, np.ones((M, C)), np.zeros((C, 0)), 2)
+    fit = model.fit(
+        lambda theta: np.broadcast_to(phi, (len(theta), C, 2)), np.zeros((1, 1)), [0.0], [0.0], em_rounds=400
+    )
+
+    def objective(z):
+        L = np.array([[np.exp(z[0]), 0], [z[1], np.exp(z[2])]])
+        return model._solve(model._grams(phi[None]), L @ L.T, 1.0)[0][0]
+
+    best = minimize(objective, [1.5, 0.0, 0.7], method="Nelder-Mead", options={"maxiter": 2000, "fatol": 1e-9})
+    assert fit.objective == pytest.approx(best.fun, abs=0.02)
+    np.testing.assert_allclose(fit.beta, Y.mean(0) @ np.linalg.pinv(phi).T, atol=1e-6)
+
+
+def test_power_curves_against_their_truth():
+    x, rng = np.array([1e7, 3e7, 1e8, 3e8]), np.random.default_rng(0)
+    E, A = rng.uniform(2, 3, 7), rng.uniform(50, 90, 7)
+    exponent, coefficients, noise = power_curves(x, E[:, None] + A[:, None] * x**-0.27, np.ones((7, 4)))
+    assert exponent == pytest.approx(0.27, abs=1e-4)
+    np.testing.assert_allclose(coefficients[:, 0], E, atol=1e-3)
+    assert noise < 1e-9
+
+
+# ---- known worlds ------------------------------------------------------------------------------------------
+def test_joint_extrapolates_a_known_world():
+    law = fitted()
+    np.testing.assert_allclose(law.predict(TARGET), TRUTH, atol=0.03)
+    low, high = law.predict_interval(TARGET)
+    assert (low < TRUTH).all() and (high > TRUTH).all()
+    assert (high - low < 0.3).all()
+
+
+def test_nested_extrapolates_a_known_world():
+    X, y = world(noise=0.001)
+    law = Nested(schedule=COSINE, tokens_per_step=BATCH, mixture_law=LogLinear()).fit(X, y)
+    # Nested has no annealing term: the decay between the observed steps and the target is outside its form
+    np.testing.assert_allclose(law.predict(TARGET), TRUTH, atol=0.08)
+    low, high = law.predict_interval(TARGET)
+    assert (high > low).all() and np.isfinite(low).all()
+
+
+def test_the_schedule_matters():
+    X, y = world(noise=0.001)
+    aware = joint(backtest=False).fit(X, y).predict(TARGET)
+    blind = Joint(tokens_per_step=BATCH, first_step=2_000, backtest=False, mixture_law=LogLinear()).fit(X, y)
+    assert np.abs(aware - TRUTH).max() < np.abs(blind.predict(TARGET) - TRUTH).max()
+
+
+def test_targets_share_exponents_and_are_aggregated():
+    X, y = world(noise=0.001, mixtures=6)
+    Y = {"pile": y, "code": y + 0.3 * X["web"]}
+    law = joint(target_weights={"pile": 0.7, "code": 0.3}, backtest=False).fit(X, Y)
+    assert len({tuple(m["theta"]) for fits in law.members_ for m in fits}) <= len(law.aggregate_)
+    predicted = law.predict(TARGET)
+    assert predicted.shape == (2, 2)
+    together = joint(backtest=False).fit(X, 0.7 * Y["pile"] + 0.3 * Y["code"]).predict(TARGET)
+    np.testing.assert_allclose(predicted @ [0.7, 0.3], together, atol=5e-3)
+    with pytest.raises(ConfigError, match="Did you mean 'code'"):
+        joint(target_weights={"cod": 1.0}).fit(X, Y)
+
+
+def test_new_mixtures_go_through_the_mixture_law():
+    law = fitted()
+    there = law.at(1e9, tokens=2e10)
+    assert isinstance(there, LogLinear)
+    new = {"web": [0.33], "code": [0.67], "params": [1e9], "tokens": [2e10]}
+    expected = there.predict({"web": [0.33], "code": [0.67]})
+    np.testing.assert_allclose(law.predict(new), expected)
+    assert law.predict(new)[0] == pytest.approx(world_loss(np.array([0.33]), 1e9, 2e4)[0], abs=0.04)
+    wide = np.subtract(*law.predict_interval(new)[::-1])
+    known = np.subtract(*law.predict_interval({k: v[:1] for k, v in TARGET.items()})[::-1])
+    assert wide[0] > known[0] * 0.5
+    slope = law.gradient(new)
+    assert slope.shape == (1, 1, 4) and np.isfinite(slope).all()
+    assert slope[0, 0, 2] < 0 and slope[0, 0, 3] < 0  # more parameters or tokens: less loss
+
+
+def test_row_and_column_order_do_not_matter():
+    X, y = world(noise=0.002, mixtures=5)
+    order = np.random.default_rng(0).permutation(len(y))
+    first = joint(backtest=False).fit(X, y).predict(TARGET)
+    shuffled = {k: X[k][order] for k in ("tokens", "code", "params", "web")}
+    np.testing.assert_allclose(joint(backtest=False).fit(shuffled, y[order]).predict(TARGET), first, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Joint, Nested])
+def test_json_round_trip(kind):
+    X, y = world(noise=0.002, mixtures=5)
+    law = kind(schedule=COSINE, tokens_per_step=BATCH, mixture_law=LogLinear()).fit(X, y)
+    back = Law.from_json(law.to_json())
+    np.testing.assert_allclose(back.predict(TARGET), law.predict(TARGET), atol=1e-12)
+    assert law.schedule is COSINE  # writing does not change the law
+    again = back.fit(X, y)
+    np.testing.assert_allclose(again.predict(TARGET), law.predict(TARGET), atol=1e-9)
+    assert kind.__name__ in law.summary()
+
+
+def test_backtests_are_reported():
+    kinds = [b["hidden"] for b in fitted().backtest_]
+    assert any(k.startswith("size") for k in kinds) and any(k.startswith("steps") for k in kinds)
+    assert all(abs(b["bias"]) < 0.02 for b in fitted().backtest_)
+
+
+def test_missing_values_are_left_out():
+    X, y = world(noise=0.002, mixtures=6)
+    y[::7] = np.nan
+    assert np.isfinite(joint(backtest=False).fit(X, y).predict(TARGET)).all()
+
+
+# ---- refusals --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", [Joint, Nested])
+def test_fewer_than_three_sizes_are_refused(kind):
+    X, y = world(sizes=SIZES[:2])
+    with pytest.raises(NotIdentifiableError, match="3 different model sizes"):
+        kind(schedule=COSINE, tokens_per_step=BATCH).fit(X, y)
+
+
+def test_bad_input_is_refused_in_words():
+    X, y = world()
+    with pytest.raises(DataError, match="millions or billions"):
+        joint().fit(X | {"params": X["params"] / 1e6}, y)
+    with pytest.raises(DataError, match="0, 1"):
+        joint().fit(X | {"web": X["web"] * 100}, y)
+    with pytest.raises(DataError, match="'params' and 'tokens'"):
+        joint().fit({"web": X["web"], "code": X["code"], "N": X["params"], "tokens": X["tokens"]}, y)
+    with pytest.raises(NotIdentifiableError, match="token counts"):
+        joint().fit(X | {"tokens": np.full(len(y), 5e9)}, y)
+    with pytest.raises(ConfigError, match="tokens_per_step"):
+        Joint(schedule=COSINE).fit(X, y)
+    with pytest.raises(ConfigError, match="Did you mean 'power'"):
+        joint(forms=("powr",)).fit(X, y)
+    with pytest.raises(DataError, match="before first_step"):
+        joint(first_step=1e6).fit(X, y)
+    with pytest.raises(ConfigError, match="tokens= or step="):
+        fitted().at(1e9)
+
+
+def test_a_mixture_that_does_not_sum_to_one_is_reported():
+    X, y = world(mixtures=5)
+    X["web"] = np.where(X["web"] == X["web"][0], X["web"] + 0.02, X["web"])
+    with pytest.warns(MixlawWarning, match="do not sum to 1"):
+        joint(backtest=False).fit(X, y)
+
+
+# ---- the records of Data Mixing Laws -------------------------------------------------------------------
+@functools.cache
+def redpajama():
+    with experiments("dml_validation_weights.csv").open() as file:
+        weight = {r["validation_domain"]: float(r["weight"]) for r in csv.DictReader(file)}
+    table = pq.read_table(experiments("dml_redpajama.parquet")).to_pydict()
+    domains = [c for c in table if c.startswith("weight_")]
+    rows: dict = {}
+    for i, run in enumerate(table["run"]):
+        key = (run, table["non_embedding_params"][i], table["step"][i])
+        rows.setdefault(key, [i, 0.0, 0])
+        rows[key][1] += weight[table["validation_domain"][i]] * table["loss"][i]
+        rows[key][2] += 1
+    full = sorted((k, v) for k, v in rows.items() if v[2] == len(weight))
+    X = {d: np.array([table[d][v[0]] for _, v in full]) for d in domains}
+    X |= {
+        "params": np.array([float(k[1]) for k, _ in full]),
+        "tokens": np.array([float(k[2]) * 1_048_576 for k, _ in full]),
+    }
+    return X, np.array([v[1] for _, v in full])
+
+
+def test_the_best_small_mixture_is_fourth_at_410m():
+    """METHODS G6: the published optimum ranks 1, 2, 2, 4 of 20 at 70M, 160M, 305M, 410M (30k steps)."""
+    X, y = redpajama()
+    short = X["tokens"] <= 30_000 * 1_048_576
+    found = rank_transfer({k: v[short] for k, v in X.items()}, y[short])
+    assert found.ranks_of_best() == [1, 2, 2, 4]
+    best = found.mixtures[int(np.argmin(found.losses[:, 0]))]
+    np.testing.assert_allclose(best, [0.125, 0.25, 0.140625, 0.25, 0.09375, 0.125, 0.015625], atol=1e-6)
+    np.testing.assert_allclose(found.losses.min(0), [3.5538, 3.2187, 3.0550, 2.9781], atol=1e-4)
+    assert found.table[2]["rank_of_best"] == 4 and found.table[2]["regret"] == pytest.approx(0.0108, abs=2e-4)
+    assert "1, 2, 2, 4 of 20" in str(found)
+
+
+def test_410m_from_smaller_models():
+    X, y = redpajama()
+    big = X["params"] > 3e8
+    law = Joint(Cosine(total=100_000, warmup=2_000, final=0.1), 1_048_576, backtest=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        law.fit({k: v[~big] for k, v in X.items()}, y[~big])
+    there = {k: v[big] for k, v in X.items()}
+    error = law.predict(there) - y[big]
+    assert abs(error.mean()) < 5e-3
+    assert np.abs(error).mean() < 12e-3
+    low, high = law.predict_interval(there)
+    assert 0.8 < ((low <= y[big]) & (y[big] <= high)).mean() <= 1
+
+
+def test_rank_transfer_says_what_it_cannot_know():
+    X, y = world(mixtures=5)
+    one = X["params"] == SIZES[0]
+    with pytest.raises(NotIdentifiableError, match="not known"):
+        rank_transfer({k: v[one] for k, v in X.items()}, y[one])
+    with pytest.raises(NotIdentifiableError, match="ranks need three"):
+        few = X["web"] < 0.3
+        rank_transfer({k: v[few] for k, v in X.items()}, y[few])
+    with pytest.raises(DataError, match="rows"):
+        rank_transfer(X, y[:-1])
