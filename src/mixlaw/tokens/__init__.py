@@ -63,7 +63,8 @@ def build(
             held-out part. Their near duplicates in the training text are counted and warned about, not removed.
         tokenizer: a ``tokenizer.json``; by default a byte-level BPE of ``vocab_size`` is trained on a sample drawn
             evenly from the domains.
-        validation_tokens: tokens of each validation set; of a domain, at most a tenth. 0 holds nothing out.
+        validation_tokens: tokens of each validation set; of a domain, at most a tenth. 0 holds nothing out of the
+            domains (sets of their own then have up to 32,768).
         seed: which documents validate.
         text_field: field or column that holds the text.
         progress: called as ``progress(what, done, total)``, in bytes.

@@ -227,17 +227,17 @@ class _Build:
         return encoder
 
     def _sample(self, sources: Sequence[Source], vocab_size: int) -> Iterator[str]:
-        """The same bytes from each domain, from the end of its key order: its beginning validates."""
+        """The same bytes from each domain, from the end of its key order: its beginning is what validates."""
         share = max(8_000_000, 2_000 * vocab_size) // len(sources)
         for source in sources:
             scan = self.scan(source, None)
-            order = np.argsort(scan.keys, kind="stable")[::-1]
+            order = np.argsort(scan.keys, kind="stable")
+            before = np.cumsum(scan.sizes[order]) - scan.sizes[order]
+            kept = order[before >= 1.2 * MAX_VALIDATION_SHARE * scan.sizes.sum()]
+            order = (kept if len(kept) else order)[::-1]
             taken = np.minimum(scan.sizes[order], _SAMPLE_PER_DOCUMENT)
-            chosen = order[: int(np.searchsorted(np.cumsum(taken), share)) + 1]
-            wanted = np.zeros(len(order), bool)
-            wanted[chosen] = True
-            if len(order) > 1:  # the first key validates, whatever happens
-                wanted[order[-1]] = False
+            wanted = np.zeros(len(scan.keys), bool)
+            wanted[order[: int(np.searchsorted(np.cumsum(taken), share)) + 1]] = True
             left = int(wanted.sum())
             for number, text in enumerate(source.documents(ReadCounts())):
                 if wanted[number]:
