@@ -106,7 +106,7 @@ def optimize(
         robust: optimise over bootstrap laws instead of the fitted one (see :mod:`mixlaw.optimize.robust`).
         runs: ``(X, y)`` the law was fitted on: for the interval of the gain, distance to the observed mixtures, and
             ``robust``. A law fitted in this process brings its own.
-        num_bootstrap: refits for the interval of the gain (default 60 for parametric laws, 12 for others; 0: none).
+        num_bootstrap: refits for the interval of the gain (default 40 for parametric laws, 12 for others; 0: none).
         level: of all intervals.
         near: relative worsening of the objective that ``near_optimal`` allows.
         rank_transfer: rank correlation measured between proxies and the target size, or a sentence; printed.
@@ -496,7 +496,7 @@ def _worlds(
     q: _Request, rows: tuple[Any, Any] | None, num: int | None, needed: bool, seed: int, warnings: list[str]
 ) -> list[LawView]:
     if num is None:
-        num = 60 if hasattr(q.view.law, "theta_") else 12
+        num = 40 if hasattr(q.view.law, "theta_") else 12
     if num <= 0 or rows is None:
         if needed:
             raise ConfigError("robust= needs runs=(X, y) and num_bootstrap > 0.")

@@ -140,7 +140,8 @@ def best_schedule(
     atoms = law.atoms()
     if atoms is None or not mean(constraints, W).certifiable(atoms):
         raise ConfigError(
-            "The base law of this PhaseLaw is not a sum of convex atoms for this objective; use base='effective_tokens'."
+            "The base law of this PhaseLaw is not a sum of convex atoms for this objective; use "
+            "base='effective_tokens'."
         )
     warnings: list[str] = [
         "No evidence was given that mixtures rank the same at the target as in the runs the law was fitted on: this is "
