@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from _data import experiments
 
 from mixlaw import Budget, Corpus, MixlawWarning, Observations
 from mixlaw.design import Polytope, power_analysis, propose
@@ -30,8 +29,11 @@ from mixlaw.design.sequential import choose, choose_from
 from mixlaw.design.worlds import minimise, noise_sds
 from mixlaw.laws import GaussianProcess
 
-START, BATCH, MOST = 16, 8, 64
+from _data import experiments
+
+START, BATCH, MOST = 16, 16, 64
 STEPS = list(range(START, MOST + 1, BATCH))
+SAME = 1e-3  # nats: a regret reaches another if it is at most this much larger, there and with more runs
 
 
 def read():
@@ -78,7 +80,7 @@ class Truth:
         self.best = {}
         for name, w in objectives.items():
             order = np.argsort(predicted(self.law, X) @ w)[:20]
-            finds = [minimise(self.law, polytope, w, rng, X[order], 16) for _ in range(1 if quick else 2)]
+            finds = [minimise(self.law, polytope, w, rng, X[order]) for _ in range(1 if quick else 2)]
             self.best[name] = min(f[1] for f in finds)
 
     def runs(self, X, rng):
@@ -90,10 +92,11 @@ class Truth:
         return value
 
 
-def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth=None):
+def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth=None, minutes=1e9):
     """{strategy: {objective: (replicates,) chosen mixture's loss}} for table or surrogate."""
     on_table = part == "table"
     scores: dict[str, dict[str, list[float]]] = {}
+    began = time.perf_counter()
 
     def note(strategy, name, value):
         scores.setdefault(strategy, {}).setdefault(name, []).append(value)
@@ -101,13 +104,15 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
     def recommend(law, w, name, rng, bought):
         if on_table:
             return float((Y @ objectives[name])[int(np.argmin(predicted(law, X) @ w))])
-        x, _ = minimise(law, polytope, w, rng, bought[np.argsort(predicted(law, bought) @ w)[:10]], 10)
+        x, _ = minimise(law, polytope, w, rng, bought[np.argsort(predicted(law, bought) @ w)[:10]])
         return truth.regret(name, objectives[name], x)
 
     for replicate in range(replicates):
+        if replicate and time.perf_counter() - began > minutes * 60:
+            break
         rng = np.random.default_rng(1000 + replicate)
         values = Y if on_table else truth.runs(X, rng)
-        designs = {f"random {n}": rng.choice(len(X), n, replace=False) for n in (32, 64, 128, 512)}
+        designs = {f"random {n}": rng.choice(len(X), n, replace=False) for n in (64, 512)}
         designs["D-optimal 64"] = d_optimal(X, 64, rng)
         for strategy, rows in designs.items():
             law = fit(X[rows], values[rows], domains, targets, 6 if len(rows) > 200 else 10)
@@ -116,7 +121,7 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
         for name, w in objectives.items():
             used = np.flatnonzero(w)
             names, part_w = [targets[t] for t in used], w[used]
-            begin = designs["random 32"][:START]
+            begin = designs["random 64"][:START]
             bought, seen = X[begin], values[begin][:, used]
             while True:
                 law = fit(bought, seen, domains, names)
@@ -124,8 +129,9 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
                 if len(bought) >= MOST:
                     break
                 if on_table:
-                    _, picks, _ = choose_from(law, bought, seen, part_w, X, BATCH, rng, 64, avoid=bought)
-                    batch, more = X[picks], Y[picks][:, used]
+                    likely = np.argsort(predicted(law, X) @ part_w)[:300]
+                    _, picks, _ = choose_from(law, bought, seen, part_w, X[likely], BATCH, rng, 64, avoid=bought)
+                    batch, more = X[likely[picks]], Y[likely[picks]][:, used]
                 else:
                     _, batch, _ = choose(law, bought, seen, part_w, polytope, BATCH, rng, 200, 64, avoid=bought)
                     more = truth.runs(batch, rng)[:, used]
@@ -137,14 +143,15 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
 
 def show(part, scores, objectives, replicates):
     print(f"\n### RegMix replay, {part}: mean regret in nats, {replicates} replicates\n")
-    columns = ["random 32", "random 64", "D-optimal 64", "random 128", "random 512"]
+    columns = ["random 64", "D-optimal 64", "random 512"]
     columns += [f"sequential {n}" for n in STEPS]
     print("| objective | " + " | ".join(columns) + " | runs for the regret of 512 random |")
     print("|---|" + "--:|" * (len(columns) + 1))
     reached = []
     for name in objectives:
         goal = scores["random 512"][name].mean()
-        enough = [n for n in STEPS if scores[f"sequential {n}"][name].mean() <= goal + 1e-4]
+        good = [scores[f"sequential {n}"][name].mean() <= goal + SAME for n in STEPS]
+        enough = [n for i, n in enumerate(STEPS) if all(good[i:])]
         reached.append(enough[0] if enough else None)
         cells = [f"{scores[c][name].mean():.4f}" for c in columns]
         print(f"| {name} | " + " | ".join(cells) + f" | {reached[-1] or f'> {MOST}'} |")
@@ -183,7 +190,7 @@ def samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives
             guess = predicted(law, X)
             errors.append(np.sqrt(np.mean((guess - exact) ** 2)))
             ranks.append(np.mean([spearmanr(guess[:, t], exact[:, t])[0] for t in range(len(targets))]))
-            x, _ = minimise(law, polytope, w, rng, D[np.argsort(predicted(law, D) @ w)[:10]], 10)
+            x, _ = minimise(law, polytope, w, rng, D[np.argsort(predicted(law, D) @ w)[:10]])
             losses.append(truth.regret(name, w, x))
         regret = np.mean(losses) - truth.best[name]
         print(
@@ -216,10 +223,9 @@ def power(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, r
                 ],
             )
             law = GaussianProcess(members=("bc/log",), iterations=10)
-            found = power_analysis(
-                corpus, budget, counts, pilot=records, objective=dict(zip(names, part_w)), worlds=worlds, seed=replicate,
-                law=law, fit=law,
-            )  # fmt: skip
+            options = {"law": law, "fit": law, "worlds": worlds, "seed": replicate}
+            goal = dict(zip(names, part_w))
+            found = power_analysis(corpus, budget, counts, pilot=records, objective=goal, **options)
             predictions.append([p.regret for p in found.points])
         for replicate in range(2 * replicates):
             rng = np.random.default_rng(700 + replicate)
@@ -229,7 +235,7 @@ def power(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, r
             row = []
             for n in counts:
                 law = fit(D[:n], losses[:n], domains, names)
-                x, _ = minimise(law, polytope, part_w, rng, D[np.argsort(predicted(law, D[:n]) @ part_w)[:10]], 10)
+                x, _ = minimise(law, polytope, part_w, rng, D[np.argsort(predicted(law, D[:n]) @ part_w)[:10]])
                 row.append(truth.regret(name, w, x))
             realised.append(row)
         for c, n in enumerate(counts):
@@ -242,6 +248,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help="3 replicates, 3 objectives")
     parser.add_argument("--part", choices=["table", "surrogate", "samplers", "power"], default=None)
     parser.add_argument("--replicates", type=int, default=None)
+    parser.add_argument("--minutes", type=float, default=1e9, help="start no further replicate after so long")
+    parser.add_argument("--objectives", nargs="*", default=None, help="targets besides the mean of 13; default all")
     options = parser.parse_args()
     replicates = options.replicates or (3 if options.quick else 20)
     warnings.simplefilter("ignore", MixlawWarning)
@@ -250,6 +258,7 @@ def main():
     polytope = Polytope.of(corpus, budget)
     objectives = {"mean of 13": np.full(len(targets), 1 / len(targets))}
     singles = ["pile_cc", "dm_mathematics"] if options.quick else targets
+    singles = singles if options.objectives is None else options.objectives
     objectives |= {t: np.eye(len(targets))[targets.index(t)] for t in singles}
     parts = [options.part] if options.part else ["table", "surrogate", "samplers", "power"]
     truth = None
@@ -267,7 +276,7 @@ def main():
         elif part == "samplers":
             samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, max(2, replicates // 4))
         else:
-            some = {n: objectives[n] for n in list(objectives)[:1] + ["pile_cc", "dm_mathematics"]}
+            some = {n: objectives[n] for n in ["mean of 13", "pile_cc", "dm_mathematics"]}
             power(X, Y, domains, targets, corpus, budget, polytope, truth, some, max(2, replicates // 4), 6)
         print(f"\n{part}: {time.perf_counter() - began:.0f} s so far, {Path(__file__).name}", flush=True)
 

@@ -3,8 +3,9 @@
 The regret of a design is what the mixture chosen from it loses against the best one. Each law the observations allow
 is a world; runs are chosen that, in expectation over worlds, let us choose better.
 
-Sources: Mockus 1975 and Ginsbourger et al. 2010 (expected improvement of a batch); Frazier, Powell and Dayanik 2009
-(knowledge gradient, used to price a batch); Evensen 1994 (an ensemble conditioned by its own covariances).
+Sources: Frazier, Powell and Dayanik 2009 (knowledge gradient: a run is worth what it improves the choice by); Villemonteix,
+Vazquez and Walter 2009 (arXiv cs/0611143, runs that tell where the optimum is); Evensen 1994 (an ensemble conditioned by
+its own covariances).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
@@ -120,9 +122,9 @@ def plan(
 ) -> Plan:
     """Fit, draw worlds, choose a batch, price it.
 
-    The batch is built one run at a time: each next run has the largest expected improvement over today's choice and
-    over the runs chosen before it, so a batch does not ask the same question twice. Its worth is what the choice
-    after the batch gains over today's, with the noise of runs taken into account.
+    The batch is built one run at a time: each next run is the one that best tells the mixtures which may win from
+    today's choice, given the runs chosen before it, so a batch does not ask the same question twice. Its worth is
+    what the choice after the batch gains over today's, with the noise of runs taken into account.
 
     Args:
         objective: weight per target; default equal weights.
@@ -217,22 +219,43 @@ def choose_from(
     """(worth, indices of the batch, index of today's choice) among the given mixtures ``pool`` (N, K)."""
     F = draw_worlds(law, pool, worlds, rng, (X, Y)) @ weights
     today = int(np.argmin(F.mean(axis=0)))
-    gap = F[:, [today]] - F  # (S, N) improvement over today's choice
     usable = np.zeros(len(pool), dtype=bool)
     usable[unique_rows(pool, avoid)] = True
-    reached = np.zeros(len(F))
-    chosen: list[int] = []
-    unknown = 1e-3 * F.std(axis=0)  # where no improvement is in sight, ask where least is known
-    for _ in range(min(num, int(usable.sum()))):
-        gain = np.maximum(gap, reached[:, None]).mean(axis=0) - reached.mean()
-        pick = int(np.argmax(np.where(usable, gain + unknown, -np.inf)))
-        chosen.append(pick)
-        usable[pick] = False
-        reached = np.maximum(reached, gap[:, pick])
     if noise is None:
         noise = replicate_sd(X, Y @ weights)
     sd = noise_sd(law, X, Y, weights) if noise is None else noise
+    chosen = _tell_winners_apart(F, today, usable, sd, num)
     return _price(F, chosen, today, sd, rng), chosen, today
+
+
+def _tell_winners_apart(
+    F: Array, today: int, usable: npt.NDArray[np.bool_], noise: float, num: int, share: float = 0.1
+) -> list[int]:
+    """Indices of ``num`` runs that best tell the mixtures that may be best from today's choice.
+
+    Regret comes from not knowing which of the likely winners wins, so each next run is the one that most reduces the
+    variance of (winner's loss - today's loss), winners weighted by how often and by how much they win. Runs that were
+    chosen before are taken as done, so a batch does not ask the same question twice.
+    """
+    gap = np.maximum(F[:, [today]] - F, 0.0)  # (S, N) what each mixture would gain
+    best = F.min(axis=1, keepdims=True)
+    near = best + share * F.std() >= F
+    mass = (gap * near / near.sum(axis=1, keepdims=True)).sum(axis=0)  # (N,) expected gain credited to each winner
+    winners = np.flatnonzero(mass > 0)
+    centred = F - F.mean(axis=0)
+    covariance = centred.T @ centred / (len(F) - 1)
+    chosen: list[int] = []
+    free = usable.copy()
+    for _ in range(min(num, int(usable.sum()))):
+        shift = covariance[winners] - covariance[today]  # (W, N) covariance of the difference with every run
+        told = mass[winners] @ shift**2 if len(winners) else covariance.diagonal()
+        score = told / (covariance.diagonal() + noise**2 + 1e-15)
+        pick = int(np.argmax(np.where(free, score, -np.inf)))
+        chosen.append(pick)
+        free[pick] = False
+        column = covariance[:, pick].copy()
+        covariance -= np.outer(column, column) / (column[pick] + noise**2 + 1e-15)
+    return chosen
 
 
 def _price(F: Array, batch: list[int], today: int, noise: float, rng: np.random.Generator) -> Worth:

@@ -142,9 +142,17 @@ def noise_sd(law: Law, X: Array, Y: Array, weights: Array) -> float:
 
 
 def minimise(
-    law: Law, polytope: Polytope, weights: Array, rng: np.random.Generator, starts: Array, rounds: int = 12
+    law: Law,
+    polytope: Polytope,
+    weights: Array,
+    rng: np.random.Generator,
+    starts: Array,
+    rounds: int = 10,
+    descents: int = 6,
+    steps: int = 40,
 ) -> tuple[Array, float]:
-    """(mixture (K,), objective) where the law predicts the least weighted loss, by a shrinking random search.
+    """(mixture (K,), objective) where the law predicts the least weighted loss: a shrinking random search, then
+    projected gradient descents from the best points found.
 
     Good enough to aim a design; the answer itself comes from :func:`mixlaw.optimize.optimize`.
     """
@@ -152,18 +160,36 @@ def minimise(
     def value(X: Array) -> Array:
         return np.asarray(np.asarray(law.predict(X)).reshape(len(X), -1) @ weights)
 
-    pool = np.vstack([starts, polytope.sample(200, rng, np.full(len(polytope.domains), 0.5))])
+    pool = np.vstack([starts, polytope.sample(100, rng, np.full(len(polytope.domains), 0.5))])
     values = value(pool)
-    keep = 24
+    keep = 16
     order = np.argsort(values, kind="stable")[:keep]
     pool, values = pool[order], values[order]
-    for step in np.geomspace(0.7, 0.01, rounds):
-        trial = mutate(pool, polytope, rng, 8, float(step))
-        new = value(trial)
-        pool, values = np.vstack([pool, trial]), np.concatenate([values, new])
+    for step in np.geomspace(0.7, 0.05, rounds):
+        trial = mutate(pool, polytope, rng, 6, float(step))
+        pool, values = np.vstack([pool, trial]), np.concatenate([values, value(trial)])
         order = np.argsort(values, kind="stable")[:keep]
         pool, values = pool[order], values[order]
-    return pool[0], float(values[0])
+    X, best = pool[:descents], values[:descents]
+    rate, slope = np.full(len(X), 0.0), np.zeros_like(X)
+    fresh = np.ones(len(X), dtype=bool)
+    for _ in range(steps):
+        if fresh.any():
+            gradient = np.asarray(law.gradient(X[fresh])).reshape(int(fresh.sum()), -1, X.shape[1])
+            new = np.einsum("ntk,t->nk", gradient, weights)
+            slope[fresh] = new - new.mean(axis=1, keepdims=True)
+        size = np.abs(slope).max(axis=1)
+        rate = np.where(rate > 0, rate, 0.05 / np.maximum(size, 1e-12))
+        trial = polytope.project(X - rate[:, None] * slope)
+        found = value(trial)
+        fresh = found < best
+        X = np.where(fresh[:, None], trial, X)
+        best = np.where(fresh, found, best)
+        rate = np.where(fresh, 1.6 * rate, 0.4 * rate)
+        if (rate * size < 1e-5).all():
+            break
+    winner = int(np.argmin(best))
+    return X[winner], float(best[winner])
 
 
 def mutate(X: Array, polytope: Polytope, rng: np.random.Generator, each: int, step: float) -> Array:
