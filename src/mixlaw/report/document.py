@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, FitError
 from mixlaw.report.answer import Answer, answer, unit_text
 from mixlaw.report.facts import ReportFacts
 from mixlaw.report.tables import corpus_table, ledger_table, losses_table, mixture_table, prices_table, table
@@ -194,8 +194,10 @@ def _check(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         when = f" (ledger entry {entry})" if entry else ""
         yield f"<p>The prediction was written down{when} before any of these runs was trained.</p>"
         unit = unit_text(next(iter(recipe.predictions.values())).unit)
+        names = sorted(recipe.predictions, key=lambda n: n != "objective")
+        predictions = {n: recipe.predictions[n] for n in names}
         yield chart(
-            lambda width: plots.predicted_vs_measured(recipe.predictions, measured, unit=unit, width=width),
+            lambda width: plots.predicted_vs_measured(predictions, measured, unit=unit, width=width),
             "Zero is the predicted mean; the bar is the predicted interval, small dots are single seeds.",
         )
     else:
@@ -223,11 +225,11 @@ def _gain(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
                     _range_cell(data, "{:+.4f}"),
                     str((verification.get("verdicts") or {}).get(key, verification.get("verdict", ""))),
                     _range_cell(saved.get("recipe_reaches_reference_at"), "{:.0%}"),
-                    _range_cell(saved.get("reference_needs"), "{:.2f} x"),
+                    _range_cell(saved.get("reference_needs"), "{:.2f}"),
                 ]
             )
         yield table(
-            ["against", "loss difference", "verdict", "recipe reaches its loss after", "it needs for recipe's loss"],
+            ["against", "loss difference", "verdict", "recipe reaches its loss after", "it needs, times the steps"],
             rows,
             f"{verification.get('num_seeds')} paired seeds per arm; steps are shares of the run before the learning "
             "rate decays",
@@ -252,9 +254,22 @@ def _range_cell(value: Any, form: str) -> str:
     return form.format(value).replace("-", "−")
 
 
+def _held_out(law: Any, X: Any, y: Any) -> Any:
+    """Held-out predictions (n, T): the law's own, else by five quick refits; None where neither can be had."""
+    from mixlaw.report.plots._inputs import own_heldout
+    from mixlaw.report.plots.fits import held_out
+
+    own = own_heldout(law, X.num_rows)
+    if own is not None or hasattr(law, "members_") or X.num_rows < 10:
+        return own
+    try:
+        return held_out(law, X, y)
+    except FitError:  # four fifths of the runs are too few for this law; the fitted losses are shown instead
+        return None
+
+
 def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
     from mixlaw.report import plots
-    from mixlaw.report.plots._inputs import own_heldout
 
     law, observations = facts.law, facts.observations
     if law is None:
@@ -266,11 +281,11 @@ def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         yield f"<ul class='note'>{''.join(f'<li>{html.escape(n)}</li>' for n in notes)}</ul>"
     if observations is not None:
         X, y = observations.table(list(law.target_names_))
-        own = own_heldout(law, X.num_rows) is not None
+        heldout = _held_out(law, X, y)
         yield chart(
-            lambda width: plots.fit_vs_observed(law, X, y, folds="own" if own else None, width=width),
+            lambda width: plots.fit_vs_observed(law, X, y, heldout=heldout, width=width),
             "Observed losses of the swarm against predictions by fits that had not seen the run."
-            if own
+            if heldout is not None
             else "Fitted against observed losses of the swarm."
             + (" The league table below has the errors on runs the laws had not seen." if facts.league else ""),
         )
@@ -346,7 +361,11 @@ def _prices(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         yield prices_table(recipe)
     if recipe.baselines:
         rows = []
+        seen: list[Any] = []
         for name, data in recipe.baselines.items():
+            if data.get("weights") and data["weights"] in seen:  # the reference is often natural
+                continue
+            seen.append(data.get("weights"))
             prediction: Any = data.get("prediction")
             shown = prediction.to_dict() if hasattr(prediction, "to_dict") else prediction
             rows.append([name, _range_cell(shown, "{:.4f}")])

@@ -99,7 +99,9 @@ def effect_curves(
     rows, columns = grid_shape(len(wanted), width, 2.3 if width > 5 else 1.7)
     with styled():
         chart = Chart(
-            width, 0.55 + rows * 1.75, f"Predicted change of losses as the share of {', '.join(wanted)} moves."
+            width,
+            0.75 + rows * (1.75 if rows > 1 else 2.0),
+            f"Predicted change of losses as the share of {', '.join(wanted)} moves.",
         )
         axes = chart.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         flat = axes.ravel()

@@ -11,18 +11,45 @@ from mixlaw.errors import DataError
 from mixlaw.report.plots._inputs import Array, own_heldout, predict_all, spearman, target_columns
 from mixlaw.report.style import ACCENT, INK, MANY_POINTS, MUTED, REFERENCE, Chart, grid_shape, styled
 
-__all__ = ["fit_vs_observed", "predicted_vs_measured", "residuals"]
+__all__ = ["fit_vs_observed", "held_out", "predicted_vs_measured", "residuals"]
+
+
+def held_out(law: Any, X: Any, y: Any, folds: int = 5) -> Array:
+    """(n, T) predictions of every run by a clone of ``law`` that was fitted without its fold.
+
+    Raises:
+        DataError: ``folds`` does not suit the number of runs.
+        FitError: the law cannot be fitted to the remaining runs.
+    """
+    from sklearn.base import clone
+
+    from mixlaw.laws.base import as_matrix, as_targets
+
+    (matrix, columns), (observed, names, _) = as_matrix(X), as_targets(y, allow_missing=True)
+    if isinstance(folds, str) or not 2 <= folds <= len(matrix):
+        raise DataError(f"folds must lie between 2 and the number of runs ({len(matrix)}), got {folds!r}.")
+    label = columns or [f"x{j}" for j in range(matrix.shape[1])]
+    targets = names or list(law.target_names_)
+    predicted = np.empty_like(observed)
+    part = np.random.default_rng(0).permutation(len(matrix)) % folds
+    for k in range(folds):
+        train, test = ({c: matrix[rows, j] for j, c in enumerate(label)} for rows in (part != k, part == k))
+        fitted = clone(law).fit(train, {n: observed[part != k, t] for t, n in enumerate(targets)})
+        predicted[part == k] = predict_all(fitted, test)
+    return predicted
 
 
 def _fitted_and_observed(
-    law: Any, X: Any, y: Any, folds: int | str | None, targets: Sequence[str] | None
+    law: Any, X: Any, y: Any, folds: int | str | None, heldout: Any, targets: Sequence[str] | None
 ) -> tuple[Array, Array, list[str]]:
     """Predictions and observations (n, T) of the wanted targets, worst fitted first, and their names."""
-    from mixlaw.laws.base import as_matrix, as_targets
+    from mixlaw.laws.base import as_targets
 
     observed, names, _ = as_targets(y, allow_missing=True)
     names = names or list(getattr(law, "target_names_", [f"y{t}" for t in range(observed.shape[1])]))
-    if folds is None:
+    if heldout is not None:
+        predicted = np.asarray(heldout, dtype=float).reshape(len(observed), -1)
+    elif folds is None:
         predicted = predict_all(law, X)
     elif folds == "own":
         own = own_heldout(law, len(observed))
@@ -33,20 +60,7 @@ def _fitted_and_observed(
             )
         predicted = own
     else:
-        from sklearn.base import clone
-
-        if isinstance(folds, str):
-            raise DataError(f"folds must be a number, 'own' or None, got {folds!r}.")
-        matrix, columns = as_matrix(X)
-        if not 2 <= folds <= len(matrix):
-            raise DataError(f"folds must lie between 2 and the number of runs ({len(matrix)}), got {folds}.")
-        predicted = np.empty_like(observed)
-        part = np.random.default_rng(0).permutation(len(matrix)) % folds
-        label = columns or [f"x{j}" for j in range(matrix.shape[1])]
-        for k in range(folds):
-            train, test = ({c: matrix[rows, j] for j, c in enumerate(label)} for rows in (part != k, part == k))
-            fitted = clone(law).fit(train, {n: observed[part != k, t] for t, n in enumerate(names)})
-            predicted[part == k] = predict_all(fitted, test)
+        predicted = held_out(law, X, y, folds)  # type: ignore[arg-type]
     if predicted.shape != observed.shape:
         raise DataError(f"The law predicts {predicted.shape} but y is {observed.shape}; are they of the same runs?")
     columns_wanted = target_columns(names, targets)
@@ -62,6 +76,7 @@ def fit_vs_observed(
     y: Any,
     *,
     folds: int | str | None = None,
+    heldout: Any = None,
     targets: Sequence[str] | None = None,
     max_panels: int = 12,
     unit: str = "nats per token",
@@ -75,15 +90,16 @@ def fit_vs_observed(
         folds: refit without each of so many parts and predict it: *held-out* predictions; ``"own"`` takes those
             the law made itself while it was fitted (``laws.Auto``), for the same runs in the same order. Without,
             the law predicts the runs it was fitted on, which always looks better than it is.
+        heldout: (n, T) held-out predictions made elsewhere, instead of ``folds``.
         targets: which targets, in which order.
         max_panels: with more targets, only so many (those predicted worst) are shown.
 
     Raises:
         DataError: the law and y disagree in shape, or ``folds`` does not suit the number of runs.
     """
-    predicted, observed, names = _fitted_and_observed(law, X, y, folds, targets)
+    predicted, observed, names = _fitted_and_observed(law, X, y, folds, heldout, targets)
     total, names = len(names), names[:max_panels]
-    kind = "held-out prediction" if folds else "fitted"
+    kind = "fitted loss" if folds is None and heldout is None else "predicted by a fit that had not seen the run"
     rows, columns = grid_shape(len(names), width, 2.2 if width > 5 else 1.7)
     with styled():
         chart = Chart(width, 0.35 + rows * min(width / columns, 2.6), f"Predicted against observed losses ({kind}).")
@@ -108,7 +124,7 @@ def fit_vs_observed(
             if np.isfinite(rank):
                 note += f"\nrank corr. {rank:.3f}"
             axis.text(0.04, 0.96, note, transform=axis.transAxes, va="top", fontsize=7.5, color=MUTED)
-        chart.supxlabel(f"{kind} loss, {unit}", fontsize=9, color=MUTED)
+        chart.supxlabel(f"{kind}, {unit}", fontsize=9, color=MUTED)
         chart.supylabel("observed", fontsize=9, color=MUTED)
         if total > len(names):
             chart.suptitle(f"{len(names)} of {total} targets, worst first", fontsize=8.5, color=MUTED)
@@ -121,6 +137,7 @@ def residuals(
     y: Any,
     *,
     folds: int | str | None = None,
+    heldout: Any = None,
     targets: Sequence[str] | None = None,
     unit: str = "nats per token",
     width: float = 7.2,
@@ -129,7 +146,7 @@ def residuals(
 
     Arguments as in :func:`fit_vs_observed`.
     """
-    predicted, observed, names = _fitted_and_observed(law, X, y, folds, targets)
+    predicted, observed, names = _fitted_and_observed(law, X, y, folds, heldout, targets)
     error = observed - predicted
     wide = width > 5
     with styled():
