@@ -227,6 +227,30 @@ class GaussianProcess(Law):
         matrix = self._align(X)
         return np.mean([self._sigma(m, matrix) for m in self.members_], axis=0)
 
+    def difference_sd(self, A: Array, b: Array) -> Array:
+        """Posterior standard deviation (n, T) of the noise-free target at each row of A minus that at b (K,)."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        rows = np.vstack([np.atleast_2d(A), b])
+        total = np.zeros((len(rows) - 1, self.n_targets_))
+        for member in self.members_:
+            data, layout, hyper = self._parts(member)
+            z, _ = self._member_mean(member, rows)
+            variance = np.empty((self.n_targets_, len(rows) - 1))
+            for t in range(self.n_targets_):
+                one = hyper.only(t)
+                factor = cho_factor(gk.covariance(t, hyper, data, layout.member), lower=True, overwrite_a=True)
+                k = gk.kernel(rows, data.r, one, layout.member.feature)[0]
+                prior = gk.kernel(rows, rows, one, layout.member.feature)[0]
+                step = k[:-1] - k[-1]
+                before = np.diag(prior)[:-1] + prior[-1, -1] - 2 * prior[:-1, -1]
+                variance[t] = before - np.einsum("ni,in->n", step, cho_solve(factor, step.T))
+            small = 1e-3
+            slope = gk.unwarp(z[:, -1:] + small, hyper, layout.member, data.scale)
+            slope -= gk.unwarp(z[:, -1:] - small, hyper, layout.member, data.scale)
+            total += (np.sqrt(np.maximum(variance, 0)) * slope / (2 * small)).T
+        return total / len(self.members_)
+
     # ---- how wrong it is: held-out rows -------------------------------------------------------------------
     def leave_one_out(self) -> tuple[Array, Array]:
         """Analytic leave-one-out predictions and their standard deviations, both (n, T); free of refits.
