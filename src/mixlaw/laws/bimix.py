@@ -101,7 +101,7 @@ class BiMix(ParametricLaw):
 
     name = "bimix"
     source = "Ge et al. 2024, BiMix, arXiv:2405.14908"
-    ridge_grid = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    ridge_grid = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
     def __init__(
         self,

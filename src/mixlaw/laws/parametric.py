@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.laws.base import Array, Law
-from mixlaw.laws.engine import Best, Ints, Model, Prior, Separable, fit_batch, resample_weights
+from mixlaw.laws.engine import BatchFit, Best, Ints, Model, Prior, Separable, fit_batch, resample_weights
 from mixlaw.laws.folds import fold_ids, replicate_groups
 from mixlaw.laws.inputs import design_notes
 from mixlaw.laws.own import own_matrix
@@ -140,10 +140,14 @@ class ParametricLaw(Law):
         starts = self._starts(X, filled.T, W)
         self._delta = self._threshold(spread)
         if self.ridge == "cv":
-            ridge, heldout = self._choose_ridge(model, X, filled, W, starts)
+            ridge = np.full(len(filled), self.ridge_grid[len(self.ridge_grid) // 2])
         else:
-            ridge, heldout = np.full(len(filled), float(self.ridge)), None
-        best = self._solve(model, filled, W, starts, ridge)
+            ridge = np.full(len(filled), float(self.ridge))
+        finalists, agreeing = self._search(model, X, filled, W, starts, ridge)
+        heldout = None
+        if self.ridge == "cv":
+            ridge, heldout = self._choose_ridge(model, X, filled, W, finalists)
+        best = self._solve(model, filled, W, finalists, ridge)
         if heldout is None:
             heldout = self._heldout(model, X, filled, W, best.theta[:, None], ridge)
         theta, linear = self._finish(model, filled, W, best.theta.copy(), best.linear.copy())
@@ -162,7 +166,7 @@ class ParametricLaw(Law):
             "gradient_norm": best.gradient_norm.tolist(),
             "converged": ok.tolist(),
             "starts": int(starts.shape[1]),
-            "agreeing_starts": best.agreement.tolist(),
+            "agreeing_starts": agreeing.tolist(),
             "ridge": ridge.tolist(),
             "loss": self.loss,
         }
@@ -201,18 +205,41 @@ class ParametricLaw(Law):
         """A family's last touch on the optimum (default: none)."""
         return theta, linear
 
-    def _solve(
-        self, model: Any, Y: Array, W: Array, starts: Array, ridge: Array, max_iter: int = 300, gtol: float = 1e-9
-    ) -> Best:
+    def _search(
+        self, model: Any, X: Array, Y: Array, W: Array, starts: Array, ridge: Array
+    ) -> tuple[Array, npt.NDArray[Any]]:
+        """The two best distinct optima (T, 2, P) over all starts, and how many starts agree with the first.
+        Where rows abound, starts race on a sample of them."""
+        T, S, P = starts.shape
+        sample = self._sample(X, Y, P)
+        if sample is not None and S > 2:
+            part, share = self._model(X[sample]), ridge * sample.mean()
+            fit = self._fit_problems(part, Y[:, sample], W[:, sample], starts, share, 100, 1e-5)
+        else:
+            fit = self._fit_problems(model, Y, W, starts, ridge, 200, 1e-6)
+        first = fit.best()
+        order = np.argsort(fit.objective, axis=1, kind="stable")
+        ranked = np.take_along_axis(fit.objective, order, axis=1)
+        other = np.argmax(ranked > ranked[:, :1] * (1 + 1e-5), axis=1)  # 0, the first again, if all agree
+        second = fit.theta[np.arange(T), order[np.arange(T), other]]
+        return np.stack([first.theta, second], axis=1), first.agreement
+
+    def _sample(self, X: Array, Y: Array, P: int) -> npt.NDArray[np.bool_] | None:
+        """(n,) a sample of rows large enough to tell starts apart, or None where all rows are hardly more."""
+        rows = max(256, 8 * P)
+        if len(X) < 2 * rows:
+            return None
+        return fold_ids(X, Y.T, len(X) // rows, self.seed) == 0
+
+    def _fit_problems(
+        self, model: Any, Y: Array, W: Array, starts: Array, ridge: Array, max_iter: int, gtol: float
+    ) -> BatchFit:
         """Fit problems (rows of Y, W); row m belongs to target ``m % T``."""
-        T = len(self.target_names_)
-        M = len(Y)
+        of = np.arange(len(Y)) % len(self.target_names_)
         centre, pattern = self._prior()
-        of = np.arange(M) % T
-        variance = self._variance[of]
-        scale = (ridge * variance)[:, None]
-        linear = self._linear_pattern()
-        fit = fit_batch(
+        scale = (ridge * self._variance[of])[:, None]
+        linear = Prior(0.0, ridge[:, None] * self._linear_pattern()) if isinstance(model, Separable) else None
+        return fit_batch(
             model,
             Y,
             starts,
@@ -222,11 +249,15 @@ class ParametricLaw(Law):
             weights=W,
             bounds=self._bounds(),
             prior=Prior(centre[of], scale * pattern[of]),
-            linear_prior=Prior(0.0, ridge[:, None] * linear) if isinstance(model, Separable) else None,
+            linear_prior=linear,
             max_iter=max_iter,
             gtol=gtol,
         )
-        return fit.best()
+
+    def _solve(
+        self, model: Any, Y: Array, W: Array, starts: Array, ridge: Array, max_iter: int = 300, gtol: float = 1e-9
+    ) -> Best:
+        return self._fit_problems(model, Y, W, starts, ridge, max_iter, gtol).best()
 
     def _values(self, model: Any, theta: Array, linear: Array, problem: Ints) -> Array:
         """(M, n) predictions of M parameter sets."""
@@ -259,14 +290,12 @@ class ParametricLaw(Law):
         """(T,) strengths and held-out predictions (n, T) at them."""
         T, n = Y.shape
         grid = np.array(self.ridge_grid)
-        work = float(n) * starts.shape[2] ** 2 * T * 40 * len(grid)
-        if work > _WORK:  # many runs need little ridge: look at a weak, a middle and none
-            grid = grid[[0, len(grid) // 2]]
-        middle = np.full(T, grid[len(grid) // 2])
-        warm = self._solve(model, Y, W, starts, middle, gtol=1e-6)
-        ids, folds = self._folds(X, Y, work)
-        scores, kept = [], []
-        theta = np.repeat(warm.theta[None], len(folds), axis=0).reshape(len(folds) * T, 1, -1)
+        if float(n) * starts.shape[2] ** 2 * T * 40 * len(grid) > _WORK:
+            sample = self._sample(X, Y, starts.shape[2])
+            if sample is not None:
+                return self._choose_on_sample(model, X, Y, W, starts, sample)
+        ids, folds = self._folds(X, Y)
+        theta = np.repeat(starts[None, :, 0], len(folds), axis=0).reshape(len(folds) * T, 1, -1)
         # from the middle outwards, each strength starts where its neighbour ended
         results: dict[int, tuple[Array, Array]] = {}
         middle_at = len(grid) // 2
@@ -277,24 +306,42 @@ class ParametricLaw(Law):
                 results[g] = (predicted, start)
                 if g == middle_at:
                     theta = start
-        for g in range(len(grid)):
-            predicted = results[g][0]
+        return self._pick(grid, [results[g][0] for g in range(len(grid))], Y, W)
+
+    def _pick(self, grid: Array, predictions: Sequence[Array], Y: Array, W: Array) -> tuple[Array, Array]:
+        """Each target's strength by held-out error, and the held-out predictions (n, T) at it."""
+        T, n = Y.shape
+        scores = []
+        for predicted in predictions:
             seen = np.isfinite(predicted) & (W.T > 0)
             error = np.where(seen, predicted - Y.T, 0.0)
-            count = np.maximum(seen.sum(0), 1)
-            scores.append(np.log((error**2).sum(0) / count / self._variance + 1e-12))
-            kept.append(predicted)
+            scores.append(np.log((error**2).sum(0) / np.maximum(seen.sum(0), 1) / self._variance + 1e-12))
         table = np.array(scores)  # (G, T)
         # a target's own evidence and everyone's: few runs cannot choose for one target alone
         share = n / (n + 64.0)
         choice = np.argmin(share * table + (1 - share) * table.mean(axis=1, keepdims=True), axis=0)
-        heldout = np.stack([kept[choice[t]][:, t] for t in range(T)], axis=1)
-        return grid[choice], heldout
+        return grid[choice], np.stack([predictions[choice[t]][:, t] for t in range(T)], axis=1)
 
-    def _folds(self, X: Array, Y: Array, work: float) -> tuple[Ints, list[int]]:
+    def _choose_on_sample(
+        self, model: Any, X: Array, Y: Array, W: Array, starts: Array, sample: npt.NDArray[np.bool_]
+    ) -> tuple[Array, Array]:
+        """As :meth:`_choose_ridge` where rows abound: fit a sample, score on all the others."""
+        grid = np.array(self.ridge_grid)[:: max(1, len(self.ridge_grid) // 3)]
+        part = self._model(X[sample])
+        problem = np.arange(len(Y))
+        predictions, begin = [], starts[:, :1]
+        for strength in grid:
+            ridge = np.full(len(Y), strength * sample.mean())
+            best = self._solve(part, Y[:, sample], W[:, sample], begin, ridge, max_iter=60, gtol=1e-5)
+            begin = best.theta[:, None]
+            values = np.concatenate(
+                [self._values(model, best.theta[[t]], best.linear[[t]], problem[[t]]) for t in problem]
+            ).T
+            predictions.append(np.where(sample[:, None], np.nan, values))
+        return self._pick(grid, predictions, Y, W)
+
+    def _folds(self, X: Array, Y: Array) -> tuple[Ints, list[int]]:
         distinct = len(np.unique(replicate_groups(X)))
-        if work > _WORK:  # one split of a tenth is thousands of held-out rows by then
-            return fold_ids(X, Y.T, 10, self.seed), [0]
         num = distinct if distinct <= 24 else 5
         return fold_ids(X, Y.T, num, self.seed), list(range(min(num, distinct)))
 
@@ -306,7 +353,7 @@ class ParametricLaw(Law):
         F = len(folds)
         keep = np.stack([ids != f for f in folds]).astype(float)  # (F, n)
         weights = (keep[:, None, :] * W[None]).reshape(F * T, n)
-        best = self._solve(model, np.tile(Y, (F, 1)), weights, starts, np.tile(ridge, F), max_iter=60, gtol=1e-6)
+        best = self._solve(model, np.tile(Y, (F, 1)), weights, starts, np.tile(ridge, F), max_iter=40, gtol=1e-4)
         out = np.full((n, T), np.nan)
         values = self._values(model, best.theta, best.linear, np.tile(np.arange(T), F)).reshape(F, T, n)
         for i, f in enumerate(folds):
@@ -314,11 +361,11 @@ class ParametricLaw(Law):
         return out, best.theta[:, None]
 
     def _heldout(self, model: Any, X: Array, Y: Array, W: Array, warm: Array, ridge: Array) -> Array:
-        T, n = Y.shape
-        work = float(n) * warm.shape[2] ** 2 * T * 40
-        ids, folds = self._folds(X, Y, work)
-        starts = np.tile(warm, (len(folds), 1, 1))
-        return self._fold_predictions(model, Y, W, starts, ridge, ids, folds)[0]
+        """Held-out predictions (n, T) at given strengths."""
+        ids, folds = self._folds(X, Y)
+        if float(len(X)) * warm.shape[2] ** 2 * len(Y) * 40 > _WORK:
+            folds = folds[:1]
+        return self._fold_predictions(model, Y, W, np.tile(warm, (len(folds), 1, 1)), ridge, ids, folds)[0]
 
     # ---- intervals of parameters -------------------------------------------------------------------
     def bootstrap(self, num: int = 200, seed: int = 0) -> dict[str, Array]:
