@@ -234,7 +234,7 @@ def robust(quick: bool) -> None:
     truth = LawView(fit("effective_tokens", X, Y, names, sets), corpus, budget)
     best = float(solve(mean(c, W).program(truth.atoms())).value[0])
     residual = Y - truth.predict(X)
-    worlds, refits, n = (12, 20, 32) if quick else (100, 40, 32)
+    worlds, refits, n = (12, 20, 32) if quick else (100, 20, 32)
     regret: dict[str, list[float]] = {"plug-in": [], "mean": [], "cvar": [], "regret": []}
     rng = np.random.default_rng(0)
     for world in range(worlds):

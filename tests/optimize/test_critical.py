@@ -27,12 +27,12 @@ def test_exact_curve_gives_the_exact_root():
 def test_interval_covers_a_known_truth():
     rng = np.random.default_rng(0)
     inside = 0
-    for trial in range(60):
+    for trial in range(40):
         sets = np.stack([curve(SHARES) + d + 0.002 * rng.normal(size=4) for d in np.linspace(-0.2, 0.2, 8)], axis=1)
         before = float(curve(0.28)) + np.linspace(-0.2, 0.2, 8)
         found = critical(SHARES, sets, before, num_bootstrap=200, seed=trial)
         inside += found.low <= 0.28 <= found.high
-    assert inside >= 51  # 90% less two standard errors
+    assert inside >= 32  # 90% less two standard errors
 
 
 def test_published_mixtures():

@@ -245,14 +245,11 @@ class _Form:
         index, left = self._best(Y)
         grid = np.linspace(1e-3, 1.0, 2000)
         out = np.full(len(Y), np.nan)
-        curves: dict[int, Array] = {}
-        for b in np.flatnonzero(np.isfinite(left)):
-            i = int(index[b])
-            if i not in curves:
-                curves[i] = self.basis(grid, _RATES[i])  # type: ignore[operator]
-            c, a = self.solver[i] @ Y[b]
+        for i in np.unique(index[np.isfinite(left)]):
+            rows = np.flatnonzero(np.isfinite(left) & (index == i))
+            shape = np.asarray(self.basis(grid, _RATES[i]))  # type: ignore[operator]  # falling
+            c, a = self.solver[i] @ Y[rows].T
             wanted = (target - c) / a
-            shape = curves[i]  # falling
-            if shape[-1] <= wanted <= shape[0]:
-                out[b] = np.interp(-wanted, -shape, grid)
+            inside = (shape[-1] <= wanted) & (wanted <= shape[0])
+            out[rows[inside]] = np.interp(-wanted[inside], -shape, grid)
         return out
