@@ -304,7 +304,7 @@ def test_all_seven_parameters_from_clean_data():
     assert law.parameters_["R_D"] == pytest.approx(15, rel=0.02)
     assert law.parameters_["R_N"] == pytest.approx(5, rel=0.02)
     assert law.parameters_["E"] == pytest.approx(1.87, abs=0.01)
-    assert len(law.identifiability_) == 1
+    assert len(law.identifiability_) == 1 and law.flat_ == []
 
 
 def test_warns_that_the_authors_records_do_not_identify_the_law():

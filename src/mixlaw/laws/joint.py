@@ -56,7 +56,7 @@ class Joint(MixtureAtScale):
     Args:
         schedule: learning-rate schedule of the runs, a :class:`LearningRateSchedule` or its ``to_dict()``;
             ``None`` when unknown: then the law sees tokens only, and is worse where rates differ (measured:
-            10 thousandths of a nat against 5).
+            5.4 thousandths of a nat against 4.6 in the backtests).
         tokens_per_step: batch size in tokens; needed with ``schedule`` unless X has a ``step`` column.
         first_step: rows before it are left out (warm-up and the first fast drop follow other laws).
             Default: five times the warm-up of ``schedule``, else 0.

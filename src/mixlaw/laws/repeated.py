@@ -21,7 +21,7 @@ import numpy.typing as npt
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.laws.base import Array
 from mixlaw.laws.chinchilla import best_power_starts
-from mixlaw.laws.engine import BatchFit, Best, huber
+from mixlaw.laws.engine import BatchFit, Best, fit_batch, huber
 from mixlaw.laws.scale_law import ScaleLaw
 
 __all__ = ["RepeatedData", "effective_epochs"]
@@ -52,7 +52,8 @@ class RepeatedData(ScaleLaw):
 
     X: array [N, D, U] or columns ``params``, ``tokens``, ``unique_tokens``.
     Fitted: ``parameters_`` (E, A, B, alpha, beta, R_D, R_N), ``objective_`` and ``identifiability_``: every
-    optimum that the data cannot tell from the best, with its parameters. More than one raises a MixlawWarning:
+    optimum that the data cannot tell from the best, with its parameters, and ``flat_``: which of R_D, R_N could be
+    four times larger or smaller without a worse fit. Either raises a MixlawWarning:
     on the authors' own records R_D = 15.4, R_N = 5.3 and R_D about 95, R_N about 1.7 fit alike, and they disagree
     about 40 epochs.
 
@@ -210,7 +211,7 @@ class RepeatedData(ScaleLaw):
 
     # ---- what the data cannot tell apart -----------------------------------------------------------
     def _after_fit(self, Z: Array, Y: Array, W: Array, fit: BatchFit, best: Best) -> None:
-        found, said = [], []
+        found, said, flats = [], [], []
         for t in range(len(Y)):
             optima = self._optima(Z, Y[t], W[t], fit.theta[t], fit.objective[t], fit.converged[t])
             found.append(optima)
@@ -223,7 +224,15 @@ class RepeatedData(ScaleLaw):
                     f"{self.target_names_[t]}: {len(optima)} optima the data cannot tell apart: {shown}. They value "
                     f"40 epochs at {min(worth):.3g} to {max(worth):.3g} epochs of fresh data"
                 )
+            flat = self._flat(Z, Y[t], W[t], best.theta[t])
+            flats.append(flat)
+            if flat:
+                shown = ", ".join(f"{k} = {self._describe(best.theta[t : t + 1])[k][0]:.4g}" for k in flat)
+                said.append(
+                    f"{self.target_names_[t]}: {shown} could be four times larger or smaller without a worse fit"
+                )
         self.identifiability_ = found[0] if self.single_target_ else found
+        self.flat_ = flats[0] if self.single_target_ else flats
         if said:
             warnings.warn(
                 "RepeatedData is not identified by these runs. " + ". ".join(said) + ". Do not plan on R_D alone: "
@@ -231,6 +240,31 @@ class RepeatedData(ScaleLaw):
                 MixlawWarning,
                 stacklevel=5,
             )
+
+    def _terms(self, theta: Array, Z: Array, y: Array, w: Array) -> Array:
+        """Each run's term of the objective."""
+        residual = np.log(self._evaluate(theta[None], Z)[0][0]) - np.log(y)
+        return w * (huber(residual, self.delta) if self.loss == "huber" else 0.5 * residual**2)
+
+    def _flat(self, Z: Array, y: Array, w: Array, theta: Array) -> list[str]:
+        """Which of R_D, R_N can be four times larger or smaller within the objective's noise, the rest refitted."""
+        rows = w > 0
+        now = self._terms(theta, Z[rows], y[rows], w[rows])
+        flat = []
+        for offset, name in ((-2, "R_D"), (-1, "R_N")):
+            for factor in (0.25, 4.0):
+                lower, upper = (np.array(b, dtype=float) for b in self._bounds())
+                start = theta.copy()
+                start[offset] += np.log(factor)
+                lower[offset] = upper[offset] = start[offset]
+                moved = fit_batch(
+                    self._problem(Z), y, start, loss="huber" if self.loss == "huber" else "squared", delta=self.delta,
+                    log=True, weights=w, bounds=(lower, upper),
+                ).theta[0, 0]  # fmt: skip
+                gap = self._terms(moved, Z[rows], y[rows], w[rows]) - now
+                if gap.sum() <= 2 * float(np.sqrt(len(gap)) * gap.std(ddof=1)) and name not in flat:
+                    flat.append(name)
+        return flat
 
     def _optima(
         self, Z: Array, y: Array, w: Array, theta: Array, objective: Array, ok: npt.NDArray[np.bool_]
@@ -246,8 +280,7 @@ class RepeatedData(ScaleLaw):
         for s in order:
             if not ok[s] or any(np.abs(theta[s, -2:] - theta[k, -2:]).max() < 0.1 for k in kept):
                 continue
-            residual = np.log(self._evaluate(theta[s : s + 1], Z[rows])[0][0]) - np.log(y[rows])
-            term = w[rows] * (huber(residual, self.delta) if self.loss == "huber" else 0.5 * residual**2)
+            term = self._terms(theta[s], Z[rows], y[rows], w[rows])
             if kept:
                 gap = term - terms[0]
                 noise = float(np.sqrt(len(gap)) * gap.std(ddof=1))
