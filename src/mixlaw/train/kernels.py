@@ -87,7 +87,7 @@ class _CausalAttention(Function):
             stop = min(start + QUERY_BLOCK, length)
             scores = torch.bmm(q[:, start:stop], keys[:, :, :stop])
             scores[:, :, start:].add_(mask[: stop - start, : stop - start])
-            weights = torch.softmax(scores, -1)
+            weights = torch.ops.aten._softmax.out(scores, -1, False, out=scores)
             torch.bmm(weights, v[:, :stop], out=out[:, start:stop])
             saved.append(weights)
         ctx.save_for_backward(q, k, v, turn, *saved)
@@ -110,7 +110,9 @@ class _CausalAttention(Function):
             stop = min(start + QUERY_BLOCK, length)
             grad_block = grad_out[:, start:stop]
             grad_weights = torch.bmm(grad_block, values[:, :, :stop])
-            grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            grad_scores = torch.ops.aten._softmax_backward_data.out(
+                grad_weights, weights, -1, weights.dtype, grad_input=grad_weights
+            )
             torch.bmm(grad_scores, k[:, :stop], out=grad_q[:, start:stop])
             to_keys = torch.bmm(grad_scores.transpose(1, 2), q[:, start:stop])
             to_values = torch.bmm(weights.transpose(1, 2), grad_block)
@@ -176,11 +178,14 @@ class _CrossEntropy(Function):
         grad_weight = torch.zeros(weight.shape[::-1], dtype=torch.float32)
         total = torch.zeros((), dtype=torch.float64)
         transposed = weight.t()
+        buffer = x.new_empty(rows, vocab)
         for start in range(0, count, rows):
             stop = min(start + rows, count)
             part = x[start:stop]
             place = torch.arange(stop - start).mul_(vocab).add_(targets[start:stop])
-            probability = torch.softmax(part @ transposed, -1)
+            # Logits, probabilities and the logits' gradient take turns in one buffer, which stays in cache.
+            probability = torch.mm(part, transposed, out=buffer[: stop - start])
+            torch.ops.aten._softmax.out(probability, -1, False, out=probability)
             right = probability.view(-1).take(place)
             # The smallest normal number keeps a hopeless guess finite; infinities and NaN still pass through.
             total -= right.float().clamp_min(torch.finfo(torch.float32).tiny).log_().sum(dtype=torch.float64)
