@@ -39,6 +39,7 @@ class Trees(Law):
     kind = "mixture"
     name = "trees"
     allows_missing = True
+    permutation_invariant = False  # the sampling of columns is seeded by their places
     source = "RegMix, arXiv:2407.01492; LightGBM (Ke et al. 2017)"
 
     def __init__(self, num_rounds: int = 600, learning_rate: float = 0.03, num_leaves: int = 16, seed: int = 0) -> None:
@@ -70,6 +71,9 @@ class Trees(Law):
         lightgbm = require_extra("lightgbm", "trees")
         self.notes_ = design_notes(X, Y, [str(n) for n in self.feature_names_in_], self.target_names_)
         texts: list[str] = []
+        # row sampling is seeded by places too: a canonical order makes the fit the same for any order given
+        order = np.lexsort(np.column_stack([sample_weight, Y[:, ::-1], X[:, ::-1]]).T)
+        X, Y, sample_weight = X[order], Y[order], sample_weight[order]
         gains = np.zeros((Y.shape[1], X.shape[1]))
         for t in range(Y.shape[1]):
             rows = np.isfinite(Y[:, t]) & (sample_weight > 0)
