@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from mixlaw import Budget, Corpus, MixlawWarning, Observations
+from mixlaw import Budget, Corpus, MixlawWarning, Mixture, Observations
 from mixlaw.design import Polytope, power_analysis, propose
 from mixlaw.design.optimal import exchange
 from mixlaw.design.sequential import choose, choose_from
@@ -199,48 +199,50 @@ def samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives
         )
 
 
-def power(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, replicates, worlds):
-    """Predicted from 32-run pilots against realised, designs of the Dirichlet sampler."""
+def power(X, domains, targets, corpus, budget, truth, objectives, replicates, worlds):
+    """Predicted from 32-run pilots against realised: random designs, choosing among the published mixtures."""
     counts = (16, 32, 64)
-    print(f"\n### Power: regret predicted from a 32-run pilot, {replicates} pilots x {worlds} worlds\n")
-    print("| objective | runs | predicted | realised | ratio |")
+    inside = X[Polytope.of(corpus, budget).contains(X)]
+    decisions = [Mixture.from_array(domains, x) for x in inside]
+    exact = predicted(truth.law, inside)
+    print(f"\n### Power: regret predicted from 32-run pilots ({replicates} pilots, {worlds} worlds each)\n")
+    print("| objective | runs | predicted | realised (se) | ratio |")
     print("|---|--:|--:|--:|--:|")
     for name, w in objectives.items():
-        used = np.flatnonzero(w)
-        names, part_w = [targets[t] for t in used], w[used]
         predictions, realised = [], []
         for replicate in range(replicates):
             rng = np.random.default_rng(500 + replicate)
             pilot = propose(corpus, budget, 32, seed=9000 + replicate)
-            P = np.array([s.mixture.array(corpus.names) for s in pilot])
-            losses = truth.runs(P, rng)[:, used]
+            losses = truth.runs(np.array([s.mixture.array(corpus.names) for s in pilot]), rng)
             records = Observations.from_records(
                 [{"run": f"p{i}", "schedule": s} for i, s in enumerate(pilot)],
                 [
                     {"run": f"p{i}", "target": t, "value": float(v)}
                     for i, row in enumerate(losses)
-                    for t, v in zip(names, row)
+                    for t, v in zip(targets, row)
+                    if w[targets.index(t)] > 0
                 ],
             )
             law = GaussianProcess(members=("bc/log",), iterations=10)
-            options = {"law": law, "fit": law, "worlds": worlds, "seed": replicate}
-            goal = dict(zip(names, part_w))
+            options = {"law": law, "fit": law, "worlds": worlds, "seed": replicate, "decisions": decisions}
+            goal = {t: float(v) for t, v in zip(targets, w) if v > 0}
             found = power_analysis(corpus, budget, counts, pilot=records, objective=goal, **options)
             predictions.append([p.regret for p in found.points])
-        for replicate in range(2 * replicates):
+        used = np.flatnonzero(w)
+        for replicate in range(3 * replicates):
             rng = np.random.default_rng(700 + replicate)
             design = propose(corpus, budget, max(counts), seed=7000 + replicate)
-            D = np.array([s.mixture.array(corpus.names) for s in design])
+            D = rng.permutation(np.array([s.mixture.array(corpus.names) for s in design]))
             losses = truth.runs(D, rng)[:, used]
-            row = []
-            for n in counts:
-                law = fit(D[:n], losses[:n], domains, names)
-                x, _ = minimise(law, polytope, part_w, rng, D[np.argsort(predicted(law, D[:n]) @ part_w)[:10]])
-                row.append(truth.regret(name, w, x))
-            realised.append(row)
+            value = exact @ w
+            laws = [fit(D[:n], losses[:n], domains, [targets[t] for t in used]) for n in counts]
+            realised.append([value[np.argmin(predicted(law, inside) @ w[used])] - value.min() for law in laws])
         for c, n in enumerate(counts):
-            guess, real = np.mean(predictions, axis=0)[c], np.mean(realised, axis=0)[c] - truth.best[name]
-            print(f"| {name} | {n} | {guess:.4f} | {real:.4f} | {guess / real:.2f} |", flush=True)
+            guess, real = np.mean(predictions, axis=0)[c], np.mean(realised, axis=0)[c]
+            error = np.std(realised, axis=0, ddof=1)[c] / np.sqrt(len(realised))
+            print(
+                f"| {name} | {n} | {guess:.4f} | {real:.4f} ({error:.4f}) | {guess / max(real, 1e-9):.2f} |", flush=True
+            )
 
 
 def main():
@@ -277,7 +279,7 @@ def main():
             samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, max(2, replicates // 4))
         else:
             some = {n: objectives[n] for n in ["mean of 13", "pile_cc", "dm_mathematics"]}
-            power(X, Y, domains, targets, corpus, budget, polytope, truth, some, max(2, replicates // 4), 6)
+            power(X, domains, targets, corpus, budget, truth, some, max(2, replicates // 4), 6)
         print(f"\n{part}: {time.perf_counter() - began:.0f} s so far, {Path(__file__).name}", flush=True)
 
 

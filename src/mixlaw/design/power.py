@@ -20,6 +20,7 @@ from mixlaw.design.maximin import spread
 from mixlaw.design.worlds import draw_worlds, minimise, mutate, noise_sds, objective_weights, replicate_sd
 from mixlaw.errors import ConfigError, FitError
 from mixlaw.laws.base import Law
+from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
 
 __all__ = ["Point", "Power", "Size", "power_analysis", "simulate"]
@@ -125,6 +126,7 @@ def power_analysis(
     sizes: Sequence[Size] = (Size(),),
     sampler: str = "dirichlet",
     fit: Law | None = None,
+    decisions: Sequence[Mixture] | None = None,
     worlds: int = 12,
     seed: int = 0,
     metric: str = "loss",
@@ -142,6 +144,8 @@ def power_analysis(
         sizes: proxies one could run; default one, like the pilot.
         sampler: name of the design to simulate (one that needs no observations).
         fit: unfitted law the study will use; default the Gaussian process.
+        decisions: mixtures one would choose among; default 400 spread over the feasible set, most of them near the
+            optimum of the law. Regret is against the best of them, so a finer set shows more of it.
 
     Raises:
         ConfigError: neither pilot nor law, unusable counts or objective, or no noise given without a pilot.
@@ -186,10 +190,18 @@ def power_analysis(
     fitted = list(truth.target_names_)
     keep = [fitted.index(t) for t in weights]
     w = np.array(list(weights.values()))
+    pool = None
+    if decisions is not None:
+        pool = np.array([m.array(corpus.names) for m in decisions])
+        outside = int((~start.polytope.contains(pool)).sum())
+        if len(pool) < 2 or outside:
+            raise ConfigError(
+                f"decisions must be two or more feasible mixtures; {outside} of {len(pool)} break the budget."
+            )
     points, spreads = [], []
     for size in sizes:
         regrets, natural = simulate(
-            truth, columns, keep, w, sds, start.polytope, corpus, budget, counts, size, sampler, fit, worlds, seed
+            truth, columns, keep, w, sds, start.polytope, corpus, budget, counts, size, sampler, fit, worlds, seed, pool
         )
         spreads.append(natural)
         for n, r in zip(counts, regrets.T):
@@ -217,7 +229,7 @@ def simulate(
     fit: Law | None,
     worlds: int,
     seed: int,
-    decisions: int = 400,
+    pool: Array | None = None,
 ) -> tuple[Array, float]:
     """(worlds, counts) regret of choosing after so many runs, and the mean regret of the natural mixture."""
     from mixlaw.design import SAMPLERS
@@ -226,9 +238,10 @@ def simulate(
     rng = np.random.default_rng(seed)
     full = np.zeros(len(truth.target_names_))
     full[list(keep)] = weights
-    best, _ = minimise(truth, polytope, full, rng, polytope.centre[None])
-    near = [mutate(best[None], polytope, rng, decisions // 6, step) for step in (0.6, 0.3, 0.1)]
-    pool = np.vstack([best, *near, spread(polytope, decisions // 2, rng)])
+    if pool is None:
+        best, _ = minimise(truth, polytope, full, rng, polytope.centre[None])
+        near = [mutate(best[None], polytope, rng, 70, step) for step in (0.6, 0.3, 0.1)]
+        pool = np.vstack([best, *near, spread(polytope, 200, rng)])
     natural = polytope.project(corpus.natural.array())
     out, lost = np.empty((worlds, len(counts))), []
     for s in range(worlds):

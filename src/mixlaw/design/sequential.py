@@ -3,8 +3,8 @@
 The regret of a design is what the mixture chosen from it loses against the best one. Each law the observations allow
 is a world; runs are chosen that, in expectation over worlds, let us choose better.
 
-Sources: Frazier, Powell and Dayanik 2009 (knowledge gradient: a run is worth what it improves the choice by); Villemonteix,
-Vazquez and Walter 2009 (arXiv cs/0611143, runs that tell where the optimum is); Evensen 1994 (an ensemble conditioned by
+Sources: Frazier, Powell and Dayanik 2009 (knowledge gradient: a run is worth what it improves the choice by);
+Villemonteix, Vazquez and Walter 2009 (runs that tell where the optimum is); Evensen 1994 (an ensemble conditioned by
 its own covariances).
 """
 
