@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from _data import experiments
 
 from mixlaw.laws.auto import Auto
 from mixlaw.laws.effective import EffectiveTokens
 from mixlaw.laws.gp import GaussianProcess
 from mixlaw.laws.loglinear import LogLinear
 from mixlaw.laws.m4 import M4
+
+from _data import experiments
 
 CASES = {
     "five domains 70M": ("dml_five_domains", "70M", 0.0085, 0.0090),

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from _data import experiments
 
 from mixlaw.laws.auto import Auto
 from mixlaw.laws.compare import spearman
 from mixlaw.laws.gp import GaussianProcess
+
+from _data import experiments
 
 TARGETS = {512: (0.9945, 0.0068), 64: (0.989, None), 32: (0.982, None), 16: (0.960, None)}
 PROTOTYPE = {512: (0.9945, 0.0071), 64: (0.9879, 0.0132), 32: (0.9802, 0.0224), 16: (0.955, 0.056)}
@@ -47,8 +48,12 @@ class LightGBM:
         import lightgbm
 
         settings = {
-            "objective": "regression", "metric": "l1", "learning_rate": 1e-2, "num_threads": 1, "seed": 42, "verbosity": -1,
-        }  # fmt: skip
+            "objective": "regression",
+            "learning_rate": 1e-2,
+            "num_threads": 1,
+            "seed": 42,
+            "verbosity": -1,
+        }
         self.models = [lightgbm.train(settings, lightgbm.Dataset(matrix(X), v), 1000) for v in y.values()]
         return self
 

@@ -467,11 +467,11 @@ class Auto(Law):
 
 
 def _gp_effort(n: int, K: int, T: int) -> dict[str, Any]:
-    """How much of a Gaussian process is affordable: all four members for small swarms, a subset for huge ones."""
+    """How much of a Gaussian process is affordable: four members for the smallest swarms, a subset for huge ones."""
     work = min(n, 1000) * K * T
     if work > 2_000_000:
         return {"members": ("bc/log",), "iterations": 20, "max_runs": 400}
-    if n <= 64:
+    if n <= 24:
         return {"members": ("bc/log", "pow/logc", "log/log", "bc/logc")}
     return {}
 

@@ -41,10 +41,11 @@ def stack_weights(heldout: Array, Y: Array, rows: Array | None = None) -> Array:
         count[t] = e.shape[1]
         if not e.shape[1]:
             continue
-        unit = float(np.sqrt((e**2).mean(axis=1).min()))
+        size = np.sqrt((e**2).mean(axis=1, keepdims=True))
+        unit = float(size.min())
         if unit > 0:
-            # an error ten times the typical one says "outlier", not "bad law"
-            e = np.clip(e / unit, -10.0, 10.0)
+            # one run far off says "outlier" rather than "bad law"; a law that is bad everywhere stays bad
+            e = np.clip(e, -5 * size, 5 * size) / unit
             grams[t] = e @ e.T / e.shape[1]
     together = grams.sum(axis=0) / max(T, 1)
     out = np.empty((F, T))
@@ -65,7 +66,7 @@ def _on_simplex(gram: Array) -> Array:
     root = np.linalg.cholesky(regular).T
     strong = 1e3 * float(np.sqrt(np.trace(regular)))
     weights, _ = nnls(np.vstack([root, strong * np.ones((1, F))]), np.append(np.zeros(F), strong))
-    weights[weights < 1e-3] = 0.0
+    weights[weights < 0.01 * weights.sum()] = 0.0
     return np.asarray(weights / weights.sum())
 
 

@@ -1,0 +1,158 @@
+"""Auto: at least as good as its best member, honest about itself, and explicit about odd input."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from mixlaw.errors import ConfigError, DataError, TooFewRunsError
+from mixlaw.laws.auto import Auto
+from mixlaw.laws.base import Law
+
+FAST = ("effective_tokens", "loglinear", "m4")
+
+
+def world(n, seed=0, noise=0.0):
+    rng = np.random.default_rng(seed)
+    r = rng.dirichlet(np.ones(3), n)
+    truth = np.column_stack([2 + (0.02 + r @ [1, 0.2, 0.05]) ** -0.3, 3 + (0.05 + r @ [0.1, 1, 0.3]) ** -0.2])
+    y = truth + noise * rng.standard_normal(truth.shape)
+    return {"web": r[:, 0], "code": r[:, 1], "books": r[:, 2]}, {"loss_web": y[:, 0], "loss_code": y[:, 1]}, truth
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y, _ = world(36, noise=0.02)
+    return Auto(families=("gp", *FAST)).fit(X, y)
+
+
+def test_league_weights_and_summary(fitted):
+    league = fitted.league_
+    assert {row.name for row in league.rows} == {"average", "gp", *FAST}
+    best = min(row.mae for row in league.rows if row.name != "average")
+    assert league["average"].mae <= 1.1 * best
+    assert league["average"].spearman > 0.95
+    np.testing.assert_allclose(np.sum(list(fitted.weights_.values()), axis=0), 1.0)
+    text = fitted.summary()
+    assert "Certifiable: effective_tokens" in text and "average" in text
+
+
+def test_predicts_new_mixtures_and_its_intervals_cover(fitted):
+    X, y, truth = world(400, seed=7, noise=0.02)
+    observed = np.column_stack(list(y.values()))
+    assert np.abs(fitted.predict(X) - truth).mean() < 0.02
+    low, high = fitted.predict_interval(X, 0.9)
+    assert 0.82 <= ((low <= observed) & (observed <= high)).mean() <= 0.98
+    narrow, wide = fitted.predict_interval(X, 0.5), fitted.predict_interval(X, 0.95)
+    assert (wide[1] - wide[0] > narrow[1] - narrow[0]).all()
+
+
+def test_gradient_is_the_members_average(fitted):
+    X, _, _ = world(5, seed=3)
+    matrix = fitted._align(X) * 0.8 + 0.06
+    exact, step = fitted.gradient(matrix), 1e-6
+    for j in range(3):
+        e = step * np.eye(3)[j]
+        numeric = (fitted._predict(matrix + e) - fitted._predict(matrix - e)) / (2 * step)
+        np.testing.assert_allclose(exact[:, :, j], numeric, rtol=1e-3, atol=1e-3)
+
+
+def test_what_can_be_certified(fitted):
+    law = fitted.certifiable_
+    assert law.atoms().convex().all()
+    X, y, _ = world(30, noise=0.02)
+    assert Auto(families=("gp",)).fit(X, y).atoms() is None  # a Gaussian process has no such form
+    parametric = Auto(families=FAST).fit(X, y)
+    matrix = parametric._align(X)
+    np.testing.assert_allclose(parametric.atoms().value(matrix), parametric.predict(X), rtol=1e-9)
+
+
+def test_json_round_trip(fitted):
+    again = Law.from_json(fitted.to_json())
+    X, _, _ = world(6, seed=9)
+    np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
+    for ours, theirs in zip(fitted.predict_interval(X), again.predict_interval(X), strict=True):
+        np.testing.assert_allclose(ours, theirs)
+    assert again.summary() == fitted.summary()
+
+
+def test_column_order_and_single_target():
+    X, y, _ = world(24)
+    law = Auto(families=FAST).fit(X, y["loss_web"])
+    assert law.predict(X).shape == (24,)
+    np.testing.assert_allclose(law.predict({k: X[k] for k in ("books", "code", "web")}), law.predict(X))
+
+
+def test_few_runs_say_so_and_too_few_refuse():
+    X, y, _ = world(6)
+    law = Auto().fit(X, y)
+    assert list(law.weights_) == ["effective_tokens"]
+    assert any("Only 6 different mixtures" in note for note in law.notes_)
+    assert np.isfinite(law.predict(X)).all()
+    low, high = law.predict_interval(X)
+    assert (high > low).all()
+    with pytest.raises(TooFewRunsError, match="at least 4 different mixtures, got 3"):
+        Auto().fit({k: v[:3] for k, v in X.items()}, {k: v[:3] for k, v in y.items()})
+
+
+def test_diverged_and_missing_runs_are_left_out_visibly():
+    X, y, truth = world(30)
+    y = {k: v.copy() for k, v in y.items()}
+    y["loss_web"][2] = np.inf
+    y["loss_code"][4] = np.nan
+    y["loss_web"][9] = y["loss_code"][9] = np.nan
+    law = Auto(families=FAST).fit(X, y)
+    text = " ".join(law.notes_)
+    assert "1 infinite values" in text and "1 runs without any usable loss" in text and "missing" in text
+    assert np.abs(law.predict(X) - truth).mean() < 0.05
+
+
+def test_replicates_give_the_noise():
+    X, y, _ = world(12, noise=0.0)
+    rng = np.random.default_rng(0)
+    X3 = {k: np.repeat(v, 3) for k, v in X.items()}
+    y3 = {k: np.repeat(v, 3) + 0.05 * rng.standard_normal(36) for k, v in y.items()}
+    law = Auto(families=FAST).fit(X3, y3)
+    assert law.noise_ == pytest.approx([0.05, 0.05], rel=0.35)
+    assert "Seed noise from replicates" in law.summary()
+
+
+def test_own_domain_by_hand():
+    X, y, _ = world(20)
+    law = Auto(families=("effective_tokens",), own={"score": "web"}).fit(X, {"score": y["loss_web"]})
+    assert not any("No training domain" in note for note in law.notes_)
+    untied = Auto(families=("effective_tokens",)).fit(X, {"score": y["loss_web"]})
+    assert any("No training domain of their own: score" in note for note in untied.notes_)
+
+
+def test_one_size_is_dropped_and_two_are_refused():
+    X, y, _ = world(20)
+    law = Auto(families=FAST).fit({**X, "params": np.full(20, 1e8), "tokens": np.full(20, 1e10)}, y)
+    assert list(law.feature_names_in_) == ["web", "code", "books"]
+    assert any("All runs share params=1e+08" in note for note in law.notes_)
+    np.testing.assert_allclose(
+        law.predict({**X, "params": np.full(20, 1e8), "tokens": np.full(20, 1e10)}), law.predict(X)
+    )
+    with pytest.raises(DataError, match="at least 3 sizes"):
+        Auto().fit({**X, "params": np.repeat([1e8, 2e8], 10)}, y)
+
+
+def test_several_sizes_go_to_the_joint_law():
+    r, n, d = np.meshgrid([0.2, 0.4, 0.6, 0.8], [1e7, 3e7, 1e8], [1e9, 2e9, 4e9], indexing="ij")
+    loss = 2 - 0.4 * r + 30 * n**-0.25 + 900 * d**-0.35
+    X = {"web": r.ravel(), "code": 1 - r.ravel(), "params": n.ravel(), "tokens": d.ravel()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        law = Auto().fit(X, loss.ravel())
+    assert any("Joint" in note for note in law.notes_)
+    assert np.abs(law.predict(X) - loss.ravel()).max() < 0.05
+    low, high = law.predict_interval(X)
+    assert low.shape == (36,) and (high >= low).all()
+
+
+def test_refusals():
+    X, y, _ = world(12)
+    with pytest.raises(ConfigError, match="Did you mean 'm4'"):
+        Auto(families=("m5",)).fit(X, y)
+    with pytest.raises(ConfigError, match="level"):
+        Auto(families=("loglinear",)).fit(X, y).predict_interval(X, 90)

@@ -1,0 +1,69 @@
+"""Effects of domains: known signs and sizes, false discoveries controlled."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mixlaw.errors import ConfigError
+from mixlaw.laws.effects import benjamini_hochberg, effects
+from mixlaw.laws.gp import GaussianProcess
+from mixlaw.laws.loglinear import LogLinear
+
+
+def world(n, seed=0, noise=0.01):
+    """web helps itself and code; books and noise sets touch nothing by themselves."""
+    rng = np.random.default_rng(seed)
+    r = rng.dirichlet(np.ones(4), n)
+    y = {"loss_web": 2 + (0.05 + r[:, 0]) ** -0.3, "loss_code": 2 - 0.5 * np.log(0.1 + r[:, 1] + 0.4 * r[:, 0])}
+    return dict(zip(["web", "code", "books", "junk"], r.T, strict=True)), {
+        k: v + noise * rng.standard_normal(n) for k, v in y.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def found():
+    return effects(GaussianProcess(members=("bc/log",)).fit(*world(60)), reference=dict.fromkeys(world(1)[0], 0.25))
+
+
+def test_known_signs_and_sizes(found):
+    names = found.domains, found.targets
+    assert names == (["web", "code", "books", "junk"], ["loss_web", "loss_code"])
+    assert found.verdict[0, 0] == "helps" and found.verdict[1, 1] == "helps"
+    assert found.effect[0, 0] == pytest.approx((0.31) ** -0.3 - 0.3**-0.3, rel=0.2)
+    assert found.effect[1, 0] > 0  # code takes web's place
+    assert (found.low <= found.effect).all() and (found.effect <= found.high).all()
+    truth = (0.05 + 0.25 * (1 - 0.01 / 0.75)) ** -0.3 - 0.3**-0.3
+    assert found.low[2, 0] <= truth <= found.high[2, 0]
+
+
+def test_table_and_plain_data(found):
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["reference"] == {"web": 0.25, "code": 0.25, "books": 0.25, "junk": 0.25}
+    assert np.array(data["significant"]).sum() == found.significant.sum()
+    assert "false discoveries <= 5%" in str(found)
+
+
+def test_pure_noise_is_called_unrelated():
+    rng = np.random.default_rng(3)
+    X, _ = world(40)
+    law = LogLinear(ridge=0.01).fit(X, {f"y{t}": 3 + 0.1 * rng.standard_normal(40) for t in range(6)})
+    assert effects(law).significant.mean() <= 0.1
+
+
+def test_scores_turn_the_verdict_around():
+    X, y = world(40)
+    law = LogLinear(ridge=0.001).fit(X, {"accuracy": 5 - y["loss_web"]})
+    assert effects(law, higher_is_better=True).verdict[0, 0] == "helps"
+
+
+def test_benjamini_hochberg_by_hand():
+    assert benjamini_hochberg(np.array([0.01, 0.02, 0.03, 0.5])).tolist() == pytest.approx([0.04, 0.04, 0.04, 0.5])
+
+
+def test_refusals(found):
+    law = LogLinear(ridge=0.01).fit(*world(20))
+    with pytest.raises(ConfigError, match="cannot gain"):
+        effects(law, reference={"web": 1.0})
+    with pytest.raises(ConfigError, match="wob"):
+        effects(law, reference={"wob": 1.0})

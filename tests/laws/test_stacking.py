@@ -1,0 +1,43 @@
+"""Weights of an average, against known answers."""
+
+import numpy as np
+import pytest
+
+from mixlaw.laws.folds import fold_ids
+from mixlaw.laws.stacking import cross_fitted, stack_weights
+
+
+def test_independent_errors_are_weighted_by_inverse_variance():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(20_000, 1))
+    heldout = np.stack([truth + sd * rng.normal(size=truth.shape) for sd in (1.0, 2.0)])
+    # inverse variances 1 and 1/4 -> 0.8 and 0.2; the ridge adds one hundredth of the mean variance to both
+    assert stack_weights(heldout, truth)[:, 0] == pytest.approx([0.8, 0.2], abs=0.02)
+
+
+def test_a_useless_law_gets_nothing_and_weights_sum_to_one():
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(200, 3))
+    heldout = np.stack([truth + 0.01 * rng.normal(size=truth.shape), np.zeros(truth.shape)])
+    weights = stack_weights(heldout, truth)
+    assert weights[1].max() < 0.01
+    np.testing.assert_allclose(weights.sum(axis=0), 1.0)
+    assert (weights >= 0).all()
+
+
+def test_perfect_laws_share_and_gaps_are_skipped():
+    truth = np.arange(8.0)[:, None]
+    heldout = np.stack([truth, truth]).copy()
+    heldout[0, 3] = np.nan
+    np.testing.assert_allclose(stack_weights(heldout, truth)[:, 0], [0.5, 0.5])
+
+
+def test_cross_fitting_never_uses_the_row_it_predicts():
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=(40, 1))
+    heldout = np.stack([truth + rng.normal(size=truth.shape), truth + rng.normal(size=truth.shape)])
+    ids = fold_ids(rng.dirichlet(np.ones(3), 40), truth, 5)
+    out = cross_fitted(heldout, truth, ids)
+    changed = truth.copy()
+    changed[ids == 2] += 100.0  # their own losses must not matter to their own averages
+    np.testing.assert_allclose(cross_fitted(heldout, changed, ids)[ids == 2], out[ids == 2])
