@@ -23,7 +23,12 @@ EXPORTERS = Registry(
     "exporter",
     {
         "huggingface": "mixlaw.io.exporters.huggingface:HuggingFace",
+        "llama_factory": "mixlaw.io.exporters.llama_factory:LlamaFactory",
         "megatron": "mixlaw.io.exporters.megatron:Megatron",
+        "nanotron": "mixlaw.io.exporters.nanotron:Nanotron",
+        "olmo_core": "mixlaw.io.exporters.olmo_core:OlmoCore",
+        "streaming": "mixlaw.io.exporters.streaming:Streaming",
+        "torchtitan": "mixlaw.io.exporters.torchtitan:TorchTitan",
     },
 )
 """Framework name to exporter class."""

@@ -1,0 +1,77 @@
+"""MosaicML Streaming: ``Stream(proportion=...)`` draws *samples* of an MDS dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from mixlaw.errors import ExportError
+from mixlaw.io.exporters.base import Simulation, document_probabilities, summarize, tokens_per_document
+from mixlaw.recipe import Recipe
+from mixlaw.store import Store
+
+__all__ = ["Streaming"]
+
+
+class Streaming:
+    """YAML with ``streams`` (``proportion`` each) and ``epoch_size``, one block per phase.
+
+    A sample of an LLM dataset converted with ``--concat_tokens`` has a fixed length (``packed=True``, the default):
+    then proportions are token weights. Otherwise a sample is a document and proportions are converted.
+    """
+
+    draws = "samples"
+
+    def __init__(self, packed: bool = True, sequence_length: int = 2048, remote: str = "{domain}") -> None:
+        self.packed = packed
+        self.sequence_length = sequence_length
+        self.remote = remote
+
+    def _lengths(self, recipe: Recipe) -> npt.NDArray[np.float64]:
+        if self.packed:
+            return np.full(len(recipe.schedule.domains), float(self.sequence_length))
+        return tokens_per_document(recipe)
+
+    def _phases(self, recipe: Recipe) -> list[tuple[int, npt.NDArray[np.float64]]]:
+        lengths = self._lengths(recipe)
+        result = []
+        for phase in recipe.schedule.phases:
+            p = document_probabilities(phase.mixture.array(), lengths)
+            size = int(phase.fraction * recipe.tokens / float(p @ lengths))
+            if size < 1:
+                raise ExportError(f"A phase of {phase.fraction * recipe.tokens:.0f} tokens holds no sample.")
+            result.append((size, p))
+        return result
+
+    def write(self, recipe: Recipe, path: Path) -> Path:
+        """YAML with one block per phase."""
+        blocks: list[dict[str, Any]] = []
+        for size, p in self._phases(recipe):
+            streams = {
+                d: {"remote": self.remote.format(domain=d), "proportion": float(v)}
+                for d, v in zip(recipe.schedule.domains, p)
+                if v > 0
+            }
+            blocks.append({"epoch_size": size, "streams": streams})
+        unit = f"samples of {self.sequence_length} tokens" if self.packed else "documents"
+        text = f"# proportion is a share of {unit}\n" + yaml.safe_dump({"phases": blocks}, sort_keys=False)
+        Store(path.parent).write_bytes(path.name, text.encode())
+        return path
+
+    def simulate(self, recipe: Recipe) -> Simulation:
+        """Streaming 0.9, ``Stream.apply_weights``: ``int(proportion * epoch_size)`` samples each, the missing ones one
+        by one from the first stream on."""
+        lengths = self._lengths(recipe)
+        phase_tokens = []
+        for size, p in self._phases(recipe):
+            share = p / p.sum()
+            choose = (share * size + 1e-9).astype(np.int64)
+            positive = np.flatnonzero(p > 0)
+            for k in range(size - int(choose.sum())):
+                choose[positive[k % len(positive)]] += 1
+            phase_tokens.append(dict(zip(recipe.schedule.domains, (choose * lengths).tolist())))
+        return summarize(recipe, "MosaicML Streaming 0.9 proportions", self.draws, phase_tokens)
