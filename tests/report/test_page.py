@@ -86,6 +86,7 @@ def test_every_part_of_the_study_is_on_the_page(html, facts):
     assert "certified optimum (gap 3.1e-09)" in text
     assert "Ranks are not shown to transfer" in text and "1 run diverged" in text
     assert "−41.2" in text and "loss per billion tokens" in text  # shadow prices keep their name
+    assert "false discoveries are held at 5%" in text  # the heat map of effects
     assert "mixlaw tokenize quickstart" in text and "numpy" in text
     assert f"{facts.recipe.epochs['readme']:.2f}" in text
     assert html.count('<figure class="chart">') >= 7 and html.count("<svg ") == 2 * html.count('<figure class="chart">')

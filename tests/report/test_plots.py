@@ -239,6 +239,17 @@ def test_extrapolation_fan_wants_every_other_column_and_marks_what_was_not_obser
         plots.extrapolation_fan(law, {"params": 1e8}, vary="token")
 
 
+def test_heatmap_shows_what_the_law_found(law_of_three):
+    from mixlaw.laws import effects
+
+    found = effects(law_of_three[0])
+    for given in (found, found.to_dict()):
+        chart = plots.effects_heatmap(given)
+        image = np.ma.masked_invalid(chart.axes[0].get_images()[0].get_array()).filled(np.nan)
+        assert np.allclose(image, np.where(found.significant, found.effect, np.nan), equal_nan=True)
+        assert found.significant.any() and "by 1.0% of all tokens" in chart.axes[1].get_xlabel()
+
+
 def test_heatmap_leaves_blank_what_is_not_shown():
     effects = {"effect": [[-0.2, 0.1]], "low": [[-0.3, -0.1]], "high": [[-0.1, 0.3]], "domains": "a", "targets": "st"}
     image = plots.effects_heatmap(effects).axes[0].get_images()[0].get_array()
@@ -257,7 +268,15 @@ def test_league_table_puts_the_best_first_and_reads_what_studies_store(facts):
 def test_all_plots_of_a_law_are_written_as_files(law_of_three, tmp_path):
     law, X, Y = law_of_three
     written = plots.save_all(law, dict(zip("abc", X.T)), Y, tmp_path / "plots", dpi=40)
-    names = ["fit_vs_observed", "residuals", "effect_curves", "swarm", "ternary", "parameter_intervals"]
+    names = [
+        "fit_vs_observed",
+        "residuals",
+        "effect_curves",
+        "effects_heatmap",
+        "swarm",
+        "ternary",
+        "parameter_intervals",
+    ]
     assert [p.stem for p in written] == names
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in written)
     N, D = np.repeat([1e7, 1e8, 1e9], 4), np.tile([2e8, 2e9, 2e10, 2e11], 3)

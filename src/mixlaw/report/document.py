@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixlaw.errors import DataError, FitError
+from mixlaw.errors import DataError, FitError, MixlawError
 from mixlaw.report.answer import Answer, answer, unit_text
 from mixlaw.report.facts import ReportFacts
 from mixlaw.report.tables import corpus_table, ledger_table, losses_table, mixture_table, prices_table, table
@@ -268,6 +268,18 @@ def _held_out(law: Any, X: Any, y: Any) -> Any:
         return None
 
 
+def _effects(law: Any, X: Any, y: Any) -> Any:
+    """Effects of every domain; a law read from a file that lost its runs is fitted to them again."""
+    from sklearn.base import clone
+
+    from mixlaw.laws.effects import effects
+
+    try:
+        return effects(law, X)
+    except DataError:
+        return effects(clone(law).fit(X, y), X)
+
+
 def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
     from mixlaw.report import plots
 
@@ -314,10 +326,16 @@ def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
             "Predicted change of the losses as one domain's share moves and the others keep their proportions; "
             "triangles mark the compared mixtures.",
         )
-        if facts.effects is not None:
+        try:
+            effects = facts.effects or (None if observations is None else _effects(law, X, y))
+        except MixlawError as error:  # too few runs to tell effects from noise, say
+            effects = None
+            yield _todo(f"Which domain helps or hurts what cannot be told: {error}")
+        if effects is not None:
             yield chart(
-                lambda width: plots.effects_heatmap(facts.effects, width=width),
-                "Which domain helps or hurts which validation set; blank where no effect is shown.",
+                lambda width: plots.effects_heatmap(effects, width=width),
+                "Which domain helps or hurts which validation set around the mean of the tried mixtures; blank where "
+                "no effect is shown, and few of those that are shown are chance (false discoveries are held at 5%).",
             )
         if len(law.feature_names_in_) == 3 and facts.objective:
             yield chart(

@@ -179,19 +179,22 @@ def effects_heatmap(effects: Any, *, width: float = 7.2) -> Chart:
     """Domain x validation set: which domain helps (blue), hurts (orange) or has no shown effect (blank) on what.
 
     Args:
-        effects: what ``mixlaw.laws.effects`` returned; or a mapping with ``effect`` (K, T) (change of loss as the
-            domain grows; negative helps), ``domains``, ``targets`` and, where known, ``low``, ``high`` and
-            ``significant`` (K, T).
+        effects: what ``mixlaw.laws.effects`` returned, its plain data, or any mapping with ``effect`` (K, T) (change
+            of loss as the domain grows; negative helps), ``domains``, ``targets`` and, where known, ``low``, ``high``,
+            ``significant`` (K, T), ``share`` and ``higher_is_better``.
     """
     data = _effects_data(effects)
     matrix: Array = data["effect"]
     domains, targets = data["domains"], data["targets"]
     low, high, shown = data["low"], data["high"], data["significant"]
     limit = float(np.nanquantile(np.abs(matrix), 0.95)) or 1e-6
+    by = "" if data["share"] is None else f" by {data['share']:.1%} of all tokens"
     with styled():
         from matplotlib.colors import LinearSegmentedColormap
 
         colors = LinearSegmentedColormap.from_list("effects", [ACCENT, "#ffffff", REFERENCE])
+        if data["higher_is_better"]:
+            colors = colors.reversed()
         cell = 0.27 if len(domains) > 8 else 0.32
         height = 1.3 + cell * len(domains) + 0.045 * max(map(len, targets))
         chart = Chart(width, height, f"Effect of {len(domains)} domains on {len(targets)} validation sets.")
@@ -226,7 +229,7 @@ def effects_heatmap(effects: Any, *, width: float = 7.2) -> Chart:
         axis.tick_params(which="minor", length=0)
         bar = chart.colorbar(image, ax=axis, orientation="horizontal", aspect=45, pad=0.03, fraction=0.05)
         bar.outline.set_visible(False)  # type: ignore[operator]
-        bar.set_label("change of loss as the domain grows\nblue helps, orange hurts, blank: no effect shown")
+        bar.set_label(f"change as the domain grows{by}\nblue helps, orange hurts, blank: no effect shown")
     return chart
 
 
@@ -253,6 +256,8 @@ def _effects_data(effects: Any) -> dict[str, Any]:
         "effect": matrix,
         "domains": [str(d) for d in domains],
         "targets": [str(t) for t in targets],
+        "share": get("share"),
+        "higher_is_better": bool(get("higher_is_better")),
         "low": None if low is None else np.asarray(low, dtype=float),
         "high": None if high is None else np.asarray(high, dtype=float),
         "significant": np.ones(matrix.shape, bool) if significant is None else np.asarray(significant, dtype=bool),

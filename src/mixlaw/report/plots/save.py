@@ -31,6 +31,7 @@ def save_all(
         [PosixPath('plots/fit_vs_observed.png'), ...]
     """
     from mixlaw.laws.base import as_matrix, as_targets
+    from mixlaw.laws.effects import effects
     from mixlaw.report import plots
 
     matrix, names = as_matrix(X)
@@ -49,6 +50,8 @@ def save_all(
         mean = losses.mean(1) if np.isfinite(losses).all() else None
         label = "loss" if losses.shape[1] == 1 else "mean loss"
         draw["effect_curves"] = lambda: plots.effect_curves(law, X=X, objective=objective, unit=unit, width=10.0)
+        if len(matrix) >= 10:
+            draw["effects_heatmap"] = lambda: plots.effects_heatmap(effects(law), width=10.0)
         draw["swarm"] = lambda: plots.swarm(X, mean, label=label, width=9.0)
         if matrix.shape[1] == 3:
             draw["ternary"] = lambda: plots.ternary(law, objective=objective, X=X, label=label)
