@@ -184,6 +184,15 @@ def test_json_round_trip(kind):
     assert kind.__name__ in law.summary()
 
 
+def test_a_step_column_is_used_and_can_be_left_out_later():
+    X, y = world(noise=0.002, mixtures=5)
+    law = joint(backtest=False).fit(X | {"step": X["tokens"] / BATCH}, y)
+    plain = joint(backtest=False).fit(X, y)
+    np.testing.assert_allclose(law.predict(TARGET), plain.predict(TARGET), atol=1e-6)
+    with pytest.raises(DataError, match="lacks"):
+        Joint(COSINE, backtest=False).fit(X | {"step": X["tokens"] / BATCH}, y).predict(TARGET)
+
+
 def test_backtests_are_reported():
     kinds = [b["hidden"] for b in fitted().backtest_]
     assert any(k.startswith("size") for k in kinds) and any(k.startswith("steps") for k in kinds)

@@ -59,7 +59,8 @@ class Joint(MixtureAtScale):
             5.4 thousandths of a nat against 4.6 in the backtests).
         tokens_per_step: batch size in tokens; needed with ``schedule`` unless X has a ``step`` column.
         first_step: rows before it are left out (warm-up and the first fast drop follow other laws).
-            Default: five times the warm-up of ``schedule``, else 0.
+            In tokens where neither ``tokens_per_step`` nor ``schedule`` is given. Default: five times the warm-up of
+            ``schedule``, else 0.
         forms: which of ``"power"``, ``"logarithm"``, ``"product"`` to average.
         random: how many leading coefficients vary by mixture; one fit for each entry.
         annealing_prior: (mean, sd) of G at 1e8 parameters, in nats. The default was measured on both

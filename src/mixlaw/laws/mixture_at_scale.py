@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
-from mixlaw.laws.base import Array, Law
+from mixlaw.laws.base import Array, Law, as_matrix
 from mixlaw.laws.engine import Ints
 from mixlaw.laws.scale_input import Columns, check_counts, find_columns, need_sizes
 from mixlaw.laws.schedules import LearningRateSchedule, as_schedule
@@ -80,7 +80,7 @@ class MixtureAtScale(Law):
     def _exposure(self, X: Array, columns: Columns) -> tuple[Array, Array, Array]:
         """step (or tokens), exposure (S1 in peak-rate steps, or tokens) and annealing gap g of every row."""
         schedule = as_schedule(self.schedule)
-        if columns.step is not None:
+        if columns.step is not None and (schedule is not None or columns.tokens is None):
             step = X[:, columns.step]
         elif self.tokens_per_step is not None:
             step = X[:, columns.tokens] / float(self.tokens_per_step)
@@ -96,6 +96,21 @@ class MixtureAtScale(Law):
         """Index into ``mixtures_`` of each row of weights, -1 for one that was not run."""
         known = {tuple(row): i for i, row in enumerate(np.round(self.mixtures_, 6).tolist())}
         return np.array([known.get(tuple(row), -1) for row in np.round(W, 6).tolist()], dtype=np.int64)
+
+    def _align(self, X: Any) -> Array:
+        """As in the base; a missing ``step`` is computed from ``tokens`` where ``tokens_per_step`` is known."""
+        self._check_fitted()
+        matrix, names = as_matrix(X)
+        if (
+            names is not None
+            and "step" not in names
+            and "tokens" in names
+            and "step" in self.feature_names_in_
+            and self.tokens_per_step is not None
+        ):
+            step = matrix[:, names.index("tokens")] / float(self.tokens_per_step)
+            X = {n: matrix[:, j] for j, n in enumerate(names)} | {"step": step}
+        return super()._align(X)
 
     def _read(self, X: Array, Y: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
         """Losses and weights (T, M, C) of mixtures at cells (a size at a step), and the annealing gap of rows used.
