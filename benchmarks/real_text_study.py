@@ -1,4 +1,4 @@
-"""A whole study on real text: eight domains, 32 mixtures of 2M tokens, recipe verified with five paired seeds.
+"""A whole study on real text: eight domains, 24 mixtures of 2M tokens, recipe verified with five paired seeds.
 
     python benchmarks/real_text_study.py
 
@@ -21,7 +21,7 @@ OBJECTIVE = {"docs-prose": 0.35, "web": 0.25, "encyclopedia-en": 0.2, "code-pyth
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("studies/real-text"))
-    parser.add_argument("--mixtures", type=int, default=32)
+    parser.add_argument("--mixtures", type=int, default=24)
     parser.add_argument("--tokens", default="2M")
     parser.add_argument("--quick", action="store_true", help="12 mixtures of 200k tokens")
     args = parser.parse_args()
