@@ -143,7 +143,8 @@ def certified(quick: bool) -> None:
             note = "" if convex.all() or what == "Pile-CC" else f" ({int(convex.sum())} convex)"
             print(
                 f"| {name} | {what}{note} | {found.value[0]:.6f} | {found.gap[0]:.1e} | {1e3 * np.median(times):.1f} | "
-                f"+{random - found.value[0]:.6f} | {middle - start:.1f} | +{grid - found.value[0]:.6f} | {end - middle:.1f} |"
+                f"+{random - found.value[0]:.6f} | {middle - start:.1f} "
+                f"| +{grid - found.value[0]:.6f} | {end - middle:.1f} |"
             )
 
 

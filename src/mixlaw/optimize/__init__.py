@@ -9,24 +9,57 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixlaw.optimize.api import optimize as optimize
+    from mixlaw.optimize.baselines import baselines, temperature, unimax
+    from mixlaw.optimize.critical import Critical, critical, critical_from_observations
+    from mixlaw.optimize.forms import Repetition
+    from mixlaw.optimize.pareto import Frontier, frontier
+    from mixlaw.optimize.phases import PhaseLaw
+    from mixlaw.optimize.prices import price
+    from mixlaw.optimize.reuse import Reuse, reuse
+    from mixlaw.optimize.schedule import best_schedule
+    from mixlaw.optimize.task import TaskLaw
 
 _ATTRIBUTES = {
-    "optimize": "mixlaw.optimize.api",
+    "Critical": "mixlaw.optimize.critical",
+    "Frontier": "mixlaw.optimize.pareto",
+    "PhaseLaw": "mixlaw.optimize.phases",
     "Repetition": "mixlaw.optimize.forms",
+    "Reuse": "mixlaw.optimize.reuse",
     "TaskLaw": "mixlaw.optimize.task",
     "baselines": "mixlaw.optimize.baselines",
-    "Critical": "mixlaw.optimize.critical",
-    "critical_from_observations": "mixlaw.optimize.critical",
-    "PhaseLaw": "mixlaw.optimize.phases",
     "best_schedule": "mixlaw.optimize.schedule",
+    "critical": "mixlaw.optimize.critical",
+    "critical_from_observations": "mixlaw.optimize.critical",
     "frontier": "mixlaw.optimize.pareto",
+    "optimize": "mixlaw.optimize.api",
     "price": "mixlaw.optimize.prices",
+    "reuse": "mixlaw.optimize.reuse",
     "temperature": "mixlaw.optimize.baselines",
     "unimax": "mixlaw.optimize.baselines",
 }
 
-__all__ = sorted(_ATTRIBUTES)
+__all__ = [  # the names of _ATTRIBUTES, written out for type checkers
+    "Critical",
+    "Frontier",
+    "PhaseLaw",
+    "Repetition",
+    "Reuse",
+    "TaskLaw",
+    "baselines",
+    "best_schedule",
+    "critical",
+    "critical_from_observations",
+    "frontier",
+    "optimize",
+    "price",
+    "reuse",
+    "temperature",
+    "unimax",
+]
 
 
 class _Room(ModuleType):
@@ -49,7 +82,7 @@ class _Room(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _ATTRIBUTES and isinstance(value, ModuleType):
-            return  # importing the submodule of that name must not hide the function
+            return  # importing the submodule must not hide the function of the same name
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

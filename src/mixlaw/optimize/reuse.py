@@ -133,7 +133,7 @@ class Reuse:
 
 @dataclass(frozen=True)
 class NewRuns:
-    """Mixtures to train next; ``widths`` is the interval's width relative to before the change, after 0, 1, ... runs."""
+    """Mixtures to train next; ``widths``: the interval's width relative to before the change, after 0, 1, ... runs."""
 
     mixtures: tuple[Mixture, ...]
     widths: tuple[float, ...]
