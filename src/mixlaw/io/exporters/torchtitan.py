@@ -33,7 +33,7 @@ class TorchTitan:
     """Python for torchtitan's ``weighted_interleave([(dataset, weight), ...])``.
 
     One draw is a document unless the children are packed before mixing (``packed=True``): token weights are divided
-    by the mean tokens per document. A child that is exhausted repeats (``infinite``), which a recipe above one epoch needs.
+    by the mean tokens per document. A child that is exhausted repeats (``infinite``), as more than one epoch needs.
     """
 
     draws = "documents"
