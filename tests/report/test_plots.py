@@ -213,6 +213,29 @@ def test_rank_transfer_says_where_the_best_small_mixture_ends():
         plots.rank_transfer({"70M": [1.0, 2.0], "410M": [1.0]})
 
 
+def test_frontiers_and_rank_transfers_of_other_rooms_are_drawn_as_they_come(facts):
+    from mixlaw import laws
+    from mixlaw.optimize.pareto import Frontier
+
+    frontier = Frontier(
+        ("docs", "code"),
+        ("web", "git"),
+        np.array([[0.8, 0.2], [0.3, 0.7]]),
+        np.array([[2.0, 3.0], [2.4, 2.5]]),
+        np.array([[1.0, 0.0], [0.0, 1.0]]),
+        np.zeros(2),
+    )
+    svg = plots.pareto(frontier).to_svg()
+    assert "docs 2.0000, code 3.0000 (web 80%, git 20%)" in svg
+    rng = np.random.default_rng(0)
+    mixtures = np.tile(rng.dirichlet(np.ones(3), 6), (2, 1))
+    params = np.repeat([7e7, 4.1e8], 6)
+    X = {**dict(zip("abc", mixtures.T)), "params": params, "tokens": 1e9 + 0 * params}
+    loss = mixtures[:, 0] + 0.1 * (params < 1e8) + rng.normal(0, 0.01, 12)
+    chart = plots.rank_transfer(laws.rank_transfer(X, loss))
+    assert [t.get_text() for t in chart.axes[0].get_xticklabels()] == ["70M", "410M"]
+
+
 def test_ternary_finds_the_lowest_mixture(law_of_three):
     law = law_of_three[0]
     chart = plots.ternary(law, objective={"s": 0.5, "t": 0.5})

@@ -170,8 +170,8 @@ def swarm(
 
 
 def pareto(
-    points: npt.ArrayLike,
-    names: Sequence[str],
+    points: Any,
+    names: Sequence[str] | None = None,
     *,
     marks: Mapping[str, Sequence[float]] | None = None,
     tips: Sequence[str] | None = None,
@@ -180,12 +180,16 @@ def pareto(
     """Losses that can be reached together: two targets on the axes, a third as colour.
 
     Args:
-        points: (n, 2) or (n, 3) losses of mixtures, best on the lower left.
-        names: what the columns are.
+        points: what ``mixlaw.optimize.frontier`` returned, or (n, 2) or (n, 3) losses; best on the lower left.
+        names: what the columns are (known for a frontier).
         marks: ``{name: losses}`` to point out, for instance today's mixture.
         tips: (n,) what to show under the pointer, for instance the mixture.
     """
+    if hasattr(points, "mixtures") and hasattr(points, "losses"):
+        tips = tips or [_largest(points.domains, weights) for weights in points.mixtures]
+        names, points = names or points.sets, points.losses
     losses = np.asarray(points, dtype=float)
+    names = list(names or [])
     if losses.ndim != 2 or losses.shape[1] not in (2, 3) or len(names) != losses.shape[1]:
         raise DataError(
             f"pareto needs points (n, 2) or (n, 3) and as many names, got {losses.shape} and {list(names)}."
@@ -221,3 +225,9 @@ def pareto(
         axis.set_ylabel(names[1])
         top_legend(chart, axis)
     return chart
+
+
+def _largest(domains: Sequence[str], weights: npt.NDArray[np.float64], most: int = 4) -> str:
+    """``web 40%, code 30%, ...``: the largest weights of a mixture."""
+    order = np.argsort(-weights, kind="stable")[:most]
+    return ", ".join(f"{domains[j]} {weights[j]:.0%}" for j in order if weights[j] >= 0.005)

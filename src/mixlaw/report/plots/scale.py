@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.report.plots._inputs import Array, predict_all, spearman, target_columns
@@ -114,7 +113,7 @@ def _columns(law: Any) -> list[str]:
 
 
 def rank_transfer(
-    losses: Mapping[str, npt.ArrayLike],
+    losses: Any,
     labels: Sequence[str] | None = None,
     *,
     width: float = 6.0,
@@ -122,7 +121,8 @@ def rank_transfer(
     """Whether mixtures keep their order from size to size: one line per mixture, ranked by loss at each size.
 
     Args:
-        losses: ``{size: (n,) losses}`` of the same mixtures, smallest size first.
+        losses: what ``mixlaw.laws.rank_transfer`` returned, or ``{size: (n,) losses}`` of the same mixtures, smallest
+            size first.
         labels: (n,) what the mixtures are called.
 
     Raises:
@@ -131,6 +131,8 @@ def rank_transfer(
     from matplotlib.ticker import MaxNLocator
     from scipy.stats import rankdata
 
+    if hasattr(losses, "sizes") and hasattr(losses, "losses"):
+        losses = {format_count(s).replace(".00", ""): column for s, column in zip(losses.sizes, losses.losses.T)}
     sizes = [str(s) for s in losses]
     columns = [np.asarray(v, dtype=float) for v in losses.values()]
     if len(sizes) < 2 or len({c.shape for c in columns}) != 1 or columns[0].ndim != 1:
