@@ -227,10 +227,14 @@ def design(
     from mixlaw.study import Study
 
     study = Study(folder)
-    specs = study.extend(more) if more else study.design()
+    worth = ""
+    if more:
+        specs, worth = study.extend(more)
+    else:
+        specs = study.design()
     for spec in specs:
         _echo(f"{spec.id}  seed {spec.seed}  {spec.schedule.mixture}")
-    _echo(study.cut())
+    _echo(worth or study.cut())
     if dry_run:
         _print_estimate(study)
     _echo(f"Wrote {folder / 'design.json'} ({len(specs)} runs). Next: mixlaw train {folder}")
@@ -297,14 +301,71 @@ def fit(
 
 
 @app.command()
-def optimize(folder: StudyFolder) -> None:
+def optimize(
+    folder: StudyFolder,
+    kind: Annotated[str, typer.Option(help="mean, worst, guard or least_change.")] = "mean",
+    guard: Annotated[
+        list[str] | None, typer.Option(help="SET=NATS: with --kind guard, how much worse SET may get; repeat.")
+    ] = None,
+    gain: Annotated[float | None, typer.Option(help="With --kind least_change: the wanted gain in nats.")] = None,
+    kl_weight: Annotated[float, typer.Option(help="Weight of the KL divergence to the natural mixture.")] = 0.0,
+    repetition: Annotated[bool, typer.Option(help="Count repeated tokens by their effective worth.")] = False,
+    robust: Annotated[str | None, typer.Option(help="Over bootstrap laws: mean, cvar or regret.")] = None,
+) -> None:
     """Find the mixture, and write its prediction into the ledger."""
     from mixlaw.study import Study
 
     study = Study(folder)
-    recipe = study.optimize()
+    recipe = study.optimize(
+        kind=kind,
+        guard=_pairs(guard or [], "guard") or None,
+        gain=gain,
+        kl_weight=kl_weight,
+        repetition=repetition or None,
+        robust=robust,
+    )
     _echo(str(recipe))
     _echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: mixlaw verify {folder}")
+
+
+@app.command()
+def schedule(folder: StudyFolder) -> None:
+    """The best mixture per phase, against the best constant mixture (needs runs with phases)."""
+    from mixlaw.study import Study
+
+    _echo(str(Study(folder).schedule()))
+    _echo(f"Wrote {folder / 'recipe-schedule.json'}.")
+
+
+@app.command()
+def frontier(
+    folder: StudyFolder,
+    target: Annotated[list[str], typer.Option(help="Validation set; repeat, two or more.")],
+    points: Annotated[int, typer.Option(help="Points of the frontier.")] = 200,
+) -> None:
+    """Which losses are possible together: the Pareto frontier of several validation sets."""
+    from mixlaw.report import plots
+    from mixlaw.study import Study
+
+    found = Study(folder).frontier(target, points)
+    _echo(str(found))
+    path = folder / "frontier.png"
+    plots.pareto(found).savefig(path, dpi=150)
+    _echo(f"Wrote {path}.")
+
+
+@app.command()
+def critical(
+    source: Annotated[Path, typer.Argument(help="Runs of continued pretraining (study folder or table).")],
+    domain: Annotated[str, typer.Option(help="Training domain that holds the old data.")],
+    target: Annotated[list[str], typer.Option(help="SET=WEIGHT of the old skills' validation sets; repeat.")],
+    before: Annotated[str, typer.Option(help="Id of the run that measured the model before continuing.")],
+) -> None:
+    """The share of old data below which old skills get worse, with an interval."""
+    from mixlaw.observations import Observations
+    from mixlaw.optimize import critical_from_observations
+
+    _echo(str(critical_from_observations(Observations.read(source), domain, _pairs(target, "target"), before)))
 
 
 @app.command()
@@ -335,13 +396,22 @@ def verify(folder: StudyFolder) -> None:
 @app.command()
 def export(
     folder: StudyFolder,
-    framework: Annotated[str, typer.Argument(help="huggingface, megatron, ...")],
+    framework: Annotated[
+        str,
+        typer.Argument(help="huggingface, llama_factory, megatron, nanotron, olmo_core, streaming or torchtitan."),
+    ],
     path: Annotated[Path, typer.Argument(help="File to write.")],
 ) -> None:
-    """Write the recipe for a training framework."""
+    """Write the recipe for a training framework, and say what that framework will really draw."""
+    from mixlaw.io.exporters import simulate
     from mixlaw.study import Study
 
-    written = Study(folder).export(framework, path)
+    study = Study(folder)
+    written = study.export(framework, path)
+    drawn = simulate(study.recipe(), framework)
+    _echo(f"{drawn.framework} draws {drawn.draws}:")
+    for domain, share in drawn.shares.items():
+        _echo(f"  {domain:<24} {share:7.4f} of tokens  {drawn.epochs[domain]:7.2f} epochs")
     _echo(f"Wrote {written}.")
 
 
@@ -351,6 +421,14 @@ def report(folder: StudyFolder) -> None:
     from mixlaw.study import Study
 
     _echo(f"Wrote {Study(folder).report()}.")
+
+
+@app.command()
+def steer(folder: StudyFolder) -> None:
+    """An offline page of sliders: push one skill or one cap and see the new optimum and what else moves."""
+    from mixlaw.study import Study
+
+    _echo(f"Wrote {Study(folder).steer()}.")
 
 
 @app.command()

@@ -201,24 +201,26 @@ class Study:
         anchors = [template.replace(seed=d.seed + k, replicate_group="reference") for k in range(d.replicates)]
         return self._write_design([*specs, *anchors])
 
-    def extend(self, num: int) -> list[RunSpec]:
-        """Add the ``num`` runs that are expected to reduce the regret most, given what was observed so far."""
-        from mixlaw import design
+    def extend(self, num: int) -> tuple[list[RunSpec], str]:
+        """Add the ``num`` runs that are expected to reduce the regret most, given what was observed so far.
 
-        corpus = self.corpus
-        schedules = design.propose(
-            corpus,
+        Returns:
+            All designed runs, and in words what the new ones are worth: the stopping rule.
+        """
+        from mixlaw.design import sequential
+
+        plan = sequential.plan(
+            self.corpus,
             self.budget,
             num,
-            observations=self.observations(),
+            self.observations(),
             seed=self.config.design.seed + len(self.specs()),
-            sampler="sequential",
             objective=self.config.objective_weights(),
         )
+        schedules = plan.schedules
         template = self.template()
-        return self._write_design(
-            [*self.specs(), *(template.replace(schedule=s, seed=self.config.design.seed) for s in schedules)]
-        )
+        added = [template.replace(schedule=s, seed=self.config.design.seed) for s in schedules]
+        return self._write_design([*self.specs(), *added]), str(plan.worth)
 
     def _write_design(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
         unique = list({spec.id: spec for spec in specs}.values())
@@ -360,9 +362,47 @@ class Study:
             for t, m, a, b in zip(law.target_names_, mean, low, high)
         }
 
+    def schedule(self) -> Recipe:
+        """The best schedule of mixtures over phases, against the best constant mixture: ``recipe-schedule.json``.
+
+        Needs runs with phases (``design.sampler: phases``).
+
+        Raises:
+            DataError: no run has more than one phase.
+        """
+        from mixlaw.optimize import PhaseLaw, best_schedule
+
+        observations = self.observations()
+        several = [r for r, s in observations.schedules().items() if s.num_phases > 1]
+        if not several:
+            raise DataError(
+                f"No run of {self.folder} has phases. Set design.sampler to 'phases' in a new study, then train it."
+            )
+        chosen = observations.select(several)
+        fractions = [p.fraction for p in next(iter(chosen.schedules().values())).phases]
+        X, y = chosen.table([v.name for v in self.corpus.validation] or None, features="phases")
+        law = PhaseLaw(fractions=fractions).fit(X, y)
+        recipe = best_schedule(
+            law, self.config.objective_weights(), self.budget, self.corpus, level=self.config.law.level
+        )
+        recipe.save(self.folder / "recipe-schedule.json")
+        return recipe
+
+    def frontier(self, sets: Sequence[str], num: int = 200) -> Any:
+        """Pareto-optimal mixtures for two or more validation sets, under the study's law and budget."""
+        from mixlaw.optimize import frontier
+
+        law = self.law()
+        return frontier(getattr(law, "certifiable_", None) or law, sets, self.budget, self.corpus, num=num)
+
     # ---- optimum -------------------------------------------------------------------------------------
-    def optimize(self) -> Recipe:
-        """Find the mixture: ``recipe.json``; its prediction goes into the ledger before anything is trained on it."""
+    def optimize(self, **options: Any) -> Recipe:
+        """Find the mixture: ``recipe.json``; its prediction goes into the ledger before anything is trained on it.
+
+        Args:
+            options: of :func:`mixlaw.optimize.optimize`: ``kind``, ``guard``, ``gain``, ``kl_weight``, ``repetition``,
+                ``robust``.
+        """
         from mixlaw.optimize import optimize
 
         corpus, law, runs = self.corpus, self.law(), self._table()
@@ -374,6 +414,7 @@ class Study:
             reference=self.reference,
             runs=runs,
             level=self.config.law.level,
+            **options,
         )
         body = self._prediction(recipe)
         if not any(e.kind == "prediction" and e.body == body for e in self.ledger):
@@ -556,6 +597,27 @@ class Study:
         html = report.page(report.ReportFacts.from_study(self))
         self.store.write_bytes("report.html", html.encode())
         return self.folder / "report.html"
+
+    def steer(self) -> Path:
+        """Write ``steer.html``: sliders on what counts and on caps, with the optimum solved anew in the browser.
+
+        Raises:
+            MixlawError: the law has no form that a browser can optimise; names the laws that have.
+        """
+        from mixlaw.report import steer
+
+        objective, level = self.config.objective_weights(), self.config.law.level
+        html = steer.page(
+            self.law(),
+            self.corpus,
+            self.budget,
+            objective,
+            self.reference,
+            level=level,
+            title=self.folder.resolve().name,
+        )
+        self.store.write_bytes("steer.html", html.encode())
+        return self.folder / "steer.html"
 
     def status(self) -> list[tuple[str, bool, str]]:
         """``(verb, done, detail)`` in order; the first verb not done is what comes next."""
