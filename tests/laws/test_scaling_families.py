@@ -1,5 +1,7 @@
 """Laws of size and data: published numbers, independent solvers, and the contract every family keeps."""
 
+import doctest
+import importlib
 import warnings
 
 import numpy as np
@@ -229,6 +231,28 @@ def test_bootstrap_intervals_hold_the_published_ones():
     assert 0.03 < high - low < 0.1
     again = Chinchilla(seed=0, bootstrap=400).fit(X, y)
     assert again.intervals_ == law.intervals_
+
+
+def test_intervals_widen_where_the_law_extrapolates():
+    X, y = replication_points()
+    plain, boot = Chinchilla().fit(X, y), Chinchilla(bootstrap=200).fit(X, y)
+    near, far = [[1e9, 2e10]], [[1e12, 2e13]]
+    width = {k: [float(np.subtract(*law.predict_interval(r)[::-1])[0]) for r in (near, far)]
+             for k, law in (("plain", plain), ("boot", boot))}  # fmt: skip
+    assert width["boot"][0] == pytest.approx(width["plain"][0], rel=0.2)
+    assert width["boot"][1] > 1.2 * width["boot"][0]
+    back = Law.from_json(boot.to_json())
+    np.testing.assert_array_equal(back.predict_interval(far), boot.predict_interval(far))
+
+
+MODULES = ["annealing", "broken", "chinchilla", "joint", "kaplan", "published_laws", "repeated", "schedules"]
+MODULES += ["transfer"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings(module):
+    found = doctest.testmod(importlib.import_module(f"mixlaw.laws.{module}"), extraglobs={"np": np})
+    assert found.attempted > 0 and found.failed == 0
 
 
 def test_allocation_is_the_minimum():

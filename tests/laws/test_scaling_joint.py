@@ -193,6 +193,10 @@ def test_a_step_column_is_used_and_can_be_left_out_later():
         Joint(COSINE, backtest=False).fit(X | {"step": X["tokens"] / BATCH}, y).predict(TARGET)
 
 
+def test_predictions_say_how_far_they_reach():
+    np.testing.assert_allclose(fitted().reach(TARGET), 1e9 * 2e4 / (3e8 * 1e4))
+
+
 def test_backtests_are_reported():
     kinds = [b["hidden"] for b in fitted().backtest_]
     assert any(k.startswith("size") for k in kinds) and any(k.startswith("steps") for k in kinds)

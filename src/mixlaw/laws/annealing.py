@@ -130,7 +130,12 @@ class LearningRateAnnealing(ScaleLaw):
         self.unit_ = float(anneal.max())
 
     def _features(self, Z: Array, decay: float) -> tuple[Array, Array]:
+        """S1 and S2 of every row; the last ones are kept, for a fit asks for the same rows many times."""
         schedules = self._list()
+        key = (Z.tobytes(), decay, tuple(schedules))
+        kept = self.__dict__.get("_kept")
+        if kept is not None and kept[0] == key:
+            return kept[1]
         which = Z[:, -1] if len(schedules) > 1 else np.zeros(len(Z))
         area, anneal = np.empty(len(Z)), np.empty(len(Z))
         for i, schedule in enumerate(schedules):
@@ -138,6 +143,7 @@ class LearningRateAnnealing(ScaleLaw):
             if rows.any():
                 area[rows] = schedule.area(Z[rows, 0])
                 anneal[rows] = schedule.annealing_area(Z[rows, 0], decay)
+        self._kept = (key, (area, anneal))
         return area, anneal
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:

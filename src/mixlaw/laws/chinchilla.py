@@ -96,7 +96,7 @@ class Chinchilla(ScaleLaw):
         >>> round(law.parameters_["E"], 6)
         1.8
         >>> round(law.optimal_allocation(1e21)["tokens_per_param"])
-        20
+        19
     """
 
     name = "chinchilla"

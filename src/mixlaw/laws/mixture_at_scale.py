@@ -178,6 +178,14 @@ class MixtureAtScale(Law):
             raise DataError("No row has all weighted targets, so their aggregate is unknown. Fit them one at a time.")
         return np.einsum("t,tmc->mc", share, np.where(every, table, 0.0)), weight[use].mean(axis=0) * every
 
+    def reach(self, X: Any) -> Array:
+        """(n,) how far a prediction reaches: training compute N D of each row over the largest observed.
+
+        Below 1 is inside what was run. Where only steps are known, N times steps is compared.
+        """
+        _, _, params, step = self._rows(self._align(X))
+        return params * step / float((self.cells_[:, 0] * self.cells_[:, 1]).max())
+
     # ---- predicting --------------------------------------------------------------------------------------
     def at(self, params: float, tokens: float | None = None, step: float | None = None) -> Law:
         """The law of the mixture at one size and length: fitted to the predicted losses of all mixtures that were

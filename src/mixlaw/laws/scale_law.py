@@ -114,7 +114,7 @@ class ScaleLaw(Law):
         return model
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
-        for name in ("intervals_", "conformal_", "identifiability_", "bootstrap_"):
+        for name in ("intervals_", "conformal_", "identifiability_", "bootstrap_theta_"):
             self.__dict__.pop(name, None)
         Z = self._used(X)
         self._training = (X, Y)
@@ -168,19 +168,38 @@ class ScaleLaw(Law):
                 Z, Y[t], np.broadcast_to(best.theta[t], (self.bootstrap, 1, best.theta.shape[1])), counts, gtol=1e-5
             )
             described = self._describe(fit.theta[:, 0])
-            draws.append(described)
+            draws.append(fit.theta[:, 0])
             low.append({k: float(np.quantile(v, tail)) for k, v in described.items()})
             high.append({k: float(np.quantile(v, 1 - tail)) for k, v in described.items()})
         self.intervals_: dict[str, Any] = {k: ([x[k] for x in low], [x[k] for x in high]) for k in low[0]}
         if self.single_target_:
             self.intervals_ = {k: (low[0][k], high[0][k]) for k in low[0]}
-        self.bootstrap_ = draws
+        self.bootstrap_theta_ = np.stack(draws)
 
     def _predict(self, X: Array) -> Array:
         Z = self._used(X)
         self._check_columns(Z)
         with np.errstate(over="ignore"):
             return self._evaluate(self.theta_, Z)[0].T
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
+        """Ends of an interval for a new run at X.
+
+        Calibrated on rows left out of the fit, so it covers runs like those given. After ``bootstrap=`` the
+        spread of the refits is added (in quadrature): then it also widens where the law extrapolates.
+        """
+        low, high = super().predict_interval(X, level)
+        if not hasattr(self, "bootstrap_theta_"):
+            return low, high
+        Z = self._used(self._align(X))
+        tail = (1 - level) / 2
+        with np.errstate(over="ignore"):
+            spread = [np.quantile(self._evaluate(t, Z)[0], (tail, 1 - tail), axis=0) for t in self.bootstrap_theta_]
+        extra = np.stack([(s[1] - s[0]) / 2 for s in spread], axis=1)
+        extra = extra[:, 0] if self.single_target_ else extra
+        middle, half = (low + high) / 2, (high - low) / 2
+        half = np.sqrt(half**2 + extra**2)
+        return middle - half, middle + half
 
     def gradient(self, X: Any) -> Array:
         """d loss / d column (n, T, K), by central differences of one part in a million of each column."""
