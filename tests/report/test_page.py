@@ -214,6 +214,24 @@ def test_steering_needs_linear_forms(facts):
     assert "M4 (the best parametric member of Opaque)" in check(html)
 
 
+def test_a_study_writes_its_steering_page(facts, tmp_path):
+    from mixlaw.study import Study
+
+    config = {
+        "corpus": {"domains": {d: ["x.txt"] for d in facts.corpus.names}},
+        "objective": facts.objective,
+        "budget": {"tokens": "1.2M", "max_epochs": 2},
+        "law": {"name": "M4"},
+    }
+    study = Study.create(tmp_path / "mine", config)
+    study.store.write_json("corpus.json", facts.corpus.to_dict())
+    study.store.write_bytes("laws/M4.json", facts.law.to_json().encode())
+    html = study.steer().read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.S).group(1))
+    assert data["weights"] == pytest.approx([0, 0.5, 0, 0.3, 0.2]) and data["tokens"] == 1_200_000
+    assert data["reference"] == pytest.approx(facts.corpus.natural.array()) and data["half"]
+
+
 def test_every_law_that_is_said_to_be_steerable_is(facts):
     from mixlaw import laws
     from mixlaw.budget import Budget
