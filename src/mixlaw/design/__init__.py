@@ -7,8 +7,10 @@ in :data:`SAMPLERS`; a user's own joins with ``SAMPLERS.register("mine", my_prop
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
+from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.registry import Registry
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def propose(
         options: the sampler's own.
 
     Raises:
-        ConfigError: num <= 0, unknown sampler or option out of range.
+        ConfigError: num <= 0, unknown sampler or option, or an option out of range.
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains.
 
@@ -89,7 +91,14 @@ def propose(
         >>> len(propose(corpus, Budget(tokens="10M"), 4, sampler="lattice"))
         4
     """
-    result: list[Schedule] = SAMPLERS[sampler](corpus, budget, num, observations, seed, **options)
+    function = SAMPLERS[sampler]
+    accepted = inspect.signature(function).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+        known = [n for n, p in accepted.items() if p.kind is p.KEYWORD_ONLY]
+        for name in options:
+            if name not in known:
+                raise ConfigError(f"The {sampler} sampler has no option {name!r}.{did_you_mean(name, known)}")
+    result: list[Schedule] = function(corpus, budget, num, observations, seed, **options)
     return result
 
 
@@ -97,8 +106,6 @@ def __getattr__(name: str) -> Any:
     try:
         module, _, attribute = _ATTRIBUTES[name].partition(":")
     except KeyError:
-        from mixlaw.errors import did_you_mean
-
         raise AttributeError(f"mixlaw.design has no {name!r}.{did_you_mean(name, __all__)}") from None
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value

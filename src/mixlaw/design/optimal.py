@@ -220,16 +220,36 @@ def propose(
 
 
 def d_optimal(
-    corpus: Corpus, budget: Budget, num: int, observations: Observations | None = None, seed: int = 0, **options: Any
+    corpus: Corpus,
+    budget: Budget,
+    num: int,
+    observations: Observations | None = None,
+    seed: int = 0,
+    *,
+    family: str = "log",
+    law: Any = None,
+    eps: float = 0.01,
+    candidates: int = 600,
 ) -> list[Schedule]:
     """:func:`propose` with ``criterion="D"``."""
+    options: dict[str, Any] = {"family": family, "law": law, "eps": eps, "candidates": candidates}
     return propose(corpus, budget, num, observations, seed, criterion="D", **options)
 
 
 def i_optimal(
-    corpus: Corpus, budget: Budget, num: int, observations: Observations | None = None, seed: int = 0, **options: Any
+    corpus: Corpus,
+    budget: Budget,
+    num: int,
+    observations: Observations | None = None,
+    seed: int = 0,
+    *,
+    family: str = "log",
+    law: Any = None,
+    eps: float = 0.01,
+    candidates: int = 600,
 ) -> list[Schedule]:
     """:func:`propose` with ``criterion="I"``."""
+    options: dict[str, Any] = {"family": family, "law": law, "eps": eps, "candidates": candidates}
     return propose(corpus, budget, num, observations, seed, criterion="I", **options)
 
 

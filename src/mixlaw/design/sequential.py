@@ -13,8 +13,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -86,7 +84,10 @@ def propose(
     *,
     objective: Mapping[str, float] | None = None,
     law: Law | None = None,
-    **options: Any,
+    candidates: int = 300,
+    worlds: int = 128,
+    noise: float | None = None,
+    metric: str = "loss",
 ) -> list[Schedule]:
     """The next ``num`` runs by expected reduction of regret; see :func:`plan`.
 
@@ -103,7 +104,20 @@ def propose(
         from mixlaw.design import dirichlet
 
         return dirichlet.propose(corpus, budget, num, observations, seed)
-    return plan(corpus, budget, num, observations, seed, objective=objective, law=law, **options).schedules
+    found = plan(
+        corpus,
+        budget,
+        num,
+        observations,
+        seed,
+        objective=objective,
+        law=law,
+        candidates=max(candidates, 4 * num),
+        worlds=worlds,
+        noise=noise,
+        metric=metric,
+    )
+    return found.schedules
 
 
 def plan(
