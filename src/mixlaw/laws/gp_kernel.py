@@ -253,7 +253,7 @@ def _inverse(K: Array) -> tuple[Array, Array]:
         log_det[i] = 2 * np.log(factor.diagonal()).sum()
         inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
         half = inverse + inverse.T
-        half[np.diag_indices_from(half)] *= 0.5
+        half.ravel()[:: len(half) + 1] *= 0.5  # the diagonal was counted twice
         K[i] = half
     return K, log_det
 
@@ -434,7 +434,7 @@ def posterior(u: Array, data: Data, layout: Layout) -> Posterior:
 def covariance(t: int, hyper: Hyper, data: Data, member: Member) -> Array:
     """Covariance (n, n) of one target's measurements, noise included."""
     K: Array = kernel(data.r, data.r, hyper.only(t), member.feature)[0]
-    K[np.diag_indices_from(K)] += noise_variance(hyper, data)[t]
+    K.ravel()[:: len(K) + 1] += noise_variance(hyper, data)[t]
     return K
 
 
