@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixlaw import Budget, Corpus
-from mixlaw.budget import Group
+from mixlaw.budget import Group, Limit
 from mixlaw.design import Polytope, cut
 from mixlaw.errors import ConfigError, InfeasibleBudgetError
 from random_budgets import budgets
@@ -24,7 +24,7 @@ def capped(caps: list[float], **more) -> tuple[Corpus, Budget]:
     return corpus, Budget(tokens=1000, caps={f"d{j}": c for j, c in enumerate(caps)}, **more)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(budgets(), st.integers(0, 5))
 def test_random_points_projections_and_pulls_are_feasible(made, seed):
     corpus, budget = made
@@ -82,6 +82,12 @@ def test_a_fixed_group_sum_is_kept_and_the_rest_still_moves():
     X = p.sample(200, np.random.default_rng(0))
     assert np.abs(X[:, :2].sum(axis=1) - 0.4).max() < 1e-9
     assert X[:, 0].std() > 0.08 and X[:, 2].std() > 0.1
+
+
+def test_a_limit_that_cannot_bind_changes_nothing():
+    corpus = corpus_of(10, 20)
+    p = Polytope.of(corpus, Budget(tokens=30, limits={"fee": Limit({"d1": 1e-309}, 10.0)}))
+    assert p.dimension == 1 and np.allclose(p.centre, 0.5) and p.high.tolist() == [1, 1]
 
 
 def test_one_feasible_mixture():

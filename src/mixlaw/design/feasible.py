@@ -58,8 +58,9 @@ class Polytope:
         self.matrix, self.upper = constraints.matrix.astype(float), constraints.upper.astype(float)
         if len(self.upper):  # rows in the scale of weights, so that one tolerance fits all
             size = np.abs(self.matrix).max(axis=1)
-            self.matrix = self.matrix[size > 0] / size[size > 0, None]
-            self.upper = self.upper[size > 0] / size[size > 0]
+            binds = self.upper < size  # a mixture cannot reach more than a row's largest entry
+            self.matrix = self.matrix[binds] / size[binds, None]
+            self.upper = self.upper[binds] / size[binds]
         self._basis: Array | None = None
         self.centre, self.dimension = self._find_centre()
 
