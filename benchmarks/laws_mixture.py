@@ -168,7 +168,8 @@ def regmix_accuracy(quick):
 
 
 def dml_accuracy(quick):
-    print("\n## Data Mixing Laws, five domains, 30k steps: held-out 25% of mixtures, 20 splits\n")
+    splits = 5 if quick else 20
+    print(f"\n## Data Mixing Laws, five domains, 30k steps: held-out 25% of mixtures, {splits} splits\n")
     print("Mean absolute error of the overall loss (22 validation domains, each fitted, summed with their weights).\n")
     print("| law | 70M | 410M |")
     print("|---|--:|--:|")
@@ -177,7 +178,7 @@ def dml_accuracy(quick):
         cells = []
         for X, Y, s, columns in data.values():
             errors = []
-            for seed in range(5 if quick else 20):
+            for seed in range(splits):
                 order = np.random.default_rng(seed).permutation(len(X))
                 held, rest = order[: round(len(X) / 4)], order[round(len(X) / 4) :]
                 law.fit(dict(zip(columns, X[rest].T)), Y[rest])

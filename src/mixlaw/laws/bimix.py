@@ -187,7 +187,7 @@ class BiMix(ParametricLaw):
     def _bounds(self) -> tuple[Array, Array]:
         if self.form_ == "sum":
             K = self.n_features_in_
-            return np.append(np.full(K, 0.02), np.log(1e-6)), np.append(np.full(K, _STEEP), 0.0)
+            return np.append(np.full(K, 0.02), np.log(1e-3)), np.append(np.full(K, 2.0), 0.0)  # tamer at zero shares
         extra = 0 if self._tokens_column() is None else 1
         return (
             np.log([1e-4, 1e-6] + [1e-3] * extra),
