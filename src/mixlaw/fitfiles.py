@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mixlaw.errors import DataError
 from mixlaw.observations import Observations
@@ -39,17 +39,19 @@ def fit_files(
 
     options: dict[str, Any] = {"repair": True} if repair else {}
     observations: Observations = importers.read(list(source), **options)
-    features = "mixture" if observations.domains else "scale"
     metric = _metric(observations)
-    X, y = observations.table(targets, metric=metric, features=features, missing="keep")  # type: ignore[arg-type]
-    kind = "domains" if features == "mixture" else "columns"
-    say(f"{X.num_rows} runs, {X.num_columns} {kind}, {y.num_columns} targets.")
+    features, at = _features(observations)
+    X, y = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
+    rows = "runs" if at == "final" else "measurements"
+    say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {y.num_columns} targets.")
     if progress:
         progress("fit", 0, 2)
-    law = laws.LAWS["auto" if features == "mixture" else "chinchilla"](seed=seed).fit(X, y)
+    law = laws.LAWS["chinchilla" if features == "scale" else "auto"](seed=seed).fit(X, y)
     store = Store(folder)
     store.write_bytes("law.json", law.to_json().encode())
-    store.write_json("league.json", getattr(law, "league_", {}))
+    league = getattr(law, "league_", None)
+    if league is not None:
+        store.write_json("league.json", league.to_dict())
     observations.save(Path(folder) / "observations")
     if progress:
         progress("fit", 1, 2)
@@ -57,6 +59,14 @@ def fit_files(
     if progress:
         progress("fit", 2, 2)
     return law
+
+
+def _features(observations: Observations) -> tuple[Literal["mixture", "scale", "joint"], Literal["final", "all"]]:
+    """Mixtures at one size, or together with size and tokens where there are three sizes or more, or size alone."""
+    if not observations.domains:
+        return "scale", "final"
+    sizes = {p for p in observations.runs.column("params").to_pylist() if p is not None}
+    return ("joint", "all") if len(sizes) >= 3 else ("mixture", "final")
 
 
 def _metric(observations: Observations) -> str:

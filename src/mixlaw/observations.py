@@ -7,6 +7,7 @@ or imported values can enter: there is no way to write a predicted number into t
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mixlaw.errors import DataError, did_you_mean
+from mixlaw.errors import DataError, MixlawWarning, did_you_mean
 from mixlaw.mixture import Mixture, Schedule
 
 __all__ = ["RUNS_SCHEMA", "VALUES_SCHEMA", "Observations"]
@@ -244,6 +245,21 @@ class Observations:
             self.values.filter(pc.is_in(self.values.column("run"), keep)),
         )
 
+    def _warn_mixed_sizes(self, runs: set[str]) -> None:
+        """Runs of different sizes or lengths do not share one law of the mixture alone."""
+        for name in ("params", "tokens"):
+            values = [
+                v for r, v in zip(self.runs.column("run").to_pylist(), self.runs.column(name).to_pylist()) if r in runs
+            ]
+            known = [v for v in values if v is not None]
+            if known and max(known) > 1.01 * min(known):
+                warnings.warn(
+                    f"The runs differ in {name} ({min(known):.4g} to {max(known):.4g}), which a law of the mixture "
+                    f"alone takes for noise. Select one size, or use features='joint'.",
+                    MixlawWarning,
+                    stacklevel=3,
+                )
+
     def table(
         self,
         targets: Sequence[str] | None = None,
@@ -318,6 +334,8 @@ class Observations:
             )
         y = pa.table({t: [rows[k].get(t, math.nan) for k in keys] for t in wanted})
         columns: dict[str, list[float]] = {}
+        if features in ("mixture", "phases"):
+            self._warn_mixed_sizes({k[0] for k in keys})
         if features in ("mixture", "joint", "phases"):
             schedules = self.schedules()
             without = sorted({r for r, _ in keys if r not in schedules})

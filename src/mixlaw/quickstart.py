@@ -184,10 +184,18 @@ def _prepare(
     from mixlaw.mixture import Schedule
 
     probe = RunSpec(
-        Schedule.constant(built.natural), tokens=1_000_000, model=MODEL, batch=BATCH, context=CONTEXT, trainer="torch"
+        Schedule.constant(built.natural),
+        tokens=600_000,
+        evaluate_at=tuple((k + 1) / EVALUATIONS for k in range(EVALUATIONS)),
+        model=MODEL,
+        batch=BATCH,
+        context=CONTEXT,
     )
     workers = throughput.default_workers()
-    rate = throughput.measure(probe, vocab_size=built.vocab_size or VOCABULARY, workers=workers)
+    scored = sum(v.tokens for v in built.validation)
+    rate = throughput.measure(
+        probe, vocab_size=built.vocab_size or VOCABULARY, workers=workers, evaluation_tokens=scored
+    )
     left = minutes * 60 - (time.monotonic() - started) - OTHER_SECONDS
     sized = plan(len(domains), rate, left, workers)
     say(
@@ -216,7 +224,7 @@ def _prepare(
                 "batch": BATCH,
                 "context": CONTEXT,
                 "learning_rate": LEARNING_RATE,
-                "evaluations": 12,
+                "evaluations": EVALUATIONS,
             },
             "design": {"sampler": "dirichlet", "num": sized.num, "replicates": sized.replicates, "seed": seed},
             "verify": {"seeds": sized.seeds, "arms": ["natural"]},
@@ -226,7 +234,8 @@ def _prepare(
 
 
 LEARNING_RATE = {"name": "wsd", "peak": 3e-3, "warmup": 0.05, "decay": 0.2}
-VALIDATION_TOKENS = 8_192
+VALIDATION_TOKENS = 6_144
+EVALUATIONS = 8
 
 
 def write_text(root: Path) -> dict[str, str]:

@@ -325,11 +325,11 @@ class Study:
         league = getattr(law, "league_", None)
         if league is None:
             others = [n for n in ("m4", "loglinear", "effective_tokens") if n != name]
-            league = laws.compare([name, *others], X, y).to_dict()
+            league = laws.compare([name, *others], X, y)
         # a law read back has no rows to leave out: what the report shows of held-out runs is computed while it has them
         getattr(law, "heldout_", None)
         self.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
-        self.store.write_json("laws/league.json", league)
+        self.store.write_json("laws/league.json", league.to_dict())
         return law
 
     def law(self) -> Any:
