@@ -88,8 +88,8 @@ def main() -> None:
     marks = {"natural": [float(natural[list(law.target_names_).index(s)]) for s in front.sets]}
     marks["13-loss mean"] = [recipe.predictions[s].mean for s in front.sets]
     chart = plots.pareto(front, marks=marks)
-    chart.savefig(options.out / "pareto.svg", bbox_inches="tight")
-    print(f"wrote {options.out / 'recipe.json'} and {options.out / 'pareto.svg'}")
+    chart.savefig(options.out / "pareto.png", dpi=160, bbox_inches="tight")
+    print(f"wrote {options.out / 'recipe.json'} and {options.out / 'pareto.png'}")
 
 
 if __name__ == "__main__":
