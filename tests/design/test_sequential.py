@@ -6,7 +6,7 @@ import pytest
 from mixlaw import Budget, Corpus, MixlawWarning, Observations
 from mixlaw.design import Polytope, Size, noise, plan, power_analysis, propose
 from mixlaw.design.power import Point, Power
-from mixlaw.design.sequential import Worth, _price, _tell_winners_apart
+from mixlaw.design.sequential import Worth, _batch, _price
 from mixlaw.design.worlds import draw_worlds, minimise, mutate, objective_weights, replicate_sd
 from mixlaw.errors import ConfigError
 from mixlaw.laws import GaussianProcess, LogLinear
@@ -95,7 +95,7 @@ def test_a_batch_asks_where_winners_may_be_and_not_twice():
     rng = np.random.default_rng(0)
     a, b, c = rng.standard_normal((3, 4000))
     F = np.column_stack([np.zeros(4000), 0.3 + a, 0.3 + a + 0.01 * b, 0.5 + b, 30 + 5 * c])
-    chosen = _tell_winners_apart(F, 0, np.ones(5, dtype=bool), 0.05, 2)
+    chosen = _batch(F, 0, np.ones(5, dtype=bool), 0.05, 2)
     assert 4 not in chosen and 3 in chosen and len({1, 2} & set(chosen)) == 1
 
 

@@ -137,9 +137,9 @@ def plan(
 ) -> Plan:
     """Fit, draw worlds, choose a batch, price it.
 
-    The batch is built one run at a time: each next run is the one that best tells the mixtures which may win from
-    today's choice, given the runs chosen before it, so a batch does not ask the same question twice. Its worth is
-    what the choice after the batch gains over today's, with the noise of runs taken into account.
+    The batch is built one run at a time, in turn a mixture that may win itself and one that best tells the possible
+    winners from today's choice, always given the runs chosen before it, so a batch does not ask the same question
+    twice. Its worth is what the choice after the batch gains over today's, with the noise of runs in the account.
 
     Args:
         objective: weight per target; default equal weights.
@@ -239,35 +239,40 @@ def choose_from(
     if noise is None:
         noise = replicate_sd(X, Y @ weights)
     sd = noise_sd(law, X, Y, weights) if noise is None else noise
-    chosen = _tell_winners_apart(F, today, usable, sd, num)
+    chosen = _batch(F, today, usable, sd, num)
     return _price(F, chosen, today, sd, rng), chosen, today
 
 
-def _tell_winners_apart(
+def _batch(
     F: Array, today: int, usable: npt.NDArray[np.bool_], noise: float, num: int, share: float = 0.1
 ) -> list[int]:
-    """Indices of ``num`` runs that best tell the mixtures that may be best from today's choice.
+    """Indices of ``num`` runs, in turn one that may win itself and one that tells winners apart.
 
-    Regret comes from not knowing which of the likely winners wins, so each next run is the one that most reduces the
-    variance of (winner's loss - today's loss), winners weighted by how often and by how much they win. Runs that were
-    chosen before are taken as done, so a batch does not ask the same question twice.
+    The first kind has the largest expected improvement over today's choice and over the runs before it. The second
+    kind most reduces the variance of (winner's loss - today's loss), winners weighted by how often and by how much
+    they win. Runs chosen before are taken as done, so a batch does not ask the same question twice.
     """
-    gap = np.maximum(F[:, [today]] - F, 0.0)  # (S, N) what each mixture would gain
+    gap = F[:, [today]] - F  # (S, N) what each mixture would gain
     best = F.min(axis=1, keepdims=True)
     near = best + share * F.std() >= F
-    mass = (gap * near / near.sum(axis=1, keepdims=True)).sum(axis=0)  # (N,) expected gain credited to each winner
+    mass = (np.maximum(gap, 0.0) * near / near.sum(axis=1, keepdims=True)).sum(axis=0)  # (N,) gain credited to each
     winners = np.flatnonzero(mass > 0)
     centred = F - F.mean(axis=0)
     covariance = centred.T @ centred / (len(F) - 1)
+    reached = np.zeros(len(F))
     chosen: list[int] = []
     free = usable.copy()
-    for _ in range(min(num, int(usable.sum()))):
+    for turn in range(min(num, int(usable.sum()))):
         shift = covariance[winners] - covariance[today]  # (W, N) covariance of the difference with every run
-        told = mass[winners] @ shift**2 if len(winners) else covariance.diagonal()
+        told = mass[winners] @ shift**2 if len(winners) else covariance.diagonal() ** 2
         score = told / (covariance.diagonal() + noise**2 + 1e-15)
+        if turn % 2 == 0:
+            gain = np.maximum(gap, reached[:, None]).mean(axis=0) - reached.mean()
+            score = gain if gain[free].max() > 0 else score
         pick = int(np.argmax(np.where(free, score, -np.inf)))
         chosen.append(pick)
         free[pick] = False
+        reached = np.maximum(reached, gap[:, pick])
         column = covariance[:, pick].copy()
         covariance -= np.outer(column, column) / (column[pick] + noise**2 + 1e-15)
     return chosen
