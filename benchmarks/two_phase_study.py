@@ -1,0 +1,92 @@
+"""A record with phases, made here because none is published: 28 two-phase proxies on real text, a third held out.
+
+    python benchmarks/two_phase_study.py [--quick]
+
+Trains the swarm (pairs of the same two mixtures in both orders), fits a law over phases without a third of the runs, shows
+predicted against measured, then trains the best schedule and the best constant mixture with five paired seeds each and
+shows how they came out. Continues where it was stopped.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import two_phase
+from mixlaw.errors import RunError
+from mixlaw.mixture import Schedule
+from mixlaw.study import Study
+from mixlaw.verification import objective_curves, paired_difference, verdict
+
+from _data import corpora
+
+DOMAINS = ["code-python", "dialogue-irc", "docs-prose", "encyclopedia-en"]
+OBJECTIVE = {"docs-prose": 0.6, "encyclopedia-en": 0.3, "code-python": 0.1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("studies/two-phase"))
+    parser.add_argument("--runs", type=int, default=28)
+    parser.add_argument("--tokens", type=int, default=600_064)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="12 runs of 100k tokens, 2 seeds")
+    args = parser.parse_args()
+    if args.quick:
+        args.runs, args.tokens, args.seeds = 12, 100_352, 2
+        args.out = args.out.with_name("two-phase-quick")
+    root = corpora("pretraining")
+    study = Study.create(
+        args.out,
+        {
+            "corpus": {
+                "domains": {d: str(root / f"{d}.jsonl.zst") for d in DOMAINS},
+                "vocab_size": 2048,
+                "validation_tokens": 16_384,
+            },
+            "objective": OBJECTIVE,
+            "budget": {"tokens": args.tokens},
+            "training": {
+                "tokens": args.tokens,
+                "batch": 4,
+                "context": 128,
+                "learning_rate": {"name": "wsd", "peak": 3e-3, "warmup": 0.05, "decay": 0.2},
+                "evaluations": 1,
+            },
+            "design": {"sampler": "phases", "num": args.runs, "replicates": 0},
+            "verify": {"seeds": args.seeds},
+        },
+    )
+    study.tokenize()
+    study.design()
+    failures = study.train()
+    if failures:
+        sys.exit(f"runs failed: {failures}")
+    sys.argv = ["two_phase.py", str(args.out), "--objective", *(f"{k}={v}" for k, v in OBJECTIVE.items())]
+    two_phase.main()
+
+    recipe = study.schedule()
+    template = study.template()
+    arms = {"best schedule": recipe.schedule, "best constant mixture": Schedule.constant(recipe.reference)}
+    specs = {
+        (name, seed): template.replace(schedule=schedule, seed=seed)
+        for seed in range(1000, 1000 + args.seeds)
+        for name, schedule in arms.items()
+    }
+    failed: dict[str, RunError] = study.train(list(specs.values()), what="verify")
+    if failed:
+        sys.exit(f"runs failed: {failed}")
+    observed = study.observations(list(specs.values()))
+    curves = objective_curves(observed.values.to_pylist(), study.config.objective_weights())
+    finals = {name: [curves[specs[name, k].id][-1][1] for k in range(1000, 1000 + args.seeds)] for name in arms}
+    difference = paired_difference(*finals.values())
+    print("\n### Trained: best schedule beside best constant mixture\n")
+    print("| arm | objective, mean of seeds | seeds |\n|---|--:|---|")
+    for name, losses in finals.items():
+        print(f"| {name} | {np.mean(losses):.4f} | {', '.join(f'{v:.4f}' for v in losses)} |")
+    print(f"\nPredicted difference {recipe.difference}; measured {difference}: {verdict(difference)}.")
+
+
+if __name__ == "__main__":
+    main()
