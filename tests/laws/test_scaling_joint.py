@@ -193,6 +193,17 @@ def test_a_step_column_is_used_and_can_be_left_out_later():
         Joint(COSINE, backtest=False).fit(X | {"step": X["tokens"] / BATCH}, y).predict(TARGET)
 
 
+def test_the_first_fast_drop_is_left_out_where_no_schedule_is_known():
+    steps = np.array([200.0, 400, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000])
+    X, y = world(noise=0.001, mixtures=5, steps=steps)
+    y = y + 2.0 * np.exp(-X["tokens"] / (300 * BATCH))  # before the power law sets in
+    law = Joint(mixture_law=LogLinear(), backtest=False).fit(X, y)
+    assert law.start_ > 0 and law.starts_tried_[law.start_] == min(law.starts_tried_.values())
+    # here the annealing gain lies outside what tokens alone can say
+    np.testing.assert_allclose(law.predict(TARGET), TRUTH, atol=0.1)
+    assert np.isfinite(Law.from_json(law.to_json()).predict(TARGET)).all()
+
+
 def test_predictions_say_how_far_they_reach():
     np.testing.assert_allclose(fitted().reach(TARGET), 1e9 * 2e4 / (3e8 * 1e4))
 

@@ -29,6 +29,7 @@ from mixlaw.laws.base import Array, Law
 from mixlaw.laws.engine import Ints
 from mixlaw.laws.mixture_at_scale import MixtureAtScale
 from mixlaw.laws.random_effects import MixedFit, MixedModel
+from mixlaw.laws.scale_input import find_columns
 from mixlaw.laws.schedules import LearningRateSchedule, as_schedule
 
 __all__ = ["Joint"]
@@ -60,7 +61,7 @@ class Joint(MixtureAtScale):
         tokens_per_step: batch size in tokens; needed with ``schedule`` unless X has a ``step`` column.
         first_step: rows before it are left out (warm-up and the first fast drop follow other laws).
             In tokens where neither ``tokens_per_step`` nor ``schedule`` is given. Default: five times the warm-up of
-            ``schedule``, else 0.
+            ``schedule``; without one 0, a sixth or a third of the usual run, chosen by hiding the last third.
         forms: which of ``"power"``, ``"logarithm"``, ``"product"`` to average.
         random: how many leading coefficients vary by mixture; one fit for each entry.
         annealing_prior: (mean, sd) of G at 1e8 parameters, in nats. The default was measured on both
@@ -126,7 +127,10 @@ class Joint(MixtureAtScale):
 
     # ---- fitting ---------------------------------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        if self.first_step is None and self.schedule is None:
+            self._choose_start(X, Y, sample_weight)
         table, weight, gap = self._read(X, Y, sample_weight)
+        self._warn_sums(self.mixtures_)
         late = bool((gap > _ANNEALED).any())
         self.annealed_ = as_schedule(self.schedule) is not None and (late or self.annealing_prior is not None)
         self._fit_table(table, weight)
@@ -136,6 +140,40 @@ class Joint(MixtureAtScale):
             self._backtest(table, weight)
         self._offset_sd(table, weight)
         self.converged_ = True
+
+    def _choose_start(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        """Where to start where no warm-up is known: at 0, a sixth or a third of the usual run's length, whichever
+        predicts the last third of the runs best from what comes before it. Sets ``start_`` and ``starts_tried_``.
+        """
+        self.annealed_, self.start_ = False, 0.0
+        self.starts_tried_: dict[float, float] = {}
+        step = self._exposure(X, find_columns([str(n) for n in self.feature_names_in_], X.shape[1]))[0]
+        table, weight, _ = self._read(X, Y, sample_weight)
+        at, (table, weight) = self.cells_[:, 1], self._whole(table, weight)
+        last = np.where(weight > 0, at, 0).max(axis=1)  # of every mixture
+        usual = float(np.median(last))
+        hidden = at > usual * 2 / 3
+        for fraction in (0.0, 1 / 6, 1 / 3):
+            start = fraction * usual
+            rest = weight * (~hidden & (at >= start))
+            rows = (rest.sum(axis=1) > 0)[:, None] & (weight > 0) & hidden
+            usable = rest.sum(axis=0) > 0
+            if len(np.unique(self.cells_[usable, 0])) < 3 or len(np.unique(at[usable])) < 3 or not rows.any():
+                continue
+            group, cell = np.nonzero(rows)
+            fits = [
+                self._member({"form": f, "random": min(2, len(last)), "log": False}, table, rest) for f in self.forms
+            ]
+            predicted = self._of_mixtures(group, self.cells_[cell, 0], at[cell], [fits])[:, 0]
+            self.starts_tried_[start] = float(np.abs(predicted - table[group, cell]).mean())
+        if self.starts_tried_:
+            self.start_ = min(self.starts_tried_, key=lambda s: self.starts_tried_[s])
+        if not (step >= self.start_).any():
+            self.start_ = 0.0
+
+    def _whole(self, table: Array, weight: Array) -> tuple[Array, Array]:
+        """The one target, or the aggregate of several."""
+        return (table[0], weight[0]) if len(table) == 1 else self._aggregate(table, weight)
 
     def _specs(self) -> list[dict[str, Any]]:
         limit = max(1, min(3, len(self.mixtures_) - 1))
@@ -233,7 +271,7 @@ class Joint(MixtureAtScale):
         specs = self._specs()
         if (table[weight > 0] <= 0).any():
             specs = [s for s in specs if not s["log"]]
-        whole = (table[0], weight[0]) if T == 1 else self._aggregate(table, weight)
+        whole = self._whole(table, weight)
         first = [self._member(s, *whole) for s in specs]
         self.aggregate_ = first
         if T == 1:
@@ -296,7 +334,7 @@ class Joint(MixtureAtScale):
         Each size's rows are moved by a thousandth of a nat and the fits repeated from where they stand. Offsets
         have a prior of 4 thousandths, worth four observations, corrected by the backtests that hid a size.
         """
-        whole = (table[0], weight[0]) if len(table) == 1 else self._aggregate(table, weight)
+        whole = self._whole(table, weight)
         self.shifted_ = []
         chosen = [m for m in self.aggregate_ if not m["log"]] or self.aggregate_
         for size in np.unique(self.cells_[:, 0]):
@@ -337,7 +375,7 @@ class Joint(MixtureAtScale):
             tests.append((f"size {sizes[-1]:.4g}", self.cells_[:, 0] == sizes[-1]))
         if len(np.unique(step[~late])) >= 3:
             tests.append((f"steps above {step[~late].max():.4g}", late))
-        whole = (table[0], weight[0]) if len(table) == 1 else self._aggregate(table, weight)
+        whole = self._whole(table, weight)
         for label, hidden in tests:
             rest = whole[1] * ~hidden
             rows = (rest.sum(axis=1) > 0)[:, None] & (whole[1] > 0) & hidden

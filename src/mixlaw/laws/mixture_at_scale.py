@@ -53,6 +53,7 @@ class MixtureAtScale(Law):
 
     # ---- reading rows --------------------------------------------------------------------------------
     def _check_inputs(self, X: Array, Y: Array, names: Any) -> None:
+        self.__dict__.pop("start_", None)
         columns = find_columns(names, X.shape[1])
         self._check_rows(X, columns)
         step = self._exposure(X, columns)[0]
@@ -75,7 +76,7 @@ class MixtureAtScale(Law):
         if self.first_step is not None:
             return float(self.first_step)
         schedule = as_schedule(self.schedule)
-        return 5.0 * schedule.peak_step if schedule is not None else 0.0
+        return 5.0 * schedule.peak_step if schedule is not None else float(self.__dict__.get("start_", 0.0))
 
     def _exposure(self, X: Array, columns: Columns) -> tuple[Array, Array, Array]:
         """step (or tokens), exposure (S1 in peak-rate steps, or tokens) and annealing gap g of every row."""
@@ -126,7 +127,6 @@ class MixtureAtScale(Law):
         X, Y, sample_weight = X[keep], Y[keep], sample_weight[keep]
         step, exposure, gap = step[keep], exposure[keep], gap[keep]
         W = X[:, columns.weights]
-        self._warn_sums(W)
         self.mixtures_ = np.unique(np.round(W, 6), axis=0)
         group = self._groups(W)
         params = X[:, columns.params]
