@@ -43,6 +43,12 @@ def browser(tmp_path_factory):
     session.quit()
 
 
+@pytest.fixture(scope="module")
+def html(facts):
+    """The report of the finished study, drawn once."""
+    return report.page(facts)
+
+
 @pytest.fixture
 def visit(browser, tmp_path):
     """Open HTML text at a window size; returns the browser."""
@@ -83,8 +89,8 @@ def clean(browser):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_report_in_a_browser(visit, facts, size):
-    browser = visit(report.page(facts), size)
+def test_report_in_a_browser(visit, html, facts, size):
+    browser = visit(html, size)
     clean(browser)
     text = browser.execute_script("return document.body.innerText")
     for number in ("36%", f"{facts.verification['objective']['measured']:.3f}", facts.ledger_head):
@@ -102,8 +108,8 @@ def test_report_in_a_browser(visit, facts, size):
     assert all(css / points * 9 >= 10 for css, points in shown), shown
 
 
-def test_report_names_what_is_under_the_pointer(visit, facts):
-    browser = visit(report.page(facts))
+def test_report_names_what_is_under_the_pointer(visit, html):
+    browser = visit(html)
     said = browser.execute_script(
         "const bar = document.querySelector('#mixture .wide [data-tip]');"
         "bar.firstElementChild.dispatchEvent(new PointerEvent('pointerover', {bubbles: true}));"
@@ -113,8 +119,8 @@ def test_report_names_what_is_under_the_pointer(visit, facts):
 
 
 def test_unfinished_and_null_reports_in_a_browser(visit, null_facts):
-    for html in (report.page(null_facts), report.page(report.ReportFacts("nothing yet"))):
-        clean(visit(html, SIZES[1]))
+    for facts in (null_facts, report.ReportFacts("nothing yet")):
+        clean(visit(report.page(facts), SIZES[1]))
 
 
 # ---- steering ----------------------------------------------------------------------------------------
