@@ -2,8 +2,8 @@
 
     python benchmarks/two_phase_study.py [--quick]
 
-Trains the swarm (pairs of the same two mixtures in both orders), fits a law over phases without a third of the runs, shows
-predicted against measured, then trains the best schedule and the best constant mixture with five paired seeds each and
+Trains the swarm (pairs of the same two mixtures in both orders), fits a law over phases without a third of the runs,
+shows predicted against measured, then trains the best schedule and the best constant mixture with five paired seeds and
 shows how they came out. Continues where it was stopped.
 """
 
