@@ -34,6 +34,13 @@ class LeagueRow:
     law: Any = None
 
 
+def _plain(value: Any) -> Any:
+    """For JSON, which has no NaN: the scores of a law that could not be fitted are None there."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 @dataclass(frozen=True)
 class League:
     """Rows sorted by held-out mean absolute error; ``print(league)`` shows the table."""
@@ -70,7 +77,7 @@ class League:
             "folds": self.folds,
             "level": self.level,
             "splits": self.splits,
-            "rows": [{k: getattr(row, k) for k in keys} for row in self.rows],
+            "rows": [{k: _plain(getattr(row, k)) for k in keys} for row in self.rows],
         }
 
     def __str__(self) -> str:
