@@ -313,10 +313,16 @@ class _Projected:
             weighted = centred * w[:, :, None]
             G = np.matmul(weighted.transpose(0, 2, 1), centred)
             i = np.arange(L)
-            diag = G[:, i, i]
-            G[:, i, i] += s0 + 1e-12 * diag.max(axis=1, keepdims=True) + TINY
+            G[:, i, i] += s0
             right = np.matmul(yc[:, None, :], weighted)[:, 0] + s0 * c0
-            inverse = np.linalg.inv(np.where(np.isfinite(G).all(axis=(1, 2), keepdims=True), G, np.eye(L)))
+            # columns of very different size are brought to one scale before inverting; the jitter that keeps
+            # an exactly singular system solvable is relative to each column, or it would act as a ridge
+            size = G[:, i, i]
+            root = np.sqrt(np.where(size > TINY, size, 1.0))
+            G /= root[:, :, None] * root[:, None, :]
+            G[:, i, i] += 1e-13
+            G = np.where(np.isfinite(G).all(axis=(1, 2), keepdims=True), G, np.eye(L))
+            inverse = np.linalg.inv(G) / (root[:, :, None] * root[:, None, :])
             coef = np.matmul(inverse, right[:, :, None])[:, :, 0]
         r = np.matmul(centred, coef[:, :, None])[:, :, 0] - yc
         intercept = y_mean[:, 0] - (phi_mean * coef).sum(1)
