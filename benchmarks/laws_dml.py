@@ -65,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two splits")
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--only", help="one law of the table")
     options = parser.parse_args()
     num = 2 if options.quick else options.splits
     overall = validation_weights()

@@ -26,6 +26,7 @@ from mixlaw.laws.folds import fold_ids, replicate_groups
 from mixlaw.laws.gp import GaussianProcess
 from mixlaw.laws.inputs import design_notes
 from mixlaw.laws.loglinear import LogLinear
+from mixlaw.laws.m2 import M2
 from mixlaw.laws.m4 import M4
 from mixlaw.laws.own import own_domains
 from mixlaw.laws.stacking import cross_fitted, stack_weights
@@ -43,9 +44,10 @@ class Auto(Law):
     """The average of several families, with weights from held-out predictions at the sample size at hand.
 
     Fits the hierarchical Gaussian process, effective tokens (one term; two from 100 runs), the log-linear law,
-    the exponential law M4, and from 100 runs boosted trees where LightGBM is installed; predicts every run by
-    fits that had not seen it; and chooses non-negative weights per target that minimise the error of the average.
-    Nothing depends on a particular study: each choice is made inside the rows given.
+    the exponential law M4 (and M2 up to 10 domains), and from 100 runs boosted trees where LightGBM is
+    installed; predicts every run by fits that had not seen it; and chooses non-negative weights per target that
+    minimise the error of the average. Nothing depends on a particular study: each choice is made inside the
+    rows given.
 
     With ``params`` and ``tokens`` columns of three sizes or more it becomes :class:`mixlaw.laws.Joint`.
     From 4 to 7 different mixtures only effective tokens, held by their prior, are used, and ``notes_`` says so.
@@ -54,7 +56,7 @@ class Auto(Law):
         seed: of folds and subsets.
         own: which training domain(s) each target is measured on, ``{target: domain}``; by name where not given.
         families: names to choose from (default: all that suit the number of runs): ``gp``, ``effective_tokens``,
-            ``effective_tokens_2``, ``loglinear``, ``m4``, ``trees``.
+            ``effective_tokens_2``, ``loglinear``, ``m2``, ``m4``, ``trees``.
 
     Attributes:
         weights_: ``{family: (T,)}`` weights in the average.
@@ -194,6 +196,7 @@ class Auto(Law):
             "effective_tokens": EffectiveTokens(own=self.own, seed=self.seed),
             "effective_tokens_2": EffectiveTokens(terms=2, own=self.own, seed=self.seed),
             "loglinear": LogLinear(own=self.own, seed=self.seed),
+            "m2": M2(own=self.own, seed=self.seed),
             "m4": M4(own=self.own, seed=self.seed),
             "trees": Trees(seed=self.seed),
         }
@@ -209,6 +212,8 @@ class Auto(Law):
             )
             return {"effective_tokens": everything["effective_tokens"]}
         chosen = ["gp", "effective_tokens", "loglinear", "m4"]
+        if K <= 10:  # with more domains its exponents cost much and never won
+            chosen.append("m2")
         work = distinct * K * T
         if distinct >= 100 and work <= 500_000:
             chosen.append("effective_tokens_2")

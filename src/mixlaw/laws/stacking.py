@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.laws.base import Array
 from mixlaw.laws.folds import Ints
@@ -12,7 +13,7 @@ __all__ = ["cross_fitted", "stack_weights"]
 _FEW = 64.0  # runs at which a target's own evidence counts as much as everyone's
 
 
-def stack_weights(heldout: Array, Y: Array, rows: Array | None = None) -> Array:
+def stack_weights(heldout: Array, Y: Array, rows: npt.NDArray[np.bool_] | None = None) -> Array:
     """Non-negative weights that sum to one, per target, of F laws.
 
     They minimise the squared held-out error of the average. Errors are measured in units of the best law's, so
@@ -31,9 +32,9 @@ def stack_weights(heldout: Array, Y: Array, rows: Array | None = None) -> Array:
     """
     F, _, T = heldout.shape
     error = heldout - Y[None]
-    usable = np.isfinite(error).all(axis=0)
+    usable = np.asarray(np.isfinite(error).all(axis=0))
     if rows is not None:
-        usable &= rows[:, None]
+        usable = usable & rows[:, None]
     grams = np.zeros((T, F, F))
     count = np.zeros(T)
     for t in range(T):
