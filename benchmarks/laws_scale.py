@@ -200,7 +200,7 @@ def main() -> None:
     )
     data = studies["redpajama"]
     short = data["step"] <= 30_000
-    print("\nRank transfer, RedPajama at 30k steps (METHODS: the published optimum ranks 1, 2, 2, 4):\n")
+    print("\nRank transfer, RedPajama at 30k steps (known: the published optimum ranks 1, 2, 2, 4):\n")
     print(rank_transfer(columns(data, short), data["losses"][short], data["weight"]))
 
 
