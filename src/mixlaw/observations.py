@@ -266,7 +266,7 @@ class Observations:
         *,
         metric: str = "loss",
         at: Literal["final", "all"] = "final",
-        features: Literal["mixture", "scale", "joint", "phases"] = "mixture",
+        features: Literal["mixture", "scale", "repeated", "joint", "phases"] = "mixture",
         missing: Literal["error", "drop", "keep"] = "drop",
     ) -> tuple[pa.Table, pa.Table]:
         """``(X, y)`` for fitting a law.
@@ -275,7 +275,9 @@ class Observations:
             targets: validation sets, default all that have ``metric``.
             at: ``"final"`` = the last measured step of each run; ``"all"`` = one row per run and step.
             features: ``"mixture"`` = weights (average over phases); ``"scale"`` = ``params``, ``tokens``;
-                ``"joint"`` = both (and ``step``); ``"phases"`` = weights per phase, columns ``domain@1`` ...
+                ``"repeated"`` = ``params``, ``tokens``, ``unique_tokens`` (of runs on one training set, from their
+                epochs); ``"joint"`` = weights, ``params``, ``tokens`` (and ``step``); ``"phases"`` = weights per
+                phase, columns ``domain@1`` ...
             missing: rows where some target was not measured or is censored: ``"drop"`` them, ``"keep"`` them as
                 NaN, or raise an ``"error"``. Diverged runs are never used.
 
@@ -352,8 +354,8 @@ class Observations:
                 averages = {r: schedules[r].mixture for r in {k[0] for k in keys}}
                 for d in self.domains:
                     columns[d] = [averages[r][d] for r, _ in keys]
-        if features in ("scale", "joint"):
-            info = {r["run"]: r for r in self.runs.select(["run", "params", "tokens"]).to_pylist()}
+        if features in ("scale", "repeated", "joint"):
+            info = {r["run"]: r for r in self.runs.select(["run", "params", "tokens", "epochs"]).to_pylist()}
             for name in ("params", "tokens"):
                 numbers = [
                     (trained[k] if name == "tokens" and trained[k] is not None else info[k[0]][name]) for k in keys
@@ -362,10 +364,22 @@ class Observations:
                     lacking = sorted({k[0] for k, v in zip(keys, numbers) if v is None})
                     raise DataError(f"Runs {lacking[:5]} have no {name!r} recorded; it is needed for {features!r}.")
                 columns[name] = [float(v) for v in numbers if v is not None]
+            if features == "repeated":
+                columns["unique_tokens"] = [self._unique_tokens(info[run]) for run, _ in keys]
             if features == "joint" and at == "all":
                 columns["step"] = [float(k[1]) for k in keys]
         X = pa.table(columns).replace_schema_metadata({"runs": "\n".join(k[0] for k in keys)})
         return X, y
+
+    @staticmethod
+    def _unique_tokens(run: Mapping[str, Any]) -> float:
+        epochs = dict(run["epochs"] or [])
+        if len(epochs) != 1 or not run["tokens"]:
+            raise DataError(
+                f"Run {run['run']!r} does not say how often it repeats one training set (epochs: {epochs or None}); "
+                f"features='repeated' needs tokens and unique_tokens of every run."
+            )
+        return float(run["tokens"]) / float(next(iter(epochs.values())))
 
 
 def _schedule_rows(value: Any) -> list[dict[str, Any]] | None:

@@ -102,3 +102,66 @@ def test_published_records_are_read_whole():
     assert set(np.round(X.column("params").to_numpy() / 1e6)) >= {19.0, 85.0, 302.0}
     with pytest.raises(DataError, match="do not sum to 1"):
         read(experiments("regmix_1m_train.parquet"))
+
+
+def test_settings_are_no_losses_and_no_weights(tmp_path):
+    text = "weight_decay,weight_a,weight_b,train_tokens,val_batch_size,val_tok_mult,loss_a,accuracy_b,loss_scale\n"
+    obs = read(
+        write(tmp_path / "runs.csv", text + ".1,.4,.6,1000,32,20,3.0,.5,1024\n.1,.5,.5,1000,32,20,2.9,.6,1024\n")
+    )
+    assert obs.domains == ["a", "b"]
+    assert {(t, m) for t, m in zip(*(obs.values.column(c).to_pylist() for c in ("target", "metric")))} == {
+        ("a", "loss"),
+        ("b", "accuracy"),
+    }
+    assert obs.runs.column("tokens").to_pylist() == [1000.0, 1000.0]
+
+
+def test_places_alone_are_losses_where_nothing_else_is(tmp_path):
+    obs = read(
+        write(tmp_path / "runs.csv", "train_a,train_b,val_a,val_b,val_steps\n.4,.6,3.0,2.5,7\n.5,.5,2.9,2.6,7\n")
+    )
+    assert obs.domains == obs.targets == ["a", "b"]
+
+
+def test_infinite_losses_are_censored_and_missing_ones_left_out(tmp_path):
+    obs = read(write(tmp_path / "runs.csv", "weight_a,weight_b,loss_a,loss_b\n.4,.6,inf,2\n.5,.5,3,nan\n.6,.4,2.8,\n"))
+    assert obs.values.column("censored").to_pylist() == ["right", "none", "none", "none"]
+    assert obs.table(["a"])[1].column("a").to_pylist() == [3.0, 2.8]
+
+
+def test_mixed_units_are_refused(tmp_path):
+    text = "run,weight_a,weight_b,target,value,unit\nx,.4,.6,a,3,nats_per_token\ny,.5,.5,a,1.1,bits_per_byte\n"
+    with pytest.raises(DataError, match="several units"):
+        read(write(tmp_path / "runs.csv", text)).table()
+
+
+def test_one_value_measured_twice(tmp_path):
+    text = "run,weight_a,weight_b,target,loss\nx,.4,.6,a,3\nx,.4,.6,a,{}\n"
+    with pytest.raises(DataError, match=r"run 'x' has two values of loss on 'a': 3 and 3.2"):
+        read(write(tmp_path / "runs.csv", text.format(3.2)))
+    with pytest.warns(MixlawWarning, match="1 values are there twice"):
+        assert read(write(tmp_path / "runs.csv", text.format(3))).values.num_rows == 1
+
+
+def test_runs_without_mixture_are_said(tmp_path):
+    text = "run,step,weight_a,weight_b,loss_a\nbase,0,,,4\nx,10,.4,.6,3\n"
+    with pytest.warns(MixlawWarning, match=r"\['base'\] \(1\) have no mixture"):
+        obs = read(write(tmp_path / "runs.csv", text))
+    assert list(obs.schedules()) == ["x"]
+
+
+def test_training_sets_and_repeated_data(tmp_path):
+    text = "name,train_set,params,tokens,unique_tokens,loss_c4\na,web,1e6,4e8,1e8,3.0\nb,code,1e6,4e8,4e8,2.9\n"
+    obs = read(write(tmp_path / "runs.csv", text))
+    assert {r: s.mixture["web"] for r, s in obs.schedules().items()} == {"a": 1.0, "b": 0.0}
+    X, _ = obs.table(features="repeated")
+    assert X.column_names == ["params", "tokens", "unique_tokens"]
+    assert X.column("unique_tokens").to_pylist() == [1e8, 4e8]
+
+
+def test_published_overtraining_columns():
+    obs = read(experiments("overtraining.parquet"))
+    of_metric = dict(zip(obs.values.column("target").to_pylist(), obs.values.column("metric").to_pylist()))
+    assert [t for t, m in of_metric.items() if m == "loss"] == ["val_tok_mult", "c4_val"]
+    assert obs.domains == ["c4_original", "rpj", "rw_original"]

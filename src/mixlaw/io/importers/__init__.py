@@ -19,9 +19,13 @@ __all__ = ["IMPORTERS", "read"]
 IMPORTERS = Registry(
     "importer",
     {
+        "mlflow": "mixlaw.io.importers.mlflow_runs:read_mlflow",
+        "olmix": "mixlaw.io.importers.olmix:read_olmix",
         "table": "mixlaw.io.importers.table:read_table",
         "regmix": "mixlaw.io.importers.regmix:read_regmix",
         "study": "mixlaw.io.importers.study:read_study",
+        "tensorboard": "mixlaw.io.importers.tensorboard_events:read_tensorboard",
+        "wandb": "mixlaw.io.importers.wandb_export:read_wandb",
     },
 )
 """Format name to function ``(paths, **options) -> Observations``."""
@@ -56,7 +60,7 @@ def _recognise(paths: Sequence[Path]) -> str:
         if (folder / "study.yaml").exists() or (folder / "runs.parquet").exists() or (folder / "spec.json").exists():
             return "study"
         for name, test in _FOLDERS.items():
-            if test(folder):
+            if test([folder]):
                 return name
         raise DataError(
             f"{folder} is not a study, a folder of saved observations, or an export mixlaw knows "
@@ -74,5 +78,45 @@ def _is_regmix(paths: Sequence[Path]) -> bool:
     return len(paths) == 2 and is_regmix(paths)
 
 
-_FILES: dict[str, Any] = {"regmix": _is_regmix}
-_FOLDERS: dict[str, Any] = {}
+def _is_olmix(paths: Sequence[Path]) -> bool:
+    from mixlaw.io.importers.olmix import find_pair
+
+    return len(paths) <= 2 and find_pair(paths) is not None
+
+
+def _is_tensorboard(paths: Sequence[Path]) -> bool:
+    from mixlaw.io.importers.tensorboard_events import holds_events, is_event_file
+
+    return all(holds_events(p) if p.is_dir() else is_event_file(p) for p in paths)
+
+
+def _columns(path: Path) -> list[str]:
+    from mixlaw.io.importers.frames import read_frame
+
+    return list(read_frame(path).column_names) if path.is_file() and path.suffix in (".csv", ".tsv", ".parquet") else []
+
+
+def _is_mlflow(paths: Sequence[Path]) -> bool:
+    from mixlaw.io.importers.mlflow_runs import holds_runs, is_search_csv
+
+    return all(holds_runs(p) if p.is_dir() else is_search_csv(_columns(p)) for p in paths)
+
+
+def _is_wandb(paths: Sequence[Path]) -> bool:
+    from mixlaw.io.importers.wandb_export import is_chart, is_runs_table
+
+    return all(is_chart(columns) or is_runs_table(columns) for columns in map(_columns, paths))
+
+
+_FILES: dict[str, Any] = {
+    "olmix": _is_olmix,
+    "regmix": _is_regmix,
+    "tensorboard": _is_tensorboard,
+    "mlflow": _is_mlflow,
+    "wandb": _is_wandb,
+}
+_FOLDERS: dict[str, Any] = {
+    "olmix": _is_olmix,
+    "mlflow": _is_mlflow,
+    "tensorboard": _is_tensorboard,
+}

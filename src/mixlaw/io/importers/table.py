@@ -6,17 +6,21 @@ Wide: a row per run (and step), weights and losses in columns. Long: a row per m
 column                             read as
 =================================  ==============================================================================
 ``run`` / ``run_id`` / ``name``    run id (rows are numbered without it)
-``weight_X``, ``mix_X``, ``X``     weight of domain X (prefixes ``weight_ weights/ mix_ mixture_ train_ ratio_ w_``)
-``loss_X``, ``val_X``              loss on X, in nats per token (prefixes ``loss_ loss/ val_loss_ valid_ val_ eval_``)
+``weight_X``, ``mix_X``, ...       weight of domain X (``weight weights mix mixture ratio`` + ``_``, ``/`` or ``.``;
+                                   ``train_X``, ``w_X`` where nothing is named a weight outright)
+``loss_X``, ``val/X/loss``         loss on X, in nats per token (``val_X``, ``eval_X`` where nothing is named a loss)
 ``bpb_X``, ``acc_X``               bits per byte, accuracy
 ``params``, ``tokens``, ``step``   and their usual other names (``N``, ``D``, ``non_embedding_params``, ...)
-``target``, ``value``              long tables: validation set (``validation_domain``), and value (or ``loss``)
+``unique_tokens``                  becomes epochs; ``train_set``, ``corpus``: the one set a run trained on
+``target``, ``value``              long tables: validation set (``validation_domain``), value (or ``loss``); ``metric``,
+                                   ``unit`` and ``shots`` beside them
 =================================  ==============================================================================
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,42 +28,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.io.importers.frames import check_weights, numbers, read_frame
+from mixlaw.io.importers.names import ALIASES, find, measured_values
+from mixlaw.io.importers.names import weight_columns as named_weights
 from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
 
 __all__ = ["read_table"]
 
-_WEIGHT = ("weight_", "weights/", "weight/", "mix_", "mixture_", "train_", "ratio_", "w_")
-_VALUES = {
-    ("loss", "nats_per_token"): ("loss_", "loss/", "val_loss_", "val_loss/", "valid_", "val_", "eval_loss_", "eval_"),
-    ("bits_per_byte", "bits_per_byte"): ("bpb_", "bpb/"),
-    ("accuracy", "fraction"): ("acc_", "acc/", "accuracy_", "accuracy/"),
-}
-_ALIASES = {
-    "run": ("run", "run_id", "run_name", "name", "index", "id"),
-    "params": ("params", "non_embedding_params", "n_params", "num_params", "n"),
-    "params_total": ("params_total", "total_params"),
-    "tokens": ("tokens", "train_tokens", "n_tokens", "num_tokens", "d"),
-    "step": ("step", "steps", "global_step", "_step", "iteration"),
-    "seed": ("seed",),
-    "target": ("target", "validation_domain", "validation_set", "dataset", "domain", "task"),
-    "value": ("value", "loss", "val_loss"),
-    "metric": ("metric",),
-}
-
-
-def _find(columns: Sequence[str], what: str) -> str | None:
-    lowered = {c.lower(): c for c in columns}
-    return next((lowered[a] for a in _ALIASES[what] if a in lowered), None)
-
-
-def _strip(column: str, prefixes: Sequence[str]) -> str | None:
-    for prefix in sorted(prefixes, key=len, reverse=True):
-        if column.lower().startswith(prefix) and len(column) > len(prefix):
-            return column[len(prefix) :]
-    return None
+_SIZES = ("params", "params_total", "tokens", "unique_tokens", "step")
+_METRICS = {"acc": "accuracy", "bpb": "bits_per_byte", "val_loss": "loss", "cross_entropy": "loss", "nll": "loss"}
 
 
 def read_table(
@@ -89,30 +68,25 @@ def read_table(
     if table.num_rows == 0:
         raise DataError(f"{where} holds no rows.")
     columns = list(table.column_names)
-    known = {what: _find(columns, what) for what in _ALIASES}
-    weight_columns = list(weights) if weights else [c for c in columns if _strip(c, _WEIGHT) and _numeric(table, c)]
+    known = {what: find(columns, what) for what in ALIASES}
+    domain_of = _weights(table, columns, known, weights)
     is_long = known["target"] is not None and known["value"] is not None
-    value_columns = _value_columns(table, columns, weight_columns, values)
+    value_columns = _value_columns(table, columns, list(domain_of), values)
     if not is_long and not value_columns:
         raise DataError(
             f"{where} has no column of measured values. Name them loss_<set>, bpb_<set> or acc_<set>, or pass values=. "
             f"Columns: {columns}."
         )
-    sizes = {k: numbers(table, c, where) for k in ("params", "params_total", "tokens", "step") if (c := known[k])}
-    run_ids = _run_ids(table, known["run"], weight_columns, sizes, is_long)
-    domains = [_strip(c, _WEIGHT) or c for c in weight_columns]
-    mix = np.column_stack([numbers(table, c, where) for c in weight_columns]) if weight_columns else None
+    sizes = {k: numbers(table, c, where) for k in _SIZES if (c := known[k])}
+    run_ids = _run_ids(table, known["run"], list(domain_of), sizes, is_long)
+    domains = list(domain_of.values())
+    mix = np.column_stack([numbers(table, c, where) for c in domain_of]) if domain_of else None
     runs = _runs(table, run_ids, mix, domains, sizes, known, where, repair)
-    records: list[dict[str, Any]] = []
     label = source or where
     if is_long:
-        metric = known["metric"]
-        targets = table.column(known["target"]).to_pylist()
-        metrics = table.column(metric).to_pylist() if metric else ["loss"] * table.num_rows
-        column = numbers(table, str(known["value"]), where)
-        for i, (run, target) in enumerate(zip(run_ids, targets)):
-            records.append(_value(run, sizes, i, str(target), str(metrics[i]), None, float(column[i]), label))
+        records = _long_records(table, run_ids, sizes, known, where, label)
     else:
+        records = []
         for name, (target, metric_name, unit) in value_columns.items():
             column = numbers(table, name, where)
             for i, run in enumerate(run_ids):
@@ -121,7 +95,69 @@ def read_table(
     for r in kept:
         if math.isinf(r["value"]):
             r["censored"] = "right"
-    return Observations.from_records(runs, kept, source=label)
+    return Observations.from_records(runs, _once(kept, where), source=label)
+
+
+def _weights(
+    table: pa.Table, columns: Sequence[str], known: dict[str, str | None], weights: Sequence[str] | None
+) -> dict[str, str]:
+    """``{column: domain}`` of the mixture weights."""
+    if weights:
+        unknown = [c for c in weights if c not in columns]
+        if unknown:
+            raise DataError(f"There is no column {unknown[0]!r}; columns: {list(columns)}.")
+        return {c: named_weights([c]).get(c, c) for c in weights}
+    taken = {c for c in known.values() if c}
+    return {c: d for c, d in named_weights(columns).items() if c not in taken and _numeric(table, c)}
+
+
+def _long_records(
+    table: pa.Table,
+    run_ids: Sequence[str],
+    sizes: dict[str, Any],
+    known: dict[str, str | None],
+    where: str,
+    label: str,
+) -> list[dict[str, Any]]:
+    def texts(field: str, default: str | None) -> list[Any]:
+        column = known[field]
+        return table.column(column).to_pylist() if column else [default] * table.num_rows
+
+    column = numbers(table, str(known["value"]), where)
+    records = []
+    for i, (target, metric, unit, shots) in enumerate(
+        zip(texts("target", None), texts("metric", "loss"), texts("unit", None), texts("shots", None))
+    ):
+        name = _METRICS.get(str(metric).lower(), str(metric))
+        record = _value(run_ids[i], sizes, i, str(target), name, unit and str(unit), float(column[i]), label)
+        records.append(record | {"shots": None if shots is None else int(shots)})
+    return records
+
+
+def _once(records: Sequence[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    """Each value once: equal repetitions are dropped and said.
+
+    Raises:
+        DataError: one value of one run was measured twice, differently.
+    """
+    seen: dict[tuple[Any, ...], dict[str, Any]] = {}
+    repeated = 0
+    for r in records:
+        key = (r["run"], r["step"], r["target"], r["metric"], r["unit"], r.get("shots"))
+        first = seen.setdefault(key, r)
+        if first is not r:
+            if first["value"] != r["value"]:
+                raise DataError(
+                    f"{where}: run {r['run']!r} has two values of {r['metric']} on {r['target']!r}"
+                    f"{'' if r['step'] is None else ' at step ' + str(r['step'])}: {first['value']:g} and "
+                    f"{r['value']:g}. Give each run (each seed) its own name, or add a column 'step'."
+                )
+            repeated += 1
+    if repeated:
+        warnings.warn(
+            f"{where}: {repeated} values are there twice, equally; each is used once.", MixlawWarning, stacklevel=3
+        )
+    return list(seen.values())
 
 
 def _numeric(table: pa.Table, column: str) -> bool:
@@ -133,19 +169,12 @@ def _value_columns(
     table: pa.Table, columns: Sequence[str], weight_columns: Sequence[str], values: Sequence[str] | None
 ) -> dict[str, tuple[str, str, str]]:
     """``{column: (target, metric, unit)}``."""
-    found: dict[str, tuple[str, str, str]] = {}
-    for column in values if values is not None else columns:
-        if column in weight_columns:
-            continue
-        for (metric, unit), prefixes in _VALUES.items():
-            target = _strip(column, prefixes)
-            if target and _numeric(table, column):
-                found[column] = (target, metric, unit)
-        if column not in found and (values is not None or column.lower() == "loss"):
-            if column not in columns:
-                raise DataError(f"There is no column {column!r}; columns: {list(columns)}.")
-            found[column] = (column, "loss", "nats_per_token")
-    return found
+    if values is None:
+        return measured_values([c for c in columns if c not in weight_columns and _numeric(table, c)])
+    unknown = [c for c in values if c not in columns]
+    if unknown:
+        raise DataError(f"There is no column {unknown[0]!r}; columns: {list(columns)}.")
+    return {c: measured_values([c]).get(c, (c, "loss", "nats_per_token")) for c in values}
 
 
 def _run_ids(
@@ -188,9 +217,23 @@ def _runs(
     names = list(first)
     rows = np.array(list(first.values()))
     schedules: list[Mixture | None] = [None] * len(names)
+    sets = table.column(known["training_set"]).to_pylist() if known["training_set"] else None
     if mix is not None and len(domains):
-        chosen = check_weights(mix[rows], domains, names, where, repair)
-        schedules = [Mixture.from_array(domains, w) for w in chosen]
+        given = ~np.isnan(mix[rows]).all(axis=1)
+        if not given.all():
+            lacking = [n for n, g in zip(names, given) if not g]
+            warnings.warn(
+                f"{where}: the runs {lacking[:5]} ({len(lacking)}) have no mixture.", MixlawWarning, stacklevel=3
+            )
+        here = np.flatnonzero(given)
+        chosen = check_weights(mix[rows[here]], domains, [names[i] for i in here], where, repair)
+        for i, w in zip(here.tolist(), chosen):
+            schedules[i] = Mixture.from_array(domains, w)
+    elif sets is not None:  # a study of several training sets: each run trains on one of them
+        every = list(dict.fromkeys(str(s) for s in sets if s is not None))
+        for i, row in enumerate(rows.tolist()):
+            if sets[row] is not None:
+                schedules[i] = Mixture({name: float(name == str(sets[row])) for name in every})
     seeds = table.column(known["seed"]).to_pylist() if known["seed"] else None
     last_tokens: dict[str, float] = {}
     if "tokens" in sizes:
@@ -203,6 +246,10 @@ def _runs(
         for key in ("params", "params_total"):
             if key in sizes and np.isfinite(sizes[key][row]):
                 record[key] = float(sizes[key][row])
+        unique = sizes["unique_tokens"][row] if "unique_tokens" in sizes else math.nan
+        if unique > 0 and "tokens" in sizes and sizes["tokens"][row] > 0:
+            trained = str(sets[row]) if sets is not None and sets[row] is not None else "all"
+            record["epochs"] = {trained: float(sizes["tokens"][row] / unique)}
         if seeds is not None and seeds[row] is not None:
             record["seed"] = int(seeds[row])
         runs.append(record)
