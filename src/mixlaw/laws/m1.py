@@ -85,7 +85,7 @@ class M1(ParametricLaw):
         return np.full(self.n_features_in_, 0.1)
 
     def _bounds(self) -> tuple[float, float]:
-        return -_STEEP, _STEEP
+        return -_STEEP, 3.0  # a steep growing exponential explodes at the first larger share
 
     def _num_free(self) -> int:
         return 2 * self.n_features_in_ + 1
