@@ -351,7 +351,8 @@ def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype == object:
             return {"__array__": [_encode(v) for v in value.ravel().tolist()], "dtype": "object", "shape": value.shape}
-        return {"__array__": value.ravel().tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
+        items = [_encode(v) for v in value.ravel().tolist()] if value.dtype.kind == "f" else value.ravel().tolist()
+        return {"__array__": items, "dtype": str(value.dtype), "shape": list(value.shape)}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, tuple):
@@ -360,6 +361,8 @@ def _encode(value: Any) -> Any:
         return [_encode(v) for v in value]
     if isinstance(value, Mapping):
         return {"__dict__": [[_encode(k), _encode(v)] for k, v in value.items()]}
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"__float__": str(value)}  # JSON has no NaN and no infinity
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise DataError(f"A law's state must be plain data; {type(value).__name__} is not.")
@@ -372,7 +375,8 @@ def _decode(value: Any) -> Any:
         if "__law__" in value:
             return Law.from_dict(value["__law__"])
         if "__array__" in value:
-            items = [_decode(v) for v in value["__array__"]] if value["dtype"] == "object" else value["__array__"]
+            plain = value["dtype"] != "object" and not any(isinstance(v, dict) for v in value["__array__"])
+            items = value["__array__"] if plain else [_decode(v) for v in value["__array__"]]
             array = (
                 np.empty(len(items), dtype=object)
                 if value["dtype"] == "object"
@@ -381,6 +385,8 @@ def _decode(value: Any) -> Any:
             if value["dtype"] == "object":
                 array[:] = items
             return array.reshape(value["shape"])
+        if "__float__" in value:
+            return float(value["__float__"])
         if "__tuple__" in value:
             return tuple(_decode(v) for v in value["__tuple__"])
         if "__dict__" in value:
