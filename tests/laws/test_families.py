@@ -181,3 +181,33 @@ def test_two_domain_records_follow_the_exponential():
     assert len(github) >= 5
     law = laws.M4().fit(github[weights], github["loss"].to_numpy())
     assert np.abs(law.predict(github[weights]) - github["loss"].to_numpy()).max() < 0.01
+
+
+def test_huber_shrugs_off_a_broken_run():
+    world = worlds.exponential(k=3, targets=1, seed=0)
+    X, Y = world.sample(40, seed=0, noise=0.005)
+    Y = Y.copy()
+    Y[7] += 3.0
+    there = worlds.mixtures(50, 3, seed=1)
+    squared, robust = (
+        np.abs(laws.M4(ridge=1e-4, loss=loss, delta=0.02).fit(X, Y).predict(there) - world.loss(there)).max()
+        for loss in ("squared", "huber")
+    )
+    assert robust < 0.02 < squared
+
+
+def test_many_runs_take_the_short_way_to_the_same_law(monkeypatch):
+    """Starts that race on a sample, and a ridge chosen on one, end where the long way ends."""
+    from mixlaw.laws import parametric
+
+    world = worlds.effective_tokens(k=3, targets=2, seed=1)
+    X, Y = world.sample(700, seed=0, noise=0.01)
+    there = worlds.mixtures(50, 3, seed=1)
+    long = laws.EffectiveTokens().fit(X, Y)
+    monkeypatch.setattr(parametric, "_WORK", 0.0)
+    short = laws.EffectiveTokens().fit(X, Y)
+    assert np.isfinite(short.heldout_).any() and not np.isfinite(short.heldout_).all()
+    np.testing.assert_allclose(short.predict(there), long.predict(there), atol=4e-3)
+    low, high = short.predict_interval(there)
+    seen = world.loss(there) + 0.01 * np.random.default_rng(3).normal(size=low.shape)
+    assert ((seen >= low) & (seen <= high)).mean() > 0.8

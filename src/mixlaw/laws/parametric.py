@@ -32,7 +32,8 @@ class ParametricLaw(Law):
     Args:
         ridge: strength of the pull towards the family's prior, in units of the target's variance; ``"cv"``
             chooses it by held-out error inside the rows given (leave-one-out up to 24 mixtures, else 5 folds).
-        loss: ``"squared"`` or ``"huber"``; ``delta`` is Huber's threshold (None: 1.35 robust sd).
+        loss: ``"squared"`` or ``"huber"``; ``delta`` is Huber's threshold (None: about a quarter of
+            the targets' robust spread, a guess at 1.35 residual sds).
         log: residuals of log losses instead of losses.
         num_starts: starting points per target (None: the family's own choice).
         own: ``{target: domain}``, which domain a target is measured on; otherwise by name.
