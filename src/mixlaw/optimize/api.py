@@ -18,11 +18,12 @@ from mixlaw.laws.base import Atoms
 from mixlaw.mixture import Mixture, Schedule
 from mixlaw.optimize import advice
 from mixlaw.optimize.baselines import baselines, feasible
+from mixlaw.optimize.branch import branchable, solve_branching
 from mixlaw.optimize.convex import Solution, solve
 from mixlaw.optimize.forms import PUBLISHED_HALF_LIFE, Repetition, combine
 from mixlaw.optimize.general import General, random_feasible, search
 from mixlaw.optimize.near_optimal import near_optimal, sampled_near_optimal
-from mixlaw.optimize.objective import Function, Problem, least_change, mean, worst
+from mixlaw.optimize.objective import Function, Problem, least_change, mean, pooled, worst
 from mixlaw.optimize.prices import prices
 from mixlaw.optimize.resample import bootstrap_laws
 from mixlaw.optimize.robust import plug_in_optima, robust_problem
@@ -137,20 +138,40 @@ def optimize(
     )
     solution: Solution | None = None
     found: General | None = None
-    if over is not None and problem.certifiable(over) and not several_tasks:
-        solution = _certified(request, problem, over)
-        solution = _snapped(problem, over, solution)
+    exact = problem  # what the certified solvers are given
+    if over is not None and not problem.certifiable(over) and problem.functions[0].weights.any():
+        exact, over = pooled(problem, over)
+    convex = over is not None and exact.certifiable(over) and not several_tasks
+    branched: Solution | None = None
+    if convex and over is not None:
+        solution = _certified(request, exact, over)
+        solution = _snapped(exact, over, solution)
         r = solution.z[0, : problem.num_weights]
         certificate = Certificate("certified", gap=float(solution.gap[0]), solver="mixlaw interior point")
         if solution.gap[0] > 1e-8 * max(1.0, abs(float(solution.value[0]))):
             warnings.append(f"The duality gap {solution.gap[0]:.1e} is wider than 1e-8; the optimum is that loose.")
+    elif (branched := _branched(exact, over, several_tasks or robust is not None)) is not None and (
+        branched.gap[0] <= 1e-6
+    ):
+        assert over is not None
+        solution = _snapped(exact, over, branched)
+        r = solution.z[0, : problem.num_weights]
+        certificate = Certificate("certified", gap=float(solution.gap[0]), solver="mixlaw branch and bound")
     else:
         if robust is not None:
             raise ConfigError(f"robust={robust!r} needs a law that is convex for this objective; {_why(view, atoms)}.")
         found = _general(request, problem, starts, seed, several_tasks=bool(several_tasks))
         r = found.z[: problem.num_weights]
         certificate = Certificate("best_of", starts=found.starts, solver="SLSQP multi-start")
+        if branched is not None and branched.value[0] < found.value:
+            r = branched.z[0, : problem.num_weights]
         warnings.append(f"No certificate: {_why(view, atoms) if not several_tasks else 'a mean of sigmoids'}.")
+        if branched is not None:
+            value = float(branched.value[0])
+            short = min(found.value, value) - (value - float(branched.gap[0]))
+            warnings.append(
+                f"Branch and bound shows that no mixture under this budget is better by more than {short:.2g}."
+            )
     mixture = Mixture.from_array(corpus.names, r)
     r = mixture.array()
 
@@ -182,14 +203,14 @@ def optimize(
     for name, other in baselines(corpus, budget, request.reference if reference is not None else None).items():
         table[name] = _baseline(request, other, score, half, level)
     unconstrained = _unconstrained(
-        request, problem, over if solution is not None else None, starts, seed, several_tasks
+        request, exact if convex else problem, over if convex else None, starts, seed, several_tasks
     )
-    posed, its_atoms = (mean(c, request.W, request.guards), atoms) if robust else (problem, over)
-    near_table = _near(request, posed, its_atoms, solution, found, score, r, near, seed)
+    posed, its_atoms = (mean(c, request.W, request.guards), atoms) if robust else (exact, over)
+    near_table = _near(request, posed, its_atoms, solution if convex else None, found, score, r, near, seed)
     priced = (
         []
         if solution is None or over is None or robust
-        else prices(problem, problem.program(over), solution, over, budget, corpus, view.targets)
+        else prices(exact, exact.program(over), solution, over, budget, corpus, view.targets)
     )
     if rows is not None:
         advice.outside_hull(view.rows(rows)[0], r, warnings)
@@ -389,6 +410,16 @@ def _certified(q: _Request, problem: Problem, atoms: Atoms) -> Solution:
     if needs:
         _explain_unreachable(q, needs, atoms)
     return solve(problem.program(atoms))
+
+
+def _branched(problem: Problem, atoms: Atoms | None, excluded: Any) -> Solution | None:
+    """Branch and bound where concave atoms stand in the objective only; its gap may stay open."""
+    if excluded or atoms is None or problem.certifiable(atoms) or not branchable(problem, atoms):
+        return None
+    try:
+        return solve_branching(problem, atoms)
+    except ConvergenceError:
+        return None  # the general search explains what is infeasible
 
 
 def _snapped(problem: Problem, atoms: Atoms, solution: Solution) -> Solution:
@@ -598,10 +629,9 @@ def _near(
         except ConvergenceError:
             return {}
         return {domains[j]: (float(min(a, r[j])), float(max(b, r[j]))) for j, (a, b) in zip(chosen, ranges)}
-    assert found is not None
     pool = random_feasible(problem, 2000, seed + 7)
     close = r + np.linspace(0, 1, 12)[1:, None, None] ** 3 * (pool[:180] - r)
-    R = np.vstack([pool, close.reshape(-1, len(r)), found.ends])
+    R = np.vstack([pool, close.reshape(-1, len(r)), *([] if found is None else [found.ends])])
     values = score(q.view.predict(R))
     optimum = float(score(q.view.predict(r[None]))[0])
     ranges = sampled_near_optimal(R, values, r, optimum, near * abs(optimum))

@@ -469,13 +469,16 @@ class _InteriorPoint:
         return x.moved(d, go, go)
 
 
-def solve(program: Program, tol: float = 1e-9, max_iter: int = 100, centre: float = 0.0) -> Solution:
+def solve(
+    program: Program, tol: float = 1e-9, max_iter: int = 100, centre: float = 0.0, strict: bool = True
+) -> Solution:
     """Solve all programs of the batch.
 
     Args:
         tol: aim for a duality gap below this, in the objective's units.
         max_iter: interior-point steps; 10 to 25 are usual.
         centre: stay on the central path where the gap is about this (< tol): a point strictly inside all limits.
+        strict: raise where a program of the batch ends infeasible; else its ``violation`` says so.
 
     Raises:
         ConvergenceError: no point was found that satisfies the constraints to 1e-7 (they may be infeasible).
@@ -485,7 +488,7 @@ def solve(program: Program, tol: float = 1e-9, max_iter: int = 100, centre: floa
     if not keep.any():
         z = np.broadcast_to(fixed, (B, len(fixed))).copy()
         m, M, q = program.coef.shape[1] - 1, program.matrix.shape[1], len(program.equal)
-        return _finish(program, z, np.zeros((B, m)), np.zeros((B, M)), np.zeros((B, q)), 0)
+        return _finish(program, z, np.zeros((B, m)), np.zeros((B, M)), np.zeros((B, q)), 0, strict)
     method = _InteriorPoint(small, tol, centre)
     best_score, stalled = np.full(B, np.inf), np.zeros(B, dtype=int)
     best: _Point | None = None
@@ -510,14 +513,14 @@ def solve(program: Program, tol: float = 1e-9, max_iter: int = 100, centre: floa
         raise ConvergenceError("The interior-point method found no finite point; the law may overflow on this budget.")
     z = np.zeros((B, len(keep)))
     z[:, keep], z[:, ~keep] = best.z, fixed[~keep]
-    return _finish(program, z, best.p, best.y, best.v, iteration)
+    return _finish(program, z, best.p, best.y, best.v, iteration, strict)
 
 
 def _fields(x: _Point) -> tuple[Array, ...]:
     return (x.z, x.p, x.y, x.a, x.b, x.v, x.sF, x.sG)
 
 
-def _finish(program: Program, z: Array, p: Array, y: Array, v: Array, iterations: int) -> Solution:
+def _finish(program: Program, z: Array, p: Array, y: Array, v: Array, iterations: int, strict: bool = True) -> Solution:
     """Clean rounding dust off the weights and certify what is left, in the program the caller posed."""
     B, n = z.shape
     low, high = np.broadcast_to(program.low, (B, n)), np.broadcast_to(program.high, (B, n))
@@ -533,7 +536,7 @@ def _finish(program: Program, z: Array, p: Array, y: Array, v: Array, iterations
     rows = np.matmul(program.matrix, z[:, :, None])[:, :, 0] - program.upper
     equal = z @ program.equal.T - program.right
     violation = _worst(equal, F[:, 1:], rows)
-    if (violation > 1e-7).any():
+    if strict and (violation > 1e-7).any():
         worst = float(violation.max())
         raise ConvergenceError(
             f"No mixture satisfies all of these constraints (the best found misses one by {worst:.2e}). Relax the "
@@ -545,7 +548,7 @@ def _finish(program: Program, z: Array, p: Array, y: Array, v: Array, iterations
     return Solution(
         z,
         F[:, 0],
-        np.maximum(gap, 0.0),
+        np.maximum(gap, 0.0) if strict else gap,
         violation,
         F,
         p,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mixlaw.errors import ConfigError
 from mixlaw.laws.base import Atoms
 
-__all__ = ["PUBLISHED_HALF_LIFE", "Repetition", "align", "combine", "monotone", "stack"]
+__all__ = ["PUBLISHED_HALF_LIFE", "Repetition", "align", "combine", "merge", "monotone", "stack"]
 
 Array = npt.NDArray[np.float64]
 
@@ -108,6 +108,26 @@ def combine(atoms: Atoms, weights: npt.ArrayLike) -> Atoms:
         linear=atoms.linear[keep],
         offset=atoms.offset[keep],
         exponent=atoms.exponent[keep],
+    )
+
+
+def merge(atoms: Atoms) -> Atoms:
+    """The same one-target law with equal atoms added up: a domain that hurts one set and helps another more is then one
+    convex atom, not a concave and a convex one."""
+    order = np.array([{"exp": 0.0, "power": 1.0, "log": 2.0}[str(k)] for k in atoms.kind])
+    keys = np.column_stack([order, atoms.exponent, atoms.offset, atoms.linear])
+    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    scale = np.bincount(np.ravel(group), weights=atoms.scale, minlength=len(first))
+    keep = scale != 0
+    first = first[keep]
+    return Atoms(
+        const=atoms.const,
+        target=atoms.target[first],
+        kind=atoms.kind[first],
+        scale=scale[keep],
+        linear=atoms.linear[first],
+        offset=atoms.offset[first],
+        exponent=atoms.exponent[first],
     )
 
 

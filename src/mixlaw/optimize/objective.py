@@ -16,9 +16,9 @@ import numpy.typing as npt
 from mixlaw.budget import Constraints
 from mixlaw.laws.base import Atoms
 from mixlaw.optimize.convex import Program
-from mixlaw.optimize.forms import Repetition, align, monotone
+from mixlaw.optimize.forms import Repetition, align, combine, merge, monotone, stack
 
-__all__ = ["Function", "Problem", "least_change", "mean", "worst"]
+__all__ = ["Function", "Problem", "least_change", "mean", "pooled", "worst"]
 
 Array = npt.NDArray[np.float64]
 
@@ -137,6 +137,15 @@ class Problem:
             high_kind=("simplex",) * k,
         )
         return replace(self, constraints=free)
+
+
+def pooled(problem: Problem, atoms: Atoms) -> tuple[Problem, Atoms]:
+    """The same problem with the objective's equal atoms merged into a target of their own (first), so that what is
+    convex only in sum is seen to be convex."""
+    single = merge(combine(atoms, problem.functions[0].weights))
+    first = replace(problem.functions[0], weights=np.append(1.0, np.zeros(len(atoms.const))))
+    others = [replace(f, weights=np.append(0.0, f.weights)) for f in problem.functions[1:]]
+    return replace(problem, functions=(first, *others)), stack([single, atoms])
 
 
 def row_scale(matrix: Array, upper: Array) -> Array:
