@@ -1,9 +1,13 @@
 """Exports against the frameworks' own sampling rules."""
 
 import json
+import runpy
+import sys
+import types
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +15,7 @@ from mixlaw.corpus import Corpus, Domain
 from mixlaw.errors import ConfigError, ExportError
 from mixlaw.io.exporters import EXPORTERS, export, simulate
 from mixlaw.io.exporters.megatron import blend_counts
+from mixlaw.io.exporters.torchtitan import mix_counts
 from mixlaw.mixture import Mixture, Phase, Schedule
 from mixlaw.recipe import Recipe
 
@@ -134,3 +139,125 @@ def test_the_real_hugging_face_sampler_draws_the_token_shares(tmp_path):
     for name, weight in WEIGHTS.items():
         # books are 2% of the draws: 3 standard deviations of 100,000 draws are about .03 of the tokens
         assert tokens[name] / total == pytest.approx(weight, abs=0.03)
+
+
+# ---- what was written, read back ------------------------------------------------------------------------
+LENGTHS = {"books": 1000.0, "web": 100.0, "chat": 10.0}
+
+
+def shares_of(pairs, lengths=None):
+    """Token shares from (domain, weight of one draw) pairs, as somebody who reads the framework's manual would."""
+    tokens = {d: float(w) * (lengths[d] if lengths else 1.0) for d, w in pairs}
+    return {d: t / sum(tokens.values()) for d, t in tokens.items()}
+
+
+def read_back(framework, path):
+    """Token shares per phase from the file alone."""
+    if framework == "huggingface":
+        blocks = json.loads(path.read_text())["interleave_datasets"]
+        return [shares_of(zip(b["datasets"], b["probabilities"]), LENGTHS) for b in blocks]
+    if framework == "megatron":
+        blends = [p["blend"] for p in json.loads(path.read_text())["phases"]]
+        return [shares_of(zip((n.removesuffix("_text_document") for n in b[1::2]), b[0::2])) for b in blends]
+    if framework == "torchtitan":
+        return read_torchtitan(path)
+    if framework == "llama_factory":
+        several = sorted(path.parent.glob(f"{path.stem}-phase*{path.suffix}"))
+        blocks = [yaml.safe_load(p.read_text()) for p in several or [path]]
+        return [shares_of(zip(b["dataset"].split(","), b["interleave_probs"].split(",")), LENGTHS) for b in blocks]
+    data = yaml.safe_load(path.read_text())
+    if framework == "nanotron":
+        blocks = [stage["data"]["dataset"] for stage in data["data_stages"]]
+        return [shares_of(zip(b["dataset_folder"], b["dataset_weights"])) for b in blocks]
+    if framework == "olmo_core":
+        lists = [b["source_list"]["sources"] for b in data["phases"]]
+        return [shares_of((s["source_name"], s["target_ratio"]) for s in sources) for sources in lists]
+    assert framework == "streaming"
+    return [shares_of((d, s["proportion"]) for d, s in b["streams"].items()) for b in data["phases"]]
+
+
+def read_torchtitan(path):
+    """Run the written module with a stand-in for torchtitan that records what it is handed."""
+    names = ["torchtitan", "torchtitan.components", "torchtitan.components.data", "torchtitan.components.data.dataset"]
+    modules = {name: types.ModuleType(name) for name in names}
+    modules[names[-1]].weighted_interleave = lambda pairs: list(pairs)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        written = runpy.run_path(str(path))
+    phases = [f for name, f in sorted(written.items()) if name.startswith("phase_")]
+    return [shares_of(phase({d: d for d in LENGTHS}), LENGTHS) for phase in phases]
+
+
+weights_of_three = st.tuples(*[st.floats(0.02, 1)] * 3).map(lambda w: dict(zip(LENGTHS, np.array(w) / sum(w))))
+
+
+@pytest.mark.parametrize("framework", EXPORTERS.names())
+@settings(max_examples=8, deadline=None)
+@given(first=weights_of_three, second=weights_of_three, phases=st.integers(1, 2))
+def test_the_file_says_the_token_shares(framework, tmp_path_factory, first, second, phases):
+    folder = tmp_path_factory.mktemp("written")
+    parts = [Phase(0.6, Mixture(first)), Phase(0.4, Mixture(second))] if phases == 2 else [Phase(1.0, Mixture(first))]
+    r = Recipe(Schedule(tuple(parts)), 20_000_000, CORPUS)
+    path = EXPORTERS[framework]().write(r, folder / ("mix.py" if framework == "torchtitan" else "mix.yaml"))
+    for phase, shares in zip(parts, read_back(framework, path), strict=True):
+        assert shares == pytest.approx(phase.mixture.to_dict(), rel=1e-6)
+
+
+# ---- samplers, against their published rules ------------------------------------------------------------
+def test_grain_counts_by_hand():
+    # proportions 100 : 100 -> the first child takes the ceiling of its half
+    assert mix_counts([0.5, 0.5], 3).tolist() == [2, 1]
+    # .5 : .3 : .2 -> 250 : 150 : 100 (149 where 150 is cut); of 10 draws 5, 3, 2
+    assert mix_counts([0.5, 0.3, 0.2], 10).tolist() == [5, 3, 2]
+    # 1/3 is cut: .1 : .1333 -> 100 : 133, so 233 draws give exactly 100 and 133
+    assert mix_counts([0.1, 0.1 * 4 / 3], 233).tolist() == [100, 133]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0.01, 1), min_size=2, max_size=6), st.integers(0, 5000))
+def test_grain_counts_grow_one_by_one_and_keep_proportions(raw, num):
+    before, after = mix_counts(raw, num), mix_counts(raw, num + 1)
+    assert before.sum() == num
+    assert sorted(after - before) == [0] * (len(raw) - 1) + [1]
+    weights = np.array(raw) / sum(raw)
+    # integers cost one hundredth of the smallest weight each, ceilings one draw per child
+    assert np.abs(before - weights * num).max() <= len(raw) * (1 + 0.01 * weights.min() * num)
+
+
+def test_mixes_that_repeat_as_a_whole_repeat_every_domain(tmp_path):
+    r = recipe({"books": 0.8, "web": 0.1, "chat": 0.1}, tokens=5_000_000)
+    plain = simulate(r, "megatron").epochs
+    assert plain["books"] == pytest.approx(4.0, rel=0.01)
+    assert plain["web"] == pytest.approx(0.5, rel=0.01)
+    mixed = simulate(r, "torchtitan").epochs  # ends when books is read once, then starts again
+    assert mixed["web"] == pytest.approx(4.0, rel=0.01)
+    index = simulate(r, "nanotron").epochs  # one index is 3,000,000 tokens, a tenth of it web
+    assert index["web"] == pytest.approx(5 / 3, rel=0.01)
+    capped = Recipe(r.schedule, r.tokens, CORPUS, budget={"max_epochs": {"web": 1.0}})
+    assert export(capped, "megatron", tmp_path / "a.json").exists()
+    for framework in ("torchtitan", "nanotron"):
+        with pytest.raises(ExportError, match=r"web.*above its cap of 1 epochs"):
+            export(capped, framework, tmp_path / "b")
+
+
+def test_streaming_rounds_as_its_seed_says():
+    r = recipe({"books": 0.34, "web": 0.33, "chat": 0.33}, tokens=2048 * 10)
+    tokens = simulate(r, "streaming").tokens
+    extra = np.random.default_rng(9176).choice(3, 1, replace=False)[0]  # int(3.4), int(3.3), int(3.3) leave one
+    assert [tokens[d] / 2048 for d in LENGTHS] == [3 + (k == extra) for k in range(3)]
+
+
+def test_olmo_core_fills_whole_batches_and_allows_them(tmp_path):
+    r = recipe({"books": 0.5, "web": 0.3, "chat": 0.2}, tokens=3_000_000)
+    tokens = simulate(r, "olmo_core").tokens
+    assert sum(tokens.values()) == 23 * 131_072  # 22.9 batches
+    block = yaml.safe_load(export(r, "olmo_core", tmp_path / "mix.yaml").read_text())["phases"][0]
+    assert block["global_batch_size"] == 131_072
+    for source in block["source_list"]["sources"]:
+        assert source["max_repetition_ratio"] >= max(1.0, tokens[source["source_name"]] / 1_000_000)
+        # OLMo-core refuses a source whose cap is below int(requested * ratio)
+        needed = int(block["requested_tokens"] * source["target_ratio"])
+        assert int(1_000_000 * source["max_repetition_ratio"]) >= needed
+    with pytest.raises(ConfigError, match="no multiple of sequence_length"):
+        EXPORTERS["olmo_core"](batch_tokens=5000)

@@ -23,7 +23,9 @@ class Simulation:
         draws: what one draw is: ``"tokens"``, ``"samples"`` (fixed length) or ``"documents"``.
         phase_tokens: tokens per domain, one mapping per phase.
         tokens: tokens per domain over the run.
-        epochs: tokens / unique tokens.
+        epochs: how often a domain's tokens are repeated: tokens drawn / unique tokens the sampler reaches. Some
+            samplers repeat a selection and leave the rest of a domain untouched; then this exceeds tokens / all unique
+            tokens.
     """
 
     framework: str
@@ -39,13 +41,27 @@ class Simulation:
         return {name: count / total for name, count in self.tokens.items()}
 
 
-def summarize(recipe: Recipe, framework: str, draws: str, phase_tokens: Sequence[Mapping[str, float]]) -> Simulation:
-    """Totals and epochs from tokens per phase."""
+def summarize(
+    recipe: Recipe,
+    framework: str,
+    draws: str,
+    phase_tokens: Sequence[Mapping[str, float]],
+    reached: Sequence[Mapping[str, float]] | None = None,
+) -> Simulation:
+    """Totals and epochs from tokens per phase.
+
+    ``reached``: unique tokens per domain the sampler can reach in each phase, where it does not reach all; phases
+    begin at the same documents, so their repetitions add up.
+    """
     unique = recipe.corpus.unique_tokens
-    total = {name: float(sum(p[name] for p in phase_tokens)) for name in recipe.schedule.domains}
-    return Simulation(
-        framework, draws, tuple(phase_tokens), total, {name: count / unique[name] for name, count in total.items()}
-    )
+    domains = recipe.schedule.domains
+    total = {name: float(sum(p[name] for p in phase_tokens)) for name in domains}
+    epochs = {name: count / unique[name] for name, count in total.items()}
+    if reached is not None:
+        for name in domains:
+            parts = [p[name] / min(unique[name], r[name]) for p, r in zip(phase_tokens, reached) if p[name] > 0]
+            epochs[name] = max(epochs[name], sum(parts))
+    return Simulation(framework, draws, tuple(phase_tokens), total, epochs)
 
 
 def tokens_per_document(recipe: Recipe) -> npt.NDArray[np.float64]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from mixlaw.errors import ExportError
@@ -71,22 +70,30 @@ class Nanotron:
     def simulate(self, recipe: Recipe, max_draws: int = 100_000) -> Simulation:
         """nanotron 0.4, ``build_nanoset_index_helper``: the domain furthest behind its weight is drawn next.
 
-        The index is then shuffled and cut to the samples of the run; over a run of n samples that moves a share by
-        about ``sqrt(w (1 - w) / n)``, which is left out here.
+        The index is as long as all domains together, is shuffled, and is repeated as a whole by longer runs: a domain
+        whose share of one index is less than itself is then repeated on that part. Shuffling and cutting to the
+        samples of the run moves a share by about ``sqrt(w (1 - w) / n)``, which is left out here.
+
+        Raises:
+            ExportError: a phase shorter than one sample.
         """
         fractions = [p.fraction for p in recipe.schedule.phases]
-        phase_tokens = []
+        unique = recipe.corpus.unique_tokens
+        phase_tokens, reached = [], []
         for phase, samples in zip(recipe.schedule.phases, quotas(fractions, recipe.tokens // self.sequence_length)):
             if samples < 1:
                 raise ExportError(
                     f"A phase of {phase.fraction * recipe.tokens:.0f} tokens holds no sample of {self.sequence_length} "
                     f"tokens. Give a shorter sequence_length."
                 )
-            weights = phase.mixture.array()
-            positive = np.flatnonzero(weights > 0)
+            weights = phase.mixture.to_dict()
+            positive = [d for d, w in weights.items() if w > 0]
             num = int(min(samples, max_draws))
-            counts = np.zeros(len(weights))
-            counts[positive] = blend_counts(weights[positive], num)
-            tokens = counts * (float(samples) / num) * self.sequence_length
-            phase_tokens.append(dict(zip(recipe.schedule.domains, tokens.tolist())))
-        return summarize(recipe, "nanotron 0.4 Nanoset index", self.draws, phase_tokens)
+            drawn = blend_counts([weights[d] for d in positive], num)
+            counts = dict(zip(positive, drawn.tolist()))
+            scale = float(samples) / num * self.sequence_length
+            phase_tokens.append({d: counts.get(d, 0) * scale for d in weights})
+            index = sum(int(unique[d] // self.sequence_length) for d in positive) * self.sequence_length
+            repeats = samples * self.sequence_length > index > 0
+            reached.append({d: weights[d] * index if repeats and weights[d] > 0 else unique[d] for d in weights})
+        return summarize(recipe, "nanotron 0.4 Nanoset index", self.draws, phase_tokens, reached)

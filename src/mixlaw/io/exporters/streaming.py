@@ -26,10 +26,13 @@ class Streaming:
 
     draws = "samples"
 
-    def __init__(self, packed: bool = True, sequence_length: int = 2048, remote: str = "{domain}") -> None:
+    def __init__(
+        self, packed: bool = True, sequence_length: int = 2048, remote: str = "{domain}", seed: int = 9176
+    ) -> None:
         self.packed = packed
         self.sequence_length = sequence_length
         self.remote = remote
+        self.seed = seed  # StreamingDataset's shuffle_seed; 9176 is its default
 
     def _lengths(self, recipe: Recipe) -> npt.NDArray[np.float64]:
         if self.packed:
@@ -56,22 +59,23 @@ class Streaming:
                 for d, v in zip(recipe.schedule.domains, p)
                 if v > 0
             }
-            blocks.append({"epoch_size": size, "streams": streams})
+            blocks.append({"epoch_size": size, "shuffle_seed": self.seed, "streams": streams})
         unit = f"samples of {self.sequence_length} tokens" if self.packed else "documents"
         text = f"# proportion is a share of {unit}\n" + yaml.safe_dump({"phases": blocks}, sort_keys=False)
         Store(path.parent).write_bytes(path.name, text.encode())
         return path
 
     def simulate(self, recipe: Recipe) -> Simulation:
-        """Streaming 0.9, ``Stream.apply_weights``: ``int(proportion * epoch_size)`` samples each, the missing ones one
-        by one from the first stream on."""
+        """Streaming 0.9, ``Stream.apply_weights``: ``int(proportion * epoch_size)`` samples of each stream, the missing
+        ones from different streams drawn by ``numpy.random.default_rng(shuffle_seed)``."""
         lengths = self._lengths(recipe)
         phase_tokens = []
         for size, p in self._phases(recipe):
-            share = p / p.sum()
-            choose = (share * size + 1e-9).astype(np.int64)
             positive = np.flatnonzero(p > 0)
-            for k in range(size - int(choose.sum())):
-                choose[positive[k % len(positive)]] += 1
+            choose = np.zeros(len(p), dtype=np.int64)
+            choose[positive] = (size * (p[positive] / p[positive].sum())).astype(np.int64)
+            missing = size - int(choose.sum())
+            extra = np.random.default_rng(self.seed).choice(len(positive), missing, replace=False)
+            choose[positive[extra]] += 1
             phase_tokens.append(dict(zip(recipe.schedule.domains, (choose * lengths).tolist())))
         return summarize(recipe, "MosaicML Streaming 0.9 proportions", self.draws, phase_tokens)

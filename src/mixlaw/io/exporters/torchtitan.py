@@ -19,21 +19,33 @@ __all__ = ["TorchTitan", "mix_counts"]
 def mix_counts(weights: npt.ArrayLike, num: int) -> npt.NDArray[np.int64]:
     """Draws per child among the first ``num`` of ``grain.MapDataset.mix``.
 
-    grain 0.2, ``MapDataset.mix``, is documented as deterministic index arithmetic without random numbers: after any
-    number of draws every child is within one element of its proportion, which is what is followed here.
+    grain 0.2, ``MapDataset.mix``: weights become integers by scaling the smallest to 100 and cutting the fraction, so
+    a weight w is off by up to one hundredth of the smallest. Child after child then takes the ceiling of its share
+    among the children that remain, in integer arithmetic.
     """
-    w = np.asarray(weights, dtype=float) / np.sum(weights)
-    counts = np.floor(w * num + 1e-9).astype(np.int64)
-    behind = w * num - counts
-    counts[np.argsort(-behind, kind="stable")[: num - counts.sum()]] += 1
-    return counts
+    w = np.asarray(weights, dtype=float)
+    scale = 100 / w.min()
+    proportions = [int(v * scale) for v in w.tolist()]
+    left, remaining = num, sum(proportions)
+    counts = []
+    for p in proportions:
+        rest = (left * (remaining - p)) // remaining
+        counts.append(left - rest)
+        remaining -= p
+        left = rest
+    return np.array(counts, dtype=np.int64)
 
 
 class TorchTitan:
     """Python for torchtitan's ``weighted_interleave([(dataset, weight), ...])``.
 
     One draw is a document unless the children are packed before mixing (``packed=True``): token weights are divided
-    by the mean tokens per document. A child that is exhausted repeats (``infinite``), as more than one epoch needs.
+    by the mean tokens per document.
+
+    The mix ends when its first child is exhausted, and only the finished mix repeats (``infinite``): then every domain
+    is repeated as often as the most repeated one, on the documents drawn so far, and the rest of it is never read.
+    :meth:`simulate` counts epochs so, which may exceed a cap that tokens / unique tokens would keep; use an exporter
+    that repeats each domain by itself (Megatron, Streaming) for such a recipe.
     """
 
     draws = "documents"
@@ -79,7 +91,7 @@ class TorchTitan:
         return path
 
     def simulate(self, recipe: Recipe) -> Simulation:
-        """Follow ``MapDataset.mix``: deterministic proportions of documents.
+        """Follow ``MapDataset.mix``: deterministic proportions of documents, the mix repeated as a whole.
 
         Raises:
             ExportError: a phase shorter than one document.
@@ -90,13 +102,26 @@ class TorchTitan:
                 np.full(len(recipe.schedule.domains), 2048.0) if self.packed else tokens_per_document(recipe),
             )
         )
-        phase_tokens = []
+        unique = recipe.corpus.unique_tokens
+        phase_tokens, reached = [], []
         for phase, weights in zip(recipe.schedule.phases, self._weights(recipe)):
             budget = phase.fraction * recipe.tokens
             mean = sum(w * lengths[d] for d, w in weights.items())
             num = int(budget / mean)
             if num < 1:
                 raise ExportError(f"A phase of {budget:.0f} tokens is shorter than one document ({mean:.0f} tokens).")
-            counts = dict(zip(weights, mix_counts(list(weights.values()), num)))
+            shares = list(weights.values())
+            once = int(min(max(1, unique[d] // lengths[d]) / (w / sum(shares)) for d, w in weights.items()))
+            passes, last = divmod(num, once)
+            whole = dict(zip(weights, mix_counts(shares, min(num, once))))
+            counts = dict(zip(weights, passes * mix_counts(shares, once) + mix_counts(shares, last)))
             phase_tokens.append({d: float(counts.get(d, 0) * lengths[d]) for d in recipe.schedule.domains})
-        return summarize(recipe, "torchtitan weighted_interleave (grain 0.2 MapDataset.mix)", self.draws, phase_tokens)
+            reached.append(
+                {
+                    d: float(max(1, whole.get(d, 0)) * lengths[d]) if passes else float(unique[d])
+                    for d in recipe.schedule.domains
+                }
+            )
+        return summarize(
+            recipe, "torchtitan weighted_interleave (grain 0.2 MapDataset.mix)", self.draws, phase_tokens, reached
+        )
