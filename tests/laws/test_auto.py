@@ -107,6 +107,17 @@ def test_diverged_and_missing_runs_are_left_out_visibly():
     assert np.abs(law.predict(X) - truth).mean() < 0.05
 
 
+def test_a_constant_target_does_not_speak_for_the_others():
+    X, y, truth = world(30, noise=0.01)
+    alone = Auto(families=FAST).fit(X, y)
+    law = Auto(families=FAST).fit(X, {**y, "loss_flat": np.full(30, 1.7)})
+    np.testing.assert_allclose(law.predict(X)[:, 2], 1.7, atol=1e-6)
+    np.testing.assert_allclose(law.predict(X)[:, :2], alone.predict(X), atol=0.02)
+    low, high = law.predict_interval(X)
+    before = alone.predict_interval(X)
+    assert np.median((high - low)[:, :2]) < 1.5 * np.median(before[1] - before[0])
+
+
 def test_replicates_give_the_noise():
     X, y, _ = world(12, noise=0.0)
     rng = np.random.default_rng(0)

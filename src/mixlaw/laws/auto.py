@@ -172,6 +172,7 @@ class Auto(Law):
             notes.append(f"No training domain of their own: {shown}. If one exists, say own={{target: domain}}.")
         self.noise_ = replicate_noise(X, Y).sd
         self.train_X_, self.train_Y_ = X, Y
+        self._training = (X, Y, weight)  # the rows that heldout_ speaks of
         laws = self._candidates(distinct, X.shape[1], Y.shape[1], notes)
         fitted, heldout, seconds, failed = self._fit_all(laws, X, Y, weight)
         if not fitted:
@@ -306,13 +307,16 @@ class Auto(Law):
         ratio = np.abs(Y[rows] - self.heldout_values_[rows]) / local
         known = [np.sort(r[np.isfinite(r)]) for r in ratio.T]
         units = np.array([np.sqrt(np.mean(r**2)) if len(r) else 1.0 for r in known])
-        units = np.where(units > 0, units, 1e-12)
+        # A constant target is predicted exactly: its tiny errors must not speak for the others.
+        live = units > 1e-6
+        units = np.maximum(units, 1e-9)
         # A target's own spread counts the more, the more runs measured it.
         count = np.array([len(r) for r in known], dtype=float)
-        middle = float(np.exp(np.mean(np.log(units))))
+        middle = float(np.exp(np.mean(np.log(units[live])))) if live.any() else 1.0
         share = count / (count + 16.0)
-        self.unit_ = np.exp(share * np.log(units) + (1 - share) * np.log(middle))
-        pooled = np.concatenate([r / u for r, u in zip(known, self.unit_, strict=True)])
+        self.unit_ = np.where(live, np.exp(share * np.log(units) + (1 - share) * np.log(middle)), units)
+        kept = [r / u for r, u, ok in zip(known, self.unit_, live, strict=True) if ok]
+        pooled = np.concatenate(kept) if kept else np.zeros(0)
         self.ratios_ = np.quantile(pooled, np.linspace(0, 1, 401)) if len(pooled) else np.ones(401)
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:

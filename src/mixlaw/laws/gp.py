@@ -106,6 +106,7 @@ class GaussianProcess(Law):
         for stale in ("heldout_values_", "heldout_sd_", "stretch_"):
             self.__dict__.pop(stale, None)
         self.train_X_, self.train_Y_ = X, Y
+        self._training = (X, Y, weight)  # the rows that heldout_ speaks of
         self.train_weight_ = weight / weight.mean()
         with _one_thread():
             self.members_ = [

@@ -43,11 +43,13 @@ def stack_weights(heldout: Array, Y: Array, rows: npt.NDArray[np.bool_] | None =
         if not e.shape[1]:
             continue
         size = np.sqrt((e**2).mean(axis=1, keepdims=True))
-        unit = float(size.min())
-        if unit > 0:
-            # one run far off says "outlier" rather than "bad law"; a law that is bad everywhere stays bad
-            e = np.clip(e, -5 * size, 5 * size) / unit
-            grams[t] = e @ e.T / e.shape[1]
+        spread = float(np.nanstd(Y[:, t]))
+        if spread <= 1e-9 * max(1.0, float(np.abs(np.nanmean(Y[:, t])))):
+            continue  # a constant target has nothing to say about laws
+        unit = max(float(size.min()), 1e-3 * spread)
+        # one run far off says "outlier" rather than "bad law"; a law that is bad everywhere stays bad
+        e = np.clip(e, -5 * size, 5 * size) / unit
+        grams[t] = e @ e.T / e.shape[1]
     together = grams.sum(axis=0) / max(T, 1)
     out = np.empty((F, T))
     for t in range(T):
