@@ -275,8 +275,8 @@ class Observations:
             targets: validation sets, default all that have ``metric``.
             at: ``"final"`` = the last measured step of each run; ``"all"`` = one row per run and step.
             features: ``"mixture"`` = weights (average over phases); ``"scale"`` = ``params``, ``tokens``;
-                ``"repeated"`` = ``params``, ``tokens``, ``unique_tokens`` (of runs on one training set, from their
-                epochs); ``"joint"`` = weights, ``params``, ``tokens`` (and ``step``); ``"phases"`` = weights per
+                ``"repeated"`` = ``params``, ``tokens``, ``unique_tokens`` seen (of runs on one training set, from
+                their epochs); ``"joint"`` = weights, ``params``, ``tokens`` (and ``step``); ``"phases"`` = weights per
                 phase, columns ``domain@1`` ...
             missing: rows where some target was not measured or is censored: ``"drop"`` them, ``"keep"`` them as
                 NaN, or raise an ``"error"``. Diverged runs are never used.
@@ -379,7 +379,7 @@ class Observations:
                 f"Run {run['run']!r} does not say how often it repeats one training set (epochs: {epochs or None}); "
                 f"features='repeated' needs tokens and unique_tokens of every run."
             )
-        return float(run["tokens"]) / float(next(iter(epochs.values())))
+        return min(float(run["tokens"]), float(round(run["tokens"] / next(iter(epochs.values())))))
 
 
 def _schedule_rows(value: Any) -> list[dict[str, Any]] | None:

@@ -62,6 +62,9 @@ def extrapolation_fan(
     stop = to or (10 * largest if largest is not None else 1e10)
     grid = np.geomspace(min(start, stop / 10), stop, 80)
     points = np.column_stack([grid if c == vary else np.full(80, float(at[c])) for c in columns])
+    if {"tokens", "unique_tokens"} <= set(columns):  # a run sees no more unique tokens than tokens
+        seen, trained = columns.index("unique_tokens"), columns.index("tokens")
+        points[:, seen] = np.minimum(points[:, seen], points[:, trained])
     named: Any = points if str(law.feature_names_in_[0]) == "x0" else dict(zip(columns, points.T))
     mean = predict_all(law, named)[:, t]
     low, high = (np.asarray(side).reshape(80, -1)[:, t] for side in law.predict_interval(named, level=level))
