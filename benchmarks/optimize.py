@@ -176,7 +176,9 @@ def synthetic(K: int, T: int, seed: int, kind: str) -> Atoms:
 
 
 def large(quick: bool) -> None:
-    print("\n### 1,000 domains, 50 targets\n\n| law | epoch caps | gap | steps | s |\n|---|---|--:|--:|--:|")
+    print(
+        "\n### 1,000 domains, 50 targets\n\n| law | epoch caps | gap | steps | s | CPU s |\n|---|---|--:|--:|--:|--:|"
+    )
     K = 200 if quick else 1000
     for kind in ("exp", "power"):
         for capped in (False, True):

@@ -86,7 +86,7 @@ def solve_branching(problem: Problem, atoms: Atoms, tol: float = 1e-8, max_piece
             if best is not None and bound >= best.value[0] - tol:
                 continue
             u = found.z[i] @ directions.T
-            above = _chord_error(problem, atoms, concave, form, piece, u)
+            above = _chord_error(problem, atoms, concave, directions, form, piece, u)
             f = int(np.argmax(above))
             width = piece.high[f] - piece.low[f]
             if width < 1e-7 or above[f] < 1e-13:
@@ -101,7 +101,8 @@ def solve_branching(problem: Problem, atoms: Atoms, tol: float = 1e-8, max_piece
         raise ConvergenceError("Branch and bound found no feasible mixture; check the guards and the budget.")
     value = float(best.value[0])
     lowest = min([value, lost, *(p.bound for p in open_pieces)])
-    return replace(best, gap=np.array([max(value - lowest, 0.0)]), iterations=solved)
+    # pieces were dropped when they could improve by less than tol, so that is the least that can be claimed
+    return replace(best, gap=np.array([max(value - lowest, tol)]), iterations=solved)
 
 
 def _range(directions: Array, problem: Problem) -> tuple[Array, Array]:
@@ -130,6 +131,34 @@ def _term(problem: Problem, atoms: Atoms, concave: npt.NDArray[np.bool_], u: Arr
     return np.asarray(coef * np.where(kind == "log", np.log(safe), phi))
 
 
+def _already_convex(
+    problem: Problem, atoms: Atoms, concave: npt.NDArray[np.bool_], directions: Array, piece: _Piece
+) -> npt.NDArray[np.bool_]:
+    """(F,) forms of one weight on which convex atoms of the same weight outweigh the concave ones all over the piece.
+
+    Curvature of each atom is monotone in the weight, so its extremes over the interval are at the ends.
+    """
+    coef = problem.functions[0].weights[atoms.target] * atoms.scale
+    alone = (atoms.linear != 0).sum(axis=1) == 1
+    out = np.zeros(len(directions), dtype=bool)
+    for f in np.flatnonzero((directions != 0).sum(axis=1) == 1):
+        j = int(np.flatnonzero(directions[f])[0])
+        ends = np.sort(np.array([piece.low[f], piece.high[f]]) / directions[f, j])
+        mine = np.flatnonzero(alone & (atoms.linear[:, j] != 0))
+        slope, kind, power = atoms.linear[mine, j], atoms.kind[mine], atoms.exponent[mine]
+        u = slope * ends[:, None] + atoms.offset[mine]
+        if (u[:, kind != "exp"] <= 0).any():
+            continue
+        v = np.where(kind == "exp", 1.0, u)
+        with np.errstate(over="ignore"):
+            second = np.where(kind == "exp", np.exp(np.where(kind == "exp", u, 0.0)), v**-2.0)
+            second = np.where(kind == "power", power * (power + 1) * v ** (-power - 2.0), second)
+        size = np.abs(coef[mine]) * slope**2 * second  # (2, atoms)
+        helps = ~concave[mine]
+        out[f] = size[:, helps].min(axis=0).sum() >= size[:, ~helps].max(axis=0).sum()
+    return out
+
+
 def _chords(
     problem: Problem, atoms: Atoms, concave: npt.NDArray[np.bool_], form: npt.NDArray[np.int64], piece: _Piece
 ) -> tuple[Array, Array]:
@@ -143,6 +172,7 @@ def _chord_error(
     problem: Problem,
     atoms: Atoms,
     concave: npt.NDArray[np.bool_],
+    directions: Array,
     form: npt.NDArray[np.int64],
     piece: _Piece,
     u: Array,
@@ -150,6 +180,7 @@ def _chord_error(
     """(F,) how far the chords of each form's atoms lie below them at u."""
     slope, left = _chords(problem, atoms, concave, form, piece)
     error = _term(problem, atoms, concave, u[form]) - (left + slope * (u[form] - piece.low[form]))
+    error = np.where(_already_convex(problem, atoms, concave, directions, piece)[form], 0.0, error)
     return np.bincount(form, weights=np.maximum(error, 0.0), minlength=len(u)).astype(np.float64)
 
 
@@ -165,8 +196,7 @@ def _relax(
     """The convex relaxations of several pieces as one batch."""
     B, K = len(batch), problem.num_weights
     m1 = whole.coef.shape[1]
-    coef = np.broadcast_to(whole.coef, (1, *whole.coef.shape[1:])).copy()
-    coef[:, 0, concave] = 0.0
+    coef = np.broadcast_to(whole.coef, (B, *whole.coef.shape[1:])).copy()
     linear = np.broadcast_to(whole.linear, (B, m1, K)).copy()
     const = np.broadcast_to(whole.const, (B, m1)).copy()
     low, high = np.broadcast_to(whole.low, (B, K)).copy(), np.broadcast_to(whole.high, (B, K)).copy()
@@ -174,8 +204,10 @@ def _relax(
     rows, upper = [], []
     for b, piece in enumerate(batch):
         slope, left = _chords(problem, atoms, concave, form, piece)
-        linear[b, 0] += slope @ directions[form]
-        const[b, 0] += float((left - slope * piece.low[form]).sum())
+        chord = ~_already_convex(problem, atoms, concave, directions, piece)[form]
+        coef[b, 0, np.flatnonzero(concave)[chord]] = 0.0
+        linear[b, 0] += slope[chord] @ directions[form[chord]]
+        const[b, 0] += float((left - slope * piece.low[form])[chord].sum())
         for f in np.flatnonzero(single):
             j = int(np.flatnonzero(directions[f])[0])
             ends = np.sort(np.array([piece.low[f], piece.high[f]]) / directions[f, j])

@@ -23,7 +23,7 @@ from mixlaw.optimize.convex import Program, Solution, solve
 from mixlaw.optimize.objective import Problem, mean, row_scale
 from mixlaw.optimize.phases import PhaseLaw
 from mixlaw.optimize.uncertainty import gain
-from mixlaw.optimize.view import check_weights
+from mixlaw.optimize.view import check_weights, law_hash
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Certificate, Recipe
 
@@ -170,8 +170,6 @@ def best_schedule(
         )
     table: dict[str, dict[str, Any]] = {"best constant": _row(law, constant, W, half, level)}
     table |= {name: _row(law, m, W, half, level) for name, m in baselines(corpus, budget).items()}
-    from mixlaw.corpus import content_hash
-
     return Recipe(
         schedule=Schedule(
             tuple(Phase(float(f), Mixture.from_array(corpus.names, w)) for f, w in zip(law.fractions_, z))
@@ -192,7 +190,7 @@ def best_schedule(
             "heldout": dict(law.scores_),
             "runs": law.num_runs_,
         },
-        law_hash=content_hash(law.to_dict()),
+        law_hash=law_hash(law),
         budget=budget.to_dict(),
         warnings=tuple(warnings),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus, content_hash
+from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.laws.base import Atoms, as_matrix, as_targets
 from mixlaw.optimize.forms import Repetition, align, monotone
 
-__all__ = ["LawView", "check_weights", "hull_distance"]
+__all__ = ["LawView", "check_weights", "hull_distance", "law_hash"]
 
 Array = npt.NDArray[np.float64]
 
@@ -185,7 +187,12 @@ class LawView:
         source = getattr(self.law, "source", "")
         if source:
             info["source"] = source
-        return info, content_hash(self.law.to_dict())
+        return info, law_hash(self.law)
+
+
+def law_hash(law: Any) -> str:
+    """16 hex digits of what a law has learned (its state may hold NaN, which canonical JSON may not)."""
+    return hashlib.sha256(json.dumps(law.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def replace_none(view: LawView) -> LawView:
