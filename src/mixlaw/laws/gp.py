@@ -79,6 +79,8 @@ class GaussianProcess(Law):
 
     # ---- fitting -------------------------------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        for stale in ("heldout_values_", "heldout_sd_", "stretch_", "rows_"):
+            self.__dict__.pop(stale, None)
         for member in self.members:
             if member not in gk.MEMBERS:
                 raise ConfigError(f"Unknown member {member!r}.{did_you_mean(member, gk.MEMBERS)}")
@@ -102,9 +104,8 @@ class GaussianProcess(Law):
                 f"Fitted on {self.max_runs} of {len(X)} runs, drawn at random (max_runs={self.max_runs})."
             )
             X, Y, weight = X[rows], Y[rows], weight[rows]
+            self.rows_ = rows
         self.own_ = own_matrix([str(n) for n in self.feature_names_in_], self.target_names_, self.own)
-        for stale in ("heldout_values_", "heldout_sd_", "stretch_"):
-            self.__dict__.pop(stale, None)
         self.train_X_, self.train_Y_ = X, Y
         self._training = (X, Y, weight)  # the rows that heldout_ speaks of
         self.train_weight_ = weight / weight.mean()
