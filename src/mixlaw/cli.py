@@ -280,6 +280,9 @@ def fit(
     out: Annotated[Path | None, typer.Option(help="For files: folder for law, league table and plots.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="For files: fit only these targets; repeat.")] = None,
     repair: Annotated[bool, typer.Option(help="For files: rescale weights that do not sum to one.")] = False,
+    mixtures: Annotated[Path | None, typer.Option(help="For logs: table of mixtures (run, one column each).")] = None,
+    value: Annotated[list[str] | None, typer.Option(help="For files: a metric that is a loss; repeat.")] = None,
+    format: Annotated[str | None, typer.Option(help="For files: table, olmix, wandb, mlflow, ...")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
     """Fit laws, compare them by held-out error, and keep the best."""
@@ -295,7 +298,18 @@ def fit(
 
     folder = out or Path(source[0].name.split(".")[0] + "-fit")
     with _progress() as progress:
-        law = fit_files(source, folder, targets=target, repair=repair, seed=seed, progress=progress, say=_echo)
+        law = fit_files(
+            source,
+            folder,
+            targets=target,
+            repair=repair,
+            mixtures=mixtures,
+            values=value,
+            format=format,
+            seed=seed,
+            progress=progress,
+            say=_echo,
+        )
     _echo(law.summary())
     _echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
 

@@ -24,6 +24,9 @@ def fit_files(
     *,
     targets: Sequence[str] | None = None,
     repair: bool = False,
+    mixtures: str | Path | None = None,
+    values: Sequence[str] | None = None,
+    format: str | None = None,
     seed: int = 0,
     progress: Callable[[str, float, float], None] | None = None,
     say: Callable[[str], None] = print,
@@ -38,6 +41,9 @@ def fit_files(
         source: files or folders :meth:`Observations.read` understands.
         targets: fit only these; default all losses.
         repair: rescale weights that do not sum to one.
+        mixtures: for logs of trackers, a table of mixtures (columns ``run``, one per domain).
+        values: metrics or columns that are losses, where their names do not say so.
+        format: importer, where the files do not tell.
 
     Returns:
         The fitted law.
@@ -46,8 +52,9 @@ def fit_files(
     from mixlaw.io import importers
     from mixlaw.report import plots
 
-    options: dict[str, Any] = {"repair": True} if repair else {}
-    observations: Observations = importers.read(list(source), **options)
+    given = {"repair": repair, "mixtures": mixtures, "values": list(values or ())}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    observations: Observations = importers.read(list(source), format=format, **options)
     metric = _metric(observations)
     name, features, at = _plan(observations)
     if features in ("mixture", "joint"):

@@ -235,7 +235,8 @@ def test_bad_mlflow_stores(store, tmp_path):
 
 
 def test_values_can_be_named(store):
-    obs = read(store, values=["train_loss"])
+    with pytest.warns(MixlawWarning, match=r"\['second'\] \(1\) have no measured value"):
+        obs = read(store, values=["train_loss"])
     assert losses(obs, "train_loss") == {"first": 1.0}
 
 
@@ -284,3 +285,13 @@ def test_tensorboard_is_asked_for_when_it_is_not_there(board, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_accumulator", None)
     with pytest.raises(MissingExtraError, match=r"mixlaw\[track\]"):
         read(board / "logs")
+
+
+def test_options_an_importer_does_not_take_are_named(store, tmp_path):
+    with pytest.raises(ConfigError, match=r"'mlflow' takes no option 'mixture'.*Did you mean 'mixtures'"):
+        read(store, mixture="w.csv")
+    runs = write(tmp_path / "runs.csv", "weight_a,weight_b,loss_a\n.5,.5,3\n")
+    with pytest.raises(ConfigError, match=r"'table' takes no option 'mixtures'.*format="):
+        read(runs, mixtures="w.csv")
+    with pytest.raises(ConfigError, match="Did you mean 'wandb'"):
+        read(runs, format="wandbi")

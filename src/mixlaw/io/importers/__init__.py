@@ -7,10 +7,11 @@ reported and rejected, and rescaled only where ``repair=True`` asks for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from mixlaw.errors import DataError
+from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.observations import Observations
 from mixlaw.registry import Registry
 
@@ -41,6 +42,7 @@ def read(path: str | Path | Sequence[str | Path], *, format: str | None = None, 
 
     Raises:
         DataError: nothing there, or no importer recognises it.
+        ConfigError: unknown format, or an option its importer does not take.
 
     Example:
         ``read(["train_mixture_1m.csv", "train_pile_loss_1m.csv"])``
@@ -50,7 +52,15 @@ def read(path: str | Path | Sequence[str | Path], *, format: str | None = None, 
     if missing:
         raise DataError(f"{missing} cannot be read: no such file or folder.")
     name = format or _recognise(paths)
-    result: Observations = IMPORTERS[name](paths, **options)
+    importer = IMPORTERS[name]
+    taken = [p for p in signature(importer).parameters if p != "paths"]
+    for option in options:
+        if option not in taken:
+            raise ConfigError(
+                f"The importer {name!r} takes no option {option!r}.{did_you_mean(option, taken)} "
+                f"If this is no {name!r}, name its format (`format=`, `--format`)."
+            )
+    result: Observations = importer(paths, **options)
     return result
 
 
@@ -90,22 +100,18 @@ def _is_tensorboard(paths: Sequence[Path]) -> bool:
     return all(holds_events(p) if p.is_dir() else is_event_file(p) for p in paths)
 
 
-def _columns(path: Path) -> list[str]:
-    from mixlaw.io.importers.frames import read_frame
-
-    return list(read_frame(path).column_names) if path.is_file() and path.suffix in (".csv", ".tsv", ".parquet") else []
-
-
 def _is_mlflow(paths: Sequence[Path]) -> bool:
+    from mixlaw.io.importers.frames import read_columns
     from mixlaw.io.importers.mlflow_runs import holds_runs, is_search_csv
 
-    return all(holds_runs(p) if p.is_dir() else is_search_csv(_columns(p)) for p in paths)
+    return all(holds_runs(p) if p.is_dir() else is_search_csv(read_columns(p)) for p in paths)
 
 
 def _is_wandb(paths: Sequence[Path]) -> bool:
+    from mixlaw.io.importers.frames import read_columns
     from mixlaw.io.importers.wandb_export import is_chart, is_runs_table
 
-    return all(is_chart(columns) or is_runs_table(columns) for columns in map(_columns, paths))
+    return all(is_chart(columns) or is_runs_table(columns) for columns in map(read_columns, paths))
 
 
 _FILES: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet
 
 from mixlaw.errors import DataError, MixlawWarning
 
-__all__ = ["check_weights", "numbers", "read_frame"]
+__all__ = ["check_weights", "numbers", "read_columns", "read_frame"]
 
 ROUNDING = 0.005
 """Sums off by up to this come from published tables rounded to three digits (RegMix's: 0.996 to 1.003)."""
@@ -36,6 +37,23 @@ def read_frame(path: Path) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     raise DataError(f"{path} is none of .csv, .tsv, .parquet. Export it as one of these, or name its format.")
+
+
+def read_columns(path: Path) -> list[str]:
+    """Column names of a ``.csv``, ``.tsv`` or ``.parquet``, without its rows; empty for any other file.
+
+    Raises:
+        DataError: not readable as such.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return list(pa.parquet.read_schema(path).names)
+        if path.suffix in (".csv", ".tsv"):
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                return next(csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ","), [])
+    except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    return []
 
 
 def numbers(table: pa.Table, column: str, where: str) -> npt.NDArray[np.float64]:

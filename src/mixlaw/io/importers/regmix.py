@@ -14,15 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from mixlaw.errors import DataError
-from mixlaw.io.importers.frames import check_weights, numbers, read_frame
+from mixlaw.io.importers.frames import check_weights, numbers, read_columns, read_frame
 from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
 
 __all__ = ["is_regmix", "read_regmix"]
-
-
-def _columns(path: Path) -> list[str]:
-    return list(read_frame(path).column_names) if path.suffix in (".csv", ".parquet") else []
 
 
 def _role(columns: Sequence[str]) -> str | None:
@@ -36,7 +32,7 @@ def _role(columns: Sequence[str]) -> str | None:
 
 def is_regmix(paths: Sequence[Path]) -> bool:
     """Whether the two files are a table of weights and a table of losses, in either order."""
-    return {_role(_columns(p)) for p in paths} == {"weights", "losses"}
+    return {_role(read_columns(p)) for p in paths} == {"weights", "losses"}
 
 
 def _common(texts: Sequence[str]) -> str:
@@ -65,7 +61,7 @@ def read_regmix(paths: Sequence[Path], *, repair: bool = False, source: str | No
     Raises:
         DataError: not such a pair, rows that do not match, or weights that do not sum to one without ``repair``.
     """
-    tables = {role: (p, read_frame(p)) for p in paths if (role := _role(_columns(p)))}
+    tables = {role: (p, read_frame(p)) for p in paths if (role := _role(read_columns(p)))}
     if set(tables) != {"weights", "losses"}:
         raise DataError(f"{[p.name for p in paths]} are not RegMix's pair: one file of train_* weights, one of losses.")
     (weight_path, weights), (loss_path, losses) = tables["weights"], tables["losses"]
