@@ -48,3 +48,14 @@ def test_mistakes_are_named(change, message):
 def test_a_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(ConfigError, match="mixlaw init"):
         load_config(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize("text", ["4e-3", "+4E-3", "0.4e-2", "4.e-3", ".4e-2"])
+def test_numbers_with_exponents_are_numbers(tmp_path, text):
+    """YAML 1.1 reads ``4e-3`` as a string, which is how nearly everybody writes a learning rate."""
+    yaml = parse_config(GOOD, "here").dump()
+    head = yaml.split("training:")[0]
+    (tmp_path / "study.yaml").write_text(f"{head}training: {{learning_rate: {{peak: {text}}}, trainer: 'e5'}}\n")
+    training = load_config(tmp_path / "study.yaml").training
+    assert training.learning_rate["peak"] == pytest.approx(0.004)
+    assert training.trainer == "e5"

@@ -5,9 +5,10 @@ import random
 
 import pytest
 
-from mixlaw.errors import ConfigError, DataError
+from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.mixture import Mixture
 from mixlaw.study import Study
+from mixlaw.verification import verification_text
 
 pytest.importorskip("torch")
 
@@ -148,4 +149,133 @@ def test_a_design_for_other_text_is_refused(tmp_path):
     data["corpus_hash"] = "0" * 16
     study.store.write_json("design.json", data)
     with pytest.raises(DataError, match="start a study in a new folder"):
+        study.design()
+
+
+def test_verification_with_two_names_for_one_mixture(finished):
+    """The reference is natural here, so both arms are the same runs; the recipe is compared with each."""
+    again = changed(finished, verify={"seeds": 2, "arms": ["natural", "reference"]})
+    assert "verify" in again.stale()
+    result = again.verify()
+    assert result["runs"]["natural"] == result["runs"]["reference"] != result["runs"]["recipe"]
+    assert result["difference"]["vs natural"] == result["difference"]["vs reference"]
+    restore(finished).verify()
+
+
+def changed(study, **changes):
+    """The same folder under another study.yaml."""
+    data = {**study.config.model_dump(mode="json"), **changes}
+    study.store.write_bytes("study.yaml", json.dumps(data).encode())
+    return Study(study.folder)
+
+
+def restore(study):
+    study.store.write_bytes("study.yaml", study.config.dump().encode())
+    return Study(study.folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "verb", "words"),
+    [
+        ("corpus", {"vocab_size": 280}, "tokenize", "corpus section of study.yaml changed"),
+        ("training", {"batch": 2}, "design", r"other settings \(batch\)"),
+        ("training", {"evaluations": 3}, "design", r"other settings \(evaluate_at\)"),
+        ("law", {"name": "loglinear", "options": {"own": None}}, "fit", "since the law was fitted"),
+        ("budget", {"tokens": 8192, "max_epochs": 49}, "optimize", "since the recipe was found"),
+        ("objective", {"digits": 0.5, "colours": 0.5}, "optimize", "since the recipe was found"),
+    ],
+)
+def test_edits_of_study_yaml_make_what_rests_on_them_stale(finished, section, change, verb, words):
+    data = finished.config.model_dump(mode="json")[section]
+    edited = changed(finished, **{section: {**data, **change} if section != "objective" else change})
+    try:
+        assert verb in edited.stale() and edited.stale() != {}
+        done = {v: (ok, detail) for v, ok, detail in edited.status()}
+        assert not done[verb][0]
+        following = {"tokenize": "train", "design": "train", "fit": "optimize", "optimize": None}[verb]
+        if following:
+            with pytest.raises(DataError, match=words):
+                getattr(edited, following)()
+        if section == "objective":
+            with pytest.raises(DataError, match="predicted for the objective"):
+                edited.verify()
+    finally:
+        assert restore(finished).stale() == {}
+
+
+def test_workers_change_nothing(finished):
+    assert changed(finished, executor={"name": "local", "workers": 2}).stale() == {}
+    restore(finished)
+
+
+def test_a_recipe_changed_after_its_prediction_is_refused(finished):
+    text = finished.store.read_bytes("recipe.json")
+    try:
+        for field in ("predictions", "tokens"):
+            data = json.loads(text)
+            if field == "tokens":
+                data["tokens"] += 1
+            else:
+                data["predictions"]["objective"]["high"] += 1.0
+            finished.store.write_json("recipe.json", data)
+            with pytest.raises(DataError, match="no prediction for this recipe"):
+                finished.verify()
+            assert finished.verification() is None
+            assert "verify" in finished.stale()
+            page = finished.report().read_text()
+            assert "Not verified yet" in page and "earlier recipe" in page
+    finally:
+        finished.store.write_bytes("recipe.json", text)
+    assert finished.stale() == {}
+    finished.report()
+
+
+def test_a_prediction_written_after_its_runs_is_no_blind_check(finished):
+    import dataclasses
+
+    recipe, text = finished.recipe(), finished.store.read_bytes("recipe.json")
+    p = recipe.predictions["objective"]
+    wider = dataclasses.replace(p, low=p.low - 0.5, high=p.high + 0.5)
+    later = dataclasses.replace(recipe, predictions={**recipe.predictions, "objective": wider})
+    assert finished.verification()["predicted_first"]
+    try:
+        finished.ledger.append("prediction", finished._prediction(later))
+        later.save(finished.folder / "recipe.json")
+        result = finished.verify()
+        assert not result["predicted_first"]
+        assert "not a blind check" in verification_text(result)
+    finally:
+        finished.store.write_bytes("recipe.json", text)
+    assert finished.verify()["predicted_first"]
+
+
+def test_another_command_is_another_trainer(tmp_path):
+    corpus = config(tmp_path)
+    training = {**corpus["training"], "trainer": "command", "command": "python a.py {spec} {metrics}"}
+    study = Study.create(tmp_path / "s", {**corpus, "training": training})
+    study.tokenize()
+    spelled = changed(study, training={**training, "command": ["python", "a.py", "{spec}", "{metrics}"]})
+    other = changed(study, training={**training, "command": "python b.py {spec} {metrics}"})
+    slower = changed(study, training={**training, "timeout": 60})
+    assert study.template().id == spelled.template().id == slower.template().id != other.template().id
+
+
+def test_wrong_training_settings_stop_the_design(tmp_path):
+    base = config(tmp_path)
+    study = Study.create(tmp_path / "s", base)
+    study.tokenize()
+    for wrong, message in (
+        ({"learning_rate": {"name": "wsd", "peek": 1e-3}}, "Did you mean 'peak'"),
+        ({"tokens": 64}, "less than one step"),
+        ({"model": {"preset": "d65"}}, "d65"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            changed(study, training={**base["training"], **wrong}).design()
+    assert not study.store.exists("design.json")
+
+
+def test_domains_that_shrink_to_less_than_a_sequence_are_warned_about(tmp_path):
+    study = Study.create(tmp_path / "s", config(tmp_path, budget={"tokens": "80M", "max_epochs": None}))
+    study.tokenize()
+    with pytest.warns(MixlawWarning, match="less than one sequence"):
         study.design()

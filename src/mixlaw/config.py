@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,7 +98,7 @@ class DesignConfig(_Section):
     num: int = 24
     replicates: int = 2
     """Extra runs of the reference mixture under other seeds: they measure the noise."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 class LawConfig(_Section):
@@ -177,7 +178,7 @@ def parse_config(data: Any, where: str) -> StudyConfig:
 def load_config(path: Path) -> StudyConfig:
     """Read and check ``study.yaml``."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)
     except FileNotFoundError:
         raise ConfigError(
             f"{path} is not there. Make a study first: `mixlaw init {path.parent} --domain NAME=PATH ...`."
@@ -185,6 +186,15 @@ def load_config(path: Path) -> StudyConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not readable YAML: {error}") from None
     return parse_config(data, str(path))
+
+
+class _Yaml(yaml.SafeLoader):
+    """Plain data, with ``4e-3`` a number: YAML 1.1 asks for ``4.0e-3`` and silently reads a string otherwise."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def _explain(error: Any) -> str:

@@ -5,6 +5,7 @@ The machine's throughput is measured first and the study is sized to the time gi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ VOCABULARY = 2048
 MIN_TOKENS = 150_000
 """Below this a run of the smallest preset has hardly left the unigram plateau, and mixtures cannot be told apart."""
 MAX_TOKENS = 4_000_000
+MAX_EPOCHS, AVERAGE_EPOCHS = 4, 2
+"""No domain is repeated more often than the first; runs are short enough that mixtures have room below it."""
 OTHER_SECONDS = 25.0
 """Fit, optimum, report and starting the workers, measured on two cores."""
 REPORT_SECONDS = 12.0
@@ -50,7 +53,9 @@ class Plan:
         return self.num + self.replicates + self.arms * self.seeds
 
 
-def plan(num_domains: int, tokens_per_second: float, seconds: float, workers: int) -> Plan:
+def plan(
+    num_domains: int, tokens_per_second: float, seconds: float, workers: int, unique_tokens: float = math.inf
+) -> Plan:
     """Size a study to ``seconds`` of training at ``tokens_per_second`` (whole machine).
 
     Mixtures first (a law over K domains wants 4 to 6 K runs), then seeds; runs get shorter before they get fewer, down
@@ -67,8 +72,11 @@ def plan(num_domains: int, tokens_per_second: float, seconds: float, workers: in
         if tokens >= wanted:
             break
     step = BATCH * CONTEXT
-    sized = max(MIN_TOKENS, min(MAX_TOKENS, tokens)) // step * step
-    return Plan(num, replicates, 2, seeds, sized, tokens >= MIN_TOKENS)
+    most = min(MAX_TOKENS, AVERAGE_EPOCHS * unique_tokens)
+    sized = int(min(most, max(MIN_TOKENS, tokens))) // step * step
+    if sized < step:
+        raise DataError(f"The text has {unique_tokens:.0f} tokens; a run needs {step} at least. Give more text.")
+    return Plan(num, replicates, 2, seeds, sized, min(tokens, sized + step) >= MIN_TOKENS)
 
 
 def _folders(corpus: Path) -> dict[str, str]:
@@ -118,6 +126,7 @@ def run(
     root = Path(folder)
     if (root / "study.yaml").exists():
         study = Study(root, progress)
+        _same_study(study, corpus, objective)
         say(f"Continuing the study in {root}.")
     else:
         study = _prepare(root, minutes, corpus, objective, seed, progress, say, started)
@@ -141,6 +150,25 @@ def run(
     report = study.report()
     say(f"Report: {report} ({format_seconds(time.monotonic() - started)} in all)")
     return report
+
+
+def _same_study(study: Study, corpus: str | Path | None, objective: Mapping[str, float] | None) -> None:
+    """A study that is there is continued only with the text and objective it was made for.
+
+    Raises:
+        ConfigError: it was made for others.
+    """
+    asked = None if corpus is None else {n: [str(Path(p).resolve())] for n, p in _folders(Path(corpus)).items()}
+    if asked is not None and asked != study.config.corpus.domains:
+        raise ConfigError(
+            f"{study.folder} holds a study of other text ({', '.join(study.config.corpus.domains)}) than --corpus "
+            f"{corpus} ({', '.join(asked)}). Give another folder: mixlaw quickstart FOLDER --corpus {corpus}."
+        )
+    if objective is not None and dict(objective) != study.config.objective:
+        raise ConfigError(
+            f"{study.folder} holds a study for the objective {study.config.objective}, not {dict(objective)}. Give "
+            f"another folder, or edit {study.folder / 'study.yaml'} and run `mixlaw optimize {study.folder}`."
+        )
 
 
 def _seeds(study: Study, seconds_per_run: float | None, seconds_left: float) -> int | None:
@@ -197,20 +225,27 @@ def _prepare(
         probe, vocab_size=built.vocab_size or VOCABULARY, workers=workers, evaluation_tokens=scored
     )
     left = minutes * 60 - (time.monotonic() - started) - OTHER_SECONDS
-    sized = plan(len(domains), rate, left, workers)
+    unique = sum(d.unique_tokens for d in built.domains)
+    sized = plan(len(domains), rate, left, workers, unique)
     say(
         f"This machine trains {format_count(rate)} tokens/s on {workers} workers: {sized.num} mixtures, "
         f"{sized.replicates} replicates and {sized.arms} x {sized.seeds} verification runs of "
         f"{format_count(sized.tokens)} tokens."
     )
-    if not sized.enough:
+    if AVERAGE_EPOCHS * unique < MIN_TOKENS:
+        say(
+            f"{format_count(unique)} tokens of text are too few to tell mixtures apart: a run sees at most "
+            f"{AVERAGE_EPOCHS} epochs of them, which is less than the {format_count(MIN_TOKENS)} tokens it needs. "
+            f"Going on, but expect a null."
+        )
+    elif not sized.enough:
         say(
             f"{minutes:g} minutes are too short here: the smallest study that can tell mixtures apart needs about "
             f"{format_seconds(sized.runs * MIN_TOKENS / rate + OTHER_SECONDS)}. Going on, but expect a null."
         )
     # an even cover of the simplex serves few domains best; with many, draws around the natural mixture
     sampler = "low_discrepancy" if len(domains) <= 6 else "dirichlet"
-    return Study.create(
+    study = Study.create(
         root,
         {
             "corpus": {
@@ -219,7 +254,7 @@ def _prepare(
                 "validation_tokens": VALIDATION_TOKENS,
             },
             "objective": dict(weights),
-            "budget": {"tokens": sized.tokens, "max_epochs": 4},
+            "budget": {"tokens": sized.tokens, "max_epochs": MAX_EPOCHS},
             "training": {
                 "model": MODEL,
                 "tokens": sized.tokens,
@@ -234,6 +269,8 @@ def _prepare(
         },
         progress,
     )
+    study.tokenized()
+    return study
 
 
 LEARNING_RATE = {"name": "wsd", "peak": 3e-3, "warmup": 0.05, "decay": 0.2}

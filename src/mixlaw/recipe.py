@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mixlaw.corpus import Corpus
+from mixlaw.corpus import Corpus, content_hash
 from mixlaw.errors import DataError
 from mixlaw.mixture import Mixture, Schedule
 from mixlaw.prediction import Prediction
@@ -98,6 +98,13 @@ class Recipe:
     def epochs(self) -> dict[str, float]:
         """Epochs of each domain: tokens drawn / unique tokens."""
         return self.schedule.epochs(self.tokens, self.corpus.unique_tokens)
+
+    @property
+    def hash(self) -> str:
+        """Content hash of everything that is claimed; versions and notes on how the text was read are not part."""
+        claimed = self.to_dict()
+        del claimed["versions"], claimed["corpus"]["extra"]
+        return content_hash(claimed)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``recipe.json``."""

@@ -2,7 +2,7 @@
 
 ```
 study.yaml  corpus.json  tokens/  design.json  runs/<run-id>/  laws/<name>.json  ledger/  recipe.json
-verification.json  report.html
+verification.json  report.html  made-from.json
 ```
 
 Every verb is safe to run again: what is done is not done twice, what was interrupted continues, and an artefact made
@@ -22,16 +22,25 @@ import pyarrow as pa
 
 from mixlaw.budget import Budget
 from mixlaw.config import StudyConfig, load_config, parse_config
-from mixlaw.corpus import Corpus
+from mixlaw.corpus import Corpus, content_hash
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_you_mean
-from mixlaw.ledger import Ledger
+from mixlaw.freshness import corpus_inputs, law_inputs, made_from, recipe_inputs, stale
+from mixlaw.ledger import Entry, Ledger
 from mixlaw.mixture import Mixture, Schedule
 from mixlaw.observations import Observations
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Recipe
 from mixlaw.runspec import RunSpec
 from mixlaw.store import Store
-from mixlaw.verification import objective_curves, paired_difference, steps_saved, verdict
+from mixlaw.verification import (
+    left_out_text,
+    objective_curves,
+    paired_difference,
+    prediction_of,
+    steps_saved,
+    trained_before,
+    verdict,
+)
 
 __all__ = ["Study"]
 
@@ -39,7 +48,8 @@ Progress = Callable[[str, float, float], None]
 """``progress(what, done, total)``, called often; the command line draws it."""
 
 VERIFY_SEED = 1000
-"""Seeds of verification runs start here, so that they never coincide with the swarm's."""
+"""Verification seeds of a study with ``design.seed`` s start at ``1000 (s + 1)``: never the swarm's, and never those of
+the same study under another seed."""
 
 
 def _silent(what: str, done: float, total: float) -> None:
@@ -91,7 +101,8 @@ class Study:
         if c.counts:
             corpus = Corpus.declared(c.counts, source=c.counts_source)
             self.budget.check(corpus)
-            self.store.write_json("corpus.json", corpus.to_dict())
+            with made_from(self, "corpus.json", corpus_inputs(self)):
+                self.store.write_json("corpus.json", corpus.to_dict())
             return corpus
         corpus = tokens.build(
             {name: self._resolve(paths) for name, paths in c.domains.items()},
@@ -103,9 +114,31 @@ class Study:
             text_field=c.text_field,
             progress=self.progress,
         )
+        self.tokenized()
         self._check_objective(corpus)
         self.budget.check(corpus)
         return corpus
+
+    def tokenized(self) -> None:
+        """Note that ``tokens/`` and ``corpus.json`` were made with today's settings."""
+        with made_from(self, "corpus.json", corpus_inputs(self)):
+            pass
+
+    def stale(self) -> dict[str, str]:
+        """``{verb: why what it wrote no longer holds}``; see :mod:`mixlaw.freshness`."""
+        return stale(self)
+
+    def _need(self, *verbs: str) -> None:
+        """Stop where what these verbs wrote was made from other inputs than today's.
+
+        Raises:
+            DataError: names the verb to run again.
+        """
+        reasons = self.stale()
+        for verb in verbs:
+            if verb in reasons:
+                again = "" if verb == "design" else f" Run `mixlaw {verb} {self.folder}` again."
+                raise DataError(f"{self.folder}: {reasons[verb]}.{again}")
 
     def _resolve(self, paths: Sequence[str]) -> list[str]:
         """Relative paths are relative to the study folder's parent, so that a study can be moved with its text."""
@@ -169,8 +202,18 @@ class Study:
             unique_tokens=self._proxy_unique_tokens(corpus),
             evaluate_at=tuple(points.tolist()),
             trainer=t.trainer,
-            trainer_version=str(getattr(TRAINERS[t.trainer], "version", "")),
+            trainer_version=self._trainer_version(str(getattr(TRAINERS[t.trainer], "version", ""))),
         )
+
+    def _trainer_version(self, version: str) -> str:
+        """Your own trainer is another one under another command; what its files say, only you know."""
+        import shlex
+
+        t = self.config.training
+        if t.trainer != "command" or not t.command:
+            return version
+        words = shlex.split(t.command) if isinstance(t.command, str) else t.command
+        return f"{version} {content_hash(words)}"
 
     def _proxy_unique_tokens(self, corpus: Corpus) -> dict[str, int]:
         """Simulated epoching: shrink every domain by proxy tokens / target tokens, so that epochs agree."""
@@ -184,15 +227,19 @@ class Study:
         from mixlaw import design
 
         if self.store.exists("design.json"):
-            specs = self.specs()
-            made_for = self.store.read_json("design.json")["corpus_hash"]
-            if made_for != self.corpus.hash:
-                raise DataError(
-                    f"design.json was made for corpus {made_for}, today's is {self.corpus.hash}. The swarm's runs "
-                    f"would not be comparable: start a study in a new folder, or restore the old text."
+            self._need("tokenize", "design")
+            made_with = self.store.read_json("design.json").get("design")
+            if made_with not in (None, self.config.design.model_dump(mode="json")):
+                warnings.warn(
+                    f"design.json is kept as it was made, with {made_with}; study.yaml says other things now. To add "
+                    f"runs: `mixlaw design {self.folder} --more N`.",
+                    MixlawWarning,
+                    stacklevel=2,
                 )
-            return specs
+            return self.specs()
         corpus, d = self.corpus, self.config.design
+        self._need("tokenize")
+        self._check_training(corpus)
         self._check_objective(corpus)
         self.budget.check(corpus)
         schedules = design.propose(corpus, self.budget, d.num, seed=d.seed, sampler=d.sampler)
@@ -209,6 +256,7 @@ class Study:
         """
         from mixlaw.design import sequential
 
+        self._need("tokenize", "design")
         plan = sequential.plan(
             self.corpus,
             self.budget,
@@ -225,9 +273,38 @@ class Study:
     def _write_design(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
         unique = list({spec.id: spec for spec in specs}.values())
         self.store.write_json(
-            "design.json", {"corpus_hash": self.corpus.hash, "specs": [spec.to_dict() for spec in unique]}
+            "design.json",
+            {
+                "corpus_hash": self.corpus.hash,
+                "design": self.config.design.model_dump(mode="json"),
+                "specs": [spec.to_dict() for spec in unique],
+            },
         )
         return unique
+
+    def _check_training(self, corpus: Corpus) -> None:
+        """What would stop every run of the built-in trainer, said before any of them starts."""
+        from mixlaw.train.presets import model_config
+        from mixlaw.train.schedule import LearningRate
+
+        t = self.config.training
+        if t.trainer == "torch":
+            model_config(t.model, corpus.vocab_size)
+            LearningRate(t.learning_rate, max(1, t.tokens // (t.batch * t.context)))
+        if t.tokens < t.batch * t.context:
+            raise ConfigError(
+                f"training.tokens {t.tokens} are less than one step of {t.batch} x {t.context} tokens. Raise tokens, "
+                f"or lower batch or context."
+            )
+        short = [name for name, count in self._proxy_unique_tokens(corpus).items() if count < t.context]
+        if short:
+            warnings.warn(
+                f"With simulated epoching a proxy sees less than one sequence ({t.context} tokens) of {short}, again "
+                f"and again: what it learns there says little about the target run. Train longer proxies, or set "
+                f"training.simulated_epoching to false.",
+                MixlawWarning,
+                stacklevel=3,
+            )
 
     def _designed(self) -> list[RunSpec]:
         return self.specs() if self.store.exists("design.json") else []
@@ -251,11 +328,16 @@ class Study:
     # ---- train -------------------------------------------------------------------------------------
     def train(self, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
         """Train the designed runs that are not done yet; returns the failures by run id (also ``failures.json``)."""
+        wanted = self.specs() if specs is None else specs
+        self._need("tokenize", "design")
         failures: dict[str, RunError] = {}
-        for spec, result in self._map(self.specs() if specs is None else specs, what):
+        for spec, result in self._map(wanted, what):
             if isinstance(result, RunError):
                 failures[spec.id] = result
-        self.store.write_json("failures.json", {k: str(v) for k, v in failures.items()})
+        ids = {spec.id for spec in wanted}
+        earlier = self.store.read_json("failures.json") if self.store.exists("failures.json") else {}
+        others = {k: v for k, v in earlier.items() if k not in ids}
+        self.store.write_json("failures.json", {**others, **{k: str(v) for k, v in failures.items()}})
         return failures
 
     def _map(self, specs: Sequence[RunSpec], what: str) -> Iterator[tuple[RunSpec, Observations | RunError]]:
@@ -299,10 +381,10 @@ class Study:
             trained = [s for s in self._designed() if self.store.exists("runs", s.id, "DONE")]
             return Observations.concat([*imported, *(Observations.load(self.folder / "runs" / s.id) for s in trained)])
         wanted = self.specs() if specs is None else specs
-        done = [s for s in wanted if self.store.exists("runs", s.id, "DONE")]
+        done = dict.fromkeys(s.id for s in wanted if self.store.exists("runs", s.id, "DONE"))
         if not done:
             raise DataError(f"No run of {self.folder} is done yet. Run `mixlaw train {self.folder}` first.")
-        return Observations.concat([Observations.load(self.folder / "runs" / s.id) for s in done])
+        return Observations.concat([Observations.load(self.folder / "runs" / run) for run in done])
 
     # ---- law ---------------------------------------------------------------------------------------
     def _table(self) -> tuple[pa.Table, pa.Table]:
@@ -316,7 +398,9 @@ class Study:
         """Fit the configured law and compare it with others by held-out error: ``laws/``."""
         from mixlaw import laws
 
+        inputs = law_inputs(self)
         X, y = self._table()
+        self._need("tokenize", "design")
         name, options = self.config.law.name, dict(self.config.law.options)
         law = laws.LAWS[name](**options)
         if "own" in law.get_params() and "own" not in options:
@@ -328,8 +412,9 @@ class Study:
             league = laws.compare([name, *others], X, y)
         # a law read back has no rows to leave out: what the report shows of held-out runs is computed while it has them
         getattr(law, "heldout_", None)
-        self.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
-        self.store.write_json("laws/league.json", league.to_dict())
+        with made_from(self, f"laws/{name}.json", inputs):
+            self.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
+            self.store.write_json("laws/league.json", league.to_dict())
         return law
 
     def law(self) -> Any:
@@ -354,6 +439,7 @@ class Study:
                 raise ConfigError(f"The mixture names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}")
             mixture = Mixture(mixture)
         law, level = self.law(), self.config.law.level
+        self._need("fit")
         X = {d: [w] for d, w in zip(corpus.names, mixture.array(corpus.names).tolist())}
         mean = np.atleast_2d(law.predict(X))[0]
         low, high = (np.atleast_2d(side)[0] for side in law.predict_interval(X, level=level))
@@ -393,6 +479,7 @@ class Study:
         from mixlaw.optimize import frontier
 
         law = self.law()
+        self._need("fit")
         return frontier(getattr(law, "certifiable_", None) or law, sets, self.budget, self.corpus, num=num)
 
     # ---- optimum -------------------------------------------------------------------------------------
@@ -406,6 +493,8 @@ class Study:
         from mixlaw.optimize import optimize
 
         corpus, law, runs = self.corpus, self.law(), self._table()
+        self._need("tokenize", "fit")
+        inputs = recipe_inputs(self)
         recipe: Recipe = optimize(
             law,
             objective=self.config.objective_weights(),
@@ -416,14 +505,15 @@ class Study:
             level=self.config.law.level,
             **options,
         )
-        body = self._prediction(recipe)
-        if not any(e.kind == "prediction" and e.body == body for e in self.ledger):
-            self.ledger.append("prediction", body)
-        recipe.save(self.folder / "recipe.json")
+        if prediction_of(self.ledger, recipe) is None:
+            self.ledger.append("prediction", self._prediction(recipe))
+        with made_from(self, "recipe.json", inputs):
+            recipe.save(self.folder / "recipe.json")
         return recipe
 
     def _prediction(self, recipe: Recipe) -> dict[str, Any]:
         return {
+            "recipe": recipe.hash,
             "schedule": recipe.schedule.to_dict(),
             "objective": self.config.objective_weights(),
             "predictions": {k: v.to_dict() for k, v in recipe.predictions.items()},
@@ -467,7 +557,7 @@ class Study:
         template, result = self.template(), {}
         for k in range(self.config.verify.seeds if seeds is None else seeds):
             for arm, schedule in self.arms().items():
-                seed = VERIFY_SEED + k
+                seed = VERIFY_SEED * (self.config.design.seed + 1) + k
                 result[arm, seed] = template.replace(schedule=schedule, seed=seed, replicate_group=f"verify {arm}")
         return result
 
@@ -481,41 +571,80 @@ class Study:
             DataError: the recipe's prediction is not in the ledger, or too few runs succeeded for an interval.
         """
         recipe, level = self.recipe(), self.config.law.level
-        written = [e for e in self.ledger if e.kind == "prediction" and e.body["schedule"] == recipe.schedule.to_dict()]
-        if not written:
-            raise DataError(
-                f"The ledger holds no prediction for this recipe; it must be written before the runs. "
-                f"Run `mixlaw optimize {self.folder}`."
-            )
-        specs = self.verification_specs(seeds)
-        failures = self.train(list(specs.values()), what="verify")
-        if failures:
-            warnings.warn(
-                f"{len(failures)} verification runs failed and are left out: {sorted(failures)}",
-                MixlawWarning,
-                stacklevel=2,
-            )
+        prediction = self._predicted_first(recipe)
+        self._need("tokenize", "design")
+        specs = self.verification_specs(self._seeds_so_far() if seeds is None else seeds)
+        self.train(list(specs.values()), what="verify")
+        names = list(self.arms())
         done = [s for s in specs.values() if self.store.exists("runs", s.id, "DONE")]
-        observed = self.observations(done)
+        observed = self.observations(done) if done else Observations.empty()
         curves = objective_curves(observed.values.to_pylist(), self.config.objective_weights())
         status = dict(zip(observed.runs["run"].to_pylist(), observed.runs["status"].to_pylist()))
         usable = {key: curves[s.id] for key, s in specs.items() if curves.get(s.id) and status.get(s.id) == "done"}
-        names = list(self.arms())
         paired = [k for k in sorted({seed for _, seed in specs}) if all((arm, k) in usable for arm in names)]
         if len(paired) < 2:
             raise DataError(
                 f"Only {len(paired)} seeds have all of the arms {names} trained; an interval needs two. "
                 f"See {self.folder / 'failures.json'}, then run `mixlaw verify {self.folder}` again."
             )
+        left_out = self._left_out(specs, status)
         result = self._judge(recipe, {k: v for k, v in usable.items() if k[1] in paired}, names, paired, level)
-        result["prediction_entry"] = written[-1].number
+        result["prediction_entry"] = prediction.number
+        result["runs"] = {arm: [specs[arm, k].id for k in paired] for arm in names}
+        result["predicted_first"] = not trained_before(self.ledger, prediction, result["runs"]["recipe"])
+        result["left_out"] = left_out
         result["sets"] = self._measured_sets(observed, specs, names, paired)
         self.store.write_json("verification.json", result)
-        measurement = {k: v for k, v in result.items() if k not in ("arms", "ledger_head")}
+        measurement = {k: v for k, v in result.items() if k != "arms"}
         measurement["finals"] = {name: arm["losses"] for name, arm in result["arms"].items()}
         if not any(e.kind == "measurement" and e.body == json.loads(json.dumps(measurement)) for e in self.ledger):
             self.ledger.append("measurement", measurement)
         return result
+
+    def _predicted_first(self, recipe: Recipe) -> Entry:
+        """The ledger's prediction for exactly this recipe, this corpus and this objective."""
+        written = prediction_of(self.ledger, recipe)
+        if written is None:
+            raise DataError(
+                f"The ledger holds no prediction for this recipe; it must be written before the runs. "
+                f"Run `mixlaw optimize {self.folder}`."
+            )
+        for what, then, now in (
+            ("objective", written.body["objective"], self.config.objective_weights()),
+            ("corpus", written.body["corpus_hash"], self.corpus.hash),
+            ("validation sets", written.body["evaluation_hash"], self.corpus.evaluation_hash),
+        ):
+            if then != now:
+                raise DataError(
+                    f"The recipe was predicted for the {what} {then}, today's is {now}. "
+                    f"Run `mixlaw optimize {self.folder}`."
+                )
+        return written
+
+    def _seeds_so_far(self) -> int:
+        """``verify.seeds``, or as many as are trained already: what was measured is never dropped."""
+        most = self.config.verify.seeds
+        while all(self.store.exists("runs", s.id, "DONE") for s in self.verification_specs(most + 1).values()):
+            most += 1
+        return most
+
+    def _left_out(
+        self, specs: Mapping[tuple[str, int], RunSpec], status: Mapping[str, str]
+    ) -> dict[str, dict[str, int]]:
+        """Runs per arm that gave no final loss. Leaving their seeds out flatters an arm that diverges: said aloud."""
+        found: dict[str, dict[str, int]] = {}
+        for (arm, _), spec in specs.items():
+            word = "diverged" if status.get(spec.id) == "diverged" else "failed"
+            if status.get(spec.id) != "done":
+                counts = found.setdefault(arm, {"diverged": 0, "failed": 0})
+                counts[word] += 1
+        for arm, counts in found.items():
+            warnings.warn(
+                f"Verification of {arm}: {left_out_text(counts)}. These seeds are left out of every arm.",
+                MixlawWarning,
+                stacklevel=3,
+            )
+        return found
 
     def _judge(
         self,
@@ -526,7 +655,7 @@ class Study:
         level: float,
     ) -> dict[str, Any]:
         finals = {name: [usable[name, k][-1][1] for k in seeds] for name in names}
-        predicted = recipe.predictions["objective"]
+        predicted = self._predicted_mean(recipe)
         measured = float(np.mean(finals["recipe"]))
         differences, saved = {}, {}
         last = max(step for curve in usable.values() for step, _ in curve)
@@ -558,6 +687,21 @@ class Study:
             "num_seeds": len(seeds),
         }
 
+    def _predicted_mean(self, recipe: Recipe) -> Prediction:
+        """Prediction of what is measured here, the weighted mean of the losses.
+
+        Where the recipe minimised something else (its worst set), its interval is the sum of the sets' own, which is
+        wide because it lets all of them err together.
+        """
+        if recipe.objective.get("kind") != "worst":
+            return recipe.predictions["objective"]
+        weights = self.config.objective_weights()
+        mean, low, high = (
+            sum(w * getattr(recipe.predictions[t], side) for t, w in weights.items())
+            for side in ("mean", "low", "high")
+        )
+        return Prediction(mean, low, high, self.config.law.level)
+
     def _undecayed_fraction(self) -> float:
         """Share of a run before the learning rate decays: only there do curves of shorter runs lie on each other."""
         rate = self.config.training.learning_rate
@@ -579,8 +723,8 @@ class Study:
         }
 
     def verification(self) -> dict[str, Any] | None:
-        """The last verification, or None."""
-        if not self.store.exists("verification.json"):
+        """The verification of today's recipe, or None; that of an earlier recipe stays in the ledger."""
+        if not self.store.exists("verification.json") or "verify" in self.stale():
             return None
         result: dict[str, Any] = self.store.read_json("verification.json")
         return result
@@ -588,6 +732,13 @@ class Study:
     # ---- what came of it -----------------------------------------------------------------------------
     def export(self, framework: str, path: str | Path) -> Any:
         """Write the recipe for a training framework."""
+        reasons = self.stale()
+        if "optimize" in reasons:
+            warnings.warn(
+                f"{self.folder}: {reasons['optimize']}. What is exported is the old recipe.",
+                MixlawWarning,
+                stacklevel=2,
+            )
         return self.recipe().export(framework, path)
 
     def report(self) -> Path:
@@ -630,11 +781,12 @@ class Study:
         rows.append(("train", bool(specs) and len(done) == len(specs), f"{len(done)} of {len(specs)} runs done"))
         rows.append(("fit", self.store.exists(f"laws/{self.config.law.name}.json"), self.config.law.name))
         rows.append(("optimize", self.store.exists("recipe.json"), ""))
+        reasons = self.stale()
         verification = self.verification()
         detail = "" if verification is None else f"{verification['verdict']}, {verification['num_seeds']} seeds"
         rows.append(("verify", verification is not None, detail))
         rows.append(("report", self.store.exists("report.html"), ""))
-        return rows
+        return [(verb, done and verb not in reasons, reasons.get(verb, detail)) for verb, done, detail in rows]
 
     def estimate(self) -> dict[str, float]:
         """What training the design costs: ``flops``, ``tokens``, ``seconds`` on this machine, ``disk_bytes``."""

@@ -173,8 +173,9 @@ def _verified(verification: Mapping[str, Any], recipe: Recipe, mixture: str, uni
     if p is not None and measured is not None:
         d = digits_for(p.high - p.low)
         inside = bool(verification.get("inside_interval", p.covers(measured)))
+        when = "before" if verification.get("predicted_first", True) else "after"
         sentences.append(
-            f"Predicted loss {interval_text(p)} {unit}, written down before the check; measured {measured:.{d}f} "
+            f"Predicted loss {interval_text(p)} {unit}, written down {when} the check; measured {measured:.{d}f} "
             f"over {seeds} seeds, {'inside' if inside else 'outside'} the interval."
         )
         tiles.append(("Predicted loss", f"{p.mean:.{d}f}", _range(p)))

@@ -15,6 +15,7 @@ from mixlaw.errors import DataError, FitError, MixlawError
 from mixlaw.report.answer import Answer, answer, unit_text
 from mixlaw.report.facts import ReportFacts
 from mixlaw.report.tables import corpus_table, ledger_table, losses_table, mixture_table, prices_table, table
+from mixlaw.verification import left_out_text
 
 __all__ = ["asset", "page", "shell"]
 
@@ -115,6 +116,9 @@ def _band(facts: ReportFacts, said: Answer) -> str:
 
 def _warnings(facts: ReportFacts) -> str:
     notes = list(facts.recipe.warnings) if facts.recipe is not None else []
+    notes += [f"Not up to date ({verb}): {reason}." for verb, reason in facts.stale.items()]
+    for arm, counts in (facts.verification or {}).get("left_out", {}).items():
+        notes.append(f"Verification of {arm}: {left_out_text(counts)}; their seeds are left out of every arm.")
     if facts.failures:
         notes.append(f"{_runs(len(facts.failures))} failed and left out: {', '.join(sorted(facts.failures)[:5])}.")
     if facts.observations is not None:

@@ -51,6 +51,7 @@ class ReportFacts:
         next_step: the command line that continues an unfinished study, or "".
         versions: see :func:`installed_versions`.
         now: when the report was made (ISO 8601).
+        stale: ``{verb: why what it wrote no longer holds}``; see :mod:`mixlaw.freshness`.
 
     Example:
         >>> ReportFacts("empty").ledger_head[:4]
@@ -72,6 +73,7 @@ class ReportFacts:
     next_step: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     now: str = ""
+    stale: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ledger_head(self) -> str:
@@ -95,7 +97,10 @@ class ReportFacts:
 
     @classmethod
     def from_study(cls, study: Any) -> ReportFacts:
-        """Whatever a :class:`mixlaw.study.Study` holds so far."""
+        """Whatever a :class:`mixlaw.study.Study` holds so far; a verification only of today's recipe."""
+        from mixlaw.freshness import stale
+
+        reasons = stale(study)
         store, config = study.store, study.config
         observations = None
         if store.exists("design.json"):
@@ -115,9 +120,10 @@ class ReportFacts:
             effects=store.read_json("laws/effects.json") if store.exists("laws/effects.json") else None,
             recipe=study.recipe() if store.exists("recipe.json") else None,
             entries=tuple(study.ledger),
-            verification=study.verification(),
+            verification=None if "verify" in reasons else study.verification(),
             config=config.model_dump(mode="json"),
             failures=store.read_json("failures.json") if store.exists("failures.json") else {},
+            stale=reasons,
             commands=tuple(f"mixlaw {verb} {study.folder.name}" for verb in [*verbs, "report"]),
             next_step=f"mixlaw {todo[0]} {study.folder.name}" if todo else "",
             versions=installed_versions(),
