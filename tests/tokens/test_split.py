@@ -2,6 +2,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mixlaw.tokens import split
 from mixlaw.tokens.readers import find_files, read_documents
@@ -136,3 +138,26 @@ def test_no_copy_crosses_the_split_of_real_web_text():
 def test_keys_depend_on_content_and_seed_only(seed):
     assert split.document_key(b"a", seed) == split.document_key(b"a", seed)
     assert split.document_key(b"a", 0) != split.document_key(b"a", 7)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 5_000), min_size=1, max_size=60), st.integers(1, 20_000), st.integers(0, 2**63))
+def test_windows_give_every_document_its_turn(lengths, wanted, key):
+    tokens = np.array(lengths)
+    keys = (np.arange(len(tokens)).astype(np.uint64) + np.uint64(key)) * np.uint64(11400714819323198485)
+    start, length = split.windows(tokens, keys, wanted)
+    assert (start >= 0).all()
+    assert (start + length <= tokens).all()
+    assert length.sum() >= min(wanted, tokens.sum())
+    cap = length.max()
+    assert (length == np.minimum(tokens, cap)).all()
+    assert length.sum() < wanted + len(tokens)
+
+
+def test_a_validation_set_samples_many_long_documents():
+    n, rng = 400, np.random.default_rng(0)
+    values = rng.integers(0, 2**32, (n, 128), dtype=np.uint64).astype(np.uint32)
+    tokens = np.full(n, 6_000)  # a book each
+    keys = rng.permutation(n).astype(np.uint64) * np.uint64(40503)
+    chosen = split.choose_validation(values, np.arange(n), keys, tokens, 16_384, most=240_000)
+    assert len(chosen) == 40  # a tenth of the text, not three books

@@ -271,8 +271,9 @@ class _Build:
             if len(tokens) != len(scan.keys):
                 raise DataError(f"{list(source.paths)} changed while it was read. Run again when nothing writes there.")
             label = split.clusters(scan.signatures)
-            limit = min(wanted, int(tokens.sum() * MAX_VALIDATION_SHARE))
-            chosen = split.choose_validation(scan.signatures, label, scan.keys, tokens, limit)
+            most = int(tokens.sum() * MAX_VALIDATION_SHARE)
+            limit = min(wanted, most)
+            chosen = split.choose_validation(scan.signatures, label, scan.keys, tokens, limit, most)
             if wanted and not len(chosen):
                 raise DataError(
                     f"Domain {source.name!r} cannot be split: its {len(tokens)} documents are "
@@ -349,15 +350,19 @@ class _Build:
         starts: npt.NDArray[np.int64],
         known: bool,
     ) -> None:
-        """``val.bin``: the chosen documents up to exactly ``limit`` tokens."""
-        ids = np.concatenate([data[starts[d] : starts[d] + tokens[d]] for d in chosen])
+        """``val.bin``: a window of each chosen document, exactly ``limit`` tokens in all where there are so many."""
+        first, length = split.windows(tokens[chosen], scan.keys[chosen], max(2, limit))
+        begin = starts[chosen] + first
+        ids = np.concatenate([data[b : b + n] for b, n in zip(begin.tolist(), length.tolist())])
         kept = ids[: max(2, limit)]
         count, digest = shards.publish(folder / "val.bin", [kept])
         index["val"] = {
             "tokens": count,
             "hash": digest,
             "documents": len(chosen),
-            "bytes": self._num_bytes(kept, int(scan.sizes[chosen].sum()) * count / len(ids)) if known else None,
+            "bytes": self._num_bytes(kept, int(scan.sizes[chosen].sum()) * count / int(tokens[chosen].sum()))
+            if known
+            else None,
             "rows": [int(d) for d in chosen],
         }
 
@@ -376,10 +381,14 @@ class _Build:
         counts = ReadCounts()
         documents = self._smallest(source, counts, encoder, wanted)
         if source.is_tokens:
-            ids = np.concatenate([d.astype(dtype) for d in documents])
+            parts = [d.astype(dtype) for d in documents]
         else:
             assert encoder is not None
-            ids = np.concatenate([part for part, _ in encoder.encode(documents)])
+            parts = [one for flat, sizes in encoder.encode(documents) for one in np.split(flat, np.cumsum(sizes)[:-1])]
+        whole = sum(len(p) for p in parts)
+        keys = np.array([split.document_key(_spell(p), self.seed) for p in parts], dtype=np.uint64)
+        first, length = split.windows(np.array([len(p) for p in parts]), keys, wanted)
+        ids = np.concatenate([p[a : a + n] for p, a, n in zip(parts, first.tolist(), length.tolist())])
         size = sum(len(d.encode()) for d in documents) if not source.is_tokens else 0
         shown = ids[:wanted]
         if len(shown) < 2:
@@ -395,7 +404,7 @@ class _Build:
             "tokens": count,
             "hash": digest,
             "documents": len(documents),
-            "bytes": None if source.is_tokens else self._num_bytes(shown, size * count / len(ids)),
+            "bytes": None if source.is_tokens else self._num_bytes(shown, size * count / whole),
             "read": counts.to_dict(),
         }
         self.store.write_json(f"{source.name}/index.json", index)
@@ -416,7 +425,8 @@ class _Build:
             key = split.document_key(spelled, self.seed)
             if key in held:
                 continue
-            length = len(document) * (8 if source.is_tokens else 1)
+            # a long document counts for what it may show, so that there are many
+            length = min(len(document) * (8 if source.is_tokens else 1), 16 * split.share_of(wanted))
             heapq.heappush(heap, (-key, length))
             held[key] = document
             size += length
