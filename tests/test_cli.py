@@ -85,3 +85,36 @@ def test_fit_on_a_table_needs_no_configuration(tmp_path):
     assert "held-out" in result.stdout.lower()
     assert (tmp_path / "runs-fit" / "law.json").exists()
     assert list((tmp_path / "runs-fit" / "plots").glob("*.png"))
+
+
+@pytest.fixture
+def broken_study(tmp_path):
+    """A study whose own trainer always fails."""
+    for name, word in (("a", "ant"), ("b", "bee")):
+        text = "\n".join(f'{{"text": "{" ".join(f"{word}{i * j % 97}" for j in range(60))}"}}' for i in range(120))
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "study.yaml").write_text(
+        "corpus: {domains: {a: a.jsonl, b: b.jsonl}, vocab_size: 300, validation_tokens: 300}\n"
+        "objective: {a: 1, b: 1}\nbudget: {tokens: 4096}\n"
+        "training: {trainer: command, command: 'false', tokens: 4096, batch: 4, context: 32}\n"
+        "design: {num: 2, replicates: 1}\nexecutor: {workers: 1}\n"
+    )
+    return tmp_path / "s"
+
+
+def test_failed_runs_are_an_exit_code(broken_study):
+    for verb in ("tokenize", "design"):
+        result = mixlaw(verb, broken_study)
+        assert result.returncode == 0, result.stderr
+    result = mixlaw("train", broken_study)
+    assert result.returncode == 1
+    assert "0 of 3 runs are done; 3 failed" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_options_a_study_would_ignore_are_refused(broken_study):
+    for option in (["--seed", "3"], ["--target", "a"], ["--repair"]):
+        result = mixlaw("fit", broken_study, *option)
+        assert result.returncode == 1
+        assert f"{option[0]} is for files of runs" in result.stderr

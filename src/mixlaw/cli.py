@@ -272,6 +272,8 @@ def train(
         + (f"; {len(failures)} failed, run `mixlaw train {folder}` to try them again" if failures else "")
         + f". Next: mixlaw fit {folder}"
     )
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -283,12 +285,27 @@ def fit(
     mixtures: Annotated[Path | None, typer.Option(help="For logs: table of mixtures (run, one column each).")] = None,
     value: Annotated[list[str] | None, typer.Option(help="For files: a metric that is a loss; repeat.")] = None,
     format: Annotated[str | None, typer.Option(help="For files: table, olmix, wandb, mlflow, ...")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="For files: seed of everything random.")] = 0,
 ) -> None:
     """Fit laws, compare them by held-out error, and keep the best."""
     if len(source) == 1 and (source[0] / "study.yaml").exists():
         from mixlaw.study import Study
 
+        given = {
+            "--out": out,
+            "--target": target,
+            "--repair": repair,
+            "--mixtures": mixtures,
+            "--value": value,
+            "--format": format,
+            "--seed": seed,
+        }
+        ignored = [name for name, value_given in given.items() if value_given]
+        if ignored:
+            raise ConfigError(
+                f"{ignored[0]} is for files of runs; {source[0]} is a study, which takes its settings from study.yaml "
+                f"(law.options for the law)."
+            )
         study = Study(source[0])
         law = study.fit()
         _echo(law.summary())

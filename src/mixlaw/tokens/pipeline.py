@@ -393,6 +393,8 @@ class _Build:
         shown = ids[:wanted]
         if len(shown) < 2:
             raise DataError(f"Validation set {source.name!r} has {len(shown)} tokens; it needs at least two.")
+        if index.pop("val", None) is not None:  # from here on, the old set is not whole
+            self.store.write_json(f"{source.name}/index.json", index)
         count, digest = shards.publish(self.folder / source.name / "val.bin", [shown])
         spelled = [_spell(d) if source.is_tokens else d.encode() for d in documents]
         buffer = io.BytesIO()
