@@ -174,7 +174,11 @@ class Observations:
 
     @classmethod
     def concat(cls, parts: Sequence[Observations]) -> Observations:
-        """All runs of ``parts``; a run present in several (same id) must be there once with values."""
+        """All runs of ``parts``.
+
+        Raises:
+            DataError: a run is in several of them.
+        """
         if not parts:
             return cls.empty()
         return cls(pa.concat_tables([p.runs for p in parts]), pa.concat_tables([p.values for p in parts]))
