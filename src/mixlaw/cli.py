@@ -39,6 +39,9 @@ def main() -> None:
     except MixlawError as error:
         _echo(f"error: {error}", err=True)
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        _echo(f"error: {error}. Free the disk or mend the path, then run the same command again.", err=True)
+        sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         _echo("\nStopped. Nothing is lost: run the same command again to continue.", err=True)
         sys.exit(130)

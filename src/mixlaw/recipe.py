@@ -190,7 +190,7 @@ class Recipe:
         for domain, weight in self.mixture.to_dict().items():
             reference = f"{self.reference.get(domain):9.4f}" if self.reference else ""
             lines.append(
-                f"{domain:<{width}}  {weight:6.4f}  {format_count(tokens[domain]):>7}  "
+                f"{domain:<{width}}  {weight:6.4f}  {format_count(round(tokens[domain])):>7}  "
                 f"{epochs[domain]:7.2f}  {reference}"
             )
         lines += [f"{k}: {v}" for k, v in self.predictions.items()]

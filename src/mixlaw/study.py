@@ -47,9 +47,9 @@ __all__ = ["Study"]
 Progress = Callable[[str, float, float], None]
 """``progress(what, done, total)``, called often; the command line draws it."""
 
-VERIFY_SEED = 1000
-"""Verification seeds of a study with ``design.seed`` s start at ``1000 (s + 1)``: never the swarm's, and never those of
-the same study under another seed."""
+SEEDS, VERIFY_SEED = 1000, 500
+"""A study with ``design.seed`` s trains its swarm with seeds from ``1000 s`` on, each run with one of its own, so that
+the law's residuals hold the noise between seeds, and its verification with seeds from ``1000 s + 500`` on."""
 
 
 def _silent(what: str, done: float, total: float) -> None:
@@ -244,8 +244,11 @@ class Study:
         self.budget.check(corpus)
         schedules = design.propose(corpus, self.budget, d.num, seed=d.seed, sampler=d.sampler)
         template = self.template()
-        specs = [template.replace(schedule=s, seed=d.seed) for s in schedules]
-        anchors = [template.replace(seed=d.seed + k, replicate_group="reference") for k in range(d.replicates)]
+        first = SEEDS * d.seed
+        specs = [template.replace(schedule=s, seed=first + i) for i, s in enumerate(schedules)]
+        anchors = [
+            template.replace(seed=first + len(specs) + k, replicate_group="reference") for k in range(d.replicates)
+        ]
         return self._write_design([*specs, *anchors])
 
     def extend(self, num: int) -> tuple[list[RunSpec], str]:
@@ -267,7 +270,8 @@ class Study:
         )
         schedules = plan.schedules
         template = self.template()
-        added = [template.replace(schedule=s, seed=self.config.design.seed) for s in schedules]
+        first = SEEDS * self.config.design.seed + len(self.specs())
+        added = [template.replace(schedule=s, seed=first + i) for i, s in enumerate(schedules)]
         return self._write_design([*self.specs(), *added]), str(plan.worth)
 
     def _write_design(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
@@ -557,7 +561,7 @@ class Study:
         template, result = self.template(), {}
         for k in range(self.config.verify.seeds if seeds is None else seeds):
             for arm, schedule in self.arms().items():
-                seed = VERIFY_SEED * (self.config.design.seed + 1) + k
+                seed = SEEDS * self.config.design.seed + VERIFY_SEED + k
                 result[arm, seed] = template.replace(schedule=schedule, seed=seed, replicate_group=f"verify {arm}")
         return result
 
