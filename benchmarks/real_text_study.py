@@ -7,6 +7,7 @@ not a training domain at all. Uses only verbs a user has; continues where it was
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from mixlaw.study import Study
@@ -66,7 +67,7 @@ def _line():
         percent = int(100 * done / total) if total else 0
         if percent >= last.get(what, -10) + 10:
             last[what] = percent
-            print(f"{what}: {percent}%", flush=True)
+            print(f"{what}: {percent}%", file=sys.stderr, flush=True)
 
     return progress
 

@@ -487,6 +487,12 @@ class Study:
         return frontier(getattr(law, "certifiable_", None) or law, sets, self.budget, self.corpus, num=num)
 
     # ---- optimum -------------------------------------------------------------------------------------
+    def _same_size(self) -> str | None:
+        """Why no transfer of ranks is needed, where the target run is one like the swarm's."""
+        if self.budget.params is None and self.budget.tokens == self.config.training.tokens:
+            return "not needed, the target run is as long as the swarm's runs and of their model."
+        return None
+
     def optimize(self, **options: Any) -> Recipe:
         """Find the mixture: ``recipe.json``; its prediction goes into the ledger before anything is trained on it.
 
@@ -507,6 +513,7 @@ class Study:
             reference=self.reference,
             runs=runs,
             level=self.config.law.level,
+            rank_transfer=self._same_size(),
             **options,
         )
         if prediction_of(self.ledger, recipe) is None:
