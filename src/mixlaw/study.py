@@ -11,7 +11,6 @@ from other inputs than today's is an error that says which verb to run.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from mixlaw.config import StudyConfig, load_config, parse_config
 from mixlaw.corpus import Corpus, content_hash
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_you_mean
 from mixlaw.freshness import corpus_inputs, law_inputs, made_from, recipe_inputs, stale
-from mixlaw.ledger import Entry, Ledger
+from mixlaw.ledger import Ledger
 from mixlaw.mixture import Mixture, Schedule
 from mixlaw.observations import Observations
 from mixlaw.prediction import Prediction
@@ -33,23 +32,14 @@ from mixlaw.recipe import Recipe
 from mixlaw.runspec import RunSpec
 from mixlaw.store import Store
 from mixlaw.verification import (
-    left_out_text,
-    objective_curves,
-    paired_difference,
     prediction_of,
-    steps_saved,
-    trained_before,
-    verdict,
 )
+from mixlaw.verifier import SEEDS, Verifier
 
 __all__ = ["Study"]
 
 Progress = Callable[[str, float, float], None]
 """``progress(what, done, total)``, called often; the command line draws it."""
-
-SEEDS, VERIFY_SEED = 1000, 500
-"""A study with ``design.seed`` s trains its swarm with seeds from ``1000 s`` on, each run with one of its own, so that
-the law's residuals hold the noise between seeds, and its verification with seeds from ``1000 s + 500`` on."""
 
 
 def _silent(what: str, done: float, total: float) -> None:
@@ -128,7 +118,7 @@ class Study:
         """``{verb: why what it wrote no longer holds}``; see :mod:`mixlaw.freshness`."""
         return stale(self)
 
-    def _need(self, *verbs: str) -> None:
+    def need(self, *verbs: str) -> None:
         """Stop where what these verbs wrote was made from other inputs than today's.
 
         Raises:
@@ -227,7 +217,7 @@ class Study:
         from mixlaw import design
 
         if self.store.exists("design.json"):
-            self._need("tokenize", "design")
+            self.need("tokenize", "design")
             made_with = self.store.read_json("design.json").get("design")
             if made_with not in (None, self.config.design.model_dump(mode="json")):
                 warnings.warn(
@@ -238,7 +228,7 @@ class Study:
                 )
             return self.specs()
         corpus, d = self.corpus, self.config.design
-        self._need("tokenize")
+        self.need("tokenize")
         self._check_training(corpus)
         self._check_objective(corpus)
         self.budget.check(corpus)
@@ -259,7 +249,7 @@ class Study:
         """
         from mixlaw.design import sequential
 
-        self._need("tokenize", "design")
+        self.need("tokenize", "design")
         plan = sequential.plan(
             self.corpus,
             self.budget,
@@ -333,7 +323,7 @@ class Study:
     def train(self, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
         """Train the designed runs that are not done yet; returns the failures by run id (also ``failures.json``)."""
         wanted = self.specs() if specs is None else specs
-        self._need("tokenize", "design")
+        self.need("tokenize", "design")
         failures: dict[str, RunError] = {}
         for spec, result in self._map(wanted, what):
             if isinstance(result, RunError):
@@ -404,7 +394,7 @@ class Study:
 
         inputs = law_inputs(self)
         X, y = self._table()
-        self._need("tokenize", "design")
+        self.need("tokenize", "design")
         name, options = self.config.law.name, dict(self.config.law.options)
         law = laws.LAWS[name](**options)
         if "own" in law.get_params() and "own" not in options:
@@ -443,7 +433,7 @@ class Study:
                 raise ConfigError(f"The mixture names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}")
             mixture = Mixture(mixture)
         law, level = self.law(), self.config.law.level
-        self._need("fit")
+        self.need("fit")
         X = {d: [w] for d, w in zip(corpus.names, mixture.array(corpus.names).tolist())}
         mean = np.atleast_2d(law.predict(X))[0]
         low, high = (np.atleast_2d(side)[0] for side in law.predict_interval(X, level=level))
@@ -483,7 +473,7 @@ class Study:
         from mixlaw.optimize import frontier
 
         law = self.law()
-        self._need("fit")
+        self.need("fit")
         return frontier(getattr(law, "certifiable_", None) or law, sets, self.budget, self.corpus, num=num)
 
     # ---- optimum -------------------------------------------------------------------------------------
@@ -503,7 +493,7 @@ class Study:
         from mixlaw.optimize import optimize
 
         corpus, law, runs = self.corpus, self.law(), self._table()
-        self._need("tokenize", "fit")
+        self.need("tokenize", "fit")
         inputs = recipe_inputs(self)
         recipe: Recipe = optimize(
             law,
@@ -548,29 +538,9 @@ class Study:
         return Recipe.load(self.folder / "recipe.json")
 
     # ---- verify ------------------------------------------------------------------------------------
-    def arms(self) -> dict[str, Schedule]:
-        """The mixtures that verification trains: the recipe first, then the references."""
-        corpus, recipe = self.corpus, self.recipe()
-        known = {
-            "natural": corpus.natural,
-            "uniform": Mixture.uniform(corpus.names),
-            "reference": self.reference,
-        }
-        arms = {"recipe": recipe.schedule}
-        for name in self.config.verify.arms:
-            if name not in known:
-                raise ConfigError(f"verify.arms names {name!r}.{did_you_mean(name, known)}")
-            arms[name] = Schedule.constant(known[name])
-        return arms
-
     def verification_specs(self, seeds: int | None = None) -> dict[tuple[str, int], RunSpec]:
         """Runs of each arm with paired seeds: ``{(arm, seed): spec}``."""
-        template, result = self.template(), {}
-        for k in range(self.config.verify.seeds if seeds is None else seeds):
-            for arm, schedule in self.arms().items():
-                seed = SEEDS * self.config.design.seed + VERIFY_SEED + k
-                result[arm, seed] = template.replace(schedule=schedule, seed=seed, replicate_group=f"verify {arm}")
-        return result
+        return Verifier(self).specs(seeds)
 
     def verify(self, seeds: int | None = None) -> dict[str, Any]:
         """Train the recipe and the references with paired seeds, compare with the ledger: ``verification.json``.
@@ -581,157 +551,7 @@ class Study:
         Raises:
             DataError: the recipe's prediction is not in the ledger, or too few runs succeeded for an interval.
         """
-        recipe, level = self.recipe(), self.config.law.level
-        prediction = self._predicted_first(recipe)
-        self._need("tokenize", "design")
-        specs = self.verification_specs(self._seeds_so_far() if seeds is None else seeds)
-        self.train(list(specs.values()), what="verify")
-        names = list(self.arms())
-        done = [s for s in specs.values() if self.store.exists("runs", s.id, "DONE")]
-        observed = self.observations(done) if done else Observations.empty()
-        curves = objective_curves(observed.values.to_pylist(), self.config.objective_weights())
-        status = dict(zip(observed.runs["run"].to_pylist(), observed.runs["status"].to_pylist()))
-        usable = {key: curves[s.id] for key, s in specs.items() if curves.get(s.id) and status.get(s.id) == "done"}
-        paired = [k for k in sorted({seed for _, seed in specs}) if all((arm, k) in usable for arm in names)]
-        if len(paired) < 2:
-            raise DataError(
-                f"Only {len(paired)} seeds have all of the arms {names} trained; an interval needs two. "
-                f"See {self.folder / 'failures.json'}, then run `mixlaw verify {self.folder}` again."
-            )
-        left_out = self._left_out(specs, status)
-        result = self._judge(recipe, {k: v for k, v in usable.items() if k[1] in paired}, names, paired, level)
-        result["prediction_entry"] = prediction.number
-        result["runs"] = {arm: [specs[arm, k].id for k in paired] for arm in names}
-        result["predicted_first"] = not trained_before(self.ledger, prediction, result["runs"]["recipe"])
-        result["left_out"] = left_out
-        result["sets"] = self._measured_sets(observed, specs, names, paired)
-        self.store.write_json("verification.json", result)
-        measurement = {k: v for k, v in result.items() if k != "arms"}
-        measurement["finals"] = {name: arm["losses"] for name, arm in result["arms"].items()}
-        if not any(e.kind == "measurement" and e.body == json.loads(json.dumps(measurement)) for e in self.ledger):
-            self.ledger.append("measurement", measurement)
-        return result
-
-    def _predicted_first(self, recipe: Recipe) -> Entry:
-        """The ledger's prediction for exactly this recipe, this corpus and this objective."""
-        written = prediction_of(self.ledger, recipe)
-        if written is None:
-            raise DataError(
-                f"The ledger holds no prediction for this recipe; it must be written before the runs. "
-                f"Run `mixlaw optimize {self.folder}`."
-            )
-        for what, then, now in (
-            ("objective", written.body["objective"], self.config.objective_weights()),
-            ("corpus", written.body["corpus_hash"], self.corpus.hash),
-            ("validation sets", written.body["evaluation_hash"], self.corpus.evaluation_hash),
-        ):
-            if then != now:
-                raise DataError(
-                    f"The recipe was predicted for the {what} {then}, today's is {now}. "
-                    f"Run `mixlaw optimize {self.folder}`."
-                )
-        return written
-
-    def _seeds_so_far(self) -> int:
-        """``verify.seeds``, or as many as are trained already: what was measured is never dropped."""
-        most = self.config.verify.seeds
-        while all(self.store.exists("runs", s.id, "DONE") for s in self.verification_specs(most + 1).values()):
-            most += 1
-        return most
-
-    def _left_out(
-        self, specs: Mapping[tuple[str, int], RunSpec], status: Mapping[str, str]
-    ) -> dict[str, dict[str, int]]:
-        """Runs per arm that gave no final loss. Leaving their seeds out flatters an arm that diverges: said aloud."""
-        found: dict[str, dict[str, int]] = {}
-        for (arm, _), spec in specs.items():
-            word = "diverged" if status.get(spec.id) == "diverged" else "failed"
-            if status.get(spec.id) != "done":
-                counts = found.setdefault(arm, {"diverged": 0, "failed": 0})
-                counts[word] += 1
-        for arm, counts in found.items():
-            warnings.warn(
-                f"Verification of {arm}: {left_out_text(counts)}. These seeds are left out of every arm.",
-                MixlawWarning,
-                stacklevel=3,
-            )
-        return found
-
-    def _judge(
-        self,
-        recipe: Recipe,
-        usable: Mapping[tuple[str, int], Sequence[tuple[float, float]]],
-        names: Sequence[str],
-        seeds: Sequence[int],
-        level: float,
-    ) -> dict[str, Any]:
-        finals = {name: [usable[name, k][-1][1] for k in seeds] for name in names}
-        predicted = self._predicted_mean(recipe)
-        measured = float(np.mean(finals["recipe"]))
-        differences, saved = {}, {}
-        last = max(step for curve in usable.values() for step, _ in curve)
-        horizon = last * self._undecayed_fraction()
-        for name in names[1:]:
-            differences[name] = paired_difference(finals["recipe"], finals[name], level)
-            saved[name] = steps_saved(
-                {k: usable["recipe", k] for k in seeds}, {k: usable[name, k] for k in seeds}, level, horizon
-            )
-        return {
-            "arms": {
-                name: {
-                    "weights": schedule.mixture.to_dict(),
-                    "losses": finals[name],
-                    "curves": {str(k): [list(p) for p in usable[name, k]] for k in seeds},
-                }
-                for name, schedule in self.arms().items()
-            },
-            "objective": {
-                "predicted": predicted.to_dict(),
-                "measured": measured,
-                "standard_error": float(np.std(finals["recipe"], ddof=1) / np.sqrt(len(seeds))),
-            },
-            "inside_interval": predicted.covers(measured),
-            "difference": {f"vs {n}": d.to_dict() for n, d in differences.items()},
-            "verdicts": {f"vs {n}": verdict(d) for n, d in differences.items()},
-            "verdict": verdict(differences[names[1]]) if len(names) > 1 else "null",
-            "steps_saved": saved,
-            "num_seeds": len(seeds),
-        }
-
-    def _predicted_mean(self, recipe: Recipe) -> Prediction:
-        """Prediction of what is measured here, the weighted mean of the losses.
-
-        Where the recipe minimised something else (its worst set), its interval is the sum of the sets' own, which is
-        wide because it lets all of them err together.
-        """
-        if recipe.objective.get("kind") != "worst":
-            return recipe.predictions["objective"]
-        weights = self.config.objective_weights()
-        mean, low, high = (
-            sum(w * getattr(recipe.predictions[t], side) for t, w in weights.items())
-            for side in ("mean", "low", "high")
-        )
-        return Prediction(mean, low, high, self.config.law.level)
-
-    def _undecayed_fraction(self) -> float:
-        """Share of a run before the learning rate decays: only there do curves of shorter runs lie on each other."""
-        rate = self.config.training.learning_rate
-        return 1.0 - float(rate.get("decay", 0.2)) if rate.get("name") == "wsd" else 1.0
-
-    def _measured_sets(
-        self,
-        observed: Observations,
-        specs: Mapping[tuple[str, int], RunSpec],
-        names: Sequence[str],
-        seeds: Sequence[int],
-    ) -> dict[str, dict[str, list[float]]]:
-        """Final loss of every validation set, per arm: ``{arm: {set: [loss per seed]}}``."""
-        X, y = observed.table(missing="keep")
-        rows = {run: i for i, run in enumerate(X.schema.metadata[b"runs"].decode().split("\n"))}
-        return {
-            arm: {t: [float(y.column(t)[rows[specs[arm, k].id]].as_py()) for k in seeds] for t in y.column_names}
-            for arm in names
-        }
+        return Verifier(self).run(seeds)
 
     def verification(self) -> dict[str, Any] | None:
         """The verification of today's recipe, or None; that of an earlier recipe stays in the ledger."""
