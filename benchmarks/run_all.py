@@ -39,9 +39,12 @@ SCRIPTS: dict[str, list[str]] = {
 
 HEAD = """# Benchmarks
 
-Every number here was printed by the script its section names, on the machine that the section names; `make bench` runs
-them all again. Accuracy is judged on held-out rows only, with every choice made inside the training rows. Times are
-processor times on shared machines: read the ratios against the peers measured in the same run.
+The tables here were printed by the script their section names, on the machine that the section names; `make bench`
+runs them all again. A paragraph on misses or circumstances was written by hand. Accuracy is judged on held-out rows.
+Choices were made inside training rows, with two exceptions, both on the records of Data Mixing Laws: one prior width
+and two prior means of the Gaussian process (`docs/laws/auto.md`), and the default annealing prior of `Joint`, for
+which `laws_scale` therefore prints the prior of the other study beside it. Times are processor times on shared
+machines: read the ratios against the peers measured in the same run.
 """
 
 
