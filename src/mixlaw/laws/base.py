@@ -90,8 +90,8 @@ def as_targets(y: Any, allow_missing: bool = False) -> tuple[Array, list[str] | 
     if np.isinf(values).any():
         rows = np.unique(np.where(np.isinf(values))[0])[:5].tolist()
         raise DataError(
-            f"y holds infinite values (rows {rows}). A diverged run is not a loss: leave it out of the fit, or "
-            f"give it as censored."
+            f"y holds infinite values (rows {rows}). A diverged run is not a loss: leave it out of the fit, put "
+            f"NaN where only some targets diverged, or use laws.Auto, which leaves such runs out and counts them."
         )
     if not allow_missing and np.isnan(values).any():
         rows, cols = np.where(np.isnan(values))
