@@ -279,3 +279,27 @@ def test_domains_that_shrink_to_less_than_a_sequence_are_warned_about(tmp_path):
     study.tokenize()
     with pytest.warns(MixlawWarning, match="less than one sequence"):
         study.design()
+
+
+def test_effects_power_and_reuse_from_the_command_line(finished, tmp_path):
+    import json
+
+    from typer.testing import CliRunner
+
+    from mixlaw.cli import app
+    from mixlaw.corpus import Corpus
+
+    def said(*arguments):
+        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    runs = len(finished.observations().schedules())
+    assert "more of a domain" in said("effects", finished.folder)
+    assert "Regret 1e+09: about 6 runs." in said("power", finished.folder, "--runs", 6, "--worlds", 2, "--regret", 1e9)
+    assert "no domain changed" in said("reuse", finished.folder, finished.folder)
+    counts = {**finished.corpus.unique_tokens, "fresh": 5_000}
+    (tmp_path / "new.json").write_text(json.dumps(Corpus.declared(counts, source="test").to_dict()))
+    out = said("reuse", finished.folder, tmp_path / "new.json")
+    assert "fresh: added" in out
+    assert f"{runs} runs" in out

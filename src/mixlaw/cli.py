@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixlaw.errors import ConfigError, MixlawError
+from mixlaw.errors import ConfigError, DataError, MixlawError
 
 __all__ = ["app", "main"]
 
@@ -206,18 +206,21 @@ app.add_typer(corpus_app, name="corpus")
 @corpus_app.command("diff")
 def corpus_diff(before: Path, after: Path) -> None:
     """What changed between two corpora (study folders or corpus.json files)."""
+    from mixlaw.tokens import corpus_diff as compare_corpora
+
+    _echo(str(compare_corpora(_corpus(before), _corpus(after))))
+
+
+def _corpus(path: Path) -> Any:
+    """The corpus of a study folder or of a corpus.json file."""
     import json
 
     from mixlaw.corpus import Corpus
-    from mixlaw.tokens import corpus_diff as compare_corpora
 
-    def load(path: Path) -> Corpus:
-        file = path / "corpus.json" if path.is_dir() else path
-        if not file.exists():
-            raise ConfigError(f"{file} is not there. Give a study folder or a corpus.json.")
-        return Corpus.from_dict(json.loads(file.read_text(encoding="utf-8")))
-
-    _echo(str(compare_corpora(load(before), load(after))))
+    file = path / "corpus.json" if path.is_dir() else path
+    if not file.exists():
+        raise ConfigError(f"{file} is not there. Give a study folder or a corpus.json.")
+    return Corpus.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 @app.command()
@@ -252,6 +255,34 @@ def _print_estimate(study: Any) -> None:
         f"{format_seconds(e['seconds'])} here at {format_count(e['tokens_per_second'])} tokens/s, "
         f"{format_bytes(e['disk_bytes'])} of disk."
     )
+
+
+@app.command()
+def power(
+    folder: StudyFolder,
+    runs: Annotated[list[int] | None, typer.Option(help="A number of runs to simulate; repeat.")] = None,
+    regret: Annotated[float | None, typer.Option(help="Say how many runs bring the regret down to this.")] = None,
+    worlds: Annotated[int, typer.Option(help="Simulated worlds; more take longer and say it more sharply.")] = 12,
+) -> None:
+    """How many runs for which regret, simulated from the runs trained so far (an order of magnitude)."""
+    from mixlaw.design import power_analysis
+    from mixlaw.study import Study
+
+    study = Study(folder)
+    found = power_analysis(
+        study.corpus,
+        study.budget,
+        tuple(runs or (16, 32, 64)),
+        pilot=study.observations(),
+        objective=study.config.objective_weights(),
+        worlds=worlds,
+    )
+    _echo(str(found))
+    if regret is not None:
+        needed = found.runs_for(regret)
+        most = max(p.runs for p in found.points)
+        _echo(f"Regret {regret:g}: " + (f"about {needed} runs." if needed else f"not reached with {most} runs."))
+    _echo("Held against replays it was off by up to several times: read it as an order of magnitude.")
 
 
 @app.command()
@@ -400,6 +431,55 @@ def critical(
     from mixlaw.optimize import critical_from_observations
 
     _echo(str(critical_from_observations(Observations.read(source), domain, _pairs(target, "target"), before)))
+
+
+@app.command()
+def reuse(
+    before: Annotated[Path, typer.Argument(help="Study folder whose runs are to be used again.")],
+    after: Annotated[Path, typer.Argument(help="Study folder or corpus.json of the changed domains.")],
+    split: Annotated[list[str] | None, typer.Option(help="OLD=PART,PART of a split domain; repeat.")] = None,
+    kept: Annotated[list[str] | None, typer.Option(help="DOMAIN=SHARE of a re-filtered one still there.")] = None,
+) -> None:
+    """Which old runs stay valid after the domains changed, and which few new ones restore the interval."""
+    from mixlaw.optimize import reuse as carry_over
+    from mixlaw.study import Study
+
+    study, corpus = Study(before), _corpus(after)
+    parts = {old: tuple(new.split(",")) for old, new in _pairs(split or [], "split", False).items()}
+    found = carry_over(study.observations(), study.corpus, corpus, split=parts, kept=_pairs(kept or [], "kept"))
+    _echo(str(found))
+    new = found.new_runs(corpus.natural)
+    if not new.mixtures:
+        _echo("No new run is needed.")
+        return
+    ending = "as before the change" if new.restored else "still wider: train more"
+    _echo(
+        f"Predictions are {new.widths[0]:.2f} times as wide as before; {len(new.mixtures)} new runs make it "
+        f"{new.widths[-1]:.2f} ({ending}):"
+    )
+    texts = [str(mixture) for mixture in new.mixtures]
+    for text in dict.fromkeys(texts):
+        _echo(f"  {texts.count(text)} x  {text}")
+    _echo("They do not know the budget's limits: hold them against yours before training.")
+
+
+@app.command()
+def effects(folder: StudyFolder) -> None:
+    """Which domain helps, hurts or leaves alone which validation set, false discoveries held down."""
+    from sklearn.base import clone
+
+    from mixlaw.laws.effects import effects as measure
+    from mixlaw.study import Study
+
+    study = Study(folder)
+    study.need("fit")
+    law = study.law()
+    X, y = study.observations().table([v.name for v in study.corpus.validation] or None)
+    try:
+        found = measure(law, X)
+    except DataError:  # read from a file, most laws have lost the runs that the standard errors are taken from
+        found = measure(clone(law).fit(X, y), X)
+    _echo(str(found))
 
 
 @app.command()
