@@ -108,7 +108,7 @@ def test_diverged_and_missing_runs_are_left_out_visibly():
 
 
 def test_a_constant_target_does_not_speak_for_the_others():
-    X, y, truth = world(30, noise=0.01)
+    X, y, _truth = world(30, noise=0.01)
     alone = Auto(families=FAST).fit(X, y)
     law = Auto(families=FAST).fit(X, {**y, "loss_flat": np.full(30, 1.7)})
     np.testing.assert_allclose(law.predict(X)[:, 2], 1.7, atol=1e-6)
