@@ -135,7 +135,10 @@ def test_a_slow_command_and_its_children_are_ended(tiny, tmp_path):
         run(tiny, tmp_path, python(code), timeout=1.5)
     assert time.monotonic() - began < 20
     assert "training" in caught.value.log_tail
-    assert not alive(int(child.read_text()))
+    pid, deadline = int(child.read_text()), time.monotonic() + 20
+    while alive(pid) and time.monotonic() < deadline:  # killed, but a busy machine takes its time to let it go
+        time.sleep(0.05)
+    assert not alive(pid)
 
 
 def alive(pid):
