@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mixlaw.budget import Budget, Constraints
 from mixlaw.corpus import Corpus
 from mixlaw.mixture import Mixture
-from mixlaw.optimize.forms import PUBLISHED_HALF_LIFE, Repetition
+from mixlaw.optimize.forms import PUBLISHED_DECAY, Repetition
 from mixlaw.optimize.objective import Problem
 from mixlaw.optimize.task import TaskLaw
 from mixlaw.optimize.view import LawView, hull_distance
@@ -41,10 +41,10 @@ def standing(
         out.append(f"Rank correlation between the law's runs and the target size: {float(rank_transfer):.3f}.")
     if repetition is not None:
         source = (
-            "the published half-life (Muennighoff et al. 2023), fitted to whole corpora that repeat, not to one domain "
-            "of many"
-            if repetition.decay == PUBLISHED_HALF_LIFE
-            else "the half-life given"
+            "the published decay constant (Muennighoff et al. 2023), fitted to whole corpora that repeat, not to one "
+            "domain of many"
+            if repetition.decay == PUBLISHED_DECAY
+            else "the decay constant given"
         )
         out.append(
             f"Repeated tokens count by R* = {repetition.decay:.4g} epochs, {source}; what repetition loses "

@@ -20,7 +20,7 @@ from mixlaw.optimize import advice
 from mixlaw.optimize.baselines import baselines, feasible
 from mixlaw.optimize.branch import branchable, solve_branching
 from mixlaw.optimize.convex import Solution, solve
-from mixlaw.optimize.forms import PUBLISHED_HALF_LIFE, Repetition, combine
+from mixlaw.optimize.forms import PUBLISHED_DECAY, Repetition, combine
 from mixlaw.optimize.general import General, random_feasible, search
 from mixlaw.optimize.near_optimal import near_optimal, sampled_near_optimal
 from mixlaw.optimize.objective import Function, Problem, least_change, mean, pooled, worst
@@ -102,7 +102,7 @@ def optimize(
             certificate; a mean of several sigmoids is not convex.
         kl_weight, kl_to: adds ``kl_weight * KL(r || kl_to)`` to what is minimised; ``kl_to`` is a mixture,
             ``"natural"``, ``"uniform"`` or ``"reference"``.
-        repetition: count repeated tokens by their effective worth inside the law: True for the published half-life
+        repetition: count repeated tokens by their effective worth inside the law: True for the published decay constant
             (15.39 epochs), or a number of epochs.
         robust: optimise over bootstrap laws instead of the fitted one (see :mod:`mixlaw.optimize.robust`).
         runs: ``(X, y)`` the law was fitted on: for the interval of the gain, distance to the observed mixtures, and
@@ -258,7 +258,7 @@ def _request(
     constraints = budget.check(corpus)
     curve = None
     if repetition is not None and repetition is not False:
-        decay = PUBLISHED_HALF_LIFE if repetition is True else float(repetition)
+        decay = PUBLISHED_DECAY if repetition is True else float(repetition)
         curve = Repetition(np.array([d.unique_tokens / budget.tokens for d in corpus.domains]), decay)
     view = LawView(law, corpus, budget, curve)
     weights = check_weights(objective)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.errors import ConfigError, DataError, MixlawWarning, TooFewRunsError
+from mixlaw.errors import ConfigError, DataError, MixlawWarning, TooFewRunsError, did_you_mean
 from mixlaw.observations import Observations
 
 __all__ = ["Critical", "critical", "critical_from_observations"]
@@ -179,6 +179,9 @@ def critical_from_observations(
     """
     sets = list(weights)
     if isinstance(before, str):
+        ids = observations.runs["run"].to_pylist()
+        if before not in ids:
+            raise DataError(f"No run {before!r} measured the model before continuing.{did_you_mean(before, ids)}")
         rows = observations.select([before]).values.to_pylist()
         known = {row["target"]: row["value"] for row in rows if row["metric"] == "loss"}
         missing = [s for s in sets if s not in known]

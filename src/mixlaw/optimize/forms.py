@@ -16,11 +16,11 @@ import numpy.typing as npt
 from mixlaw.errors import ConfigError
 from mixlaw.laws.base import Atoms
 
-__all__ = ["PUBLISHED_HALF_LIFE", "Repetition", "align", "combine", "merge", "monotone", "stack"]
+__all__ = ["PUBLISHED_DECAY", "Repetition", "align", "combine", "merge", "monotone", "stack"]
 
 Array = npt.NDArray[np.float64]
 
-PUBLISHED_HALF_LIFE = 15.387756
+PUBLISHED_DECAY = 15.387756
 """R_D* of Muennighoff et al. 2023 (repository README): fitted to whole corpora repeated, not to one domain of many."""
 
 
@@ -38,7 +38,7 @@ class Repetition:
     """
 
     once: Array
-    decay: float = PUBLISHED_HALF_LIFE
+    decay: float = PUBLISHED_DECAY
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.decay) and self.decay > 0):

@@ -14,7 +14,7 @@ from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError
 from mixlaw.mixture import Mixture
 from mixlaw.optimize.convex import solve
-from mixlaw.optimize.forms import PUBLISHED_HALF_LIFE, Repetition
+from mixlaw.optimize.forms import PUBLISHED_DECAY, Repetition
 from mixlaw.optimize.objective import mean
 from mixlaw.optimize.view import LawView
 
@@ -112,7 +112,7 @@ def frontier(
     constraints = budget.check(corpus)
     curve = None
     if repetition is not None and repetition is not False:
-        decay = PUBLISHED_HALF_LIFE if repetition is True else float(repetition)
+        decay = PUBLISHED_DECAY if repetition is True else float(repetition)
         curve = Repetition(np.array([d.unique_tokens / budget.tokens for d in corpus.domains]), decay)
     view = LawView(law, corpus, budget, curve)
     index = view.index(sets, "frontier")
