@@ -52,7 +52,7 @@ def draw_worlds(law: Law, X: npt.ArrayLike, num: int, rng: np.random.Generator, 
     from mixlaw.laws.gp import GaussianProcess
 
     if isinstance(law, GaussianProcess):
-        return _posterior_draws(law, X, num, rng)
+        return law.sample(X, num, rng)
     if columns is None:
         raise ConfigError(f"Worlds of a {type(law).__name__} are refits: give the (X, y) it was fitted on.")
     from sklearn.base import clone
@@ -68,45 +68,6 @@ def draw_worlds(law: Law, X: npt.ArrayLike, num: int, rng: np.random.Generator, 
         weight = rng.standard_exponential(len(rows))
         out[s] = np.asarray(clone(small).fit(rows, targets, weight / weight.mean()).predict(X)).reshape(len(X), -1)
     return out
-
-
-def _posterior_draws(law: Any, X: Array, num: int, rng: np.random.Generator) -> Array:
-    from scipy.linalg import cho_factor, solve_triangular
-
-    from mixlaw.laws import gp_kernel as gk
-
-    out = np.empty((num, len(X), law.n_targets_))
-    shares = np.array_split(np.arange(num), len(law.members_))
-    for member, worlds in zip(law.members_, shares):
-        if not len(worlds):
-            continue
-        data, layout, hyper = law._parts(member)
-        kind = layout.member.feature
-        for t in range(law.n_targets_):
-            one = hyper.only(t)
-            factor = cho_factor(gk.covariance(t, hyper, data, layout.member), lower=True)
-            cross = gk.kernel(X, data.r, one, kind)[0]
-            half = solve_triangular(factor[0], cross.T, lower=True)
-            covariance = gk.kernel(X, X, one, kind)[0] - half.T @ half
-            z = rng.standard_normal((len(worlds), len(X))) @ _root(covariance).T + cross @ member["alpha"][t]
-            z = np.minimum(z, 8.0)  # eight sd above the mean of the runs is "very bad" in any world
-            scale = {key: value[t : t + 1] for key, value in data.scale.items()}
-            out[worlds, :, t] = gk.unwarp(z.reshape(1, -1), one, layout.member, scale).reshape(z.shape)
-    return out
-
-
-def _root(covariance: Array) -> Array:
-    """Lower Cholesky factor; near-equal mixtures make it singular, so the diagonal is lifted a little."""
-    level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
-    for lift in (1e-8, 1e-6, 1e-4, 1e-2):
-        try:
-            lifted = covariance + lift * level * np.eye(len(covariance))
-            return np.asarray(np.linalg.cholesky(lifted), dtype=np.float64)
-        except np.linalg.LinAlgError:
-            continue
-    values, vectors = np.linalg.eigh(covariance)
-    root: Array = vectors * np.sqrt(np.maximum(values, 0.0))
-    return root
 
 
 def replicate_sd(X: Array, value: Array) -> float | None:
@@ -125,13 +86,7 @@ def noise_sds(law: Law, X: Array, Y: Array) -> Array:
     from mixlaw.laws.gp import GaussianProcess
 
     if isinstance(law, GaussianProcess):
-        from mixlaw.laws import gp_kernel as gk
-
-        data, layout, hyper = law._parts(law.members_[0])
-        z = gk.warp(data.y, hyper, layout.member, data.scale)[0]
-        step = hyper.noise[:, None]
-        up, down = (gk.unwarp(v, hyper, layout.member, data.scale) for v in (z + step, z - step))
-        return np.asarray(np.median((up - down) / 2, axis=1))
+        return law.seed_noise()
     residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
     return np.asarray(np.sqrt(np.mean(residual**2, axis=0)))
 

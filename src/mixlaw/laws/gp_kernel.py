@@ -443,6 +443,19 @@ def noise_variance(hyper: Hyper, data: Data) -> Array:
     return (hyper.noise**2)[:, None] * data.noise_scale + JITTER + MISSING * (1 - data.seen)
 
 
+def root(covariance: Array) -> Array:
+    """A square root, triangular where possible: near-equal mixtures make it singular, so the diagonal is lifted."""
+    level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
+    for lift in (1e-8, 1e-6, 1e-4, 1e-2):
+        try:
+            return np.asarray(np.linalg.cholesky(covariance + lift * level * np.eye(len(covariance))))
+        except np.linalg.LinAlgError:
+            continue
+    values, vectors = np.linalg.eigh(covariance)
+    half: Array = vectors * np.sqrt(np.maximum(values, 0.0))
+    return half
+
+
 def reweight(u: Array, data: Data, layout: Layout, nu: float = 2.0, kappa: float = 4.0) -> Array:
     """Student-t weights as noise multipliers (T, n): runs whose leave-one-out error is large say less.
 
