@@ -206,21 +206,10 @@ app.add_typer(corpus_app, name="corpus")
 @corpus_app.command("diff")
 def corpus_diff(before: Path, after: Path) -> None:
     """What changed between two corpora (study folders or corpus.json files)."""
+    from mixlaw.carryover import read_corpus
     from mixlaw.tokens import corpus_diff as compare_corpora
 
-    _echo(str(compare_corpora(_corpus(before), _corpus(after))))
-
-
-def _corpus(path: Path) -> Any:
-    """The corpus of a study folder or of a corpus.json file."""
-    import json
-
-    from mixlaw.corpus import Corpus
-
-    file = path / "corpus.json" if path.is_dir() else path
-    if not file.exists():
-        raise ConfigError(f"{file} is not there. Give a study folder or a corpus.json.")
-    return Corpus.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    _echo(str(compare_corpora(read_corpus(before), read_corpus(after))))
 
 
 @app.command()
@@ -438,29 +427,25 @@ def reuse(
     before: Annotated[Path, typer.Argument(help="Study folder whose runs are to be used again.")],
     after: Annotated[Path, typer.Argument(help="Study folder or corpus.json of the changed domains.")],
     split: Annotated[list[str] | None, typer.Option(help="OLD=PART,PART of a split domain; repeat.")] = None,
-    kept: Annotated[list[str] | None, typer.Option(help="DOMAIN=SHARE of a re-filtered one still there.")] = None,
+    kept: Annotated[
+        list[str] | None,
+        typer.Option(help="DOMAIN=SHARE of a re-filtered domain's tokens that are still there; repeat."),
+    ] = None,
+    max_runs: Annotated[int, typer.Option(help="Most new runs to propose.")] = 32,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the old runs over old and new domains here, for 'runs:' in study.yaml.")
+    ] = None,
 ) -> None:
     """Which old runs stay valid after the domains changed, and which few new ones restore the interval."""
-    from mixlaw.optimize import reuse as carry_over
-    from mixlaw.study import Study
+    from mixlaw.carryover import carry_over
 
-    study, corpus = Study(before), _corpus(after)
     parts = {old: tuple(new.split(",")) for old, new in _pairs(split or [], "split", False).items()}
-    found = carry_over(study.observations(), study.corpus, corpus, split=parts, kept=_pairs(kept or [], "kept"))
+    found, new = carry_over(before, after, split=parts, kept=_pairs(kept or [], "kept"), max_runs=max_runs)
     _echo(str(found))
-    new = found.new_runs(corpus.natural)
-    if not new.mixtures:
-        _echo("No new run is needed.")
-        return
-    ending = "as before the change" if new.restored else "still wider: train more"
-    _echo(
-        f"Predictions are {new.widths[0]:.2f} times as wide as before; {len(new.mixtures)} new runs make it "
-        f"{new.widths[-1]:.2f} ({ending}):"
-    )
-    texts = [str(mixture) for mixture in new.mixtures]
-    for text in dict.fromkeys(texts):
-        _echo(f"  {texts.count(text)} x  {text}")
-    _echo("They do not know the budget's limits: hold them against yours before training.")
+    _echo(str(new))
+    if out is not None:
+        found.observations.save(out)
+        _echo(f"Wrote {out}. In the new study.yaml: runs: [{out}]")
 
 
 @app.command()

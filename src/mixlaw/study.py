@@ -424,6 +424,28 @@ class Study:
             raise DataError(f"{self.folder} has no {name} yet. Run `mixlaw fit {self.folder}` first.")
         return Law.from_json(self.store.read_bytes(name).decode())
 
+    def law_here(self) -> Any:
+        """The fitted law as a law of today's domains: those that only imported runs drew from are held at zero.
+
+        Raises:
+            ConfigError: the corpus has a domain that no run names.
+            DataError: nothing fitted yet.
+        """
+        from mixlaw.optimize import Restricted
+        from mixlaw.optimize.restricted import SIZES
+
+        law, names = self.law(), self.corpus.names
+        former = [str(n) for n in law.feature_names_in_ if n not in names and n not in SIZES]
+        if not former:
+            return law
+        restricted = Restricted.of(law, names)
+        warnings.warn(
+            f"Runs drew from {former}, which the corpus lacks: they count as former domains, held at zero.",
+            MixlawWarning,
+            stacklevel=3,
+        )
+        return restricted
+
     def predict(self, mixture: Mixture | Mapping[str, float]) -> dict[str, Prediction]:
         """Predicted loss of each validation set for a mixture, at the swarm's size and tokens."""
         corpus = self.corpus
@@ -432,7 +454,7 @@ class Study:
             if unknown:
                 raise ConfigError(f"The mixture names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}")
             mixture = Mixture(mixture)
-        law, level = self.law(), self.config.law.level
+        law, level = self.law_here(), self.config.law.level
         self.need("fit")
         X = {d: [w] for d, w in zip(corpus.names, mixture.array(corpus.names).tolist())}
         mean = np.atleast_2d(law.predict(X))[0]
@@ -472,7 +494,7 @@ class Study:
         """Pareto-optimal mixtures for two or more validation sets, under the study's law and budget."""
         from mixlaw.optimize import frontier
 
-        law = self.law()
+        law = self.law_here()
         self.need("fit")
         return frontier(getattr(law, "certifiable_", None) or law, sets, self.budget, self.corpus, num=num)
 
@@ -492,7 +514,7 @@ class Study:
         """
         from mixlaw.optimize import optimize
 
-        corpus, law, runs = self.corpus, self.law(), self._table()
+        corpus, law, runs = self.corpus, self.law_here(), self._table()
         self.need("tokenize", "fit")
         inputs = recipe_inputs(self)
         recipe: Recipe = optimize(
@@ -590,7 +612,7 @@ class Study:
 
         objective, level = self.config.objective_weights(), self.config.law.level
         html = steer.page(
-            self.law(),
+            self.law_here(),
             self.corpus,
             self.budget,
             objective,

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus, Domain
-from mixlaw.errors import ConfigError, DataError, MixlawWarning
+from mixlaw.budget import Budget, Group, Limit
+from mixlaw.corpus import Corpus, Domain, ValidationSet
+from mixlaw.errors import ConfigError, DataError, InfeasibleBudgetError, MixlawWarning
 from mixlaw.laws.m4 import M4
 from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
@@ -67,14 +67,16 @@ def test_added_domain_needs_new_runs_only_for_itself(observations):
 def test_removed_domain_is_optimised_at_zero(observations):
     new = corpus({"web": 4000, "code": 2000, "books": 1000})
     found = reuse(observations, OLD, new)
-    assert found.former == ("wiki",) and found.changes == {"wiki": "removed"}
+    assert found.former == ("wiki",)
+    assert "wiki: removed; 26 of 30 runs drew from it and stay valid" in str(found)
     law = law_of(found.observations)
     restricted = found.restrict(law)
     x = np.array([[0.5, 0.3, 0.2]])
     np.testing.assert_allclose(restricted.predict(x), law.predict(np.array([[0.5, 0.3, 0.2, 0.0]])))
     np.testing.assert_allclose(restricted.atoms().value(x), restricted.predict(x), rtol=1e-9)
-    recipe = optimize(restricted, ["a", "b"], Budget(tokens=1000), new, num_bootstrap=0)
+    recipe = optimize(restricted, ["a", "b"], Budget(tokens=1000), new, num_bootstrap=8)
     assert recipe.certificate.kind == "certified" and set(recipe.mixture) == {"web", "code", "books"}
+    assert recipe.difference.low < recipe.difference.mean < recipe.difference.high  # from refits of the law inside
     truth = WORLD.loss(np.hstack([x, [[0.0]]]))
     np.testing.assert_allclose(restricted.predict(x), truth, atol=0.03)
 
@@ -98,6 +100,95 @@ def test_refiltered_domain_becomes_a_former_one_or_is_carried_over(observations)
     carried = reuse(observations, OLD, new, kept={"wiki": 0.97})
     assert not carried.former and len(carried.approximate) == 26
     assert "approximate" in str(carried)
+
+
+def test_new_runs_keep_to_the_budget_and_differ(observations):
+    new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500, "law": 300})
+    found = reuse(observations, OLD, new)
+    budget = Budget(
+        tokens=6000,
+        max_epochs={"math": 2, "law": 1},
+        caps={"web": 0.45},
+        floors={"code": 0.1},
+        groups={"fresh": Group(("math", "law"), 0.0, 0.15)},
+        limits={"fees": Limit({"law": 2.0, "math": 1.0}, 900)},
+    )
+    limits = budget.check(new)
+    plan = found.new_runs(new.natural, budget)
+    again = found.new_runs(new.natural, budget)
+    assert plan.mixtures and plan.mixtures == again.mixtures
+    for m in plan.mixtures:
+        r = m.array(new.names)
+        assert (r >= limits.low - 1e-9).all() and (r <= limits.high + 1e-9).all()
+        assert (limits.matrix @ r <= limits.upper * (1 + 1e-9)).all()
+    rows = np.array([m.array(new.names) for m in plan.mixtures])
+    apart = np.abs(rows[:, None] - rows[None]).sum(axis=2)[np.triu_indices(len(rows), 1)]
+    assert (apart > 1e-3).all()
+
+
+def test_new_runs_stop_where_the_budget_leaves_no_other_mixture(observations):
+    new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500})
+    found = reuse(observations, OLD, new)
+    only = {"web": 0.4, "code": 0.2, "books": 0.2, "wiki": 0.1, "math": 0.1}
+    plan = found.new_runs(Mixture(only), Budget(tokens=1000, floors=only))
+    assert not plan.restored and len(plan.mixtures) == 1 and "no further mixture" in plan.reason
+    assert plan.mixtures[0]["math"] == pytest.approx(0.1)
+    none = found.new_runs(Mixture(only), max_runs=0)
+    assert not none.mixtures and not none.restored and "more than 0 runs" in str(none)
+    with pytest.raises(InfeasibleBudgetError):
+        found.new_runs(Mixture(only), Budget(tokens=10_000, max_epochs=0.5))
+
+
+def test_a_removed_domain_that_every_run_used_asks_for_runs_without_it(observations):
+    X, _ = WORLD.sample(30, noise=0.0)
+    X = 0.6 * X + 0.4 * np.array([0.0, 0.0, 0.0, 1.0])  # wiki never below 40%
+    runs = [{"run": f"r{i}", "schedule": dict(zip(NAMES, map(float, x)))} for i, x in enumerate(X)]
+    values = [{"run": f"r{i}", "target": "a", "value": float(v)} for i, v in enumerate(WORLD.loss(X)[:, 0])]
+    new = corpus({"web": 4000, "code": 2000, "books": 1000})
+    found = reuse(Observations.from_records(runs, values), OLD, new)
+    assert "at least 4" in found.changes["wiki"] and "extrapolation" in found.changes["wiki"]
+    plan = found.new_runs(found.carried(OLD.natural))
+    assert plan.widths[0] > 1.02 and plan.mixtures and plan.restored
+    assert len(set(plan.mixtures)) == len(plan.mixtures)
+
+
+def test_new_runs_restore_what_the_law_predicts():
+    """The error of a law near the next optimum, in a world that is known, before and after the proposed runs."""
+    truth = worlds.exponential(5, 2, seed=9)
+    rng = np.random.default_rng(1)
+    X = np.hstack([rng.dirichlet(np.ones(4), 40), np.zeros((40, 1))])
+    names = [*NAMES, "math"]
+
+    def seen(X):
+        Y = truth.loss(X) + rng.normal(size=(len(X), 2)) * 0.003
+        return dict(zip(names, X.T)), dict(zip("ab", Y.T))
+
+    runs = [{"run": f"r{i}", "schedule": dict(zip(NAMES, map(float, x)))} for i, x in enumerate(X)]
+    _, y = seen(X)
+    values = [{"run": f"r{i}", "target": t, "value": float(y[t][i])} for i in range(40) for t in "ab"]
+    new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500})
+    plan = reuse(Observations.from_records(runs, values), OLD, new).new_runs(OLD.natural)
+    fresh = np.array([m.array(new.names) for m in plan.mixtures])
+    near = (1 - 0.3) * fresh[:1] * [1, 1, 1, 1, 0] / fresh[0, :4].sum() + 0.3 * np.eye(5)[4]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        blind = M4().fit(*seen(X))
+        told = M4().fit(*seen(np.vstack([X, fresh])))
+    before, after = (float(np.abs(law.predict(near) - truth.loss(near)).max()) for law in (blind, told))
+    assert after < 0.02 < before
+
+
+def test_losses_on_changed_sets_and_of_other_tokenizers_are_not_carried_over(observations):
+    rows = [{**v, "target_hash": "v1" if v["target"] == "a" else "w1"} for v in observations.values.to_pylist()]
+    runs = [{"run": r, "schedule": s} for r, s in observations.schedules().items()]
+    known = Observations.from_records(runs, rows)
+    old = Corpus(OLD.domains, (ValidationSet("a", 10, hash="v1"), ValidationSet("b", 10, hash="w1")), tokenizer="t1")
+    new = Corpus(OLD.domains, (ValidationSet("a", 10, hash="v2"), ValidationSet("b", 10, hash="w1")), tokenizer="t1")
+    found = reuse(known, old, new)
+    assert found.left_out == ("a",) and found.observations.targets == ["b"]
+    assert "old losses left out: a" in str(found)
+    with pytest.raises(DataError, match="different tokenizers"):
+        reuse(known, old, Corpus(OLD.domains, new.validation, tokenizer="t2"))
 
 
 def test_bad_input_is_explained(observations):

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from mixlaw.optimize.baselines import baselines, temperature, unimax
     from mixlaw.optimize.critical import Critical, critical, critical_from_observations
     from mixlaw.optimize.forms import Repetition
+    from mixlaw.optimize.new_runs import NewRuns
     from mixlaw.optimize.pareto import Frontier, frontier
     from mixlaw.optimize.phases import PhaseLaw
     from mixlaw.optimize.prices import price
+    from mixlaw.optimize.restricted import Restricted
     from mixlaw.optimize.reuse import Reuse, reuse
     from mixlaw.optimize.schedule import best_schedule
     from mixlaw.optimize.task import TaskLaw
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 _ATTRIBUTES = {
     "Critical": "mixlaw.optimize.critical",
     "Frontier": "mixlaw.optimize.pareto",
+    "NewRuns": "mixlaw.optimize.new_runs",
     "PhaseLaw": "mixlaw.optimize.phases",
     "Repetition": "mixlaw.optimize.forms",
+    "Restricted": "mixlaw.optimize.restricted",
     "Reuse": "mixlaw.optimize.reuse",
     "TaskLaw": "mixlaw.optimize.task",
     "baselines": "mixlaw.optimize.baselines",
@@ -45,8 +49,10 @@ _ATTRIBUTES = {
 __all__ = [  # the names of _ATTRIBUTES, written out for type checkers
     "Critical",
     "Frontier",
+    "NewRuns",
     "PhaseLaw",
     "Repetition",
+    "Restricted",
     "Reuse",
     "TaskLaw",
     "baselines",

@@ -127,7 +127,7 @@ def optimize(
         raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
     request = _request(law, objective, budget, corpus, reference, kind, guard, gain, task, kl_weight, kl_to, repetition)
     view, c = request.view, request.constraints
-    rows = runs if runs is not None else _own_runs(law)
+    rows = runs if runs is not None else _own_runs(view.law)
     warnings = advice.standing(corpus, request.repetition, rank_transfer, budget)
     atoms = view.atoms()
     worlds = _worlds(request, rows, num_bootstrap, robust is not None, seed, warnings)

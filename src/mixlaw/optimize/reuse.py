@@ -6,15 +6,17 @@ the new domains by setting the former ones to zero.
 
 =============  ============================================================================================
 added          old runs hold with weight zero on it; the law knows nothing of it until some runs use it
-removed        old runs hold; the domain becomes a *former* one
+removed        old runs that drew from it hold too, with the domain as a *former* one: their losses are explained by old
+               and new domains together, and the law is asked at zero of it from then on
 split          old runs drew the parts in proportion to their tokens, so ``weight * share`` each is exact; the parts'
                difference is not identified until some runs vary it
 re-filtered    runs without it hold; for the others the old version becomes a former domain, unless nearly all its
                tokens were kept (``kept >= same_above``): then its weights are carried over, which is approximate
 =============  ============================================================================================
 
-New runs explore only what changed: the untouched domains are kept in frozen ratios as one *virtual* domain (mixture
-reuse of Olmix, arXiv:2602.12237), so that their number grows with the changed domains, not with all of them.
+A loss holds for the text it was measured on, too: values on validation sets that the new corpus holds with other
+content are left out, and corpora of different tokenizers cannot be joined. What to train next is
+:mod:`mixlaw.optimize.new_runs`.
 """
 
 from __future__ import annotations
@@ -26,11 +28,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, did_you_mean
-from mixlaw.laws.base import Atoms, Law
+from mixlaw.laws.base import Law
 from mixlaw.mixture import Mixture, Schedule
 from mixlaw.observations import Observations
+from mixlaw.optimize.new_runs import NewRuns, propose_runs
+from mixlaw.optimize.restricted import Restricted
 
 __all__ = ["NewRuns", "Restricted", "Reuse", "reuse"]
 
@@ -49,6 +54,7 @@ class Reuse:
         unchanged, reexpressed, approximate: run ids: as they were, exact in other columns, carried over to a
             re-filtered domain.
         unidentified: new domains (or parts of a split one) whose own effect no old run shows.
+        left_out: validation sets whose content changed: their old losses are not among ``observations``.
     """
 
     observations: Observations
@@ -59,11 +65,32 @@ class Reuse:
     reexpressed: tuple[str, ...]
     approximate: tuple[str, ...]
     unidentified: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
     corpus: Corpus = field(repr=False, kw_only=True)
+    rename: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False, kw_only=True)
 
     def restrict(self, law: Law) -> Restricted:
         """A law fitted to :attr:`observations`, as a law of the new domains only."""
         return Restricted.of(law, self.domains)
+
+    def carried(self, mixture: Mixture) -> Mixture:
+        """A mixture of the old domains over the new ones: parts of a split domain in proportion to their tokens, what
+        is gone left out, what is new at zero.
+
+        Raises:
+            ConfigError: none of its weight is on a domain that is still there.
+        """
+        weights = dict.fromkeys(self.domains, 0.0)
+        for domain, weight in mixture.to_dict().items():
+            if domain in weights:  # a re-filtered one keeps its weight, though not what is known of it
+                weights[domain] += weight
+                continue
+            for name, share in self.rename.get(domain, {}).items():
+                if name in weights:
+                    weights[name] += weight * share
+        if sum(weights.values()) <= 0:
+            raise ConfigError(f"Nothing of the mixture is left on the new domains {list(self.domains)}: {mixture}.")
+        return Mixture.normalized(weights)
 
     def virtual(self, mixture: Mixture) -> Mixture:
         """The untouched domains' weights in ``mixture``, frozen relative to each other.
@@ -71,52 +98,39 @@ class Reuse:
         Raises:
             ConfigError: the mixture has no weight on any untouched domain.
         """
-        untouched = {d: mixture.get(d) for d in self.domains if d not in self.changes and d not in self.unidentified}
+        untouched = {d: mixture.get(d) for d in self.domains if d not in self.unidentified}
         if sum(untouched.values()) <= 0:
             raise ConfigError(f"The mixture puts no weight on the untouched domains {list(untouched)}: {mixture}.")
         return Mixture.normalized(untouched)
 
-    def new_runs(self, mixture: Mixture, max_runs: int = 32, tolerance: float = 0.02, seed: int = 0) -> NewRuns:
-        """The fewest further runs after which predictions near ``mixture`` are as sharp as they were before the change.
+    def new_runs(
+        self, mixture: Mixture, budget: Budget | None = None, max_runs: int = 32, tolerance: float = 0.02, seed: int = 0
+    ) -> NewRuns:
+        """The fewest further runs after which predictions are as sharp as they were before the change.
 
-        Intervals grow with the leverage of a mixture among the runs; each run is the one that lowers it most around the
-        target, among mixtures of the virtual domain and the changed ones.
+        The mixtures are distinct, differ from those already run, satisfy the budget, and are the same for the same
+        seed; replicates are not among them. Untouched domains keep the ratios they have in ``mixture``.
 
         Args:
-            mixture: today's or the last recommended mixture over the new domains (new ones may be missing).
+            mixture: today's or the last recommended mixture over the new domains (new ones may be missing); one that
+                the budget forbids is replaced by the nearest that it allows.
+            budget: of the target run, over the new domains; None for no limits.
+            max_runs: most runs to propose.
             tolerance: relative width beyond the old one that counts as restored.
+
+        Raises:
+            ConfigError: the mixture has no weight on any untouched domain, or ``max_runs``, ``tolerance`` are negative.
+            InfeasibleBudgetError: no mixture of the new domains satisfies the budget.
         """
-        virtual = self.virtual(mixture)
-        X, _ = self.observations.table(missing="keep")
-        names = list(X.column_names)
         order = [*self.domains, *self.former]
-        rows = np.column_stack([X.column(n).to_numpy() if n in names else np.zeros(len(X)) for n in order])
-        changed = [d for d in self.domains if d not in virtual.domains or d in self.unidentified]
-        rng = np.random.default_rng(seed)
-        base = np.array([virtual.get(d) for d in order])
-        shares = rng.dirichlet(np.ones(max(len(changed), 1)), size=400)
-        amount = rng.uniform(0.02, 0.7, size=(400, 1))
-        pool = (1 - amount) * base
-        for i, name in enumerate(changed):
-            pool[:, order.index(name)] += amount[:, 0] * shares[:, i]
-        pool = pool / pool.sum(axis=1, keepdims=True)
-        targets = pool[rng.choice(400, 40, replace=False)]  # the region the next optimum may lie in
-        known = rows.copy()
-        chosen: list[int] = []
-        before = float(np.mean(np.sqrt(1 + _leverage(known, base[None]))))
-        widths = [float(np.mean(np.sqrt(1 + _leverage(known, targets)))) / before]
-        while changed and len(chosen) < max_runs and widths[-1] > 1 + tolerance:
-            inverse, centre = _information(known)
-            away = pool - centre
-            reach = (targets - centre) @ inverse @ away.T  # (targets, pool)
-            own = 1.0 + np.einsum("ij,jk,ik->i", away, inverse, away)
-            gain = (reach**2 / own).mean(axis=0)
-            best = int(np.argmax(gain))
-            chosen.append(best)
-            known = np.vstack([known, pool[best]])
-            widths.append(float(np.mean(np.sqrt(1 + _leverage(known, targets)))) / before)
-        mixtures = tuple(Mixture.normalized({d: float(pool[i, order.index(d)]) for d in self.domains}) for i in chosen)
-        return NewRuns(mixtures, tuple(widths), widths[-1] <= 1 + tolerance)
+        diverged = {
+            r for r, s in zip(*(self.observations.runs[c].to_pylist() for c in ("run", "status"))) if s == "diverged"
+        }
+        schedules = [s.mixture for r, s in self.observations.schedules().items() if r not in diverged]
+        if not schedules:
+            raise DataError("No run has a mixture, so there is nothing to reuse.")
+        runs = np.array([[m.get(d) for d in order] for m in schedules])
+        return propose_runs(runs, order, self.corpus, self.unidentified, mixture, budget, max_runs, tolerance, seed)
 
     def __str__(self) -> str:
         lines = [f"{name}: {what}" for name, what in self.changes.items()] or ["no domain changed"]
@@ -128,16 +142,11 @@ class Reuse:
             lines.append(f"former domains, zero from now on: {', '.join(self.former)}")
         if self.unidentified:
             lines.append(f"no old run shows the effect of: {', '.join(self.unidentified)}")
+        if self.left_out:
+            lines.append(
+                f"validation sets with other content than before, old losses left out: {', '.join(self.left_out)}"
+            )
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class NewRuns:
-    """Mixtures to train next; ``widths``: the interval's width relative to before the change, after 0, 1, ... runs."""
-
-    mixtures: tuple[Mixture, ...]
-    widths: tuple[float, ...]
-    restored: bool
 
 
 def reuse(
@@ -161,8 +170,13 @@ def reuse(
 
     Raises:
         ConfigError: a split names domains that are not there, or an old one that is also a new one.
-        DataError: the observations used domains the old corpus does not have.
+        DataError: the observations used domains the old corpus does not have, or the corpora have different tokenizers.
     """
+    if old.tokenizer and new.tokenizer and old.tokenizer != new.tokenizer:
+        raise DataError(
+            f"The corpora have different tokenizers ({old.tokenizer} and {new.tokenizer}), so their losses per token "
+            f"do not compare. Tokenise the new text with the old tokenizer (corpus.tokenizer in study.yaml)."
+        )
     strangers = [d for d in observations.domains if d not in old.names]
     if strangers:
         raise DataError(
@@ -188,6 +202,7 @@ def reuse(
     changes: dict[str, str] = {}
     rename: dict[str, dict[str, float]] = {}
     approximate_domains, former, unidentified = set(), [], []
+    schedules = observations.schedules()
     for domain in old.domains:
         name = domain.name
         if name in parts:
@@ -196,7 +211,7 @@ def reuse(
             changes[name] = f"split into {', '.join(f'{p} {s:.1%}' for p, s in rename[name].items())}"
             unidentified += list(parts[name])
         elif name not in new.names:
-            changes[name] = "removed"
+            changes[name] = f"removed; {_drawn(name, schedules)}"
             former.append(name)
         elif _same(domain, new[name]):
             continue
@@ -217,7 +232,6 @@ def reuse(
             changes[name] = "added"
             unidentified.append(name)
     runs, groups = [], {"unchanged": [], "reexpressed": [], "approximate": []}  # type: ignore[var-annotated]
-    schedules = observations.schedules()
     for row in observations.runs.to_pylist():
         schedule = schedules.get(row["run"])
         used = (
@@ -228,8 +242,12 @@ def reuse(
         row["epochs"] = dict(row["epochs"]) if row["epochs"] else None
         row["schedule"] = None if schedule is None else _rename(schedule, rename, [*new.names, *former])
         runs.append(row)
+    content = {v.name: v.hash for v in new.validation}
+    values = observations.values.to_pylist()
+    other = {v["target"] for v in values if _differ(v["target_hash"], content.get(v["target"]))}
+    left_out = [t for t in observations.targets if t in other]
     return Reuse(
-        Observations.from_records(runs, observations.values.to_pylist()),
+        Observations.from_records(runs, [v for v in values if v["target"] not in other]),
         new.names,
         tuple(former),
         changes,
@@ -237,8 +255,26 @@ def reuse(
         tuple(groups["reexpressed"]),
         tuple(groups["approximate"]),
         tuple(unidentified),
+        tuple(left_out),
         corpus=new,
+        rename=rename,
     )
+
+
+def _drawn(name: str, schedules: Mapping[str, Schedule]) -> str:
+    """In words, how many runs drew from a domain that is gone, and whether any shows what is without it."""
+    shares = [s.mixture.get(name) for s in schedules.values()]
+    used = sum(w > 0 for w in shares)
+    if not used:
+        return "no run drew from it"
+    text = f"{used} of {len(shares)} runs drew from it and stay valid, with it as a former domain"
+    if min(shares) > 0.01:
+        text += f" (at least {min(shares):.1%} each: what is without it is an extrapolation)"
+    return text
+
+
+def _differ(a: str | None, b: str | None) -> bool:
+    return bool(a and b and a != b)
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -256,73 +292,3 @@ def _rename(schedule: Schedule, rename: Mapping[str, Mapping[str, float]], colum
                 weights[name] = weights.get(name, 0.0) + weight * share
         phases.append({"fraction": phase.fraction, "weights": weights})
     return Schedule.from_dict({"phases": phases})
-
-
-def _information(rows: Array) -> tuple[Array, Array]:
-    """Inverse information of the runs' weights (with a small ridge) and their centre: what leverage is measured by."""
-    centre = rows.mean(axis=0)
-    gram = (rows - centre).T @ (rows - centre)
-    gram[np.diag_indices_from(gram)] += 1e-3 * np.trace(gram) / len(gram) + 1e-12
-    return np.linalg.inv(gram), centre
-
-
-def _leverage(rows: Array, points: Array) -> Array:
-    inverse, centre = _information(rows)
-    return np.einsum("ij,jk,ik->i", points - centre, inverse, points - centre)
-
-
-class Restricted(Law):
-    """A law with some of its domains held at zero: fitted on old and new domains, asked about the new ones."""
-
-    name = "restricted"
-
-    def __init__(self, law: Law | None = None) -> None:
-        self.law = law
-
-    @classmethod
-    def of(cls, law: Law, domains: tuple[str, ...]) -> Restricted:
-        """``law`` as a law of ``domains`` only.
-
-        Raises:
-            ConfigError: a domain the law was not fitted on.
-        """
-        features = [str(n) for n in law.feature_names_in_]
-        for name in domains:
-            if name not in features:
-                raise ConfigError(f"The law was not fitted on {name!r}.{did_you_mean(name, features)}")
-        out = cls(law)
-        out.feature_names_in_ = np.array(domains, dtype=object)
-        out.n_features_in_ = len(domains)
-        out.target_names_ = list(law.target_names_)
-        out.n_targets_ = law.n_targets_
-        out.num_runs_ = law.num_runs_
-        out.single_target_ = law.single_target_
-        out.columns_ = np.array([features.index(d) for d in domains])
-        return out
-
-    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
-        raise DataError("A restricted law is made from a fitted one: Restricted.of(law, domains).")
-
-    def _whole(self, X: Array) -> dict[str, Array]:
-        assert self.law is not None
-        names = [str(n) for n in self.law.feature_names_in_]
-        out = {n: np.zeros(len(X)) for n in names}
-        for i, column in enumerate(self.columns_):
-            out[names[column]] = X[:, i]
-        return out
-
-    def _predict(self, X: Array) -> Array:
-        assert self.law is not None
-        return np.asarray(self.law.predict(self._whole(X)), dtype=float).reshape(len(X), -1)
-
-    def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
-        """As the law's own, at zero of the former domains."""
-        assert self.law is not None
-        return self.law.predict_interval(self._whole(self._align(X)), level)
-
-    def atoms(self) -> Atoms | None:
-        from mixlaw.optimize.forms import align
-
-        assert self.law is not None
-        atoms = self.law.atoms()
-        return None if atoms is None else align(atoms, self.columns_.tolist())

@@ -15,6 +15,7 @@ from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.laws.base import Atoms, as_matrix, as_targets
 from mixlaw.optimize.forms import Repetition, align, monotone
+from mixlaw.optimize.restricted import Restricted
 
 __all__ = ["LawView", "check_weights", "hull_distance", "law_hash"]
 
@@ -24,7 +25,8 @@ Array = npt.NDArray[np.float64]
 class LawView:
     """A fitted law as a function of weights over ``corpus.names``.
 
-    A joint law's ``params`` and ``tokens`` columns are held at the budget's target. With ``repetition`` the law is
+    A joint law's ``params`` and ``tokens`` columns are held at the budget's target, former domains of a
+    :class:`~mixlaw.optimize.restricted.Restricted` law at zero. With ``repetition`` the law is
     asked at the effective shares of repeated data (laws of atoms only).
 
     Raises:
@@ -35,6 +37,9 @@ class LawView:
     def __init__(self, law: Any, corpus: Corpus, budget: Budget, repetition: Repetition | None = None) -> None:
         if not hasattr(law, "feature_names_in_"):
             raise DataError(f"This {type(law).__name__} has not been fitted yet. Call fit(X, y) first.")
+        former: tuple[str, ...] = ()
+        if isinstance(law, Restricted):  # its rows and refits are those of the law inside
+            former, law = law.former, law.law
         if getattr(law, "kind", "mixture") == "scale":
             raise DataError(
                 f"{type(law).__name__} is a law of model size and tokens: it says nothing about mixtures. "
@@ -46,6 +51,7 @@ class LawView:
             "params": budget.params,
             "tokens": budget.tokens,
             "unique_tokens": sum(corpus.unique_tokens.values()),
+            **dict.fromkeys(former, 0.0),
         }
         is_domain = [n for n in features if n not in sizes or n in corpus.names]
         unnamed = all(n.startswith("x") and n[1:].isdigit() for n in is_domain)

@@ -1,0 +1,216 @@
+"""The few runs to train after the domains changed: distinct, within the budget, where the old runs say least.
+
+Intervals grow with the leverage of a mixture among the runs. The untouched domains are kept in frozen ratios as one
+*virtual* domain (mixture reuse of Olmix, arXiv:2602.12237), so that the number of runs grows with the changed domains,
+not with all of them; each run is the one that lowers the leverage most over the region the next optimum may lie in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.budget import Budget, Constraints
+from mixlaw.corpus import Corpus
+from mixlaw.errors import ConfigError
+from mixlaw.mixture import Mixture
+
+__all__ = ["NewRuns", "propose_runs"]
+
+Array = npt.NDArray[np.float64]
+
+POOL = 400
+"""Candidate mixtures per proposal."""
+
+APART = (0.1, 0.05, 0.025)
+"""How far apart proposed mixtures lie, as a share of the candidates' spread: leverage alone would repeat a corner, and
+show nothing of a curve. The next is taken where the room for the one before is used up."""
+
+MOST_CHANGED = 0.7
+"""Largest share of the changed domains together that is tried, unless the budget asks for more."""
+
+
+@dataclass(frozen=True)
+class NewRuns:
+    """Mixtures to train next.
+
+    Args:
+        mixtures: distinct; each satisfies the budget it was proposed under.
+        widths: width of prediction intervals where the next optimum may lie, relative to their average at the old runs'
+            mixtures before the change, after 0, 1, ... new runs.
+        restored: whether the last width is within the tolerance.
+        virtual: the untouched domains in their frozen ratios; None where every domain changed.
+        reason: why it stopped short, where it did.
+    """
+
+    mixtures: tuple[Mixture, ...]
+    widths: tuple[float, ...]
+    restored: bool
+    virtual: Mixture | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if not self.mixtures and self.restored:
+            return f"No new run is needed: predictions are {self.widths[0]:.2f} times as wide as before."
+        if not self.mixtures:
+            return (
+                f"Predictions are {self.widths[0]:.2f} times as wide as before, and no run can mend it: {self.reason}."
+            )
+        ending = "as before the change" if self.restored else f"still wider: {self.reason}"
+        lines = [
+            f"Predictions are {self.widths[0]:.2f} times as wide as before; {len(self.mixtures)} new runs make it "
+            f"{self.widths[-1]:.2f} ({ending}):"
+        ]
+        return "\n".join([*lines, *(f"  {mixture}" for mixture in self.mixtures)])
+
+
+def propose_runs(
+    runs: Array,
+    order: Sequence[str],
+    corpus: Corpus,
+    unidentified: Sequence[str],
+    mixture: Mixture,
+    budget: Budget | None,
+    max_runs: int,
+    tolerance: float,
+    seed: int,
+) -> NewRuns:
+    """See :meth:`mixlaw.optimize.reuse.Reuse.new_runs`.
+
+    Args:
+        runs: (n, len(order)) mixtures of the old runs over the new corpus' domains and the former ones.
+        order: their columns, the corpus' domains first.
+        unidentified: domains whose effect no old run shows.
+
+    Raises:
+        ConfigError: wrong ``max_runs`` or ``tolerance``, or a mixture without weight on the untouched domains.
+        InfeasibleBudgetError: no mixture of the new domains satisfies the budget.
+    """
+    from mixlaw.design.feasible import Polytope
+
+    if max_runs < 0 or not tolerance >= 0:
+        raise ConfigError(f"max_runs and tolerance must be 0 or more, got {max_runs!r} and {tolerance!r}.")
+    names = corpus.names
+    allowed = Polytope.of(corpus, Budget(tokens=1) if budget is None else budget)
+    today = mixture.array(names)
+    if not allowed.contains(today)[0]:
+        today = allowed.project(today[None])[0]
+    base = np.where([n in unidentified for n in names], 0.0, today)
+    if base.sum() <= 0 and len(unidentified) < len(names):
+        untouched = [n for n in names if n not in unidentified]
+        raise ConfigError(f"The mixture puts no weight on the untouched domains {untouched}: {mixture}.")
+    virtual = Mixture.normalized(dict(zip(names, base.tolist()))) if base.sum() > 0 else None
+    changed = [n for n in names if n in unidentified]
+    rng = np.random.default_rng(seed)
+    if changed:
+        pool = _around(allowed, base, [names.index(n) for n in changed], rng)
+    else:  # domains only went away: the region is today's mixture and what lies around it
+        pool = allowed.sample(POOL, rng, 1e-2 + 4.0 * len(names) * today)
+    pool = pool[allowed.contains(pool)]
+    wide = np.zeros((len(pool), len(order)))
+    wide[:, : len(names)] = pool
+    targets = wide[rng.choice(len(wide), 40)]
+    usual = float(np.mean(np.sqrt(1 + _leverage(runs, runs))))
+    known = runs.copy()
+
+    def width() -> float:
+        return float(np.mean(np.sqrt(1 + _leverage(known, targets)))) / usual
+
+    fresh = _distance(wide, known).min(axis=1) > 1e-7  # what was run already is not proposed
+    spread = float(_distance(wide, wide.mean(axis=0)[None]).max())
+    widths, reason = [width()], ""
+    chosen: list[int] = []
+    while widths[-1] > 1 + tolerance:
+        if len(chosen) == max_runs:
+            reason = f"more than {max_runs} runs are needed"
+            break
+        nearest = _distance(wide, wide[chosen]).min(axis=1, initial=np.inf)
+        rooms = [fresh & (nearest > max(share * spread, 1e-7)) for share in APART]
+        open_ = next((room for room in rooms if room.any()), None)
+        if open_ is None:
+            reason = "the budget leaves no further mixture that differs from these"
+            break
+        inverse, centre = _information(known)
+        away = wide - centre
+        reach = (targets - centre) @ inverse @ away.T  # (targets, pool)
+        own = 1.0 + np.einsum("ij,jk,ik->i", away, inverse, away)
+        best = int(np.argmax(np.where(open_, (reach**2 / own).mean(axis=0), -1.0)))
+        chosen.append(best)
+        known = np.vstack([known, wide[best]])
+        widths.append(width())
+    mixtures = tuple(Mixture.from_array(names, pool[i]) for i in chosen)
+    return NewRuns(mixtures, tuple(widths), widths[-1] <= 1 + tolerance, virtual, reason)
+
+
+def _around(allowed, base: Array, changed: list[int], rng: np.random.Generator) -> Array:  # type: ignore[no-untyped-def]
+    """Feasible mixtures (n, K) of the virtual domain and the changed ones, spread evenly over their shares."""
+    from mixlaw.design.feasible import Polytope
+
+    k, m = len(base), len(changed)
+    to_mixture = np.zeros((m + 1, k))  # rows: the virtual domain, then each changed one
+    total = base.sum()
+    to_mixture[0] = base / total if total > 0 else 0.0
+    to_mixture[np.arange(1, m + 1), changed] = 1.0
+    ratio = to_mixture[0]
+    drawn = ratio > 0
+    low = np.concatenate([[(allowed.low[drawn] / ratio[drawn]).max(initial=0.0)], allowed.low[changed]])
+    high = np.concatenate([[(allowed.high[drawn] / ratio[drawn]).min(initial=float(total > 0))], allowed.high[changed]])
+    matrix = allowed.matrix @ to_mixture.T if len(allowed.upper) else np.zeros((0, m + 1))
+    for least in (1.0 - MOST_CHANGED, 0.0):
+        floor = low.copy()
+        floor[0] = max(low[0], min(least, high[0]))
+        if _possible(floor, high, matrix, allowed.upper):
+            names = tuple(f"{i}" for i in range(m + 1))
+            limits = Constraints(
+                names,
+                floor,
+                high,
+                matrix,
+                allowed.upper,
+                names,
+                names,
+                tuple(map(str, allowed.upper)),
+                ("cap",) * (m + 1),
+            )
+            shares = Polytope(limits).sample(POOL, rng, np.concatenate([[m + 1.0], np.ones(m)]))
+            return np.asarray(shares @ to_mixture)
+    # rounding at a budget that leaves a single mixture
+    return allowed.centre[None]
+
+
+def _possible(low: Array, high: Array, matrix: Array, upper: Array) -> bool:
+    from scipy.optimize import linprog
+
+    if (low > high + 1e-12).any():
+        return False
+    found = linprog(
+        np.zeros(len(low)),
+        A_ub=matrix if len(upper) else None,
+        b_ub=upper + 1e-12 if len(upper) else None,
+        A_eq=np.ones((1, len(low))),
+        b_eq=[1.0],
+        bounds=list(zip(low, np.maximum(low, high))),
+        method="highs",
+    )
+    return bool(found.status == 0)
+
+
+def _distance(a: Array, b: Array) -> Array:
+    """Share of tokens (len(a), len(b)) that differs between mixtures."""
+    return np.asarray(0.5 * np.abs(a[:, None] - b[None]).sum(axis=2))
+
+
+def _information(runs: Array) -> tuple[Array, Array]:
+    """Inverse information of the runs' weights (with a small ridge) and their centre: what leverage is measured by."""
+    centre = runs.mean(axis=0)
+    gram = (runs - centre).T @ (runs - centre)
+    gram[np.diag_indices_from(gram)] += 1e-3 * np.trace(gram) / len(gram) + 1e-12
+    return np.linalg.inv(gram), centre
+
+
+def _leverage(runs: Array, points: Array) -> Array:
+    inverse, centre = _information(runs)
+    return np.asarray(np.einsum("ij,jk,ik->i", points - centre, inverse, points - centre))
