@@ -45,6 +45,8 @@ _ATTRIBUTES = {
     "Power": "mixlaw.design.power:Power",
     "Size": "mixlaw.design.power:Size",
     "power_analysis": "mixlaw.design.power:power_analysis",
+    "Recommendation": "mixlaw.design.recommendation:Recommendation",
+    "recommend": "mixlaw.design.recommendation:recommend",
     "Plan": "mixlaw.design.sequential:Plan",
     "Worth": "mixlaw.design.sequential:Worth",
     "plan": "mixlaw.design.sequential:plan",

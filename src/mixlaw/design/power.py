@@ -17,7 +17,7 @@ from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
 from mixlaw.design.feasible import Array, Polytope, begin
 from mixlaw.design.maximin import spread
-from mixlaw.design.worlds import draw_worlds, minimise, mutate, noise_sds, objective_weights, replicate_sd
+from mixlaw.design.worlds import draw_worlds, fresh, minimise, mutate, noise_sds, objective_weights, replicate_sd
 from mixlaw.errors import ConfigError, FitError
 from mixlaw.laws.base import Law
 from mixlaw.mixture import Mixture
@@ -161,15 +161,13 @@ def power_analysis(
     start = begin(corpus, budget, counts[-1], pilot, seed)
     columns = None
     if pilot is not None:
-        from mixlaw.design.sequential import _fresh
-
         _, every = pilot.table(metric=metric, missing="keep")
         weights = objective_weights(objective, list(every.column_names))
         X, y = pilot.table(list(weights), metric=metric)
         have = list(X.column_names)
         rows = np.column_stack([X.column(d).to_numpy() if d in have else np.zeros(X.num_rows) for d in corpus.names])
         Y = np.column_stack([y.column(t).to_numpy() for t in weights])
-        truth = _fresh(law, seed).fit(dict(zip(corpus.names, rows.T)), y)
+        truth = fresh(law, seed).fit(dict(zip(corpus.names, rows.T)), y)
         columns = (rows, Y)
         sds = noise_sds(truth, rows, Y)
         for t in range(Y.shape[1]):
@@ -233,7 +231,6 @@ def simulate(
 ) -> tuple[Array, float]:
     """(worlds, counts) regret of choosing after so many runs, and the mean regret of the natural mixture."""
     from mixlaw.design import SAMPLERS
-    from mixlaw.design.sequential import _fresh
 
     rng = np.random.default_rng(seed)
     full = np.zeros(len(truth.target_names_))
@@ -261,7 +258,7 @@ def simulate(
         value = world[len(design) : -1] @ weights
         lost.append(float(world[-1] @ weights - value.min()))
         for c, n in enumerate(counts):
-            law = _fresh(fit, seed)
+            law = fresh(fit, seed)
             labels: Any = {str(truth.target_names_[t]): runs[:n, i] for i, t in enumerate(keep)}
             try:
                 law.fit(dict(zip(corpus.names, design[:n].T)), labels)

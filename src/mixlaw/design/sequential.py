@@ -21,7 +21,8 @@ from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
 from mixlaw.design.feasible import Array, Polytope, begin, finish, unique_rows
 from mixlaw.design.maximin import spread
-from mixlaw.design.worlds import draw_worlds, minimise, mutate, noise_sd, objective_weights, replicate_sd
+from mixlaw.design.recommendation import MARGIN, Runs, answer, choose_among, credit_worlds, split_noise
+from mixlaw.design.worlds import draw_worlds, mutate
 from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.laws.base import Law
 from mixlaw.mixture import Mixture, Schedule
@@ -159,32 +160,26 @@ def plan(
     start = begin(corpus, budget, num, observations, seed)
     if worlds < 8 or candidates < 4 * num:
         raise ConfigError(f"plan needs at least 8 worlds and {4 * num} candidates, got {worlds=} and {candidates=}.")
-    _, every = observations.table(metric=metric, missing="keep")
-    weights = objective_weights(objective, list(every.column_names))
-    X, y = observations.table(list(weights), metric=metric)
-    names = list(X.column_names)
-    rows = np.column_stack([X.column(d).to_numpy() if d in names else np.zeros(X.num_rows) for d in corpus.names])
-    targets = np.column_stack([y.column(t).to_numpy() for t in weights])
-    w = np.array(list(weights.values()))
-    fitted = _fresh(law, seed).fit(dict(zip(corpus.names, rows.T)), y)
-    found = choose(fitted, rows, targets, w, start.polytope, num, start.rng, candidates, worlds, noise, start.observed)
+    runs = Runs.of(corpus, budget, num, observations, seed, objective, law, metric)
+    found = choose(
+        runs.law,
+        runs.X,
+        runs.Y,
+        runs.weights,
+        start.polytope,
+        num,
+        start.rng,
+        candidates,
+        worlds,
+        noise,
+        start.observed,
+    )
     worth, batch, best = found
     if worth.gain < 2e-4 * abs(worth.objective):
         warnings.warn(
             f"The law is flat where these runs would go: {worth} Consider stopping.", MixlawWarning, stacklevel=2
         )
-    return Plan(finish(start, batch), worth, Mixture.from_array(corpus.names, best), fitted)
-
-
-def _fresh(law: Law | None, seed: int) -> Law:
-    if law is None:
-        from mixlaw.laws.gp import GaussianProcess
-
-        return GaussianProcess(members=("bc/log",), seed=seed)
-    from sklearn.base import clone
-
-    copy: Law = clone(law)
-    return copy
+    return Plan(finish(start, batch), worth, Mixture.from_array(corpus.names, best), runs.law)
 
 
 def choose(
@@ -201,13 +196,12 @@ def choose(
     avoid: Array | None = None,
 ) -> tuple[Worth, Array, Array]:
     """(worth, batch (num, K), today's choice (K,)) from a law fitted on X (n, K), Y (n, T); arrays throughout."""
+    best, why = answer(law, X, Y, weights, polytope, rng, noise)
     inside = X[polytope.contains(X)]
-    seeds = polytope.centre[None]
+    pool = np.vstack([best, why.favourite.array(polytope.domains), spread(polytope, candidates, rng)])
     if len(inside):
         order = np.argsort(np.asarray(law.predict(inside)).reshape(len(inside), -1) @ weights)
-        seeds = inside[order[:10]]
-    best, _ = minimise(law, polytope, weights, rng, seeds)
-    pool = np.vstack([best, seeds, spread(polytope, candidates, rng)])
+        pool = np.insert(pool, 2, inside[order[:10]], axis=0)
     for step in (0.5, 0.15):  # move the candidates to where worlds have their optima
         F = draw_worlds(law, pool, worlds, rng, (X, Y)) @ weights
         winners = np.unique(np.argmin(F, axis=1))
@@ -215,8 +209,8 @@ def choose(
         keep = np.unique(np.concatenate([[0], winners, likely]))
         each = max(1, (candidates - len(keep)) // len(keep))
         pool = np.vstack([pool[keep], mutate(pool[keep], polytope, rng, each, step)])[: max(candidates, len(keep))]
-    worth, chosen, today = choose_from(law, X, Y, weights, pool, num, rng, worlds, noise, avoid)
-    return worth, pool[chosen], pool[today]
+    worth, chosen, _ = choose_from(law, X, Y, weights, pool, num, rng, worlds, noise, avoid, today=0)
+    return worth, pool[chosen], best
 
 
 def choose_from(
@@ -230,17 +224,22 @@ def choose_from(
     worlds: int = 128,
     noise: float | None = None,
     avoid: Array | None = None,
+    today: int | None = None,
 ) -> tuple[Worth, list[int], int]:
-    """(worth, indices of the batch, index of today's choice) among the given mixtures ``pool`` (N, K)."""
+    """(worth, indices of the batch, index of today's choice) among the given mixtures ``pool`` (N, K).
+
+    Today's choice follows :func:`~mixlaw.design.recommendation.choose_among` where not given.
+    """
     F = draw_worlds(law, pool, worlds, rng, (X, Y)) @ weights
-    today = int(np.argmin(F.mean(axis=0)))
+    if today is None:
+        today = choose_among(law, X, Y, weights, pool, rng, noise).index
+    F, share = credit_worlds(F, law, X, Y, weights, pool, noise)
+    seed, rough = split_noise(law, X, Y, weights, noise)
     usable = np.zeros(len(pool), dtype=bool)
     usable[unique_rows(pool, avoid)] = True
-    if noise is None:
-        noise = replicate_sd(X, Y @ weights)
-    sd = noise_sd(law, X, Y, weights) if noise is None else noise
+    sd = float(np.hypot(seed, rough))  # what a run does not tell about its neighbours
     chosen = _batch(F, today, usable, sd, num)
-    return _price(F, chosen, today, sd, rng), chosen, today
+    return _price(F, chosen, today, sd, rng, np.isnan(share)), chosen, today
 
 
 def _batch(
@@ -278,15 +277,32 @@ def _batch(
     return chosen
 
 
-def _price(F: Array, batch: list[int], today: int, noise: float, rng: np.random.Generator) -> Worth:
-    """Worth of running ``batch``: in every world simulate its losses, condition the others on them, choose again."""
+def _price(
+    F: Array,
+    batch: list[int],
+    today: int,
+    noise: float,
+    rng: np.random.Generator,
+    untried: npt.NDArray[np.bool_] | None = None,
+) -> Worth:
+    """Worth of running ``batch``: in every world simulate its losses, condition the others on them, choose again.
+
+    Choosing again follows today's rule: a mixture still untried must beat today's choice by more than its error.
+    """
     mean = F.mean(axis=0)
     centred = F - mean
     rows = centred[:, batch]
     cross = centred.T @ rows / (len(F) - 1)  # (N, q)
     inner = rows.T @ rows / (len(F) - 1) + (noise**2 + 1e-12) * np.eye(len(batch))
     seen = rows + noise * rng.standard_normal(rows.shape)
-    after = mean + seen @ np.linalg.solve(inner, cross.T)  # (S, N)
+    weights = np.linalg.solve(inner, cross.T)  # (q, N)
+    after = mean + seen @ weights  # (S, N)
+    if untried is not None:
+        told = np.einsum("nq,qn->n", cross - cross[today], weights - weights[:, [today]])
+        left = (centred - centred[:, [today]]).var(axis=0, ddof=1) - told
+        unsure = untried.copy()
+        unsure[[*batch, today]] = False
+        after += MARGIN * np.where(unsure, np.sqrt(np.maximum(left, 0.0)), 0.0)
     then = np.argmin(after, axis=1)
     gain = F[:, today] - F[np.arange(len(F)), then]
     regret = F[:, today] - F.min(axis=1)

@@ -12,11 +12,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.design.feasible import Array, Polytope
+from mixlaw.design.feasible import SAME, Array, Polytope
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.laws.base import Law
 
-__all__ = ["draw_worlds", "minimise", "mutate", "noise_sd", "noise_sds", "objective_weights", "replicate_sd"]
+__all__ = [
+    "draw_worlds",
+    "fresh",
+    "minimise",
+    "mutate",
+    "noise_sd",
+    "noise_sds",
+    "objective_weights",
+    "replicate_sd",
+    "replicates",
+]
 
 
 def objective_weights(objective: Mapping[str, float] | None, targets: list[str]) -> dict[str, float]:
@@ -70,15 +80,33 @@ def draw_worlds(law: Law, X: npt.ArrayLike, num: int, rng: np.random.Generator, 
     return out
 
 
-def replicate_sd(X: Array, value: Array) -> float | None:
-    """Noise of ``value`` (n,) pooled over rows of X with the same mixture; None with fewer than two to spare."""
-    _, group = np.unique(np.round(X / 1e-7).astype(np.int64), axis=0, return_inverse=True)
+def replicates(X: Array, value: Array) -> tuple[float, int]:
+    """Sum of squares of ``value`` (n,) within rows of X with the same mixture, and its degrees of freedom."""
+    _, group = np.unique(np.round(X / SAME).astype(np.int64), axis=0, return_inverse=True)
     total, dof = 0.0, 0
     for g in np.unique(group):
         same = value[group.ravel() == g]
         if len(same) > 1:
             total, dof = total + float(((same - same.mean()) ** 2).sum()), dof + len(same) - 1
+    return total, dof
+
+
+def replicate_sd(X: Array, value: Array) -> float | None:
+    """Noise of ``value`` (n,) pooled over rows of X with the same mixture; None with fewer than two to spare."""
+    total, dof = replicates(X, value)
     return float(np.sqrt(total / dof)) if dof >= 2 else None
+
+
+def fresh(law: Law | None, seed: int) -> Law:
+    """An unfitted copy of ``law``; without one, the Gaussian process with one member."""
+    if law is None:
+        from mixlaw.laws.gp import GaussianProcess
+
+        return GaussianProcess(members=("bc/log",), seed=seed)
+    from sklearn.base import clone
+
+    copy: Law = clone(law)
+    return copy
 
 
 def noise_sds(law: Law, X: Array, Y: Array) -> Array:

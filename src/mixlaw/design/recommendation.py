@@ -1,0 +1,281 @@
+"""Which mixture to use after the runs so far: the law's favourite, or a mixture that was tried.
+
+Two mistakes are to be avoided. The least loss observed is partly luck of its seed; the least loss predicted is partly
+the law's own error, and more so the more mixtures it could choose among (Smith and Winkler 2006, the optimiser's
+curse). Here a tried mixture is credited with that part of its own residual which is not seed noise, and an untried
+one must be predicted better than the best tried by more than the error of that prediction.
+
+Source: the credit is the posterior mean under a nugget (Cressie 1993, Statistics for Spatial Data, section 3.2); the
+margin of one standard deviation is a choice of ours, made on random parts of RegMix's runs (``docs/design.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixlaw.budget import Budget
+from mixlaw.corpus import Corpus
+from mixlaw.design.feasible import SAME, Array, Polytope, Start, begin
+from mixlaw.design.worlds import draw_worlds, fresh, minimise, noise_sd, objective_weights, replicates
+from mixlaw.laws.base import Law
+from mixlaw.mixture import Mixture
+from mixlaw.observations import Observations
+
+__all__ = [
+    "Choice",
+    "Recommendation",
+    "Runs",
+    "answer",
+    "choose_among",
+    "credit_worlds",
+    "credited",
+    "recommend",
+    "split_noise",
+]
+
+MARGIN = 1.0
+"""Standard deviations by which an untried mixture must be predicted better than the best tried one."""
+
+_LUCK = 4
+"""Replicates tell seed noise apart from what the law misses; before any were run, all of it is taken as seed noise
+with the weight of this many degrees of freedom."""
+
+_RIVALS = 60
+"""Untried mixtures whose error is worked out, those with the least predictions first."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One mixture of a list: its ``index``, the ``objective`` expected, whether it was ``tried``, and the ``error``
+    (standard deviation) of its advantage over the best tried mixture: 0 for that one, NaN where none was tried."""
+
+    index: int
+    objective: float
+    error: float
+    tried: bool
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The mixture to use after the runs so far.
+
+    Attributes:
+        mixture: what to use; ``tried`` says whether it was run.
+        objective: expected there.
+        favourite: where the law predicts the least; the same as ``mixture`` unless a tried one is preferred.
+        promised: the law's prediction at its favourite.
+        error: standard deviation of (favourite - best tried mixture), 0 where the favourite was tried.
+    """
+
+    mixture: Mixture
+    objective: float
+    tried: bool
+    favourite: Mixture
+    promised: float
+    error: float
+
+    def __str__(self) -> str:
+        if self.tried and self.favourite != self.mixture:
+            return (
+                f"Use the best mixture that was run ({self.objective:.4f} expected). The law's favourite was not: it "
+                f"promises {self.promised:.4f}, \u00b1 {self.error:.4f} against that one. Run it before you believe it."
+            )
+        return f"Use the law's favourite ({self.objective:.4f} expected), which was {'' if self.tried else 'not '}run."
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Observed runs as arrays, and a law fitted on them: X (n, K), Y (n, T), the objective's ``weights`` (T,)."""
+
+    start: Start
+    law: Law
+    X: Array
+    Y: Array
+    weights: Array
+
+    @classmethod
+    def of(
+        cls,
+        corpus: Corpus,
+        budget: Budget,
+        num: int,
+        observations: Observations,
+        seed: int,
+        objective: Mapping[str, float] | None,
+        law: Law | None,
+        metric: str,
+    ) -> Runs:
+        start = begin(corpus, budget, num, observations, seed)
+        _, every = observations.table(metric=metric, missing="keep")
+        chosen = objective_weights(objective, list(every.column_names))
+        X, y = observations.table(list(chosen), metric=metric)
+        names = list(X.column_names)
+        rows = np.column_stack([X.column(d).to_numpy() if d in names else np.zeros(X.num_rows) for d in corpus.names])
+        targets = np.column_stack([y.column(t).to_numpy() for t in chosen])
+        fitted = fresh(law, seed).fit(dict(zip(corpus.names, rows.T)), y)
+        return cls(start, fitted, rows, targets, np.array(list(chosen.values())))
+
+
+def recommend(
+    corpus: Corpus,
+    budget: Budget,
+    observations: Observations,
+    seed: int = 0,
+    *,
+    objective: Mapping[str, float] | None = None,
+    law: Law | None = None,
+    noise: float | None = None,
+    metric: str = "loss",
+) -> Recommendation:
+    """The mixture to use after ``observations``: see the head of :mod:`mixlaw.design.recommendation`.
+
+    Args:
+        objective: weight per target; default equal weights.
+        law: unfitted law; default the Gaussian process.
+        noise: seed noise of the objective (standard deviation); default from replicates, and without any what the
+            law leaves unexplained, so that nobody is credited with luck. 0 where a run repeats exactly.
+
+    Raises:
+        ConfigError: the objective names an unknown target.
+        InfeasibleBudgetError: no mixture satisfies the budget.
+        DataError: observations over other domains.
+        TooFewRunsError: fewer runs than the law needs.
+
+    Example:
+        >>> import numpy as np
+        >>> from mixlaw.laws import LogLinear
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in enumerate(web)]
+        >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
+        >>> seen = Observations.from_records(runs, losses)
+        >>> found = recommend(corpus, Budget(tokens="1M"), seen, law=LogLinear(), noise=0.0)
+        >>> 0.4 < found.mixture["web"] < 0.8
+        True
+    """
+    runs = Runs.of(corpus, budget, 1, observations, seed, objective, law, metric)
+    return answer(runs.law, runs.X, runs.Y, runs.weights, runs.start.polytope, runs.start.rng, noise)[1]
+
+
+def answer(
+    law: Law,
+    X: Array,
+    Y: Array,
+    weights: Array,
+    polytope: Polytope,
+    rng: np.random.Generator,
+    noise: float | None = None,
+) -> tuple[Array, Recommendation]:
+    """(mixture (K,), the same with reasons) over all feasible mixtures, from a law fitted on X (n, K), Y (n, T)."""
+    inside = X[polytope.contains(X)]
+    starts = polytope.centre[None]
+    if len(inside):
+        order = np.argsort(np.asarray(law.predict(inside)).reshape(len(inside), -1) @ weights, kind="stable")
+        starts = inside[order[:10]]
+    favourite, promised = minimise(law, polytope, weights, rng, starts)
+    options = np.vstack([favourite, inside])
+    choice = choose_among(law, X, Y, weights, options, rng, noise)
+    names = polytope.domains
+    error = (
+        choice.error if choice.index == 0 else _difference(law, X, Y, weights, options[[choice.index, 0]], rng, noise)
+    )
+    found = Recommendation(
+        Mixture.from_array(names, options[choice.index]), choice.objective, choice.tried,
+        Mixture.from_array(names, favourite), promised, error,
+    )  # fmt: skip
+    return options[choice.index], found
+
+
+def choose_among(
+    law: Law,
+    X: Array,
+    Y: Array,
+    weights: Array,
+    pool: Array,
+    rng: np.random.Generator,
+    noise: float | None = None,
+    worlds: int = 64,
+) -> Choice:
+    """The mixture to use among ``pool`` (N, K); rows of X that are in it count as tried."""
+    expected, share = credited(law, X, Y, weights, pool, noise)
+    tried = np.isfinite(share)
+    if not tried.any():
+        index = int(np.argmin(expected))
+        return Choice(index, float(expected[index]), float("nan"), False)
+    best = int(np.argmin(np.where(tried, expected, np.inf)))
+    rivals = np.flatnonzero(~tried & (expected < expected[best]))
+    rivals = rivals[np.argsort(expected[rivals], kind="stable")[:_RIVALS]]
+    if not len(rivals):
+        return Choice(best, float(expected[best]), 0.0, True)
+    error = _errors(law, X, Y, weights, pool[[best, *rivals]], share[best], rng, noise, worlds)
+    cautious = expected[rivals] + MARGIN * error
+    winner = int(np.argmin(cautious))
+    if cautious[winner] < expected[best]:
+        index = int(rivals[winner])
+        return Choice(index, float(expected[index]), float(error[winner]), False)
+    return Choice(best, float(expected[best]), 0.0, True)
+
+
+def credited(
+    law: Law, X: Array, Y: Array, weights: Array, pool: Array, noise: float | None = None
+) -> tuple[Array, Array]:
+    """Expected objective (N,) of each mixture in ``pool``, tried ones credited with their own residual; and the share
+    of the residual credited, NaN where a mixture was not tried."""
+    expected = np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights
+    worlds, share = credit_worlds(expected[None], law, X, Y, weights, pool, noise)
+    return worlds[0], share
+
+
+def credit_worlds(
+    F: Array, law: Law, X: Array, Y: Array, weights: Array, pool: Array, noise: float | None = None
+) -> tuple[Array, Array]:
+    """The same for the objective in several worlds, F (S, N)."""
+    seed, rough = split_noise(law, X, Y, weights, noise)
+    value = Y @ weights
+    where: dict[tuple[int, ...], list[int]] = {}
+    for row, key in enumerate(map(tuple, np.round(X / SAME).astype(np.int64))):
+        where.setdefault(key, []).append(row)
+    F, share = F.copy(), np.full(len(pool), np.nan)
+    for i, key in enumerate(map(tuple, np.round(pool / SAME).astype(np.int64))):
+        rows = where.get(key)
+        if rows:
+            share[i] = rough**2 / (rough**2 + seed**2 / len(rows)) if rough > 0 else 0.0
+            F[:, i] += share[i] * (value[rows].mean() - F[:, i])
+    return F, share
+
+
+def split_noise(law: Law, X: Array, Y: Array, weights: Array, noise: float | None = None) -> tuple[float, float]:
+    """(seed noise, roughness) of the objective: what the law leaves unexplained is the one, which another seed would
+    not repeat, or the other, which belongs to the mixture and which the law is too smooth to follow.
+
+    ``noise`` is the seed noise where known. Otherwise replicates measure it, pooled with the guess that there is no
+    roughness; without replicates, that guess stands.
+    """
+    total = noise_sd(law, X, Y, weights)
+    if noise is None:
+        squares, dof = replicates(X, Y @ weights)
+        noise = float(np.sqrt((squares + _LUCK * total**2) / (dof + _LUCK)))
+    return noise, float(np.sqrt(max(total**2 - noise**2, 0.0)))
+
+
+def _errors(
+    law: Law, X: Array, Y: Array, weights: Array, rows: Array, share: float, rng: np.random.Generator,
+    noise: float | None, worlds: int,
+) -> Array:  # fmt: skip
+    """Standard deviation of (each further row - the first, a tried mixture credited with ``share`` of its residual)."""
+    F = draw_worlds(law, rows, worlds, rng, (X, Y)) @ weights
+    F[:, 0] *= 1 - share
+    _, rough = split_noise(law, X, Y, weights, noise)
+    return np.asarray(np.sqrt((F[:, 1:] - F[:, [0]]).var(axis=0) + rough**2))
+
+
+def _difference(
+    law: Law, X: Array, Y: Array, weights: Array, rows: Array, rng: np.random.Generator, noise: float | None
+) -> float:
+    _, share = credited(law, X, Y, weights, rows, noise)
+    if np.isfinite(share[1]):
+        return 0.0
+    return float(_errors(law, X, Y, weights, rows, share[0], rng, noise, 64)[0])
