@@ -12,6 +12,10 @@ from mixlaw.errors import ConfigError, InfeasibleBudgetError, MixlawWarning
 from mixlaw.laws.m4 import M4
 from mixlaw.mixture import Mixture
 from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, temperature, unimax
+from mixlaw.optimize.convex import solve
+from mixlaw.optimize.resample import bootstrap_weights
+from mixlaw.optimize.robust import robust_problem
+from mixlaw.optimize.view import LawView
 from mixlaw.recipe import Recipe
 
 import worlds
@@ -184,6 +188,32 @@ def test_kl_pulls_towards_its_prior(law, corpus):
 
     for to in ("natural", "uniform"):
         assert distance(10.0, to) < 0.02 < distance(0.001, to)
+
+
+def test_the_level_of_a_world_moves_no_robust_optimum(law, corpus):
+    from dataclasses import replace
+
+    limits, atoms = BUDGET.check(corpus), LawView(law, corpus, BUDGET).atoms()
+    rng = np.random.default_rng(0)
+    laws = [replace(atoms, scale=atoms.scale * np.exp(rng.normal(0, 0.2, len(atoms.scale)))) for _ in range(10)]
+    moved = [replace(a, const=a.const + shift) for a, shift in zip(laws, rng.normal(0, 0.5, 10))]
+    weights, reference = np.full(3, 1 / 3), corpus.natural.array()
+    for measure in ("cvar", "regret"):
+        one, two = (
+            solve(problem.program(over)).z[0, : len(reference)]
+            for problem, over in (
+                robust_problem(measure, limits, atoms, several, weights, reference=reference)
+                for several in (laws, moved)
+            )
+        )
+        np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_refits_keep_every_run_and_repeat_under_their_seed():
+    weights = bootstrap_weights(30, 200, seed=3)
+    assert (weights > 0).all() and np.allclose(weights.sum(axis=1), 30)
+    assert weights.var() == pytest.approx(29 / 31, abs=0.1)  # as much noise as drawing runs with replacement
+    np.testing.assert_array_equal(weights, bootstrap_weights(30, 200, seed=3))
 
 
 @pytest.mark.parametrize("measure", ["mean", "cvar", "regret"])

@@ -6,10 +6,11 @@ ridge and how its parameters are called. All targets, folds and ridge strengths 
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -374,28 +375,46 @@ class ParametricLaw(Law):
 
         Needs the training rows, so it works on a law that was fitted in this process, not on one read back.
         """
-        X, Y, weight = self._need_training("bootstrap")
-        T, n = Y.shape[1], len(X)
+        X, _, _ = self._need_training("bootstrap")
+        out: dict[str, list[Array]] = {}
+        for theta, linear in self._refits(resample_weights(len(X), num, seed), "bootstrap"):
+            for key, value in self._describe(theta, linear).items():
+                out.setdefault(key, []).append(np.asarray(value, dtype=float))
+        return {key: np.stack(values) for key, values in out.items()}
+
+    def reweighted(self, weights: npt.ArrayLike) -> list[Self | None]:
+        """Copies of this law refitted under other weights (B, n) of its training rows, all in one batch.
+
+        Each copy predicts and has atoms; None stands for a refit that found no finite optimum. Needs the training
+        rows, like :meth:`bootstrap`.
+        """
+        copies: list[Self | None] = []
+        for theta, linear in self._refits(np.asarray(weights, dtype=float), "reweighted"):
+            other = copy.copy(self)
+            for name in ("parameters_", "intervals_", "identifiability_", "conformal_"):
+                vars(other).pop(name, None)  # those of the fit itself
+            other.theta_, other.linear_ = theta, linear
+            copies.append(other if np.isfinite(theta).all() and np.isfinite(linear).all() else None)
+        return copies
+
+    def _refits(self, weights: Array, what: str) -> Iterator[tuple[Array, Array]]:
+        """(theta, linear) of a refit from this optimum under each row of weights (B, n)."""
+        X, Y, own = self._need_training(what)
+        (num, n), T = weights.shape, Y.shape[1]
         mean = np.nanmean(np.where(np.isfinite(Y), Y, np.nan), axis=0)
         filled = np.where(np.isfinite(Y), Y, mean).T
-        W = np.where(np.isfinite(Y.T), weight[None], 0.0)
-        resample = resample_weights(n, num, seed)
-        model = self._model(X)
+        W = np.where(np.isfinite(Y.T), own[None], 0.0)
         best = self._solve(
-            model,
+            self._model(X),
             np.tile(filled, (num, 1)),
-            (resample[:, None] * W[None]).reshape(num * T, n),
+            (weights[:, None] * W[None]).reshape(num * T, n),
             np.tile(self.theta_[:, None], (num, 1, 1)),
             np.tile(self.ridge_, num),
             max_iter=60,
             gtol=1e-6,
         )
-        out: dict[str, list[Array]] = {}
         for i in range(num):
-            part = slice(i * T, (i + 1) * T)
-            for key, value in self._describe(best.theta[part], best.linear[part]).items():
-                out.setdefault(key, []).append(np.asarray(value, dtype=float))
-        return {key: np.stack(values) for key, values in out.items()}
+            yield best.theta[i * T : (i + 1) * T], best.linear[i * T : (i + 1) * T]
 
     def _need_training(self, what: str) -> tuple[Array, Array, Array]:
         self._check_fitted()

@@ -356,7 +356,10 @@ def _problem(
         if atoms is None:
             raise ConfigError(f"robust={robust!r} needs a law of atoms; {_why(q.view, atoms)}.")
         several = _convex_worlds(q, worlds, warnings)
-        return robust_problem(robust, q.constraints, atoms, several, q.W, q.guards, repetition=q.repetition)
+        reference = q.reference.array(q.constraints.domains)
+        return robust_problem(
+            robust, q.constraints, atoms, several, q.W, q.guards, reference=reference, repetition=q.repetition
+        )
     if q.kind == "worst":
         return worst(q.constraints, q.W, _best_reachable(q, atoms), q.guards, kl=q.kl_weight, **options), atoms
     if q.kind == "least_change":

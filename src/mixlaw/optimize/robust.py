@@ -1,8 +1,12 @@
 """An optimum for the law's uncertainty: mean, conditional value at risk, or minimax regret over bootstrap laws.
 
-All three are convex where the laws are, so the answer stays certified. ``"mean"`` minimises the average of the
-worlds, ``"cvar"`` the mean of the worst ``tail`` of them (Rockafellar & Uryasev 2000), ``"regret"`` the largest loss
-against what each world's own optimum would have reached.
+All three are convex where the laws are, so the answer stays certified. ``"mean"`` minimises the average of the worlds;
+``"cvar"`` the mean over the worse half of them (Rockafellar & Uryasev 2000) of the change against the reference
+mixture; ``"regret"`` the largest loss against what each world's own optimum would have reached.
+
+Why the change and not the loss: bootstrap laws differ in level more than in what they say about mixtures, and no
+mixture can do anything about a world's level. A tail of losses is a tail of levels. Why the worse half: a tenth of a
+few dozen laws is three or four of them, and the optimum follows their accidents.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from mixlaw.budget import Constraints
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.laws.base import Atoms
 from mixlaw.optimize.convex import solve
-from mixlaw.optimize.forms import Repetition, combine, stack
+from mixlaw.optimize.forms import Repetition, combine, monotone, stack
 from mixlaw.optimize.objective import Function, Problem, mean
 
 __all__ = ["MEASURES", "plug_in_optima", "robust_problem"]
@@ -47,6 +51,11 @@ def plug_in_optima(
     return np.concatenate([s.z for s in parts]), np.concatenate([s.value for s in parts])
 
 
+def _centre(constraints: Constraints) -> Array:
+    low, room = constraints.low, constraints.high - constraints.low
+    return np.asarray(low + room * (1.0 - low.sum()) / max(float(room.sum()), 1e-300))
+
+
 def robust_problem(
     measure: str,
     constraints: Constraints,
@@ -55,7 +64,8 @@ def robust_problem(
     weights: Array,
     guards: Sequence[Function] = (),
     *,
-    tail: float = 0.1,
+    reference: Array | None = None,
+    tail: float = 0.5,
     repetition: Repetition | None = None,
 ) -> tuple[Problem, Atoms]:
     """The problem and the atoms it is over: the law's own targets first (guards refer to them), then one per world.
@@ -63,6 +73,7 @@ def robust_problem(
     Args:
         worlds: bootstrap laws' atoms over all targets.
         weights: (T,) objective.
+        reference: (K,) mixture that ``"cvar"`` counts changes from; without it the constraints' own centre.
         tail: share of the worlds that ``"cvar"`` averages.
     """
     if measure not in MEASURES:
@@ -102,6 +113,9 @@ def robust_problem(
             ),
             everything,
         )
+    start = _centre(constraints) if reference is None else reference
+    points = start[None] if repetition is None else repetition.value(start[None])
+    levels = [float((one if repetition is None else monotone(one)).value(points)[0, 0]) for one in single]
     cost = np.zeros(k + 1 + B)
     cost[k] = 1.0
     cost[k + 1 :] = 1.0 / (max(tail, 1.0 / B) * B)
@@ -109,7 +123,7 @@ def robust_problem(
     for b in range(B):
         linear = np.zeros(k + 1 + B)
         linear[k], linear[k + 1 + b] = -1.0, -1.0
-        rows.append(Function(world(b), linear=linear, label=f"worst:{b}"))
+        rows.append(Function(world(b), const=-levels[b], linear=linear, label=f"worst:{b}"))
     return (
         Problem(
             constraints,
