@@ -2,7 +2,7 @@
 
     python benchmarks/two_phase.py FOLDER [--objective set=weight ...] [--tokens N] [--max-epochs E]
 
-FOLDER is a study (corpus.json and runs/<id>/ with DONE) or a folder with runs.parquet, values.parquet and corpus.json,
+FOLDER is a study (its designed runs count) or a folder with runs.parquet, values.parquet and corpus.json,
 whose runs have two or more phases, for instance from ``mixlaw design --sampler phases``. Constant runs among them take
 part as schedules with equal phases.
 """
@@ -23,15 +23,13 @@ from mixlaw.errors import MixlawWarning
 from mixlaw.observations import Observations
 from mixlaw.optimize.phases import STRUCTURES, PhaseLaw
 from mixlaw.optimize.schedule import best_schedule
+from mixlaw.study import Study
 
 
 def read(folder: Path) -> Observations:
     if (folder / "runs.parquet").exists():
         return Observations.load(folder)
-    parts = [Observations.load(path.parent) for path in sorted((folder / "runs").glob("*/DONE"))]
-    if not parts:
-        sys.exit(f"{folder} holds neither runs.parquet nor finished runs under runs/.")
-    return Observations.concat(parts)
+    return Study(folder).observations()  # the designed runs; not those that verified a recipe
 
 
 def phases_of(observations: Observations, domains: list[str]):
@@ -85,9 +83,21 @@ def main() -> None:
     X = weights[keep].reshape(len(keep), -1)
     Y = np.array([losses[ids[i]] for i in keep])
     names = [f"{d}@{p + 1}" for p in range(len(fractions)) for d in domains]
-    order = np.random.default_rng(options.seed).permutation(len(X))
-    held, train = order[: len(X) // 3], order[len(X) // 3 :]
-    print(f"{len(X)} runs, {len(fractions)} phases of {fractions.tolist()}, {len(held)} held out.\n")
+    # the same mixtures in another order are held out with their partner: order itself is what must be predicted
+    pairs: dict[tuple, list[int]] = {}
+    for row, i in enumerate(keep):
+        pairs.setdefault(tuple(sorted(map(tuple, weights[i].round(6)))), []).append(row)
+    groups = list(pairs.values())
+    held_rows: list[int] = []
+    for g in np.random.default_rng(options.seed).permutation(len(groups)):
+        if len(held_rows) < len(X) / 3:
+            held_rows += groups[g]
+    held = np.array(sorted(held_rows))
+    train = np.setdiff1d(np.arange(len(X)), held)
+    print(
+        f"{len(X)} runs of {len(groups)} sets of mixtures, {len(fractions)} phases of {fractions.tolist()}; "
+        f"{len(held)} runs held out, each with its reverse.\n"
+    )
 
     print("### Held-out third: predicted against measured\n")
     print(

@@ -33,6 +33,7 @@ Array = npt.NDArray[np.float64]
 
 STRUCTURES = ("constant", "recency", "targets", "free")
 _LOG_RHO = np.array([-2.0, -1.3, -0.8, -0.5, -0.25, 0.0, 0.25, 0.5, 0.8, 1.3, 2.0])
+_LAST_PHASE_ONLY = 5.0  # e^5: a token of the next phase counts 150 times as much; more cannot be told apart
 
 
 def split_columns(names: Sequence[str]) -> tuple[list[str], int]:
@@ -135,6 +136,12 @@ class PhaseLaw(Law):
 
             table = np.stack([error(float(g)) for g in grid]) if fixed is None else np.zeros((len(grid), T))
             if fixed is None:
+                while abs(edge := float(grid[int(np.argmin(table.mean(axis=1)))])) < _LAST_PHASE_ONLY and edge in (
+                    grid[0],
+                    grid[-1],
+                ):  # the best is at the grid's end: go on until the error turns
+                    grid = np.sort(np.append(grid, edge + np.sign(edge) * 0.5))
+                    table = np.stack([error(float(g)) for g in grid])
                 for step in (0.25, 0.12):  # between the grid's points
                     best = float(grid[int(np.argmin(table.mean(axis=1)))])
                     grid = np.unique(np.round([*grid, best - step, best + step], 6))
