@@ -216,29 +216,59 @@ def corpus_diff(before: Path, after: Path) -> None:
 def design(
     folder: StudyFolder,
     more: Annotated[int, typer.Option(help="Add this many runs, chosen from what was observed so far.")] = 0,
-    dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk of the runs not trained yet.")] = False,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="dirichlet, lattice, maximin, d_optimal, hierarchical, phases, ...; see docs/design.md."),
+    ] = None,
+    num: Annotated[int | None, typer.Option(help="How many mixtures.")] = None,
+    replicates: Annotated[int | None, typer.Option(help="Extra runs of the reference: they measure the noise.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE of the sampler, e.g. 'levels={news: [web, news]}' or 'fractions=[.8, .2]'; repeat."
+        ),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="PRESET=NUM:TOKENS, a larger size for NUM of the mixtures, e.g. d128=8:8M; repeat, cheapest first."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option(help="Write nothing: print the runs, and FLOPs, hours and disk of those not trained yet.")
+    ] = False,
 ) -> None:
-    """Choose the mixtures of the swarm."""
+    """Choose the mixtures of the swarm; what is not given here comes from study.yaml."""
+    from mixlaw.config import design_changes
     from mixlaw.study import Study
+    from mixlaw.units import format_count
 
     study = Study(folder)
-    worth = ""
+    settings = design_changes(study.config.design, sampler, num, replicates, option or [], size or [])
+    worth, exists = "", study.store.exists("design.json")
+    if more and settings is not None:
+        raise ConfigError("--more adds runs to the design as it was made; leave out --sampler, --num and the like.")
     if more:
-        specs, worth = study.extend(more)
+        specs, worth = study.swarm.further(more) if dry_run else study.extend(more)
+    elif dry_run and not exists:
+        specs = study.swarm.propose(settings)
     else:
-        specs = study.design()
+        specs = study.design(settings)
     for spec in specs:
-        _echo(f"{spec.id}  seed {spec.seed}  {spec.schedule.mixture}")
+        larger = "" if spec.tokens == study.config.training.tokens else f"{format_count(spec.tokens)} tokens  "
+        _echo(f"{spec.id}  seed {spec.seed}  {larger}{spec.schedule.mixture}")
     _echo(worth or study.cut())
+    _echo(study.swarm.epoching())
     if dry_run:
-        _print_estimate(study)
+        _print_cost(study.swarm.cost(specs))
+        _echo(f"Nothing was written. Without --dry-run: {folder / 'design.json'}.")
+        return
     _echo(f"Wrote {folder / 'design.json'} ({len(specs)} runs). Next: mixlaw train {folder}")
 
 
-def _print_estimate(study: Any) -> None:
+def _print_cost(e: dict[str, float]) -> None:
     from mixlaw.units import format_bytes, format_count, format_seconds
 
-    e = study.estimate()
     _echo(
         f"{e['runs']:.0f} runs to train: {format_count(e['tokens'])} tokens, {e['flops']:.2e} FLOPs, about "
         f"{format_seconds(e['seconds'])} here at {format_count(e['tokens_per_second'])} tokens/s, "
@@ -283,7 +313,7 @@ def train(
     from mixlaw.study import Study
 
     if dry_run:
-        _print_estimate(Study(folder))
+        _print_cost(Study(folder).estimate())
         return
     with _progress() as progress:
         study = Study(folder, progress)
@@ -332,6 +362,7 @@ def fit(
         study = Study(source[0])
         law = study.fit()
         _echo(law.summary())
+        _echo(str(study.evidence()))
         _echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
         return
     from mixlaw.fitfiles import fit_files
@@ -481,11 +512,18 @@ def predict(
 
 
 @app.command()
-def verify(folder: StudyFolder) -> None:
+def verify(
+    folder: StudyFolder,
+    dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk; train nothing.")] = False,
+) -> None:
     """Train the recipe and the references with paired seeds; score the prediction."""
     from mixlaw.study import Study
     from mixlaw.verification import verification_text
 
+    if dry_run:
+        study = Study(folder)
+        _print_cost(study.swarm.cost(list(study.verification_specs().values())))
+        return
     with _progress() as progress:
         result = Study(folder, progress).verify()
     _echo(verification_text(result))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +20,11 @@ __all__ = [
     "DesignConfig",
     "ExecutorConfig",
     "LawConfig",
+    "SizeConfig",
     "StudyConfig",
     "TrainingConfig",
     "VerifyConfig",
+    "design_changes",
     "load_config",
 ]
 
@@ -91,14 +95,40 @@ class TrainingConfig(_Section):
     _counts = field_validator("tokens", mode="before")(lambda v: parse_count(v, "training tokens"))
 
 
+class SizeConfig(_Section):
+    """A further size at which some of the swarm's mixtures are trained: whether ranks transfer is measured there."""
+
+    num: int = Field(ge=1)
+    """How many of the mixtures; not more than at the size before."""
+    tokens: int
+    model: dict[str, Any]
+    learning_rate: dict[str, Any] = Field(default_factory=dict)
+    """Where they differ from ``training``."""
+    optimizer: dict[str, Any] = Field(default_factory=dict)
+    batch: int | None = None
+
+    _counts = field_validator("tokens", mode="before")(lambda v: parse_count(v, "tokens of design.sizes"))
+
+
 class DesignConfig(_Section):
     """Which mixtures are tried."""
 
     sampler: str = "dirichlet"
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The sampler's own, for instance ``levels`` of ``hierarchical`` or ``fractions`` of ``phases``."""
     num: int = 24
     replicates: int = 2
     """Extra runs of the reference mixture under other seeds: they measure the noise."""
     seed: int = Field(default=0, ge=0)
+    sizes: list[SizeConfig] = Field(default_factory=list)
+    """Larger sizes than that of ``training``, cheapest first, for fewer and fewer of the mixtures."""
+
+    @model_validator(mode="after")
+    def _ladder(self) -> DesignConfig:
+        counts = [self.num, *(size.num for size in self.sizes)]
+        if any(b > a for a, b in pairwise(counts)):
+            raise ValueError(f"num must not grow from size to size, got {counts}")
+        return self
 
 
 class LawConfig(_Section):
@@ -175,6 +205,63 @@ def parse_config(data: Any, where: str) -> StudyConfig:
         raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
 
 
+def design_changes(
+    design: DesignConfig,
+    sampler: str | None = None,
+    num: int | None = None,
+    replicates: int | None = None,
+    options: Sequence[str] = (),
+    sizes: Sequence[str] = (),
+) -> DesignConfig | None:
+    """A design's settings with those of the command line in their place; None where nothing was given there.
+
+    Args:
+        options: ``"NAME=VALUE"``, the value as in study.yaml.
+        sizes: ``"PRESET=NUM:TOKENS"``.
+
+    Raises:
+        ConfigError: a text of another form, or settings that do not go together.
+
+    Example:
+        >>> design_changes(DesignConfig(), num=16, sizes=["d128=4:8M"]).sizes[0].tokens
+        8000000
+    """
+    given: dict[str, Any] = {"sampler": sampler, "num": num, "replicates": replicates}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if sampler is not None and sampler != design.sampler:
+        changes["options"] = {}  # those of study.yaml are of its own sampler
+    for text in options:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise ConfigError(f"--option {text!r} must look like NAME=VALUE, for example fractions=[.8, .2].")
+        changes["options"] = {**changes.get("options", design.options), name: _value(value, f"--option {text!r}")}
+    if sizes:
+        changes["sizes"] = [_size(text) for text in sizes]
+    if not changes:
+        return None
+    try:
+        return DesignConfig(**{**design.model_dump(mode="json"), **changes})
+    except ValidationError as error:
+        raise ConfigError("The design: " + "; ".join(_explain(e, DesignConfig) for e in error.errors())) from None
+
+
+def _value(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Yaml)
+    except yaml.YAMLError as error:
+        if text.startswith(("[", "{")):
+            raise ConfigError(f"{where}: {text!r} is not a value that study.yaml could hold: {error}") from None
+        return text  # such as ':'
+
+
+def _size(text: str) -> dict[str, Any]:
+    preset, _, rest = text.partition("=")
+    count, _, tokens = rest.partition(":")
+    if not preset or not count.isdigit() or not tokens:
+        raise ConfigError(f"--size {text!r} must look like PRESET=NUM:TOKENS, for example d128=8:8M.")
+    return {"num": int(count), "tokens": parse_count(tokens, f"--size {text}"), "model": {"preset": preset}}
+
+
 def load_config(path: Path) -> StudyConfig:
     """Read and check ``study.yaml``."""
     try:
@@ -197,12 +284,14 @@ _Yaml.add_implicit_resolver(
 )
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, section: Any = StudyConfig) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        section: Any = StudyConfig
         for part in error["loc"][:-1]:
-            section = section.model_fields[part].annotation
+            if isinstance(part, int):  # in a list, whose entries are sections
+                section = section.__args__[0]
+            else:
+                section = section.model_fields[part].annotation
         key = error["loc"][-1]
         return f"unknown key {where!r}.{did_you_mean(str(key), section.model_fields)}"
     if error["type"] == "missing":

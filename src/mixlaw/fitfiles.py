@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mixlaw.errors import DataError
+from mixlaw.evidence import rank_evidence
 from mixlaw.observations import Observations
 from mixlaw.store import Store
 
@@ -57,6 +58,7 @@ def fit_files(
     observations: Observations = importers.read(list(source), format=format, **options)
     metric = _metric(observations)
     name, features, at = _plan(observations)
+    everything = observations
     if features in ("mixture", "joint"):
         observations = _comparable(observations, features, say)
     X, y = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
@@ -72,6 +74,8 @@ def fit_files(
     if name == "auto" and features == "mixture":  # a joint law is judged by its backtest, in its summary
         store.write_json("league.json", law.league_.to_dict())
     observations.save(Path(folder) / "observations")
+    if features in ("mixture", "joint"):
+        say(str(rank_evidence(everything)))
     if progress:
         progress("fit", 1, 2)
     plots.save_all(getattr(law, "delegate_", law), X, y, Path(folder) / "plots")

@@ -114,11 +114,12 @@ def _design(study: Study) -> str | None:
             f"design.json was made for corpus {made_for}, today's is {corpus.hash}, and the swarm's runs would not be "
             f"comparable: start a study in a new folder, or restore the old text"
         )
-    template = study.template()
+    templates = study.swarm.templates()
     for spec in study.specs():
-        today = template.replace(schedule=spec.schedule, seed=spec.seed, replicate_group=spec.replicate_group)
-        if today.id != spec.id:
-            ours, theirs = today.to_dict(), spec.to_dict()
+        own = {"schedule": spec.schedule, "seed": spec.seed, "replicate_group": spec.replicate_group}
+        today = [template.replace(**own) for template in templates]
+        if spec.id not in [one.id for one in today]:
+            ours, theirs = today[0].to_dict(), spec.to_dict()
             changed = ", ".join(k for k in ours if ours[k] != theirs[k])
             return (
                 f"the runs of design.json were designed with other settings ({changed}), and runs made with today's "

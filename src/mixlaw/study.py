@@ -20,21 +20,21 @@ import numpy as np
 import pyarrow as pa
 
 from mixlaw.budget import Budget
-from mixlaw.config import StudyConfig, load_config, parse_config
-from mixlaw.corpus import Corpus, content_hash
+from mixlaw.config import DesignConfig, StudyConfig, load_config, parse_config
+from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_you_mean
+from mixlaw.evidence import Evidence, base_size, rank_evidence
 from mixlaw.freshness import corpus_inputs, law_inputs, made_from, recipe_inputs, stale
 from mixlaw.ledger import Ledger
-from mixlaw.mixture import Mixture, Schedule
+from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Recipe
 from mixlaw.runspec import RunSpec
 from mixlaw.store import Store
-from mixlaw.verification import (
-    prediction_of,
-)
-from mixlaw.verifier import SEEDS, Verifier
+from mixlaw.swarm import Swarm
+from mixlaw.verification import prediction_of
+from mixlaw.verifier import Verifier
 
 __all__ = ["Study"]
 
@@ -105,7 +105,7 @@ class Study:
             progress=self.progress,
         )
         self.tokenized()
-        self._check_objective(corpus)
+        self.check_objective(corpus)
         self.budget.check(corpus)
         return corpus
 
@@ -165,140 +165,30 @@ class Study:
             raise ConfigError(f"reference names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}")
         return Mixture({name: reference.get(name, 0.0) for name in corpus.names})
 
-    def _check_objective(self, corpus: Corpus) -> None:
+    def check_objective(self, corpus: Corpus) -> None:
+        """Raise where the objective names a set that is not measured."""
         sets = [v.name for v in corpus.validation] or self.observations().targets
         for name in self.config.objective:
             if name not in sets:
                 raise ConfigError(f"objective names {name!r}, which is not a validation set.{did_you_mean(name, sets)}")
 
     # ---- design ------------------------------------------------------------------------------------
+    @property
+    def swarm(self) -> Swarm:
+        """The runs this study trains, and how they are chosen."""
+        return Swarm(self)
+
     def template(self) -> RunSpec:
         """A run of the reference mixture with this study's model and training; the swarm varies its schedule."""
-        from mixlaw.train import TRAINERS
+        return self.swarm.template()
 
-        corpus, t = self.corpus, self.config.training
-        points = np.linspace(0, 1, t.evaluations + 1)[1:]
-        return RunSpec(
-            Schedule.constant(self.reference),
-            tokens=t.tokens,
-            model=t.model,
-            optimizer=t.optimizer,
-            learning_rate=t.learning_rate,
-            batch=t.batch,
-            context=t.context,
-            tokenizer=corpus.tokenizer,
-            corpus_hash=corpus.hash,
-            evaluation_hash=corpus.evaluation_hash,
-            unique_tokens=self._proxy_unique_tokens(corpus),
-            evaluate_at=tuple(points.tolist()),
-            trainer=t.trainer,
-            trainer_version=self._trainer_version(str(getattr(TRAINERS[t.trainer], "version", ""))),
-        )
-
-    def _trainer_version(self, version: str) -> str:
-        """Your own trainer is another one under another command; what its files say, only you know."""
-        import shlex
-
-        t = self.config.training
-        if t.trainer != "command" or not t.command:
-            return version
-        words = shlex.split(t.command) if isinstance(t.command, str) else t.command
-        return f"{version} {content_hash(words)}"
-
-    def _proxy_unique_tokens(self, corpus: Corpus) -> dict[str, int]:
-        """Simulated epoching: shrink every domain by proxy tokens / target tokens, so that epochs agree."""
-        share = self.config.training.tokens / self.budget.tokens
-        if not self.config.training.simulated_epoching or share >= 1:
-            return {}
-        return {name: max(1, round(count * share)) for name, count in corpus.unique_tokens.items()}
-
-    def design(self) -> list[RunSpec]:
-        """Propose the swarm: ``design.json``. A design that exists is kept; more runs are appended by `extend`."""
-        from mixlaw import design
-
-        if self.store.exists("design.json"):
-            self.need("tokenize", "design")
-            made_with = self.store.read_json("design.json").get("design")
-            if made_with not in (None, self.config.design.model_dump(mode="json")):
-                warnings.warn(
-                    f"design.json is kept as it was made, with {made_with}; study.yaml says other things now. To add "
-                    f"runs: `mixlaw design {self.folder} --more N`.",
-                    MixlawWarning,
-                    stacklevel=2,
-                )
-            return self.specs()
-        corpus, d = self.corpus, self.config.design
-        self.need("tokenize")
-        self._check_training(corpus)
-        self._check_objective(corpus)
-        self.budget.check(corpus)
-        schedules = design.propose(corpus, self.budget, d.num, seed=d.seed, sampler=d.sampler)
-        template = self.template()
-        first = SEEDS * d.seed
-        specs = [template.replace(schedule=s, seed=first + i) for i, s in enumerate(schedules)]
-        anchors = [
-            template.replace(seed=first + len(specs) + k, replicate_group="reference") for k in range(d.replicates)
-        ]
-        return self._write_design([*specs, *anchors])
+    def design(self, settings: DesignConfig | None = None) -> list[RunSpec]:
+        """Propose the swarm: ``design.json``; see :meth:`mixlaw.swarm.Swarm.design`."""
+        return self.swarm.design(settings)
 
     def extend(self, num: int) -> tuple[list[RunSpec], str]:
-        """Add the ``num`` runs that are expected to reduce the regret most, given what was observed so far.
-
-        Returns:
-            All designed runs, and in words what the new ones are worth: the stopping rule.
-        """
-        from mixlaw.design import sequential
-
-        self.need("tokenize", "design")
-        plan = sequential.plan(
-            self.corpus,
-            self.budget,
-            num,
-            self.observations(),
-            seed=self.config.design.seed + len(self.specs()),
-            objective=self.config.objective_weights(),
-        )
-        schedules = plan.schedules
-        template = self.template()
-        first = SEEDS * self.config.design.seed + len(self.specs())
-        added = [template.replace(schedule=s, seed=first + i) for i, s in enumerate(schedules)]
-        return self._write_design([*self.specs(), *added]), str(plan.worth)
-
-    def _write_design(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
-        unique = list({spec.id: spec for spec in specs}.values())
-        self.store.write_json(
-            "design.json",
-            {
-                "corpus_hash": self.corpus.hash,
-                "design": self.config.design.model_dump(mode="json"),
-                "specs": [spec.to_dict() for spec in unique],
-            },
-        )
-        return unique
-
-    def _check_training(self, corpus: Corpus) -> None:
-        """What would stop every run of the built-in trainer, said before any of them starts."""
-        from mixlaw.train.presets import model_config
-        from mixlaw.train.schedule import LearningRate
-
-        t = self.config.training
-        if t.trainer == "torch":
-            model_config(t.model, corpus.vocab_size)
-            LearningRate(t.learning_rate, max(1, t.tokens // (t.batch * t.context)))
-        if t.tokens < t.batch * t.context:
-            raise ConfigError(
-                f"training.tokens {t.tokens} are less than one step of {t.batch} x {t.context} tokens. Raise tokens, "
-                f"or lower batch or context."
-            )
-        short = [name for name, count in self._proxy_unique_tokens(corpus).items() if count < t.context]
-        if short:
-            warnings.warn(
-                f"With simulated epoching a proxy sees less than one sequence ({t.context} tokens) of {short}, again "
-                f"and again: what it learns there says little about the target run. Train longer proxies, or set "
-                f"training.simulated_epoching to false.",
-                MixlawWarning,
-                stacklevel=3,
-            )
+        """Add the ``num`` runs that are expected to reduce the regret most; see :meth:`mixlaw.swarm.Swarm.extend`."""
+        return self.swarm.extend(num)
 
     def _designed(self) -> list[RunSpec]:
         return self.specs() if self.store.exists("design.json") else []
@@ -315,9 +205,7 @@ class Study:
 
     def cut(self) -> str:
         """How far the budget cuts the simplex of mixtures, in words."""
-        from mixlaw import design
-
-        return str(design.cut(self.corpus, self.budget))
+        return self.swarm.cut()
 
     # ---- train -------------------------------------------------------------------------------------
     def train(self, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
@@ -381,8 +269,33 @@ class Study:
         return Observations.concat([Observations.load(self.folder / "runs" / run) for run in done])
 
     # ---- law ---------------------------------------------------------------------------------------
+    def runs_of_one_size(self) -> Observations:
+        """What a law of mixtures alone is fitted to: the runs of the size that ``training`` describes, or, among
+        imported ones, of the size at which most mixtures were run."""
+        observations, t = self.observations(), self.config.training
+        params = dict(zip(*(observations.runs[c].to_pylist() for c in ("run", "params"))))
+        if len({p for p in params.values() if p is not None}) < 2:
+            return observations
+        designed = [s.id for s in self._designed() if s.model == t.model and s.tokens == t.tokens]
+        size = next((params[r] for r in designed if params.get(r) is not None), base_size(observations))
+        return observations.select([r for r, p in params.items() if p is None or p == size])
+
+    def _joint(self) -> bool:
+        """Whether the configured law explains sizes and tokens beside the mixture."""
+        from mixlaw.laws import LAWS
+
+        return str(getattr(LAWS[self.config.law.name], "kind", "mixture")) == "joint"
+
     def _table(self) -> tuple[pa.Table, pa.Table]:
-        return self.observations().table([v.name for v in self.corpus.validation] or None)
+        targets = [v.name for v in self.corpus.validation] or None
+        if not self._joint():
+            return self.runs_of_one_size().table(targets)
+        X, y = self.observations().table(targets, at="all", features="joint")
+        return X.drop_columns(["step"]), y
+
+    def evidence(self) -> Evidence:
+        """Whether mixtures rank alike at the sizes that were run."""
+        return rank_evidence(self.observations(), self.config.objective_weights())
 
     def own_domains(self) -> dict[str, str]:
         """Which training domain each validation set was split from."""
@@ -447,7 +360,8 @@ class Study:
         return restricted
 
     def predict(self, mixture: Mixture | Mapping[str, float]) -> dict[str, Prediction]:
-        """Predicted loss of each validation set for a mixture, at the swarm's size and tokens."""
+        """Predicted loss of each validation set for a mixture, at the swarm's size and tokens (a joint law: at the
+        target's)."""
         corpus = self.corpus
         if not isinstance(mixture, Mixture):
             unknown = [d for d in mixture if d not in corpus.names]
@@ -457,6 +371,10 @@ class Study:
         law, level = self.law_here(), self.config.law.level
         self.need("fit")
         X = {d: [w] for d, w in zip(corpus.names, mixture.array(corpus.names).tolist())}
+        if self._joint():
+            if self.budget.params is None:
+                raise ConfigError("The law depends on the model's size: give budget.params, that of the target.")
+            X |= {"params": [float(self.budget.params)], "tokens": [float(self.budget.tokens)]}
         mean = np.atleast_2d(law.predict(X))[0]
         low, high = (np.atleast_2d(side)[0] for side in law.predict_interval(X, level=level))
         return {
@@ -499,11 +417,11 @@ class Study:
         return frontier(getattr(law, "certifiable_", None) or law, sets, self.budget, self.corpus, num=num)
 
     # ---- optimum -------------------------------------------------------------------------------------
-    def _same_size(self) -> str | None:
-        """Why no transfer of ranks is needed, where the target run is one like the swarm's."""
+    def _transfer(self) -> str:
+        """What is known of ranks at the target's size, in words."""
         if self.budget.params is None and self.budget.tokens == self.config.training.tokens:
             return "not needed, the target run is as long as the swarm's runs and of their model."
-        return None
+        return self.evidence().sentence(self.budget.params)
 
     def optimize(self, **options: Any) -> Recipe:
         """Find the mixture: ``recipe.json``; its prediction goes into the ledger before anything is trained on it.
@@ -525,7 +443,7 @@ class Study:
             reference=self.reference,
             runs=runs,
             level=self.config.law.level,
-            rank_transfer=self._same_size(),
+            rank_transfer=self._transfer(),
             **options,
         )
         if prediction_of(self.ledger, recipe) is None:
@@ -643,17 +561,4 @@ class Study:
 
     def estimate(self) -> dict[str, float]:
         """What training the design costs: ``flops``, ``tokens``, ``seconds`` on this machine, ``disk_bytes``."""
-        from mixlaw.train import throughput
-
-        todo = [s for s in self.specs() if not self.store.exists("runs", s.id, "DONE")]
-        vocab = self.corpus.vocab_size or 2048
-        rate = throughput.measure(self.template(), vocab_size=vocab, workers=self.config.executor.workers)
-        tokens = float(sum(s.tokens for s in todo))
-        return {
-            "runs": float(len(todo)),
-            "tokens": tokens,
-            "flops": float(sum(throughput.flops(s, vocab) for s in todo)),
-            "seconds": tokens / rate,
-            "tokens_per_second": rate,
-            "disk_bytes": float(sum(throughput.checkpoint_bytes(s, vocab) for s in todo)),
-        }
+        return self.swarm.estimate()

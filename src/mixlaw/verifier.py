@@ -119,6 +119,7 @@ class Verifier:
                 f"The ledger holds no prediction for this recipe; it must be written before the runs. "
                 f"Run `mixlaw optimize {self.folder}`."
             )
+        self._same_size(recipe)
         for what, then, now in (
             ("objective", written.body["objective"], self.config.objective_weights()),
             ("corpus", written.body["corpus_hash"], self.study.corpus.hash),
@@ -130,6 +131,16 @@ class Verifier:
                     f"Run `mixlaw optimize {self.folder}`."
                 )
         return written
+
+    def _same_size(self, recipe: Recipe) -> None:
+        """A law over sizes predicts the target run; runs of another length cannot score that."""
+        tokens = self.config.training.tokens
+        if recipe.law.get("kind") == "joint" and recipe.tokens != tokens:
+            raise DataError(
+                f"The recipe predicts the target run of {recipe.tokens} tokens, and verification would train runs of "
+                f"{tokens}, which cannot score it. Verify with training.model and training.tokens of the target, or "
+                f"optimise a law of the mixture alone (law.name)."
+            )
 
     def _seeds_so_far(self) -> int:
         """``verify.seeds``, or as many as are trained already: what was measured is never dropped."""

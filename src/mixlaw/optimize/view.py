@@ -190,6 +190,8 @@ class LawView:
     def describe(self) -> tuple[dict[str, Any], str]:
         """Name of the law and the content hash of what it learned."""
         info: dict[str, Any] = {"name": type(self.law).__name__, "runs": getattr(self.law, "num_runs_", None)}
+        if getattr(self.law, "kind", "mixture") == "joint":
+            info["kind"] = "joint"
         source = getattr(self.law, "source", "")
         if source:
             info["source"] = source
