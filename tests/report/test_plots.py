@@ -46,6 +46,7 @@ def charts(facts, law_of_three):
             facts.recipe.predictions, facts.verification["sets"]["recipe"]
         ),
         "parameter_intervals": plots.parameter_intervals(facts.law),
+        "profile": plots.profile(chinchilla.profile("alpha")),
         "league_table": plots.league_table(facts.league),
         "effect_curves": plots.effect_curves(facts.law, X=X, objective=facts.objective),
         "effects_heatmap": plots.effects_heatmap(

@@ -11,6 +11,7 @@ from mixlaw.errors import DataError
 from mixlaw.laws.base import Array, Atoms
 from mixlaw.laws.engine import Ints, Separable
 from mixlaw.laws.parametric import ParametricLaw, more_starts
+from mixlaw.laws.shared_prior import SKIP, TARGET, Comparable
 
 __all__ = ["AutoScale", "AutoScaleModel", "scale_amounts"]
 
@@ -101,6 +102,10 @@ class AutoScale(ParametricLaw):
         low = np.concatenate([np.full(K, np.log(1e-4)), np.full(K, np.log(1e-4)), [-10.0]])
         high = np.concatenate([np.full(K, np.log(10.0)), np.full(K, np.log(4.0)), [30.0]])
         return low, high
+
+    def _comparable(self) -> Comparable:
+        domains = np.arange(self.n_features_in_)
+        return Comparable(np.concatenate([domains, domains, [TARGET]]), np.array([SKIP]))
 
     def _num_free(self) -> int:
         return 2 * self.n_features_in_ + 2

@@ -193,6 +193,9 @@ class Law(RegressorMixin, BaseEstimator):
     """What X holds: mixture weights; ``params``/``tokens`` (and kin); or both."""
     name: ClassVar[str] = ""
     """The name it is registered under."""
+    accepts_censored: ClassVar[bool] = False
+    """Whether ``fit`` takes ``censored=``: losses of which only a bound is known."""
+    _side: npt.NDArray[np.int8] | None = None  # (n, T) of the fit under way: which values are bounds, and which way
     allows_missing: ClassVar[bool] = False
     """Whether y may hold NaN (a target not measured in some runs)."""
     permutation_invariant: ClassVar[bool] = True
@@ -208,13 +211,21 @@ class Law(RegressorMixin, BaseEstimator):
         raise NotImplementedError
 
     # ---- inherited ---------------------------------------------------------------------------------
-    def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> Law:
+    def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None, censored: Any = None) -> Law:
         """Fit to runs.
 
         Args:
             X: (n, K) array or dataframe, see the module's head.
             y: (n,) or (n, T) losses.
             sample_weight: (n,) non-negative weights of runs.
+            censored: which losses are only bounds, for laws that take them (``accepts_censored``): +1 or ``"above"``
+                where the truth lies above y (a run that diverged or was stopped: y is the last loss that it had, or
+                one that it certainly exceeds), -1 or ``"below"`` where it lies below, 0 where y is a measurement.
+                (n,) for all targets of a run, (n, T), or a table with some of y's columns. A bound pulls on the law
+                only while the law is on the wrong side of it.
+
+        Raises:
+            DataError, ConfigError, FitError: what is wrong with the rows or options, where, and what to do.
         """
         matrix, names = as_matrix(X)
         targets, target_names, single = as_targets(y, self.allows_missing)
@@ -225,7 +236,16 @@ class Law(RegressorMixin, BaseEstimator):
             raise DataError(
                 f"sample_weight must be {len(matrix)} finite non-negative numbers, got shape {weight.shape}."
             )
+        from mixlaw.laws.inputs import warn_of_mixed_units
+
         self._check_inputs(matrix, targets, names)
+        columns = names or self._column_names(matrix.shape[1])
+        warn_of_mixed_units(matrix, targets, columns, target_names or [f"y{t}" for t in range(targets.shape[1])])
+        self._side = None
+        if censored is not None:
+            from mixlaw.laws.censoring import read_censored
+
+            self._side = read_censored(self, censored, targets, target_names)
         self.feature_names_in_ = np.array(names or [f"x{j}" for j in range(matrix.shape[1])], dtype=object)
         self.target_names_ = list(target_names or [f"y{t}" for t in range(targets.shape[1])])
         self.n_features_in_ = matrix.shape[1]
@@ -237,6 +257,10 @@ class Law(RegressorMixin, BaseEstimator):
         self._fit(matrix, targets, weight)
         self.__dict__.setdefault("_training", (matrix, targets, weight))
         return self
+
+    def _column_names(self, num: int) -> list[str]:
+        """What the columns of a plain array are."""
+        return [f"x{j}" for j in range(num)]
 
     def _check_inputs(self, X: Array, Y: Array, names: Sequence[str] | None) -> None:
         """Refuse what no law of this kind can use (weights outside [0, 1], sizes that are not positive)."""

@@ -114,7 +114,7 @@ class BiMix(ParametricLaw):
         own: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(ridge, loss, delta, log, num_starts, own, seed)
+        super().__init__(ridge, loss, delta, log, num_starts, own, seed, prior="separate")
         self.form = form
 
     @property

@@ -8,6 +8,7 @@ from mixlaw.errors import ConfigError
 from mixlaw.laws.base import Array, Atoms
 from mixlaw.laws.engine import Factors, Ints, Separable
 from mixlaw.laws.parametric import ParametricLaw, more_starts
+from mixlaw.laws.shared_prior import SKIP, TARGET, Comparable
 
 __all__ = ["EffectiveTokens", "EffectiveTokensModel"]
 
@@ -109,9 +110,18 @@ class EffectiveTokens(ParametricLaw):
     ridge_grid = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
     def __init__(
-        self, terms: int = 1, ridge="cv", loss="squared", delta=None, log=False, num_starts=None, own=None, seed=0
+        self,
+        terms: int = 1,
+        ridge="cv",
+        loss="squared",
+        delta=None,
+        log=False,
+        num_starts=None,
+        own=None,
+        seed=0,
+        prior="separate",
     ) -> None:
-        super().__init__(ridge, loss, delta, log, num_starts, own, seed)
+        super().__init__(ridge, loss, delta, log, num_starts, own, seed, prior)
         self.terms = terms
 
     def _model(self, X: Array) -> EffectiveTokensModel:
@@ -181,6 +191,11 @@ class EffectiveTokens(ParametricLaw):
 
     def _linear_pattern(self) -> Array:
         return np.array([0.05])  # else a tiny rate with a huge amplitude escapes the ridge
+
+    def _comparable(self) -> Comparable | None:
+        if self.terms > 1:  # terms have no order
+            return None
+        return Comparable(np.append(np.arange(self.n_features_in_), [TARGET, TARGET]), np.array([SKIP]))
 
     def _num_free(self) -> int:
         return self.terms * (self.n_features_in_ + 2) + 1

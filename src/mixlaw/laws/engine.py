@@ -50,7 +50,9 @@ __all__ = [
     "fit_batch",
     "huber",
     "levenberg_marquardt",
+    "linear_bounds",
     "resample_weights",
+    "with_linear",
 ]
 
 Model = Callable[[Array, Ints], tuple[Array, Array]]
@@ -256,7 +258,7 @@ def _full(model: Model, data: _Data) -> Evaluate:
     return evaluate
 
 
-def _with_linear(model: Separable) -> Model:
+def with_linear(model: Separable) -> Model:
     """The separable model as a plain one over (theta, [b,] c)."""
 
     def run(full: Array, problem: Ints) -> tuple[Array, Array]:
@@ -270,6 +272,17 @@ def _with_linear(model: Separable) -> Model:
         return f, np.concatenate([*parts, phi], axis=2)
 
     return run
+
+
+def linear_bounds(model: Separable) -> tuple[Array, Array]:
+    """Bounds of ([b,] c) where they are fitted with the rest."""
+    L, extra = model.num_linear, model.num_linear + (1 if model.intercept else 0)
+    low, high = np.full(extra, -np.inf), np.full(extra, np.inf)
+    if model.nonnegative:
+        low[extra - L :] = 0.0
+    if model.unit:
+        low[-1] = high[-1] = 1.0
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -501,17 +514,12 @@ def fit_batch(
         if separable is not None and projected is not None:
             linear = _final_linear(projected, np.clip(flat, lower, upper), problem, max(1, _CHUNK // (n * (L + 2))))
             flat = np.concatenate([flat, linear], axis=1)
-            free = np.full(extra, np.inf)
-            low = -free
-            if separable.nonnegative:
-                low = np.array([-np.inf] * (extra - L) + [0.0] * L)
-            if separable.unit:
-                low, free = np.array([-np.inf, 1.0])[-extra:], np.array([np.inf, 1.0])[-extra:]
-            lower, upper = np.concatenate([lower, low]), np.concatenate([upper, free])
+            low, high = linear_bounds(separable)
+            lower, upper = np.concatenate([lower, low]), np.concatenate([upper, high])
             pad = np.zeros((M, extra - L))
             centre = np.concatenate([centre, pad, lc], axis=1)
             strength = np.concatenate([strength, pad, ls], axis=1)
-            run = _with_linear(separable)
+            run = with_linear(separable)
         else:
             run = model  # type: ignore[assignment]
         data = _Data(Y2, W, side, loss, delta, log, centre, strength)

@@ -95,7 +95,7 @@ class Implicit(ParametricLaw):
         own: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(ridge, loss, delta, log, num_starts, own, seed)
+        super().__init__(ridge, loss, delta, log, num_starts, own, seed, prior="separate")
         self.hidden = hidden
 
     def _model(self, X: Array) -> ImplicitModel:

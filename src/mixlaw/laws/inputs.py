@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
+from mixlaw.errors import MixlawWarning
 from mixlaw.laws.base import Array
 from mixlaw.laws.folds import replicate_groups
 
-__all__ = ["design_notes"]
+__all__ = ["design_notes", "mixed_counts", "mixed_units", "warn_of_mixed_units"]
 
 
 def design_notes(X: Array, Y: Array, domains: Sequence[str], targets: Sequence[str]) -> list[str]:
@@ -77,3 +79,89 @@ def _tied(X: Array, domains: Sequence[str]) -> list[tuple[str, ...]]:
             groups.append(tuple(domains[i] for i in members))
         seen.update(members)
     return groups
+
+
+_COUNTS = ("params", "tokens", "unique_tokens")
+_FAR = float(np.log(20.0))  # losses of comparable runs do not differ by so much with nothing in between
+
+
+def warn_of_mixed_units(X: Array, Y: Array, columns: Sequence[str], targets: Sequence[str]) -> None:
+    """A MixlawWarning for every target, and every column of sizes or tokens, that seems to hold two units."""
+    said = [mixed_units(Y[:, t], name) for t, name in enumerate(targets)]
+    said += [mixed_counts(X[:, j], name) for j, name in enumerate(columns) if name in _COUNTS]
+    for text in filter(None, said):
+        warnings.warn(text, MixlawWarning, stacklevel=3)
+
+
+def mixed_units(values: Array, name: str) -> str | None:
+    """A sentence where a column of positive numbers seems to hold two units at once, naming the rows; else None.
+
+    Two groups with a wide gap between them and each narrow beside it: one 20 times the other or more (another unit,
+    or runs that diverged), or one that is the exponential of the other (perplexities among losses above two nats).
+
+    Args:
+        values: (n,) one target; NaN is left out.
+        name: of the target.
+
+    Example:
+        >>> mixed_units(np.array([2.1, 2.3, 2.2, 2.0, 2150.0, 2050.0]), "loss")[:50]
+        "'loss' seems to hold two units at once: rows [4, 5"
+    """
+    rows = np.flatnonzero(np.isfinite(values))
+    if len(rows) < 4 or (values[rows] <= 0).any():
+        return None
+    order = rows[np.argsort(values[rows], kind="stable")]
+    logs = np.log(values[order])
+    gaps = np.diff(logs)
+    cut = int(np.argmax(gaps)) + 1
+    gap, low, high = float(gaps[cut - 1]), order[:cut], order[cut:]
+    spread_low, spread_high = float(logs[cut - 1] - logs[0]), float(logs[-1] - logs[cut])
+    fewer = np.sort(high if len(high) <= len(low) else low)
+    shown = f"rows {fewer[:8].tolist()}{f' and {len(fewer) - 8} more' if len(fewer) > 8 else ''}"
+    lies = (
+        f"lie from {values[fewer].min():.4g} to {values[fewer].max():.4g}, the other {len(rows) - len(fewer)} from "
+        f"{np.delete(values[order], np.isin(order, fewer)).min():.4g} to "
+        f"{np.delete(values[order], np.isin(order, fewer)).max():.4g}"
+    )
+    if values[high].max() > 1.0 and gap >= _FAR and gap >= 1.5 * max(spread_low, spread_high):
+        return (
+            f"{name!r} seems to hold two units at once: {shown} {lies}. Bring all runs to one unit (nats per token), "
+            f"or leave out runs that diverged."
+        )
+    back = np.log(values[high])
+    least, most = values[low].min(), values[low].max()
+    # below two nats exp(loss) is a loss that a domain without its own data can have
+    inside = least >= 2.0 and (back >= 0.97 * least).all() and (back <= 1.03 * most).all()
+    if len(low) >= 3 and len(high) >= 2 and inside and gap >= 2.0 * spread_low:
+        return (
+            f"{name!r} seems to mix losses with perplexities: {shown} {lies}, about the exponential. Take logarithms "
+            f"of the perplexities."
+        )
+    return None
+
+
+def mixed_counts(values: Array, name: str) -> str | None:
+    """As :func:`mixed_units` for sizes and token counts: rows that a factor of 1,000, a million or a billion would put
+    among the others, with nothing in between.
+
+    Example:
+        >>> mixed_counts(np.array([2e10, 5e10, 1e11, 50e3, 20e3]), "tokens")[:45]
+        "'tokens' seems to hold two units at once: rows "
+    """
+    if len(values) < 4 or (values <= 0).any():
+        return None
+    order = np.argsort(values, kind="stable")
+    sizes = values[order]
+    cut = int(np.argmax(np.diff(np.log(sizes)))) + 1
+    low, high = sizes[:cut], sizes[cut:]
+    if high[0] < 100 * low[-1]:
+        return None
+    for unit, (few, many) in ((u, pair) for u in (1e3, 1e6, 1e9) for pair in ((low * u, high), (high / u, low))):
+        if len(np.unique(many)) >= 3 and few.min() >= many.min() and few.max() <= many.max():
+            rows = np.sort(order[:cut] if many is high else order[cut:])
+            return (
+                f"{name!r} seems to hold two units at once: rows {rows[:8].tolist()} hold {values[rows[:3]].tolist()}, "
+                f"the others {many.min():.4g} to {many.max():.4g}, a factor of {unit:.0e} apart. Give plain counts in "
+                f"every row."
+            )
+    return None

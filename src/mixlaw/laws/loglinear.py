@@ -7,6 +7,7 @@ import numpy as np
 from mixlaw.laws.base import Array, Atoms
 from mixlaw.laws.engine import Ints, Separable
 from mixlaw.laws.parametric import ParametricLaw, more_starts
+from mixlaw.laws.shared_prior import TARGET, Comparable
 
 __all__ = ["LogLinear", "LogModel"]
 
@@ -68,6 +69,9 @@ class LogLinear(ParametricLaw):
 
     def _bounds(self) -> tuple[float, float]:
         return float(np.log(1e-6)), float(np.log(10.0))
+
+    def _comparable(self) -> Comparable:
+        return Comparable(np.array([TARGET]), np.arange(self.n_features_in_))
 
     def _num_free(self) -> int:
         return self.n_features_in_ + 2

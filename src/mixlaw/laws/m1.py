@@ -7,6 +7,7 @@ import numpy as np
 from mixlaw.laws.base import Array, Atoms
 from mixlaw.laws.engine import Ints, Separable
 from mixlaw.laws.parametric import ParametricLaw, log_slopes, more_starts
+from mixlaw.laws.shared_prior import Comparable
 
 __all__ = ["M1", "ExponentialSumModel"]
 
@@ -86,6 +87,10 @@ class M1(ParametricLaw):
 
     def _bounds(self) -> tuple[float, float]:
         return -_STEEP, 3.0  # a steep growing exponential explodes at the first larger share
+
+    def _comparable(self) -> Comparable:
+        domains = np.arange(self.n_features_in_)
+        return Comparable(domains, domains)
 
     def _num_free(self) -> int:
         return 2 * self.n_features_in_ + 1

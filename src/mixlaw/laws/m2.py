@@ -7,6 +7,7 @@ import numpy as np
 from mixlaw.laws.base import Array, Atoms
 from mixlaw.laws.engine import Ints, Separable
 from mixlaw.laws.parametric import ParametricLaw, log_slopes, more_starts
+from mixlaw.laws.shared_prior import SKIP, Comparable
 
 __all__ = ["M2", "SharedAmplitudeModel"]
 
@@ -63,6 +64,9 @@ class M2(ParametricLaw):
 
     def _linear_pattern(self) -> Array:
         return np.array([0.05])  # else a tiny rate with a huge amplitude escapes the ridge
+
+    def _comparable(self) -> Comparable:
+        return Comparable(np.arange(self.n_features_in_), np.array([SKIP]), mirrored=True)
 
     def _num_free(self) -> int:
         return self.n_features_in_ + 2

@@ -8,26 +8,34 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, ConvergenceError, DataError, MixlawWarning, TooFewRunsError
-from mixlaw.laws.base import Array, Law
-from mixlaw.laws.engine import BatchFit, Best, Ints, Model, Prior, Separable, fit_batch, resample_weights
-from mixlaw.laws.folds import fold_ids, replicate_groups
+from mixlaw.laws.base import Array
+from mixlaw.laws.censoring import censored_notes
+from mixlaw.laws.engine import (
+    Ints,
+    linear_bounds,
+    resample_weights,
+    with_linear,
+)
+from mixlaw.laws.folds import replicate_groups
 from mixlaw.laws.inputs import design_notes
-from mixlaw.laws.own import own_matrix
+from mixlaw.laws.tuning import Centres, RidgeLaw, Rows, Sharing, clearly_better
 
-__all__ = ["ParametricLaw", "log_slopes", "more_starts"]
+if TYPE_CHECKING:
+    from mixlaw.laws.profile import ProfileProblem
+    from mixlaw.laws.uncertainty import Profile
 
-_WORK = 4e9  # multiplications the ridge search may cost before it looks at fewer rows and strengths
+__all__ = ["ParametricLaw", "Sharing", "log_slopes", "more_starts"]
 
 
-class ParametricLaw(Law):
+class ParametricLaw(RidgeLaw):
     """Base of the parametric mixture families.
 
     Args:
@@ -38,11 +46,15 @@ class ParametricLaw(Law):
         log: residuals of log losses instead of losses.
         num_starts: starting points per target (None: the family's own choice).
         own: ``{target: domain}``, which domain a target is measured on; otherwise by name.
+        prior: what the ridge pulls towards. ``"separate"``: the family's own values, for each target alone;
+            ``"shared"``: the mean over the targets fitted together (:mod:`mixlaw.laws.shared_prior`), which helps
+            where runs are few and targets many; ``"cv"``: whichever has the lower held-out error (with more than
+            ten runs per parameter: ``"separate"``).
         seed: of the starts beyond the deterministic ones, and of the folds.
     """
 
-    allows_missing = True
-    ridge_grid: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    _limits: tuple[npt.NDArray[np.int8], Array] | None = None  # sides and bounds (T, n) of censored values
+    _centres: Centres | None = None  # of the ridge, where they were learned across targets
     formula: str = ""
 
     def __init__(
@@ -54,6 +66,7 @@ class ParametricLaw(Law):
         num_starts: int | None = None,
         own: Mapping[str, Any] | None = None,
         seed: int = 0,
+        prior: Sharing = "cv",
     ) -> None:
         self.ridge = ridge
         self.loss = loss
@@ -62,52 +75,26 @@ class ParametricLaw(Law):
         self.num_starts = num_starts
         self.own = own
         self.seed = seed
-
-    # ---- written by a family ---------------------------------------------------------------------
-    def _model(self, X: Array) -> Separable | Model:
-        """The model over the rows of X."""
-        raise NotImplementedError
-
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
-        """(T, S, P) starting points; Y has no NaN (missing values hold the target's mean), W (T, n)."""
-        raise NotImplementedError
-
-    def _prior(self) -> tuple[Array, Array]:
-        """(centre, pattern), each (T, P): ridge strength is ``ridge * pattern``."""
-        raise NotImplementedError
-
-    def _linear_pattern(self) -> Array:
-        """(L,) pattern of the ridge on the linear coefficients."""
-        return np.zeros(1)
-
-    def _bounds(self) -> tuple[npt.ArrayLike, npt.ArrayLike] | None:
-        return None
-
-    def _num_free(self) -> int:
-        """Parameters per target that data must determine where nothing is pulled."""
-        raise NotImplementedError
-
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
-        """Parameters under the field's names: arrays with targets first."""
-        raise NotImplementedError
+        self.prior = prior
 
     # ---- shared ----------------------------------------------------------------------------------
-    def _own(self) -> Array:
-        """(T, K): 1 where the domain is the target's own."""
-        return own_matrix(list(self.feature_names_in_), self.target_names_, self.own)
-
     def _reset(self) -> None:
-        for name in ("intervals_", "conformal_", "notes_", "identifiability_"):
+        for name in ("intervals_", "conformal_", "notes_", "identifiability_", "_limits", "_centres"):
             self.__dict__.pop(name, None)
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
         self._reset()
         if self.ridge != "cv" and not (isinstance(self.ridge, int | float) and self.ridge >= 0):
             raise ConfigError(f"ridge={self.ridge!r} must be 'cv' or a number >= 0.")
+        self._check_prior()
+        side = None if self._side is None else self._side.T
+        measured = np.isfinite(Y.T) if side is None else np.isfinite(Y.T) & (side == 0)
         notes = design_notes(X, Y, list(self.feature_names_in_), self.target_names_)
+        notes += censored_notes(self._side, self.target_names_)
         W = np.where(np.isfinite(Y.T), sample_weight[None], 0.0)  # (T, n)
+        exact = np.where(measured, W, 0.0)
         distinct = replicate_groups(X)
-        seen = np.array([len(np.unique(distinct[w > 0])) for w in W])
+        seen = np.array([len(np.unique(distinct[w > 0])) for w in exact])
         free = self._num_free()
         need = max(4, free) if self.ridge == 0 else 4
         if (seen < need).any():
@@ -123,14 +110,14 @@ class ParametricLaw(Law):
                 f"{int(seen.min())} different mixtures for {free} parameters per target: the ridge decides what "
                 f"the runs cannot."
             )
-        total = W.sum(1)
-        mean = np.where(np.isfinite(Y.T), Y.T, 0.0)
-        mean = (W * mean).sum(1) / total
+        total = exact.sum(1)
+        mean = np.where(measured, Y.T, 0.0)
+        mean = (exact * mean).sum(1) / total
         filled = np.where(np.isfinite(Y.T), Y.T, mean[:, None])  # (T, n)
         if self.log and (filled <= 0).any():
             raise DataError("log=True needs positive losses; some are zero or negative. Use log=False.")
         spread = np.log(filled) - np.log(np.maximum(mean, 1e-300))[:, None] if self.log else filled - mean[:, None]
-        variance = (W * spread**2).sum(1) / total
+        variance = (exact * spread**2).sum(1) / total
         constant = variance <= 1e-20 * np.maximum(mean**2, 1e-20)
         if constant.any():
             names = [self.target_names_[t] for t in np.flatnonzero(constant)]
@@ -145,13 +132,27 @@ class ParametricLaw(Law):
             ridge = np.full(len(filled), self.ridge_grid[len(self.ridge_grid) // 2])
         else:
             ridge = np.full(len(filled), float(self.ridge))
-        finalists, agreeing = self._search(model, X, filled, W, starts, ridge)
-        heldout = None
-        if self.ridge == "cv":
-            ridge, heldout = self._choose_ridge(model, X, filled, W, finalists)
-        best = self._solve(model, filled, W, finalists, ridge)
-        if heldout is None:
-            heldout = self._heldout(model, X, filled, W, best.theta[:, None], ridge)
+        rows = Rows(model, filled, W, side)
+        finalists, agreeing = self._search(rows, X, starts, ridge)
+        tuned = self._tune(rows, X, finalists, ridge, None)
+        best, centres = self._solve(rows, finalists, tuned.ridge), None
+        if self._may_share(tuned):
+            assert tuned.theta is not None and tuned.linear is not None
+            trust = np.where(constant, 0.0, total)
+            folds = self._learn(tuned.theta, tuned.linear, trust)
+            shared = self._tune(rows, X, tuned.theta.reshape(-1, 1, tuned.theta.shape[2]), ridge, folds)
+            if self.prior == "shared" or clearly_better(shared.score, tuned.score):
+                tuned, centres = shared, self._learn(best.theta[None], best.linear[None], trust)
+                finalists = np.concatenate([best.theta[:, None], finalists], axis=1)
+                best = self._solve(rows, finalists, tuned.ridge, centres=centres)
+        self._centres = centres
+        self.prior_shared_ = centres is not None
+        if self.prior_shared_:
+            notes.append(
+                "The ridge pulls each target towards the mean over all targets (prior='shared')"
+                + (", which had the lower held-out error." if self.prior == "cv" else ".")
+            )
+        ridge, heldout = tuned.ridge, tuned.heldout
         theta, linear = self._finish(model, filled, W, best.theta.copy(), best.linear.copy())
         if constant.any():
             theta[constant] = self._prior()[0][constant]
@@ -170,6 +171,7 @@ class ParametricLaw(Law):
             "starts": int(starts.shape[1]),
             "agreeing_starts": agreeing.tolist(),
             "ridge": ridge.tolist(),
+            "prior": "shared" if self.prior_shared_ else "separate",
             "loss": self.loss,
         }
         if not self.converged_:
@@ -182,6 +184,10 @@ class ParametricLaw(Law):
                 stacklevel=3,
             )
         self._unseen = heldout
+        Y = np.where(measured.T, Y, np.nan)  # a bound is no measurement: no interval is calibrated on it
+        if side is not None:
+            self._limits = (side, filled)
+            self._training = (X, Y, sample_weight)
         error = np.abs(heldout - Y)
         self.heldout_error_ = {
             name: float(np.nanmean(error[:, t])) if np.isfinite(error[:, t]).any() else float("nan")
@@ -207,69 +213,22 @@ class ParametricLaw(Law):
         """A family's last touch on the optimum (default: none)."""
         return theta, linear
 
-    def _search(
-        self, model: Any, X: Array, Y: Array, W: Array, starts: Array, ridge: Array
-    ) -> tuple[Array, npt.NDArray[Any]]:
+    def _search(self, rows: Rows, X: Array, starts: Array, ridge: Array) -> tuple[Array, npt.NDArray[Any]]:
         """The two best distinct optima (T, 2, P) over all starts, and how many starts agree with the first.
         Where rows abound, starts race on a sample of them."""
         T, S, P = starts.shape
-        sample = self._sample(X, Y, P)
+        sample = self._sample(X, rows.Y, P)
         if sample is not None and S > 2:
-            part, share = self._model(X[sample]), ridge * sample.mean()
-            fit = self._fit_problems(part, Y[:, sample], W[:, sample], starts, share, 100, 1e-5)
+            part = rows.take(self._model(X[sample]), sample)
+            fit = self._fit_problems(part, starts, ridge * sample.mean(), 100, 1e-5)
         else:
-            fit = self._fit_problems(model, Y, W, starts, ridge, 200, 1e-6)
+            fit = self._fit_problems(rows, starts, ridge, 200, 1e-6)
         first = fit.best()
         order = np.argsort(fit.objective, axis=1, kind="stable")
         ranked = np.take_along_axis(fit.objective, order, axis=1)
         other = np.argmax(ranked > ranked[:, :1] * (1 + 1e-5), axis=1)  # 0, the first again, if all agree
         second = fit.theta[np.arange(T), order[np.arange(T), other]]
         return np.stack([first.theta, second], axis=1), first.agreement
-
-    def _sample(self, X: Array, Y: Array, P: int) -> npt.NDArray[np.bool_] | None:
-        """(n,) a sample of rows large enough to tell starts apart, or None where all rows are hardly more."""
-        rows = max(256, 8 * P)
-        if len(X) < 2 * rows:
-            return None
-        return fold_ids(X, Y.T, len(X) // rows, self.seed) == 0
-
-    def _fit_problems(
-        self, model: Any, Y: Array, W: Array, starts: Array, ridge: Array, max_iter: int, gtol: float
-    ) -> BatchFit:
-        """Fit problems (rows of Y, W); row m belongs to target ``m % T``."""
-        of = np.arange(len(Y)) % len(self.target_names_)
-        centre, pattern = self._prior()
-        scale = (ridge * self._variance[of])[:, None]
-        linear = Prior(0.0, ridge[:, None] * self._linear_pattern()) if isinstance(model, Separable) else None
-        return fit_batch(
-            model,
-            Y,
-            starts,
-            loss=self.loss,
-            delta=self._delta,
-            log=self.log,
-            weights=W,
-            bounds=self._bounds(),
-            prior=Prior(centre[of], scale * pattern[of]),
-            linear_prior=linear,
-            max_iter=max_iter,
-            gtol=gtol,
-        )
-
-    def _solve(
-        self, model: Any, Y: Array, W: Array, starts: Array, ridge: Array, max_iter: int = 300, gtol: float = 1e-9
-    ) -> Best:
-        return self._fit_problems(model, Y, W, starts, ridge, max_iter, gtol).best()
-
-    def _values(self, model: Any, theta: Array, linear: Array, problem: Ints) -> Array:
-        """(M, n) predictions of M parameter sets."""
-        with np.errstate(all="ignore"):
-            if isinstance(model, Separable):
-                phi = model.basis(theta, problem)
-                if not model.intercept:
-                    return np.matmul(phi, linear[:, :, None])[:, :, 0]
-                return np.matmul(phi, linear[:, 1:, None])[:, :, 0] + linear[:, :1]
-            return model(theta, problem)[0]
 
     def _predict(self, X: Array) -> Array:
         model = self._model(X)
@@ -286,88 +245,6 @@ class ParametricLaw(Law):
         """(n, T) predictions of the training rows by folds that had not seen them (NaN where none). Not saved."""
         self._need_training("heldout_")
         return self._unseen
-
-    # ---- the ridge, by held-out error --------------------------------------------------------------
-    def _choose_ridge(self, model: Any, X: Array, Y: Array, W: Array, starts: Array) -> tuple[Array, Array]:
-        """(T,) strengths and held-out predictions (n, T) at them."""
-        T, n = Y.shape
-        grid = np.array(self.ridge_grid)
-        if float(n) * starts.shape[2] ** 2 * T * 40 * len(grid) > _WORK:
-            sample = self._sample(X, Y, starts.shape[2])
-            if sample is not None:
-                return self._choose_on_sample(model, X, Y, W, starts, sample)
-        ids, folds = self._folds(X, Y)
-        theta = np.repeat(starts[None, :, 0], len(folds), axis=0).reshape(len(folds) * T, 1, -1)
-        # from the middle outwards, each strength starts where its neighbour ended
-        results: dict[int, tuple[Array, Array]] = {}
-        middle_at = len(grid) // 2
-        for path in (range(middle_at, len(grid)), range(middle_at - 1, -1, -1)):
-            start = theta
-            for g in path:
-                predicted, start = self._fold_predictions(model, Y, W, start, np.full(T, grid[g]), ids, folds)
-                results[g] = (predicted, start)
-                if g == middle_at:
-                    theta = start
-        return self._pick(grid, [results[g][0] for g in range(len(grid))], Y, W)
-
-    def _pick(self, grid: Array, predictions: Sequence[Array], Y: Array, W: Array) -> tuple[Array, Array]:
-        """Each target's strength by held-out error, and the held-out predictions (n, T) at it."""
-        T, n = Y.shape
-        scores = []
-        for predicted in predictions:
-            seen = np.isfinite(predicted) & (W.T > 0)
-            error = np.where(seen, predicted - Y.T, 0.0)
-            scores.append(np.log((error**2).sum(0) / np.maximum(seen.sum(0), 1) / self._variance + 1e-12))
-        table = np.array(scores)  # (G, T)
-        # a target's own evidence and everyone's: few runs cannot choose for one target alone
-        share = n / (n + 64.0)
-        choice = np.argmin(share * table + (1 - share) * table.mean(axis=1, keepdims=True), axis=0)
-        return grid[choice], np.stack([predictions[choice[t]][:, t] for t in range(T)], axis=1)
-
-    def _choose_on_sample(
-        self, model: Any, X: Array, Y: Array, W: Array, starts: Array, sample: npt.NDArray[np.bool_]
-    ) -> tuple[Array, Array]:
-        """As :meth:`_choose_ridge` where rows abound: fit a sample, score on all the others."""
-        grid = np.array(self.ridge_grid)[:: max(1, len(self.ridge_grid) // 3)]
-        part = self._model(X[sample])
-        problem = np.arange(len(Y))
-        predictions, begin = [], starts[:, :1]
-        for strength in grid:
-            ridge = np.full(len(Y), strength * sample.mean())
-            best = self._solve(part, Y[:, sample], W[:, sample], begin, ridge, max_iter=60, gtol=1e-5)
-            begin = best.theta[:, None]
-            values = np.concatenate(
-                [self._values(model, best.theta[[t]], best.linear[[t]], problem[[t]]) for t in problem]
-            ).T
-            predictions.append(np.where(sample[:, None], np.nan, values))
-        return self._pick(grid, predictions, Y, W)
-
-    def _folds(self, X: Array, Y: Array) -> tuple[Ints, list[int]]:
-        distinct = len(np.unique(replicate_groups(X)))
-        num = distinct if distinct <= 24 else 5
-        return fold_ids(X, Y.T, num, self.seed), list(range(min(num, distinct)))
-
-    def _fold_predictions(
-        self, model: Any, Y: Array, W: Array, starts: Array, ridge: Array, ids: Ints, folds: Sequence[int]
-    ) -> tuple[Array, Array]:
-        """Held-out predictions (n, T) and the folds' optima (F*T, 1, P), fitted in one batch."""
-        T, n = Y.shape
-        F = len(folds)
-        keep = np.stack([ids != f for f in folds]).astype(float)  # (F, n)
-        weights = (keep[:, None, :] * W[None]).reshape(F * T, n)
-        best = self._solve(model, np.tile(Y, (F, 1)), weights, starts, np.tile(ridge, F), max_iter=40, gtol=1e-4)
-        out = np.full((n, T), np.nan)
-        values = self._values(model, best.theta, best.linear, np.tile(np.arange(T), F)).reshape(F, T, n)
-        for i, f in enumerate(folds):
-            out[ids == f] = values[i][:, ids == f].T
-        return out, best.theta[:, None]
-
-    def _heldout(self, model: Any, X: Array, Y: Array, W: Array, warm: Array, ridge: Array) -> Array:
-        """Held-out predictions (n, T) at given strengths."""
-        ids, folds = self._folds(X, Y)
-        if float(len(X)) * warm.shape[2] ** 2 * len(Y) * 40 > _WORK:
-            folds = folds[:1]
-        return self._fold_predictions(model, Y, W, np.tile(warm, (len(folds), 1, 1)), ridge, ids, folds)[0]
 
     # ---- intervals of parameters -------------------------------------------------------------------
     def bootstrap(self, num: int = 200, seed: int = 0) -> dict[str, Array]:
@@ -392,26 +269,25 @@ class ParametricLaw(Law):
         for theta, linear in self._refits(np.asarray(weights, dtype=float), "reweighted"):
             other = copy.copy(self)
             for name in ("parameters_", "intervals_", "identifiability_", "conformal_"):
-                vars(other).pop(name, None)  # those of the fit itself
+                other.__dict__.pop(name, None)  # those of the fit itself
             other.theta_, other.linear_ = theta, linear
             copies.append(other if np.isfinite(theta).all() and np.isfinite(linear).all() else None)
         return copies
 
     def _refits(self, weights: Array, what: str) -> Iterator[tuple[Array, Array]]:
         """(theta, linear) of a refit from this optimum under each row of weights (B, n)."""
-        X, Y, own = self._need_training(what)
-        (num, n), T = weights.shape, Y.shape[1]
-        mean = np.nanmean(np.where(np.isfinite(Y), Y, np.nan), axis=0)
-        filled = np.where(np.isfinite(Y), Y, mean).T
-        W = np.where(np.isfinite(Y.T), own[None], 0.0)
+        rows = self._rows(what)
+        num, T = len(weights), len(rows.Y)
+        centres = None
+        if self._centres is not None:  # what was learned across targets stays as it was learned
+            centres = np.tile(self._centres[0], (num, 1)), np.tile(self._centres[1], (num, 1))
         best = self._solve(
-            self._model(X),
-            np.tile(filled, (num, 1)),
-            (weights[:, None] * W[None]).reshape(num * T, n),
+            rows.tile(weights),
             np.tile(self.theta_[:, None], (num, 1, 1)),
             np.tile(self.ridge_, num),
             max_iter=60,
             gtol=1e-6,
+            centres=centres,
         )
         for i in range(num):
             yield best.theta[i * T : (i + 1) * T], best.linear[i * T : (i + 1) * T]
@@ -425,6 +301,17 @@ class ParametricLaw(Law):
             )
         return self._training
 
+    def _rows(self, what: str) -> Rows:
+        """The training rows as the fit saw them."""
+        X, Y, weight = self._need_training(what)
+        finite = np.isfinite(Y)
+        mean = np.nanmean(np.where(finite, Y, np.nan), axis=0)
+        filled, seen, side = np.where(finite, Y, mean).T, finite.T, None
+        if self._limits is not None:
+            side, limit = self._limits
+            filled, seen = np.where(side != 0, limit, filled), seen | (side != 0)
+        return Rows(self._model(X), filled, np.where(seen, weight[None], 0.0), side)
+
     @cached_property
     def intervals_(self) -> dict[str, Any]:
         """90% bootstrap intervals over runs, ``{name: (low, high)}``, shaped like ``parameters_``; made on
@@ -433,6 +320,68 @@ class ParametricLaw(Law):
         return {
             k: (_plain(np.quantile(v, 0.05, axis=0)), _plain(np.quantile(v, 0.95, axis=0))) for k, v in draws.items()
         }
+
+    def profile(
+        self,
+        parameter: str,
+        target: str | None = None,
+        domain: str | None = None,
+        level: float = 0.9,
+        values: npt.ArrayLike | None = None,
+    ) -> Profile:
+        """Profile likelihood of one reported parameter: it is held at values, the rest is fitted again.
+
+        Args:
+            parameter: a key of ``parameters_``.
+            target: whose (may be left out with one target); ``domain``: of which domain, where there is one per domain.
+            level: of the interval.
+            values: at which to hold it (None: around the optimum until the fit gets worse than the noise).
+
+        Returns:
+            :class:`mixlaw.laws.uncertainty.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
+            ``flat``; ``str()`` says it in words, ``report.plots.profile`` draws it.
+
+        Raises:
+            ConfigError: no such parameter, target or domain.
+            DataError: a law read from JSON, which no longer has its rows.
+
+        Example:
+            >>> print(law.profile("t", target="loss_github", domain="weight_github"))  # doctest: +SKIP
+            t[weight_github] of loss_github = -2.31, 90% interval -2.9 to -1.8
+        """
+        from mixlaw.laws.profile import profile_parameter
+
+        return profile_parameter(self, parameter, target, domain, level, values)
+
+    def _profile_problem(self, t: int) -> ProfileProblem:
+        from mixlaw.laws.profile import ProfileProblem
+
+        rows = self._rows("profile")
+        low, high = (np.broadcast_to(b, self.theta_[t].shape) for b in self._bounds() or (-np.inf, np.inf))
+        centres = None if self._centres is None else (self._centres[0][[t]], self._centres[1][[t]])
+        prior, linear = self._priors(rows.model, np.array([t]), self.ridge_[[t]], centres)
+        P = len(low)
+        centre, strength = (v[0] for v in prior.broadcast((1, P)))
+        best, model, extra = self.theta_[t], rows.model, 0
+        if linear is not None:
+            extra = len(self.linear_[t])
+            best, model = np.concatenate([best, self.linear_[t]]), with_linear(rows.model)
+            at, pull = (v[0] for v in linear.broadcast((1, rows.model.num_linear)))
+            pad = np.zeros(extra - len(at))
+            centre, strength = np.concatenate([centre, pad, at]), np.concatenate([strength, pad, pull])
+            floor, ceiling = linear_bounds(rows.model)
+            low, high = np.concatenate([low, floor]), np.concatenate([high, ceiling])
+
+        def one(theta: Array, problem: Ints) -> tuple[Array, Array]:
+            return model(theta, np.full(len(theta), t))
+
+        def describe(theta: Array) -> dict[str, Array]:
+            return {k: np.asarray(v) for k, v in self._describe(theta[:, :P], theta[:, P:]).items()}
+
+        return ProfileProblem(
+            one, rows.Y[t], rows.W[t], None if rows.side is None else rows.side[t], best, describe, (low, high),
+            centre, strength, self.loss, self._delta, self.log,
+        )  # fmt: skip
 
     @cached_property
     def identifiability_(self) -> dict[str, Any]:

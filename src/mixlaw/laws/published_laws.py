@@ -175,7 +175,7 @@ class PublishedLaw(Law):
             self.n_features_in_, self.n_targets_, self.num_runs_ = len(entry.columns), 1, 0
             self.single_target_, self.converged_ = True, True
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Law:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, censored: Any = None) -> Law:
         """Published constants are not fitted."""
         raise FitError(
             f"{self.which!r} has the constants its authors published and is not fitted. To fit the family to your own "

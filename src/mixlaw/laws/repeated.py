@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.laws.base import Array
+from mixlaw.laws.censoring import Sides
 from mixlaw.laws.chinchilla import best_power_starts
 from mixlaw.laws.engine import BatchFit, Best, fit_batch, huber
 from mixlaw.laws.scale_law import ScaleLaw
@@ -224,7 +225,8 @@ class RepeatedData(ScaleLaw):
                     f"{self.target_names_[t]}: {len(optima)} optima the data cannot tell apart: {shown}. They value "
                     f"40 epochs at {min(worth):.3g} to {max(worth):.3g} epochs of fresh data"
                 )
-            flat = self._flat(Z, Y[t], W[t], best.theta[t])
+            side = None if self._limits is None else self._limits[0][t]
+            flat = self._flat(Z, Y[t], W[t], best.theta[t], side)
             flats.append(flat)
             if flat:
                 shown = ", ".join(f"{k} = {self._describe(best.theta[t : t + 1])[k][0]:.4g}" for k in flat)
@@ -246,9 +248,13 @@ class RepeatedData(ScaleLaw):
         residual = np.log(self._evaluate(theta[None], Z)[0][0]) - np.log(y)
         return w * (huber(residual, self.delta) if self.loss == "huber" else 0.5 * residual**2)
 
-    def _flat(self, Z: Array, y: Array, w: Array, theta: Array) -> list[str]:
-        """Which of R_D, R_N can be four times larger or smaller within the objective's noise, the rest refitted."""
+    def _flat(self, Z: Array, y: Array, w: Array, theta: Array, side: Sides | None) -> list[str]:
+        """Which of R_D, R_N can be four times larger or smaller within the objective's noise, the rest refitted.
+
+        ``w`` weighs measurements; censored values (``side``) hold the refits but are no part of the noise.
+        """
         rows = w > 0
+        limits = 0.0 if side is None else (side != 0).astype(float)
         now = self._terms(theta, Z[rows], y[rows], w[rows])
         flat = []
         for offset, name in ((-2, "R_D"), (-1, "R_N")):
@@ -259,7 +265,7 @@ class RepeatedData(ScaleLaw):
                 lower[offset] = upper[offset] = start[offset]
                 moved = fit_batch(
                     self._problem(Z), y, start, loss="huber" if self.loss == "huber" else "squared", delta=self.delta,
-                    log=True, weights=w, bounds=(lower, upper),
+                    log=True, weights=w + limits, censored=side, bounds=(lower, upper),
                 ).theta[0, 0]  # fmt: skip
                 gap = self._terms(moved, Z[rows], y[rows], w[rows]) - now
                 if gap.sum() <= 2 * float(np.sqrt(len(gap)) * gap.std(ddof=1)) and name not in flat:

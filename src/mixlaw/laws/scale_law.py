@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.laws.base import Array, Law
+from mixlaw.laws.censoring import Sides, censored_notes
 from mixlaw.laws.engine import BatchFit, Best, Ints, fit_batch, resample_weights
 from mixlaw.laws.scale_input import check_counts, need_runs, need_sizes
+
+if TYPE_CHECKING:
+    from mixlaw.laws.profile import ProfileProblem
+    from mixlaw.laws.uncertainty import Profile
 
 __all__ = ["ScaleLaw"]
 
@@ -33,12 +39,14 @@ class ScaleLaw(Law):
     num_free: ClassVar[int] = 1
     permutation_invariant = False
     allows_missing = True
+    accepts_censored = True
 
     loss: str = "huber"
     delta: float = 1e-3
     seed: int = 0
     bootstrap: int = 0
     level: float = 0.9
+    _limits: tuple[Sides, Array] | None = None  # sides and bounds (T, n) of censored values
 
     # ---- written by a family ---------------------------------------------------------------------
     def _columns(self) -> tuple[str, ...]:
@@ -84,6 +92,9 @@ class ScaleLaw(Law):
         for j, name in enumerate(self._columns()):
             check_counts(Z[:, j], name)
 
+    def _column_names(self, num: int) -> list[str]:
+        return list(self._columns())
+
     def _order(self, names: Sequence[str] | None, num: int) -> list[int]:
         """Positions in X of the family's columns."""
         wanted = self._columns()
@@ -117,13 +128,18 @@ class ScaleLaw(Law):
         for name in ("intervals_", "conformal_", "identifiability_", "bootstrap_theta_"):
             self.__dict__.pop(name, None)
         Z = self._used(X)
-        self._training = (X, Y)
+        side = None if self._side is None else self._side.T
+        measured = np.isfinite(Y.T) if side is None else np.isfinite(Y.T) & (side == 0)
+        self._training = (X, np.where(measured.T, Y, np.nan), sample_weight)
+        self._limits = None if side is None else (side, Y.T)
+        self.notes_ = censored_notes(self._side, self.target_names_)
         self._set_scale(Z)
-        W = np.where(np.isfinite(Y.T), sample_weight[None], 0.0)
+        weights = np.where(np.isfinite(Y.T), sample_weight[None], 0.0)
+        W = np.where(measured, weights, 0.0)  # of measurements alone
         for t, name in enumerate(self.target_names_):
             need_runs(int((W[t] > 0).sum()), self.num_free, f"{type(self).__name__} ({name})")
         starts = [self._starts(Z[w > 0], y[w > 0], w[w > 0]) for y, w in zip(Y.T, W)]
-        fit = self._run(Z, Y.T, np.stack(starts), W)
+        fit = self._run(Z, Y.T, np.stack(starts), weights, side=side)
         best = fit.best()
         self.theta_ = best.theta
         self.objective_ = best.objective if not self.single_target_ else float(best.objective[0])
@@ -140,14 +156,16 @@ class ScaleLaw(Law):
             )
         self.parameters_ = self._as_parameters(self._describe(self.theta_))
         if self.bootstrap:
-            self._bootstrap(Z, Y.T, W, best)
+            self._bootstrap(Z, Y.T, weights, side, best)
         self._after_fit(Z, Y.T, W, fit, best)
 
-    def _run(self, Z: Array, Y: Array, starts: Array, W: Array, gtol: float = 1e-9) -> BatchFit:
+    def _run(
+        self, Z: Array, Y: Array, starts: Array, W: Array, gtol: float = 1e-9, side: Sides | None = None
+    ) -> BatchFit:
         kind: Literal["squared", "huber"] = "huber" if self.loss == "huber" else "squared"
         return fit_batch(
-            self._problem(Z), Y, starts, loss=kind, delta=self.delta, log=True, weights=W, bounds=self._bounds(),
-            gtol=gtol,
+            self._problem(Z), Y, starts, loss=kind, delta=self.delta, log=True, weights=W, censored=side,
+            bounds=self._bounds(), gtol=gtol,
         )  # fmt: skip
 
     def _after_fit(self, Z: Array, Y: Array, W: Array, fit: BatchFit, best: Best) -> None:
@@ -156,7 +174,7 @@ class ScaleLaw(Law):
     def _as_parameters(self, values: Mapping[str, Array]) -> dict[str, Any]:
         return {k: float(v[0]) if self.single_target_ else [float(x) for x in v] for k, v in values.items()}
 
-    def _bootstrap(self, Z: Array, Y: Array, W: Array, best: Best) -> None:
+    def _bootstrap(self, Z: Array, Y: Array, W: Array, side: Sides | None, best: Best) -> None:
         """Percentile intervals over resampled runs, every resample started at the optimum."""
         if self.bootstrap < 20:
             raise ConfigError(f"bootstrap={self.bootstrap} resamples say nothing; use at least 20, or 0 for none.")
@@ -165,7 +183,12 @@ class ScaleLaw(Law):
         for t in range(len(Y)):
             counts = resample_weights(Z.shape[0], self.bootstrap, self.seed) * W[t]
             fit = self._run(
-                Z, Y[t], np.broadcast_to(best.theta[t], (self.bootstrap, 1, best.theta.shape[1])), counts, gtol=1e-5
+                Z,
+                Y[t],
+                np.broadcast_to(best.theta[t], (self.bootstrap, 1, best.theta.shape[1])),
+                counts,
+                gtol=1e-5,
+                side=None if side is None else side[t],
             )
             described = self._describe(fit.theta[:, 0])
             draws.append(fit.theta[:, 0])
@@ -175,6 +198,52 @@ class ScaleLaw(Law):
         if self.single_target_:
             self.intervals_ = {k: (low[0][k], high[0][k]) for k in low[0]}
         self.bootstrap_theta_ = np.stack(draws)
+
+    def profile(
+        self, parameter: str, target: str | None = None, level: float = 0.9, values: npt.ArrayLike | None = None
+    ) -> Profile:
+        """Profile likelihood of one reported parameter: it is held at values, the rest is fitted again.
+
+        Args:
+            parameter: a key of ``parameters_``.
+            target: whose (may be left out with one target).
+            level: of the interval.
+            values: at which to hold it (None: around the optimum until the fit gets worse than the noise).
+
+        Returns:
+            :class:`mixlaw.laws.uncertainty.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
+            ``flat``; ``str()`` says it in words, ``report.plots.profile`` draws it.
+
+        Raises:
+            ConfigError: no such parameter, target or domain.
+            DataError: a law read from JSON, which no longer has its rows.
+
+        Example:
+            >>> print(law.profile("alpha"))  # doctest: +SKIP
+            alpha = 0.3473, 90% interval 0.32 to 0.371
+        """
+        from mixlaw.laws.profile import profile_parameter
+
+        return profile_parameter(self, parameter, target, None, level, values)
+
+    def _profile_problem(self, t: int) -> ProfileProblem:
+        from mixlaw.laws.profile import ProfileProblem
+
+        if not hasattr(self, "_training"):
+            raise DataError(
+                "profile needs the rows the law was fitted on, and a law read from JSON has none. Fit again."
+            )
+        X, Y, weight = self._training
+        y, side = Y[:, t], None
+        if self._limits is not None:
+            side, y = self._limits[0][t], self._limits[1][t]
+        seen, P = np.isfinite(y), self.theta_.shape[1]
+        bounds = self._bounds()
+        low, high = (np.broadcast_to(b, (P,)) for b in (bounds if bounds is not None else (-np.inf, np.inf)))
+        return ProfileProblem(
+            self._problem(self._used(X)), np.where(seen, y, 1.0), np.where(seen, weight, 0.0), side, self.theta_[t],
+            self._describe, (low, high), np.zeros(P), np.zeros(P), self.loss, self.delta, True,
+        )  # fmt: skip
 
     def _predict(self, X: Array) -> Array:
         Z = self._used(X)

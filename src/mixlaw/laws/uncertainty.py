@@ -30,6 +30,7 @@ __all__ = [
     "Noise",
     "Profile",
     "calibrate",
+    "crossing",
     "describe_optima",
     "diagnose",
     "ensure_calibrated",
@@ -298,6 +299,29 @@ class Profile:
     level: float
     closed: bool
     """False where the objective stays within the noise to an end of the grid: the data leave it free there."""
+    name: str = ""
+    best: float = float("nan")
+    """The value at the lowest objective."""
+    limit: float = float("nan")
+    """The objective up to which a fit is no worse than the noise; the interval is where the curve lies below."""
+    below: bool = True
+    above: bool = True
+    """Whether the curve crosses ``limit`` below and above the best value."""
+
+    @property
+    def flat(self) -> bool:
+        """Neither end is closed: over the whole grid the fit gets no worse than the noise."""
+        return not (self.below or self.above)
+
+    def __str__(self) -> str:
+        where = f"{self.values[0]:.4g} to {self.values[-1]:.4g}"
+        if self.flat:
+            return f"{self.name}: flat, the runs do not know it (no worse a fit anywhere from {where})"
+        ends = f"{self.level:.0%} interval {self.low:.4g} to {self.high:.4g}"
+        if self.closed:
+            return f"{self.name} = {self.best:.4g}, {ends}"
+        side = "from below" if self.below else "from above"
+        return f"{self.name} = {self.best:.4g}, bounded only {side} ({ends}, tried {where})"
 
 
 def profile_likelihood(
@@ -371,12 +395,17 @@ def profile_likelihood(
         left -= 1
     while right < len(grid) - 1 and inside[right + 1]:
         right += 1
-    low = grid[0] if left == 0 else _cross(grid, objective, left - 1, limit)
-    high = grid[-1] if right == len(grid) - 1 else _cross(grid, objective, right, limit)
-    return Profile(grid, objective, float(low), float(high), level, left > 0 and right < len(grid) - 1)
+    low = grid[0] if left == 0 else crossing(grid, objective, left - 1, limit)
+    high = grid[-1] if right == len(grid) - 1 else crossing(grid, objective, right, limit)
+    below, above = left > 0, right < len(grid) - 1
+    return Profile(
+        grid, objective, float(low), float(high), level, below and above,
+        name=f"theta {index}", best=float(grid[at]), limit=limit, below=below, above=above,
+    )  # fmt: skip
 
 
-def _cross(grid: Array, objective: Array, i: int, limit: float) -> float:
+def crossing(grid: Array, objective: Array, i: int, limit: float) -> float:
+    """Where between grid points i and i + 1 the objective passes ``limit`` (linearly)."""
     a, b = objective[i], objective[i + 1]
     return float(grid[i] + (grid[i + 1] - grid[i]) * (limit - a) / (b - a)) if b != a else float(grid[i])
 
@@ -474,27 +503,12 @@ def _flat(H: Array, names: Sequence[str], relative: float = 1e-8) -> list[list[s
 def diagnose(law: Any) -> dict[str, Any]:
     """:func:`describe_optima` for a parametric mixture law: distinct optima are told apart by their predictions
     on and between the training mixtures, since parameters alone may differ by a pure renaming."""
-    X, Y, weight = law._need_training("identifiability_")
-    model = law._model(X)
-    mean = np.nanmean(Y, axis=0)
-    filled = np.where(np.isfinite(Y), Y, mean).T
-    W = np.where(np.isfinite(Y.T), weight[None], 0.0)
-    starts = law._starts(X, filled.T, W)
+    rows = law._rows("identifiability_")
+    X, W = law._training[0], rows.W
+    mean = (W * rows.Y).sum(axis=1) / np.maximum(W.sum(axis=1), 1e-300)
+    starts = law._starts(X, rows.Y.T, W)
     starts = np.concatenate([law.theta_[:, None], starts], axis=1)
-    centre, pattern = law._prior()
-    strength = (law.ridge_ * law._variance)[:, None] * pattern
-    fit = fit_batch(
-        model,
-        filled,
-        starts,
-        loss=law.loss,
-        delta=law._delta,
-        log=law.log,
-        weights=W,
-        bounds=law._bounds(),
-        prior=Prior(centre, strength),
-        linear_prior=Prior(0.0, law.ridge_[:, None] * law._linear_pattern()) if fit_has_linear(model) else None,
-    )
+    fit = law._fit_problems(rows, starts, law.ridge_, 300, 1e-9, law._centres)
     corners = np.vstack([X, 0.5 * X + 0.5 * np.eye(X.shape[1])[np.arange(len(X)) % X.shape[1]]])
     away = law._model(corners)
     lines, optima = [], {}
@@ -526,8 +540,3 @@ def diagnose(law: Any) -> dict[str, Any]:
             )
     text = "\n".join(lines)
     return {"text": text, "optima": optima, "flat": [], "identified": not lines}
-
-
-def fit_has_linear(model: Any) -> bool:
-    """Whether the model's linear coefficients are solved out."""
-    return hasattr(model, "num_linear")

@@ -18,6 +18,7 @@ _FUNCTIONS = {
     "residuals": "fits",
     "predicted_vs_measured": "fits",
     "parameter_intervals": "parameters",
+    "profile": "likelihood",
     "league_table": "league",
     "effect_curves": "effects",
     "effects_heatmap": "effects",

@@ -1,0 +1,70 @@
+"""Two units in one column are noticed, and genuine records are left in peace."""
+
+import warnings
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mixlaw import laws
+from mixlaw.errors import MixlawWarning
+from mixlaw.laws.inputs import mixed_counts, mixed_units
+
+import worlds
+from shared import experiments
+
+
+def test_thousandfold_losses_name_their_rows():
+    X, Y = worlds.exponential(k=3, targets=2, seed=0).sample(64, noise=0.01)
+    bad = [3, 17, 18, 20, 31, 33, 40, 50, 51, 60]
+    Y[bad, 1] *= 1000
+    with pytest.warns(
+        MixlawWarning, match=r"'y1' seems to hold two units.*\[3, 17, 18, 20, 31, 33, 40, 50\] and 2 more"
+    ):
+        laws.M4().fit(X, Y)
+
+
+def test_perplexities_among_losses():
+    rng = np.random.default_rng(0)
+    losses = rng.uniform(2.8, 3.4, 40)
+    losses[[5, 9, 30]] = np.exp(losses[[5, 9, 30]])
+    assert "rows [5, 9, 30]" in mixed_units(losses, "loss") and "logarithms" in mixed_units(losses, "loss")
+
+
+def test_tokens_in_two_units():
+    N, D = (v.ravel() for v in np.meshgrid([1e8, 3e8, 1e9, 3e9], [2e9, 6e9, 2e10, 6e10]))
+    loss = 1.8 + 480 / N**0.35 + 2100 / D**0.37
+    D[[1, 2, 9]] /= 1e3
+    with pytest.warns(MixlawWarning, match=r"'tokens' seems to hold two units at once: rows \[1, 2, 9\]"):
+        laws.Chinchilla().fit(np.c_[N, D], loss)
+    assert mixed_counts(np.array([1e6, 1e6, 1e9, 1e9, 1e9]), "params") is None  # two sizes, not two units
+
+
+RECORDS = """regmix_1m_train dml_five_domains dml_three_domains dml_two_domains dml_redpajama data_constrained
+overtraining chinchilla_points"""
+
+
+@pytest.mark.parametrize("name", RECORDS.split())
+def test_genuine_records_are_left_in_peace(name):
+    table = pq.read_table(experiments(f"{name}.parquet"))
+    columns = {
+        c: np.asarray(table.column(c).to_numpy(), dtype=float) for c in table.column_names if c.startswith("loss")
+    }
+    rng = np.random.default_rng(0)
+    groups = [np.arange(table.num_rows)]
+    if "validation_domain" in table.column_names:
+        domain = np.array(table.column("validation_domain").to_pylist())
+        groups += [np.flatnonzero(domain == d) for d in np.unique(domain)]
+    for c, values in columns.items():
+        for rows in groups:
+            for part in [rows] + [rng.permutation(rows)[:n] for n in (16, 32, 64)]:
+                assert mixed_units(values[part], c) is None
+    for c in {"params", "tokens", "unique_tokens"} & set(table.column_names):
+        assert mixed_counts(np.asarray(table.column(c).to_numpy(), dtype=float), c) is None
+
+
+def test_a_clean_fit_warns_of_nothing():
+    X, Y = worlds.exponential(k=3, targets=2, seed=0).sample(30, noise=0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        laws.M4().fit(X, Y)
