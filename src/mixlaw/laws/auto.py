@@ -20,6 +20,7 @@ from mixlaw.errors import (
     did_you_mean,
 )
 from mixlaw.laws.base import Array, Atoms, Law, as_matrix
+from mixlaw.laws.censoring import refuse_censored
 from mixlaw.laws.compare import League, LeagueRow, spearman
 from mixlaw.laws.effective import EffectiveTokens
 from mixlaw.laws.folds import fold_ids, replicate_groups
@@ -97,14 +98,16 @@ class Auto(Law):
         self.families = families
 
     # ---- what comes in ----------------------------------------------------------------------------------
-    def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> Auto:
+    def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None, censored: Any = None) -> Auto:
         """Fit to runs; see :class:`Auto`.
 
         Args:
             X: (n, K) weights, array or dataframe; with ``params`` and ``tokens`` columns too for several sizes.
             y: (n,) or (n, T) losses. NaN: not measured in that run. Infinite: diverged, left out and noted.
             sample_weight: (n,) weights of runs.
+            censored: not taken; the parametric laws take it.
         """
+        refuse_censored(self, censored)
         for name in ("delegate_", "heldout_values_", "conformal_", "members_", "certifiable_name_"):
             self.__dict__.pop(name, None)
         y, diverged = _without_infinite(y)
