@@ -390,26 +390,58 @@ def optimize(
     folder: StudyFolder,
     kind: Annotated[str, typer.Option(help="mean, worst, guard or least_change.")] = "mean",
     guard: Annotated[
-        list[str] | None, typer.Option(help="SET=NATS: with --kind guard, how much worse SET may get; repeat.")
+        list[str] | None,
+        typer.Option(help="SET=NATS: how much worse than today SET may get; negative: must improve; repeat."),
     ] = None,
     gain: Annotated[float | None, typer.Option(help="With --kind least_change: the wanted gain in nats.")] = None,
-    kl_weight: Annotated[float, typer.Option(help="Weight of the KL divergence to the natural mixture.")] = 0.0,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="SET=PAIRS.csv (columns loss, accuracy), or SET alone where the study's runs measured both: maximise "
+            "the accuracy that follows from SET's loss; repeat."
+        ),
+    ] = None,
+    kl_weight: Annotated[float, typer.Option(help="Adds this weight times the KL divergence to --kl-to.")] = 0.0,
+    kl_limit: Annotated[float | None, typer.Option(help="At most so many nats of KL divergence to --kl-to.")] = None,
+    kl_to: Annotated[
+        str, typer.Option(help="natural, uniform, reference, or a mixture DOMAIN=WEIGHT,DOMAIN=WEIGHT,...")
+    ] = "natural",
     repetition: Annotated[bool, typer.Option(help="Count repeated tokens by their effective worth.")] = False,
-    robust: Annotated[str | None, typer.Option(help="Over bootstrap laws: mean, cvar or regret.")] = None,
+    robust: Annotated[str | None, typer.Option(help="Over refitted laws: mean, cvar or regret.")] = None,
+    near: Annotated[
+        float, typer.Option(help="Relative worsening of the objective that the near-optimal ranges allow.")
+    ] = 1e-3,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=TOTAL:DOMAIN=COST,...: a further budget, cost per token, beside those of study.yaml "
+            "(budget.limits, where floors, caps, groups and epochs are as well); repeat."
+        ),
+    ] = None,
 ) -> None:
     """Find the mixture, and write its prediction into the ledger."""
     from mixlaw.study import Study
+    from mixlaw.wishes import further_limits, mixture_or_name, task_laws
 
     study = Study(folder)
     recipe = study.optimize(
+        budget=further_limits(study.budget, limit or []),
         kind=kind,
         guard=_pairs(guard or [], "guard") or None,
         gain=gain,
+        task=task_laws(study, task or []),
         kl_weight=kl_weight,
+        kl_limit=kl_limit,
+        kl_to=mixture_or_name(kl_to, "--kl-to"),
         repetition=repetition or None,
         robust=robust,
+        near=near,
     )
     _echo(str(recipe))
+    if recipe.near_optimal:
+        _echo(f"weights that stay within {near:.2%} of the objective:")
+        for domain, (low, high) in recipe.near_optimal.items():
+            _echo(f"  {domain:<24} {low:.4f} to {high:.4f}")
     _echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: mixlaw verify {folder}")
 
 

@@ -423,12 +423,12 @@ class Study:
             return "not needed, the target run is as long as the swarm's runs and of their model."
         return self.evidence().sentence(self.budget.params)
 
-    def optimize(self, **options: Any) -> Recipe:
+    def optimize(self, budget: Budget | None = None, **options: Any) -> Recipe:
         """Find the mixture: ``recipe.json``; its prediction goes into the ledger before anything is trained on it.
 
         Args:
-            options: of :func:`mixlaw.optimize.optimize`: ``kind``, ``guard``, ``gain``, ``kl_weight``, ``repetition``,
-                ``robust``.
+            budget: instead of study.yaml's.
+            options: of :func:`mixlaw.optimize.optimize`: ``kind``, ``guard``, ``task``, ``kl_limit``, ``robust``, ...
         """
         from mixlaw.optimize import optimize
 
@@ -438,7 +438,7 @@ class Study:
         recipe: Recipe = optimize(
             law,
             objective=self.config.objective_weights(),
-            budget=self.budget,
+            budget=budget or self.budget,
             corpus=corpus,
             reference=self.reference,
             runs=runs,

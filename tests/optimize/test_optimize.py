@@ -190,6 +190,29 @@ def test_kl_pulls_towards_its_prior(law, corpus):
         assert distance(10.0, to) < 0.02 < distance(0.001, to)
 
 
+@pytest.mark.parametrize("options", [{}, {"kind": "worst"}, {"robust": "mean", "num_bootstrap": 6}])
+def test_a_kl_limit_binds_and_has_a_price(law, corpus, runs, options):
+    call = {**FAST, **options}
+    free = optimize(law, SETS, BUDGET, corpus, runs=runs, **call)
+    near = optimize(law, SETS, BUDGET, corpus, runs=runs, kl_limit=0.02, **call)
+    natural = corpus.natural.array()
+
+    def kl(recipe):
+        r = recipe.mixture.array(corpus.names)
+        return float(np.where(r > 0, r * np.log(np.maximum(r, 1e-300) / natural), 0.0).sum())
+
+    assert kl(free) > 0.05 and kl(near) == pytest.approx(0.02, abs=1e-5)
+    assert near.certificate.kind == "certified" and near.objective["kl_limit"] == 0.02
+    if not options:
+        wider = optimize(law, SETS, BUDGET, corpus, runs=runs, kl_limit=0.021, **call)
+        (priced,) = [p for p in near.shadow_prices if p["limit"].startswith("KL to natural")]
+        slope = (wider.predictions["objective"].mean - near.predictions["objective"].mean) / 0.001
+        assert priced["loss_per_nat"] == pytest.approx(slope, rel=0.05)
+        assert near.near_optimal["web"][0] <= near.mixture["web"] <= near.near_optimal["web"][1]
+    with pytest.raises(InfeasibleBudgetError, match="KL to natural"):
+        optimize(law, SETS, BUDGET, corpus, kl_limit=0.001, guard={"a": -0.1}, **FAST)
+
+
 def test_the_level_of_a_world_moves_no_robust_optimum(law, corpus):
     from dataclasses import replace
 
@@ -344,6 +367,10 @@ def test_flat_law_says_so(corpus):
         ({"kl_weight": -1.0}, "kl_weight"),
         ({"kl_weight": 1.0, "kl_to": "naturel"}, "Did you mean 'natural'"),
         ({"robust": "cvarr", "num_bootstrap": 5}, "Did you mean 'cvar'"),
+        ({"robust": "cvarr"}, "Did you mean 'cvar'"),
+        ({"kl_limit": 0.0}, "kl_limit must be a positive"),
+        ({"kl_limit": 0.1, "kl_to": "naturl"}, "Did you mean 'natural'"),
+        ({"near": 0.0}, "near=0.0"),
         ({"robust": "cvar"}, "num_bootstrap"),
         ({"level": 1.5}, "between 0 and 1"),
         ({"repetition": -2.0}, "positive"),

@@ -65,6 +65,7 @@ def robust_problem(
     guards: Sequence[Function] = (),
     *,
     reference: Array | None = None,
+    prior: Array | None = None,
     tail: float = 0.5,
     repetition: Repetition | None = None,
 ) -> tuple[Problem, Atoms]:
@@ -74,6 +75,7 @@ def robust_problem(
         worlds: bootstrap laws' atoms over all targets.
         weights: (T,) objective.
         reference: (K,) mixture that ``"cvar"`` counts changes from; without it the constraints' own centre.
+        prior: (K,) what KL terms among the guards are counted from.
         tail: share of the worlds that ``"cvar"`` averages.
     """
     if measure not in MEASURES:
@@ -95,8 +97,7 @@ def robust_problem(
 
     if measure == "mean":
         average = np.concatenate([np.zeros(T), np.full(B, 1.0 / B)])
-        problem = Problem(constraints, (Function(average), *(lift(g, 0) for g in guards)), repetition=repetition)
-        return problem, everything
+        return Problem(constraints, (Function(average), *(lift(g, 0) for g in guards)), prior, repetition), everything
     if measure == "regret":
         _, best = plug_in_optima(constraints, single, repetition)
         tau = np.zeros(k + 1)
@@ -106,6 +107,7 @@ def robust_problem(
             Problem(
                 constraints,
                 (Function(np.zeros(T + B), linear=tau), *rows, *(lift(g, 1) for g in guards)),
+                prior=prior,
                 repetition=repetition,
                 num_extra=1,
                 extra_low=np.array([-np.inf]),
@@ -128,6 +130,7 @@ def robust_problem(
         Problem(
             constraints,
             (Function(np.zeros(T + B), linear=cost), *rows, *(lift(g, 1 + B) for g in guards)),
+            prior=prior,
             repetition=repetition,
             num_extra=1 + B,
             extra_low=np.concatenate([[-np.inf], np.zeros(B)]),

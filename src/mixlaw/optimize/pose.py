@@ -1,0 +1,191 @@
+"""From a request to a problem, and from a problem to its optimum: certified where convex, else the best of many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import ConfigError, ConvergenceError, InfeasibleBudgetError
+from mixlaw.laws.base import Atoms
+from mixlaw.mixture import Mixture
+from mixlaw.optimize.branch import branchable, solve_branching
+from mixlaw.optimize.convex import Solution, solve
+from mixlaw.optimize.general import General, search
+from mixlaw.optimize.objective import Function, Problem, least_change, mean, worst
+from mixlaw.optimize.request import Request
+from mixlaw.optimize.robust import robust_problem
+from mixlaw.optimize.view import LawView
+
+__all__ = ["best_of_starts", "pose", "snap", "solve_bounded", "solve_certified", "why_not", "with_tasks"]
+
+Array = npt.NDArray[np.float64]
+
+
+def pose(
+    q: Request, atoms: Atoms | None, robust: str | None, worlds: Sequence[LawView], warnings: list[str]
+) -> tuple[Problem, Atoms | None]:
+    options: dict[str, Any] = q.options
+    if robust is not None:
+        if q.kind not in ("mean", "guard") or q.kl_weight:
+            raise ConfigError("robust= works with the weighted mean and guards, without kl_weight.")
+        if atoms is None:
+            raise ConfigError(f"robust={robust!r} needs a law of atoms; {why_not(q.view, atoms)}.")
+        several = _convex_worlds(q, worlds, warnings)
+        reference = q.reference.array(q.constraints.domains)
+        return robust_problem(robust, q.constraints, atoms, several, q.W, q.guards, reference=reference, **options)
+    if q.kind == "worst":
+        return worst(q.constraints, q.W, _best_reachable(q, atoms), q.guards, kl=q.kl_weight, **options), atoms
+    if q.kind == "least_change":
+        at = float(q.W @ q.at_reference)
+        wanted = Function(q.W, const=-(at - q.gain), label=f"objective: at least {q.gain:g} nats below {at:.4f}")
+        reference = q.reference.array(q.constraints.domains)
+        return least_change(q.constraints, reference, (wanted, *q.guards), **options), atoms
+    return mean(q.constraints, q.W, q.guards, kl=q.kl_weight, **options), atoms
+
+
+def _convex_worlds(q: Request, worlds: Sequence[LawView], warnings: list[str]) -> list[Atoms]:
+    """Bootstrap laws that keep the problem convex; says how many were left out, refuses when they are most."""
+    plain = mean(q.constraints, q.W)
+    several = [a for a in (w.atoms() for w in worlds) if a is not None]
+    convex = [a for a in several if plain.certifiable(a)]
+    if len(convex) < len(worlds) / 2:
+        raise ConfigError(
+            f"Only {len(convex)} of {len(worlds)} bootstrap refits of {type(q.view.law).__name__} are convex for this "
+            f"objective, so a robust optimum cannot be certified. Use a law that always is (EffectiveTokens), or add "
+            f"runs."
+        )
+    if len(convex) < len(worlds):
+        warnings.append(
+            f"{len(worlds) - len(convex)} of {len(worlds)} bootstrap laws are not convex and were left out."
+        )
+    return convex
+
+
+def _best_reachable(q: Request, atoms: Atoms | None) -> Array:
+    """(T,) lowest loss of each set of the objective alone under the budget (0 for the others)."""
+    best = np.zeros(len(q.W))
+    chosen = np.flatnonzero(q.W > 0)
+    problem = mean(q.constraints, np.zeros(len(q.W)), repetition=q.repetition)
+    ones = [replace(problem, functions=(Function(np.eye(len(q.W))[t]),)) for t in chosen]
+    if atoms is not None and all(p.certifiable(atoms) for p in ones):
+        programs = [p.program(atoms) for p in ones]
+        batch = replace(
+            programs[0],
+            coef=np.concatenate([p.coef for p in programs]),
+            const=np.concatenate([p.const for p in programs]),
+        )
+        best[chosen] = solve(batch).value
+    else:
+        for t, one in zip(chosen, ones):
+            best[t] = search(one, q.view.predict, q.view.gradient, starts=8).value
+    return best
+
+
+def solve_certified(q: Request, problem: Problem, atoms: Atoms) -> Solution:
+    needs = [f for f in problem.functions[1:] if f.label and not f.label.startswith("worst:")]
+    if needs:
+        _explain_unreachable(q, needs, atoms)
+    return solve(problem.program(atoms))
+
+
+def solve_bounded(problem: Problem, atoms: Atoms | None, excluded: Any) -> Solution | None:
+    """Branch and bound where concave atoms stand in the objective only; its gap may stay open."""
+    if excluded or atoms is None or problem.certifiable(atoms) or not branchable(problem, atoms):
+        return None
+    try:
+        return solve_branching(problem, atoms)
+    except ConvergenceError:
+        return None  # the general search explains what is infeasible
+
+
+def snap(problem: Problem, atoms: Atoms, solution: Solution) -> Solution:
+    """Weights within 1e-8 of a bound put on it (no one trains on a hundred-millionth), and the gap taken again."""
+    k, z = problem.num_weights, solution.z.copy()
+    r, low, high = z[0, :k], problem.low[:k], problem.high[:k]
+    r = np.where(r - low < 1e-8, low, np.where(high - r < 1e-8, high, r))
+    between = (r > low) & (r < high)
+    if not between.any():
+        return solution
+    j = int(np.argmax(np.where(between, np.minimum(r - low, high - r), -1.0)))
+    r[j] += 1.0 - r.sum()
+    if not low[j] <= r[j] <= high[j]:
+        return solution
+    z[0, :k] = r
+    F = problem.program(atoms).functions(z)
+    rise = max(float(F[0, 0] - solution.value[0]), -float(solution.gap[0]))
+    if not np.isfinite(rise) or rise > 1e-8 or F[0, 1:].max(initial=0.0) > 1e-7:
+        return solution
+    return replace(solution, z=z, value=F[:, 0], gap=solution.gap + rise, functions=F)
+
+
+def _explain_unreachable(q: Request, needs: Sequence[Function], atoms: Atoms) -> None:
+    """Raise, with numbers, when no mixture meets the guards and the wanted gain together."""
+    T = len(atoms.const)
+
+    def excess(chosen: Sequence[Function]) -> float:
+        k = q.constraints.low.shape[0]
+        tau = np.zeros(k + 1)
+        tau[k] = 1.0
+        rows = [replace(f, linear=-tau) for f in chosen]
+        posed = Problem(
+            q.constraints,
+            (Function(np.zeros(T), linear=tau), *rows),
+            **q.options,
+            num_extra=1,
+            extra_low=np.array([-np.inf]),
+            extra_high=np.array([np.inf]),
+        )
+        found = solve(posed.program(atoms))
+        return float(found.value[0] - found.gap[0])
+
+    if excess(needs) <= 0:
+        return
+    conflict = list(needs)
+    for f in list(needs):
+        rest = [g for g in conflict if g is not f]
+        if rest and excess(rest) > 0:
+            conflict = rest
+    short = excess(conflict)
+    raise InfeasibleBudgetError(
+        f"No mixture under this budget satisfies: {'; '.join(f.label for f in conflict)}. The closest one still misses "
+        f"by {short:.4g} nats (certified). Relax one of them by that much, or the budget.",
+        tuple(f.label for f in conflict),
+    )
+
+
+def best_of_starts(q: Request, problem: Problem, starts: int, seed: int, several_tasks: bool) -> General:
+    def predict(R: Array) -> Array:
+        losses = q.view.predict(R)
+        return with_tasks(q, losses) if several_tasks else losses
+
+    def gradient(R: Array) -> Array:
+        slopes = q.view.gradient(R)
+        if several_tasks:
+            losses = q.view.predict(R)
+            for name, curve in q.tasks.items():
+                i = q.view.targets.index(name)
+                slopes[:, i] *= -curve.slope(losses[:, i])[:, None]
+        return slopes
+
+    also = np.array([m.array(q.constraints.domains) for m in (q.reference, Mixture.uniform(q.constraints.domains))])
+    return search(problem, predict, gradient, starts, seed, also)
+
+
+def with_tasks(q: Request, losses: Array) -> Array:
+    out = losses.copy()
+    for name, curve in q.tasks.items():
+        i = q.view.targets.index(name)
+        out[:, i] = 1.0 - curve.predict(losses[:, i])
+    return out
+
+
+def why_not(view: LawView, atoms: Atoms | None) -> str:
+    name = type(view.law).__name__
+    if atoms is None:
+        return f"{name} is not a sum of convex atoms"
+    odd = [t for t, ok in zip(view.targets, atoms.convex()) if not ok]
+    return f"{name} is not convex for {odd[:5] or 'this combination'}"
