@@ -207,3 +207,23 @@ def test_words_for_what_cannot_be_fitted():
         fit_batch(decay, noisy(), [0.0, 1.0, 1.0], bounds=([2, 2, 2], [1, 1, 1]))
     with pytest.raises(DataError, match="number of problems"):
         fit_batch(decay, np.stack([noisy()] * 3), np.zeros((2, 1, 3)))
+
+
+@pytest.mark.parametrize("n, seed", [(40, 0), (80, 1)])
+def test_a_race_of_many_starts_ends_at_the_same_optimum(n, seed):
+    """Starts that fall behind are given up; what is left reaches what all starts reach."""
+    from mixlaw.laws.parametric import log_slopes, more_starts
+
+    world = worlds.effective_tokens(k=8, targets=3, seed=seed)
+    X, Y = world.sample(n, seed=seed, noise=0.02)
+    starts = more_starts(log_slopes(X, Y, np.array([0.2, 1.0, -1.0]))[0], 120, 1.0, 0)
+    prior, linear = Prior(0.0, 1e-6), Prior(0.0, 1e-8)
+    model = ExponentialModel(X, X.mean(axis=0))
+    raced, whole = (
+        fit_batch(model, Y.T, starts, prior=prior, linear_prior=linear, race=race) for race in (True, False)
+    )
+    np.testing.assert_allclose(raced.best().objective, whole.best().objective, rtol=1e-6)
+    assert raced.best().converged.all()
+    assert raced.iterations.sum() < 0.6 * whole.iterations.sum()
+    given_up = ~raced.converged
+    assert given_up.any() and (raced.objective[given_up] >= raced.best().objective.min() - 1e-12).all()

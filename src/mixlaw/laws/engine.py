@@ -427,6 +427,7 @@ def fit_batch(
     max_iter: int = 300,
     gtol: float = 1e-9,
     certify: float = 1e-5,
+    race: bool = False,
 ) -> BatchFit:
     """Fit M problems from S starts each; see the head of this module.
 
@@ -439,6 +440,8 @@ def fit_batch(
         bounds: (lower, upper), each a number or (P,); or P > 2 pairs.
         prior, linear_prior: ridges on theta and on the linear coefficients (intercept excluded).
         certify: largest ``gradient_norm`` that counts as converged.
+        race: give up starts that fall behind; for the best optimum from many starts, not for a list of all optima.
+            Starts given up are not converged. Needs some 1.5 rows per parameter: below, a start far behind may win.
 
     Raises:
         DataError, ConfigError: shapes or values that cannot be used; says which.
@@ -507,6 +510,7 @@ def fit_batch(
             max_iter=max_iter,
             gtol=gtol,
             floor=floor[problem],
+            race=race,
         )
         linear = _final_linear(projected, theta, problem, max(1, _CHUNK // width))
     else:
@@ -534,6 +538,7 @@ def fit_batch(
             gtol=gtol,
             floor=floor[problem],
             secant=loss == "squared",
+            race=race,
         )
         theta, linear = theta[:, :P], theta[:, P:]
     norm = np.where(np.isfinite(norm), norm, np.inf)

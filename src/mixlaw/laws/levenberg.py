@@ -19,6 +19,9 @@ Ints = npt.NDArray[np.int64]
 Evaluate = Callable[[Array, Ints], tuple[Array, Array, Array]]
 TINY = 1e-300
 
+_HALVING, _FINALISTS = 4, 12  # a race: starts halve in so many iterations, down to so many
+_HOPE = 3.0  # a start still falling is ranked as if it fell three times its last drop more
+
 
 def levenberg_marquardt(
     evaluate: Evaluate,
@@ -32,6 +35,7 @@ def levenberg_marquardt(
     ftol: float = 1e-14,
     floor: Array | float = 0.0,
     secant: bool = True,
+    race: bool = False,
 ) -> tuple[Array, Array, Array, Ints]:
     """Minimise B problems together from theta (B, P), inside ``lower <= theta <= upper`` (by projection).
 
@@ -40,6 +44,8 @@ def levenberg_marquardt(
             A point it cannot evaluate gets a non-finite objective and is never accepted.
         floor: (B,) or a number: an objective below it is an exact fit.
         secant: learn the curvature the Gauss-Newton matrix leaves out (for smooth losses).
+        race: give up starts that fall behind the others of their problem: their number halves every four iterations,
+            down to a dozen. For the best optimum; those given up end where they were.
 
     Returns:
         theta, objective, gradient_norm, iterations; each row the best point it has seen.
@@ -70,6 +76,7 @@ def levenberg_marquardt(
         eye = np.arange(P)
         bounded = bool(np.isfinite(lo).any() or np.isfinite(hi).any())
         leader = np.arange(B)
+        num_starts = B / max(1, len(np.unique(problem)))
         iteration = 0
         while len(index) and iteration < max_iter:
             iteration += 1
@@ -90,7 +97,8 @@ def levenberg_marquardt(
             linear = (g * step).sum(1)
             plain = -linear - 0.5 * (np.matmul(H, step[:, :, None])[:, :, 0] * step).sum(1)
             predicted = plain
-            if secant:
+            learning = secant and not (race and iteration <= _HALVING)  # most starts of a race will not need it
+            if learning:
                 Ss = np.matmul(S, step[:, :, None])[:, :, 0]
                 learned = plain - 0.5 * (Ss * step).sum(1)
                 predicted = np.where(augment, learned, plain)
@@ -103,7 +111,7 @@ def levenberg_marquardt(
             lam = np.maximum(lam * factor, 1e-14)
             grow = np.where(gain > 0, 2.0, grow * 2.0)
             done = (norm <= gtol) | (fl >= F) | small & (drop <= ftol * (np.abs(F) + fl)) | (lam > 1e14)
-            if secant:
+            if learning:
                 S, augment = _secant(S, Ss, H1, g1 - g, step, better, F - F1, plain, learned, augment)
             t = np.where(better[:, None], new, t)
             F = np.where(better, F1, F)
@@ -114,6 +122,8 @@ def levenberg_marquardt(
                 follows = (joined >= 0) & ~done
                 leader[index[follows]] = index[joined[follows]]
                 done = done | follows
+            if race and iteration % 2 == 0:
+                done = done | _behind(F - _HOPE * drop, prob, num_starts * 0.5 ** (iteration / _HALVING))
             if done.any() or iteration == max_iter:
                 leave = done if iteration < max_iter else np.ones(len(index), dtype=bool)
                 gone = index[leave]
@@ -131,6 +141,16 @@ def levenberg_marquardt(
                 j = leader[j]
             out_theta[i], out_F[i], out_norm[i], out_iter[i] = out_theta[j], out_F[j], out_norm[j], out_iter[j]
     return out_theta, out_F, out_norm, out_iter
+
+
+def _behind(score: Array, problem: Ints, quota: float) -> npt.NDArray[np.bool_]:
+    """Which rows are not among the ``quota`` lowest scores of their problem."""
+    order = np.lexsort((score, problem))
+    row = np.arange(len(order))
+    first = np.append(True, problem[order][1:] != problem[order][:-1])
+    out = np.empty(len(order), dtype=bool)
+    out[order] = row - np.maximum.accumulate(np.where(first, row, 0)) >= max(_FINALISTS, int(quota))
+    return out
 
 
 def _joined(t: Array, F: Array, problem: Ints) -> Ints | None:

@@ -215,14 +215,16 @@ class ParametricLaw(RidgeLaw):
 
     def _search(self, rows: Rows, X: Array, starts: Array, ridge: Array) -> tuple[Array, npt.NDArray[Any]]:
         """The two best distinct optima (T, 2, P) over all starts, and how many starts agree with the first.
-        Where rows abound, starts race on a sample of them."""
+        Where rows abound, starts are told apart on a sample of them; many starts race."""
         T, S, P = starts.shape
         sample = self._sample(X, rows.Y, P)
         if sample is not None and S > 2:
             part = rows.take(self._model(X[sample]), sample)
-            fit = self._fit_problems(part, starts, ridge * sample.mean(), 100, 1e-5)
+            fit = self._fit_problems(part, starts, ridge * sample.mean(), 100, 1e-5, race=S >= 48)
         else:
-            fit = self._fit_problems(rows, starts, ridge, 200, 1e-6)
+            # with hardly more rows than parameters a start far behind may still win: all go to the end
+            race = S >= 48 and 2 * (rows.W > 0).sum(axis=1).min() >= 3 * self._num_free()
+            fit = self._fit_problems(rows, starts, ridge, 200, 1e-6, race=race)
         first = fit.best()
         order = np.argsort(fit.objective, axis=1, kind="stable")
         ranked = np.take_along_axis(fit.objective, order, axis=1)

@@ -154,7 +154,14 @@ class RidgeLaw(Law):
         return fold_ids(X, Y.T, len(X) // rows, self.seed) == 0
 
     def _fit_problems(
-        self, rows: Rows, starts: Array, ridge: Array, max_iter: int, gtol: float, centres: Centres | None = None
+        self,
+        rows: Rows,
+        starts: Array,
+        ridge: Array,
+        max_iter: int,
+        gtol: float,
+        centres: Centres | None = None,
+        race: bool = False,
     ) -> BatchFit:
         """Fit the problems of ``rows``; problem m belongs to target ``m % T``."""
         prior, linear = self._priors(rows.model, np.arange(len(rows.Y)) % len(self.target_names_), ridge, centres)
@@ -172,6 +179,7 @@ class RidgeLaw(Law):
             linear_prior=linear,
             max_iter=max_iter,
             gtol=gtol,
+            race=race,
         )
 
     def _priors(
