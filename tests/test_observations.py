@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.mixture import Mixture, Phase, Schedule
 from mixlaw.observations import Observations
 
@@ -152,3 +152,19 @@ def test_what_cannot_be_tabulated_is_named(tmp_path):
     with pytest.raises(DataError, match="does not hold"):
         Observations.load(tmp_path)
     assert len(Observations.empty()) == 0
+
+
+def test_the_last_step_of_an_unfinished_run_is_not_its_end():
+    obs = Observations.from_records(
+        [
+            {"run": "whole", "schedule": {"web": 1.0}},
+            {"run": "going", "schedule": {"web": 1.0}, "status": "partial"},
+        ],
+        [{"run": r, "step": s, "target": "web", "value": 4.0 - s / 10} for r in ("whole", "going") for s in (1, 2)],
+    )
+    with pytest.warns(MixlawWarning, match=r"1 runs did not come to their end, for example \['going'\]"):
+        X, y = obs.table()
+    assert X.schema.metadata[b"runs"] == b"whole" and y.column("web").to_pylist() == [3.8]
+    assert obs.table(at="all")[0].num_rows == 4
+    with pytest.warns(MixlawWarning), pytest.raises(DataError, match="No run that came to its end"):
+        obs.select(["going"]).table()

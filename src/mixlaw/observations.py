@@ -277,7 +277,8 @@ class Observations:
 
         Args:
             targets: validation sets, default all that have ``metric``.
-            at: ``"final"`` = the last measured step of each run; ``"all"`` = one row per run and step.
+            at: ``"final"`` = the last measured step of each run that came to its end (those with status ``"partial"``
+                are left out, with a warning); ``"all"`` = one row per run and step.
             features: ``"mixture"`` = weights (average over phases); ``"scale"`` = ``params``, ``tokens``;
                 ``"repeated"`` = ``params``, ``tokens``, ``unique_tokens`` seen (of runs on one training set, from
                 their epochs); ``"joint"`` = weights, ``params``, ``tokens`` (and ``step``); ``"phases"`` = weights per
@@ -319,8 +320,17 @@ class Observations:
             raise DataError(f"Values of one target come in several units: {mixed}. Convert them to one first.")
         if at == "final":
             last: dict[str, int] = {}
+            unfinished = sorted({run for run, _ in rows if status[run] == "partial"})
+            if unfinished:
+                warnings.warn(
+                    f"{len(unfinished)} runs did not come to their end, for example {unfinished[:3]}: their last step "
+                    f"is not a final loss, so they are left out. Use at='all' for laws of whole curves.",
+                    MixlawWarning,
+                    stacklevel=2,
+                )
             for run, step in rows:
-                last[run] = max(step, last.get(run, step))
+                if status[run] != "partial":
+                    last[run] = max(step, last.get(run, step))
             keys = [(run, last[run]) for run in self.runs.column("run").to_pylist() if run in last]
         else:
             order = {r: i for i, r in enumerate(self.runs.column("run").to_pylist())}
@@ -334,8 +344,9 @@ class Observations:
             gone = set(incomplete)
             keys = [k for k in keys if k not in gone]
         if not keys:
+            which = "No run that came to its end" if at == "final" else "No run"
             raise DataError(
-                f"No run has all of the targets {wanted[:10]} measured as {metric!r}. "
+                f"{which} has all of the targets {wanted[:10]} measured as {metric!r}. "
                 f"Ask for fewer targets, or use missing='keep'."
             )
         y = pa.table({t: [rows[k].get(t, math.nan) for k in keys] for t in wanted})

@@ -6,7 +6,7 @@ verification.json  report.html  made-from.json
 ```
 
 Every verb is safe to run again: what is done is not done twice, what was interrupted continues, and an artefact made
-from other inputs than today's is an error that says which verb to run.
+from other inputs than today's is an error that says which verb to run. Verbs that write hold the study's lock.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_y
 from mixlaw.evidence import Evidence, base_size, rank_evidence
 from mixlaw.freshness import corpus_inputs, law_inputs, made_from, recipe_inputs, stale
 from mixlaw.ledger import Ledger
+from mixlaw.lock import exclusive, hold
 from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
 from mixlaw.prediction import Prediction
@@ -83,6 +84,7 @@ class Study:
         return cls(root, progress)
 
     # ---- corpus ------------------------------------------------------------------------------------
+    @exclusive
     def tokenize(self) -> Corpus:
         """Text to token shards: ``tokens/`` and ``corpus.json``."""
         from mixlaw import tokens
@@ -184,8 +186,12 @@ class Study:
 
     def design(self, settings: DesignConfig | None = None) -> list[RunSpec]:
         """Propose the swarm: ``design.json``; see :meth:`mixlaw.swarm.Swarm.design`."""
-        return self.swarm.design(settings)
+        if self.store.exists("design.json"):  # looking at it disturbs nobody
+            return self.swarm.design(settings)
+        with hold(self.folder, "design"):
+            return self.swarm.design(settings)
 
+    @exclusive
     def extend(self, num: int) -> tuple[list[RunSpec], str]:
         """Add the ``num`` runs that are expected to reduce the regret most; see :meth:`mixlaw.swarm.Swarm.extend`."""
         return self.swarm.extend(num)
@@ -208,6 +214,7 @@ class Study:
         return self.swarm.cut()
 
     # ---- train -------------------------------------------------------------------------------------
+    @exclusive
     def train(self, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
         """Train the designed runs that are not done yet; returns the failures by run id (also ``failures.json``)."""
         wanted = self.specs() if specs is None else specs
@@ -301,6 +308,7 @@ class Study:
         """Which training domain each validation set was split from."""
         return {v.name: v.domain for v in self.corpus.validation if v.domain}
 
+    @exclusive
     def fit(self) -> Any:
         """Fit the configured law and compare it with others by held-out error: ``laws/``."""
         from mixlaw import laws
@@ -382,6 +390,7 @@ class Study:
             for t, m, a, b in zip(law.target_names_, mean, low, high)
         }
 
+    @exclusive
     def schedule(self) -> Recipe:
         """The best schedule of mixtures over phases, against the best constant mixture: ``recipe-schedule.json``.
 
@@ -423,6 +432,7 @@ class Study:
             return "not needed, the target run is as long as the swarm's runs and of their model."
         return self.evidence().sentence(self.budget.params)
 
+    @exclusive
     def optimize(self, budget: Budget | None = None, **options: Any) -> Recipe:
         """Find the mixture: ``recipe.json``; its prediction goes into the ledger before anything is trained on it.
 
@@ -482,6 +492,7 @@ class Study:
         """Runs of each arm with paired seeds: ``{(arm, seed): spec}``."""
         return Verifier(self).specs(seeds)
 
+    @exclusive
     def verify(self, seeds: int | None = None) -> dict[str, Any]:
         """Train the recipe and the references with paired seeds, compare with the ledger: ``verification.json``.
 
