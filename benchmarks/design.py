@@ -1,33 +1,29 @@
 """Designs on RegMix's 768 published runs: how many runs reach the regret that 512 random runs reach?
 
-    python benchmarks/design.py [--quick] [--part table|surrogate|samplers|power] [--replicates 20]
+    python benchmarks/design.py [--quick] [--replicates 20]
 
-table      the 768 measured runs are all there is: a strategy buys runs, a law is fitted, the mixture it likes best
-           among the 768 is looked up; regret is against the best measured.
-surrogate  a law fitted on all 768 is the truth on the whole (bounded) simplex; runs are its values plus noise, and
-           the chosen mixture may lie anywhere.
-samplers   which sampler's 32 runs give the best law and the least regret, on the surrogate truth.
-power      regret predicted from a 32-run pilot against the regret realised in replay.
+The 768 measured runs are all there is: a strategy buys runs, a law is fitted, one of the 768 is chosen by the
+library's rule (mixlaw.design.recommendation), and its loss is looked up; regret is against the best measured. Looking
+a run up twice gives the same number, so seed noise is 0 and every strategy is told so; what the law leaves
+unexplained then belongs to the mixture. The 512 random runs are also judged by the law's favourite alone, and the
+better of the two is the regret to reach.
 
 Every strategy fits the same law (one member of the hierarchical Gaussian process, ten L-BFGS iterations), and only
-sees runs it has bought. Regret is in nats per token.
+sees runs it has bought. Regret is in nats per token. benchmarks/design_surrogate.py asks the same with noise.
 """
 
 import argparse
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from mixlaw import Budget, Corpus, MixlawWarning, Mixture, Observations
-from mixlaw.design import Polytope, power_analysis, propose
+from mixlaw import Budget, Corpus, MixlawWarning
 from mixlaw.design.optimal import exchange
 from mixlaw.design.recommendation import answer, choose_among
 from mixlaw.design.sequential import choose, choose_from
-from mixlaw.design.worlds import minimise
 from mixlaw.laws import GaussianProcess
 
 from _data import experiments
@@ -65,33 +61,17 @@ def predicted(law, X):
     return np.asarray(law.predict(X)).reshape(len(X), -1)
 
 
+def objectives_of(targets, singles):
+    """{name: weights (13,)}: the mean of all losses, and single ones."""
+    eye = np.eye(len(targets))
+    return {"mean of 13": np.full(len(targets), 1 / len(targets))} | {t: eye[targets.index(t)] for t in singles}
+
+
 def d_optimal(X, num, rng):
     """D-optimal for the law linear in log(r + .01), from a random 600 of the published mixtures."""
     some = rng.choice(len(X), 600, replace=False)
     G = np.hstack([np.ones((len(some), 1)), np.log(X[some] + 0.01)])
     return some[exchange(G, num, "D", seed=int(rng.integers(1 << 31)))]
-
-
-class Truth:
-    """The surrogate: a law on all 768 runs, its noise, and its best mixture for every objective."""
-
-    def __init__(self, X, Y, domains, targets, polytope, objectives, quick):
-        self.law = fit(X, Y, domains, targets, 10)
-        self.noise = self.law.seed_noise()
-        rng = np.random.default_rng(0)
-        self.best = {}
-        for name, w in objectives.items():
-            order = np.argsort(predicted(self.law, X) @ w)[:20]
-            finds = [minimise(self.law, polytope, w, rng, X[order]) for _ in range(1 if quick else 2)]
-            self.best[name] = min(f[1] for f in finds)
-
-    def runs(self, X, rng):
-        return predicted(self.law, X) + self.noise * rng.standard_normal((len(X), len(self.noise)))
-
-    def regret(self, name, w, x):
-        value = float((predicted(self.law, x[None]) @ w)[0])
-        self.best[name] = min(self.best[name], value)  # nobody knows the exact optimum: take the best ever seen
-        return value
 
 
 def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth=None):
@@ -101,6 +81,7 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
     """
     on_table = part == "table"
     scores: dict[str, dict[str, list[float]]] = {}
+    where = {tuple(x): i for i, x in enumerate(X)}
 
     def note(strategy, name, value):
         scores.setdefault(strategy, {}).setdefault(name, []).append(value)
@@ -128,16 +109,20 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
             begin = designs["random 64"][:START]
             bought, seen = X[begin], values[begin][:, used]
             while True:
-                law = fit(bought, seen, domains, names)
-                note(f"sequential {len(bought)}", name, recommended(law, bought, seen, part_w, name, rng))
+                law, count = fit(bought, seen, domains, names), f"sequential {len(bought)}"
                 if len(bought) >= MOST:
+                    note(count, name, recommended(law, bought, seen, part_w, name, rng))
                     break
-                if on_table:
+                if on_table:  # among the 300 likeliest and those bought
                     likely = np.argsort(predicted(law, X) @ part_w)[:300]
-                    _, picks, _ = choose_from(law, bought, seen, part_w, X[likely], BATCH, rng, 64, 0.0, bought)
-                    batch, more = X[likely[picks]], Y[likely[picks]][:, used]
+                    likely = np.union1d(likely, [where[tuple(x)] for x in bought])
+                    pool = X[likely]
+                    _, picks, today = choose_from(law, bought, seen, part_w, pool, BATCH, rng, 64, 0.0, bought)
+                    note(count, name, float((Y @ w)[likely[today]]))
+                    batch, more = pool[picks], Y[likely[picks]][:, used]
                 else:
-                    _, batch, _ = choose(law, bought, seen, part_w, polytope, BATCH, rng, 200, 64, avoid=bought)
+                    _, batch, today = choose(law, bought, seen, part_w, polytope, BATCH, rng, 200, 64, avoid=bought)
+                    note(count, name, truth.regret(name, w, today))
                     more = truth.runs(batch, rng)[:, used]
                 bought, seen = np.vstack([bought, batch]), np.vstack([seen, more])
         cpu = time.process_time() - began
@@ -166,127 +151,17 @@ def show(part, scores, objectives, replicates):
     print(f"Objectives that reach it within {MOST} runs: {sum(r is not None for r in reached)} of {len(reached)}.")
 
 
-def samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, replicates):
-    """Law and choice from 32 runs of each sampler, on the surrogate truth; tested on the published mixtures."""
-    from scipy.stats import spearmanr
-
-    name, w = next(iter(objectives.items()))
-    exact = predicted(truth.law, X)
-    print(f"\n### 32 runs by each sampler, surrogate truth, {replicates} replicates\n")
-    print(f"| sampler | RMSE on the published mixtures, nats | Spearman | regret, {name} | seconds to propose |")
-    print("|---|--:|--:|--:|--:|")
-    for sampler in (
-        "dirichlet",
-        "double_diminishing",
-        "lattice",
-        "maximin",
-        "low_discrepancy",
-        "d_optimal",
-        "i_optimal",
-    ):
-        errors, ranks, losses, seconds = [], [], [], []
-        for replicate in range(replicates):
-            rng = np.random.default_rng(replicate)
-            began = time.perf_counter()
-            design = propose(corpus, budget, 32, sampler=sampler, seed=replicate)
-            seconds.append(time.perf_counter() - began)
-            D = np.array([s.mixture.array(corpus.names) for s in design])
-            law = fit(D, truth.runs(D, rng), domains, targets)
-            guess = predicted(law, X)
-            errors.append(np.sqrt(np.mean((guess - exact) ** 2)))
-            ranks.append(np.mean([spearmanr(guess[:, t], exact[:, t])[0] for t in range(len(targets))]))
-            x, _ = minimise(law, polytope, w, rng, D[np.argsort(predicted(law, D) @ w)[:10]])
-            losses.append(truth.regret(name, w, x))
-        regret = np.mean(losses) - truth.best[name]
-        print(
-            f"| {sampler} | {np.mean(errors):.4f} | {np.mean(ranks):.4f} | {regret:.4f} | {np.mean(seconds):.2f} |",
-            flush=True,
-        )
-
-
-def power(X, domains, targets, corpus, budget, truth, objectives, replicates, worlds):
-    """Predicted from 32-run pilots against realised: random designs, choosing among 192 published mixtures."""
-    counts = (16, 32, 64)
-    inside = X[Polytope.of(corpus, budget).contains(X)][::4]  # a quarter of the published mixtures: 192
-    decisions = [Mixture.from_array(domains, x) for x in inside]
-    exact = predicted(truth.law, inside)
-    print(f"\n### Power: regret predicted from 32-run pilots ({replicates} pilots, {worlds} worlds each)\n")
-    print("| objective | runs | predicted | realised (se) | ratio |")
-    print("|---|--:|--:|--:|--:|")
-    for name, w in objectives.items():
-        predictions, realised = [], []
-        for replicate in range(replicates):
-            rng = np.random.default_rng(500 + replicate)
-            pilot = propose(corpus, budget, 32, seed=9000 + replicate)
-            losses = truth.runs(np.array([s.mixture.array(corpus.names) for s in pilot]), rng)
-            records = Observations.from_records(
-                [{"run": f"p{i}", "schedule": s} for i, s in enumerate(pilot)],
-                [
-                    {"run": f"p{i}", "target": t, "value": float(v)}
-                    for i, row in enumerate(losses)
-                    for t, v in zip(targets, row)
-                    if w[targets.index(t)] > 0
-                ],
-            )
-            law = GaussianProcess(members=("bc/log",), iterations=10)
-            options = {"law": law, "fit": law, "worlds": worlds, "seed": replicate, "decisions": decisions}
-            goal = {t: float(v) for t, v in zip(targets, w) if v > 0}
-            found = power_analysis(corpus, budget, counts, pilot=records, objective=goal, **options)
-            predictions.append([p.regret for p in found.points])
-        used = np.flatnonzero(w)
-        for replicate in range(3 * replicates):
-            rng = np.random.default_rng(700 + replicate)
-            design = propose(corpus, budget, max(counts), seed=7000 + replicate)
-            D = rng.permutation(np.array([s.mixture.array(corpus.names) for s in design]))
-            losses = truth.runs(D, rng)[:, used]
-            value = exact @ w
-            laws = [fit(D[:n], losses[:n], domains, [targets[t] for t in used]) for n in counts]
-            realised.append([value[np.argmin(predicted(law, inside) @ w[used])] - value.min() for law in laws])
-        for c, n in enumerate(counts):
-            guess, real = np.mean(predictions, axis=0)[c], np.mean(realised, axis=0)[c]
-            error = np.std(realised, axis=0, ddof=1)[c] / np.sqrt(len(realised))
-            print(
-                f"| {name} | {n} | {guess:.4f} | {real:.4f} ({error:.4f}) | {guess / max(real, 1e-9):.2f} |", flush=True
-            )
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="3 replicates, 3 objectives")
-    parser.add_argument("--part", choices=["table", "surrogate", "samplers", "power"], default=None)
     parser.add_argument("--replicates", type=int, default=None)
-    parser.add_argument("--minutes", type=float, default=1e9, help="start no further replicate after so long")
-    parser.add_argument("--objectives", nargs="*", default=None, help="targets besides the mean of 13; default all")
     options = parser.parse_args()
     replicates = options.replicates or (3 if options.quick else 20)
     warnings.simplefilter("ignore", MixlawWarning)
     X, Y, domains, targets = read()
-    corpus, budget = space(X, domains)
-    polytope = Polytope.of(corpus, budget)
-    objectives = {"mean of 13": np.full(len(targets), 1 / len(targets))}
-    singles = ["pile_cc", "dm_mathematics"] if options.quick else targets
-    singles = singles if options.objectives is None else options.objectives
-    objectives |= {t: np.eye(len(targets))[targets.index(t)] for t in singles}
-    parts = [options.part] if options.part else ["table", "surrogate", "samplers", "power"]
-    truth = None
-    if set(parts) - {"table"}:
-        truth = Truth(X, Y, domains, targets, polytope, objectives, options.quick)
-    began = time.perf_counter()
-    for part in parts:
-        if part in ("table", "surrogate"):
-            show(
-                part,
-                replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth),
-                objectives,
-                replicates,
-            )
-        elif part == "samplers":
-            samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, max(2, replicates // 4))
-        else:
-            some = {n: w for n, w in objectives.items() if n in ("pile_cc", "github", "mean of 13")}
-            some = dict(sorted(some.items(), key=lambda item: np.count_nonzero(item[1])))  # cheap ones first
-            power(X, domains, targets, corpus, budget, truth, some, max(2, replicates // 4), 6)
-        print(f"\n{part}: {time.perf_counter() - began:.0f} s so far, {Path(__file__).name}", flush=True)
+    objectives = objectives_of(targets, ["pile_cc", "dm_mathematics"] if options.quick else targets)
+    show("table", replay("table", X, Y, domains, targets, None, objectives, replicates), objectives, replicates)
+    print(f"\n{time.process_time():.0f} s of processor time")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 
 from mixlaw import Budget, Corpus, Mixture, Observations
 from mixlaw.design import Recommendation, plan, recommend
-from mixlaw.design.recommendation import choose_among, credited, split_noise
+from mixlaw.design.recommendation import choose_among, credit, split_noise
 from mixlaw.laws import GaussianProcess, LogLinear
 
 NAMES = ("a", "b", "c")
@@ -20,6 +20,11 @@ def smooth(X: np.ndarray) -> np.ndarray:
 
 def gp(X: np.ndarray, y: np.ndarray) -> GaussianProcess:
     return GaussianProcess(members=("bc/log",), iterations=15).fit(dict(zip(NAMES, X.T)), {"y": y})
+
+
+def credited(law, X: np.ndarray, y: np.ndarray, pool: np.ndarray, noise: float | None = None):
+    found, share = credit(law.predict(pool).T, X, y, pool, *split_noise(law, X, y[:, None], ONE, noise))
+    return found[0], share
 
 
 def observe(X: np.ndarray, y: np.ndarray) -> Observations:
@@ -40,13 +45,13 @@ def test_residuals_are_credited_only_where_they_are_not_luck():
     law = gp(X, y)
     fitted = law.predict(X)[:, 0]
     total = split_noise(law, X, y[:, None], ONE)[0]
-    none, share = credited(law, X, y[:, None], ONE, X)  # no replicates: all of it may be luck
+    none, share = credited(law, X, y, X)  # no replicates: all of it may be luck
     assert (share == 0).all() and none == pytest.approx(fitted)
-    full, share = credited(law, X, y[:, None], ONE, X, noise=0.0)  # runs repeat exactly
+    full, share = credited(law, X, y, X, noise=0.0)  # runs repeat exactly
     assert (share == 1).all() and full == pytest.approx(y)
-    half, share = credited(law, X, y[:, None], ONE, X, noise=total / np.sqrt(2))
+    half, share = credited(law, X, y, X, noise=total / np.sqrt(2))
     assert half == pytest.approx((fitted + y) / 2, abs=1e-6)
-    _, share = credited(law, X, y[:, None], ONE, X[:5] * 0.9 + 0.1 / 3, noise=0.0)
+    _, share = credited(law, X, y, X[:5] * 0.9 + 0.1 / 3, noise=0.0)
     assert np.isnan(share).all()
 
 
@@ -65,7 +70,7 @@ def test_an_untried_favourite_must_beat_the_best_tried_by_more_than_its_error():
     X, y = rough_world(2)
     law = gp(X, y)
     rng = np.random.default_rng(0)
-    tried = credited(law, X, y[:, None], ONE, X, 0.02)[0].min()
+    tried = credited(law, X, y, X, 0.02)[0].min()
     near = np.random.default_rng(1).dirichlet([50, 30, 20], 200)
     hair = near[np.argmin(np.abs(law.predict(near)[:, 0] - tried))]  # as good, in the law's eyes, and nobody ran it
     picked = choose_among(law, X, y[:, None], ONE, np.vstack([X, hair]), rng, 0.02)

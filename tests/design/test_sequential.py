@@ -199,6 +199,7 @@ def test_power_from_a_pilot_predicts_the_regret_realised():
     guess = np.array([p.regret for p in found.curve()])
     assert guess[1] < guess[0] and (guess < 4 * real + 0.004).all() and (guess > real / 4 - 0.004).all(), (guess, real)
     assert found.spread > guess[0] and "natural" in str(found)
+    assert all(p.low <= p.regret <= p.high for p in found.points)
 
 
 def test_power_of_a_prior_law_and_of_sizes():
@@ -209,7 +210,7 @@ def test_power_of_a_prior_law_and_of_sizes():
     )
     sizes = (Size("small", cost=1, noise=1.0, mismatch=0.3), Size("large", cost=10))
     fit = LogLinear(ridge=1e-3)
-    found = power_analysis(CORPUS, BUDGET, (8, 24), law=prior, noise=0.05, sizes=sizes, fit=fit, worlds=6)
+    found = power_analysis(CORPUS, BUDGET, (8, 24), law=prior, noise=0.05, sizes=sizes, fit=fit, worlds=3)
     small, large = found.curve("small"), found.curve("large")
     assert large[-1].regret < small[-1].regret  # the small size ranks mixtures differently, however many one runs
     assert large[0].cost == 80 and len(found.points) == 4
@@ -221,9 +222,20 @@ def test_power_of_a_prior_law_and_of_sizes():
         Size(cost=0)
 
 
+def test_the_interval_holds_what_differs_between_worlds_and_not_between_designs():
+    rng = np.random.default_rng(0)
+    same = rng.gamma(1.0, 1.0, (400, 2))  # every world alike: all the spread is between designs
+    apart = np.repeat(rng.gamma(1.0, 1.0, (400, 1)), 2, axis=1)  # every design alike
+    a, b = Point.of("x", 8, 8, same), Point.of("x", 8, 8, apart)
+    assert a.regret == pytest.approx(1, abs=0.1) and a.high - a.low < 0.8
+    assert b.low == pytest.approx(0.105, abs=0.04) and b.high == pytest.approx(2.3, abs=0.3)  # gamma(1)'s deciles
+    none = Point.of("x", 8, 8, np.zeros((4, 2)))
+    assert (none.low, none.high, none.regret) == (0, 0, 0)
+
+
 def test_runs_for_a_regret_are_read_off_the_curve():
-    points = [Point("a", n, n, 1.0 / n, 0, 0) for n in (10, 40, 160)]
-    points += [Point("b", n, 5 * n, 0.5 / n, 0, 0) for n in (10, 40, 160)]
+    points = [Point("a", n, n, 1.0 / n, 0, 0, 0, 0) for n in (10, 40, 160)]
+    points += [Point("b", n, 5 * n, 0.5 / n, 0, 0, 0, 0) for n in (10, 40, 160)]
     found = Power(tuple(points), 1.0, 5)
     assert found.runs_for(1 / 20) == 20 and found.runs_for(1.0) == 10 and found.runs_for(1e-4) is None
     assert found.cheapest(1 / 20) == ("a", 20, 20.0)

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
-from mixlaw.design.feasible import Array, Polytope, begin
+from mixlaw.design.feasible import SAME, Array, Polytope, begin
 from mixlaw.design.maximin import spread
+from mixlaw.design.recommendation import choose_among
 from mixlaw.design.worlds import draw_worlds, fresh, minimise, mutate, noise_sds, objective_weights, replicate_sd
 from mixlaw.errors import ConfigError, FitError
 from mixlaw.laws.base import Law
@@ -24,6 +25,9 @@ from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
 
 __all__ = ["Point", "Power", "Size", "power_analysis", "simulate"]
+
+STUDIES = 2
+"""Studies simulated in each world: two tell what differs between worlds from what differs between designs."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,33 @@ class Size:
 
 @dataclass(frozen=True)
 class Point:
-    """Regret of ``runs`` runs of one size: mean over worlds with its standard error, and the worst decile."""
+    """Regret of ``runs`` runs of one size.
+
+    Attributes:
+        regret: mean over simulated studies; ``error``: its standard error, which more worlds make smaller.
+        low, high: 80% interval of the mean regret in the one world we live in. Worlds that the pilot allows differ
+            in it, and no number of simulations makes that smaller; a larger pilot does.
+        worst_decile: of single studies.
+    """
 
     size: str
     runs: int
     cost: float
     regret: float
     error: float
+    low: float
+    high: float
     worst_decile: float
+
+    @classmethod
+    def of(cls, size: str, runs: int, cost: float, regrets: Array) -> Point:
+        """From regrets (worlds, studies per world)."""
+        each = regrets.mean(axis=1)
+        error = float(each.std(ddof=1) / np.sqrt(len(each)))
+        within = float(regrets.var(axis=1, ddof=1).mean()) / regrets.shape[1] if regrets.shape[1] > 1 else 0.0
+        between = max(float(each.var(ddof=1)) - within, 0.0) + error**2
+        low, high = _interval(float(each.mean()), between)
+        return cls(size, runs, cost, float(each.mean()), error, low, high, float(np.quantile(regrets, 0.9)))
 
 
 @dataclass(frozen=True)
@@ -105,11 +128,12 @@ class Power:
     def __str__(self) -> str:
         lines = [
             f"Regret expected from {self.worlds} simulated worlds; the natural mixture's is {self.spread:.4f}.",
-            f"{'size':<12} {'runs':>5} {'cost':>10}  regret            worst decile",
+            f"{'size':<12} {'runs':>5} {'cost':>10}  regret            80% interval     worst decile",
         ]
         for p in self.points:
             lines.append(
-                f"{p.size:<12} {p.runs:>5} {p.cost:>10.3g}  {p.regret:.4f} \u00b1 {p.error:.4f}   {p.worst_decile:.4f}"
+                f"{p.size:<12} {p.runs:>5} {p.cost:>10.3g}  {p.regret:.4f} \u00b1 {p.error:.4f}   "
+                f"{p.low:.4f} to {p.high:.4f}   {p.worst_decile:.4f}"
             )
         return "\n".join(lines)
 
@@ -127,11 +151,15 @@ def power_analysis(
     sampler: str = "dirichlet",
     fit: Law | None = None,
     decisions: Sequence[Mixture] | None = None,
-    worlds: int = 12,
+    worlds: int = 16,
     seed: int = 0,
     metric: str = "loss",
 ) -> Power:
     """Simulated regret of designs of several counts and sizes.
+
+    Every simulated study ends as a real one should, by :func:`~mixlaw.design.recommendation.choose_among`. Worlds of
+    a Gaussian process are stretched around its prediction, so that they are as far from it as the pilot's held-out
+    runs are where it predicts little loss: that is where studies choose.
 
     Args:
         counts: numbers of runs to simulate.
@@ -169,7 +197,8 @@ def power_analysis(
         Y = np.column_stack([y.column(t).to_numpy() for t in weights])
         truth = fresh(law, seed).fit(dict(zip(corpus.names, rows.T)), y)
         columns = (rows, Y)
-        sds = noise_sds(truth, rows, Y)
+        stretch = _stretch(truth, Y, np.array(list(weights.values())))
+        sds = stretch * noise_sds(truth, rows, Y)
         for t in range(Y.shape[1]):
             measured = replicate_sd(rows, Y[:, t])
             sds[t] = sds[t] if measured is None else measured
@@ -178,7 +207,7 @@ def power_analysis(
         if list(corpus.names) != names and any(not n.startswith("x") for n in names):
             raise ConfigError(f"The prior law was fitted on {names}, the corpus has {list(corpus.names)}, in order.")
         weights = objective_weights(objective, list(law.target_names_))
-        truth, sds = law, np.zeros(len(weights))
+        truth, sds, stretch = law, np.zeros(len(weights)), 1.0
         if noise is None:
             raise ConfigError("Without a pilot the seed noise is not known: give noise, e.g. 0.02 nats.")
     else:
@@ -199,22 +228,33 @@ def power_analysis(
     points, spreads = [], []
     for size in sizes:
         regrets, natural = simulate(
-            truth, columns, keep, w, sds, start.polytope, corpus, budget, counts, size, sampler, fit, worlds, seed, pool
+            truth,
+            columns,
+            stretch,
+            keep,
+            w,
+            sds,
+            start.polytope,
+            corpus,
+            budget,
+            counts,
+            size,
+            sampler,
+            fit,
+            worlds,
+            seed,
+            pool,
         )
         spreads.append(natural)
-        for n, r in zip(counts, regrets.T):
-            points.append(
-                Point(
-                    size.name, n, n * size.cost, float(r.mean()), float(r.std(ddof=1) / np.sqrt(len(r))),
-                    float(np.quantile(r, 0.9)),
-                )
-            )  # fmt: skip
+        for n, r in zip(counts, np.moveaxis(regrets, 2, 0)):
+            points.append(Point.of(size.name, n, n * size.cost, r))
     return Power(tuple(points), float(np.mean(spreads)), worlds)
 
 
 def simulate(
     truth: Law,
     columns: tuple[Array, Array] | None,
+    stretch: float,
     keep: Sequence[int],
     weights: Array,
     noise: Array,
@@ -229,7 +269,10 @@ def simulate(
     seed: int,
     pool: Array | None = None,
 ) -> tuple[Array, float]:
-    """(worlds, counts) regret of choosing after so many runs, and the mean regret of the natural mixture."""
+    """(worlds, studies per world, counts) regret of choosing after so many runs, and that of the natural mixture.
+
+    ``noise`` (T,) is what another seed would change; ``stretch`` see :func:`_stretch`.
+    """
     from mixlaw.design import SAMPLERS
 
     rng = np.random.default_rng(seed)
@@ -240,33 +283,70 @@ def simulate(
         near = [mutate(best[None], polytope, rng, 70, step) for step in (0.6, 0.3, 0.1)]
         pool = np.vstack([best, *near, spread(polytope, 200, rng)])
     natural = polytope.project(corpus.natural.array())
-    out, lost = np.empty((worlds, len(counts))), []
+    out, lost = np.empty((worlds, STUDIES, len(counts))), []
+    names = [str(truth.target_names_[t]) for t in keep]
     for s in range(worlds):
-        design = np.array(
-            [x.mixture.array(corpus.names) for x in SAMPLERS[sampler](corpus, budget, counts[-1], None, seed + 1 + s)]
-        )
-        design = design[rng.permutation(len(design))]
-        everything = np.vstack([design, pool, natural])
+        designs = []
+        for r in range(STUDIES):
+            found = SAMPLERS[sampler](corpus, budget, counts[-1], None, seed + 1 + STUDIES * s + r)
+            designs.append(rng.permutation(np.array([x.mixture.array(corpus.names) for x in found])))
+        everything, where = _distinct(np.vstack([natural, pool, *designs]))
         if columns is None and truth.__class__.__name__ != "GaussianProcess":
             world = np.asarray(truth.predict(everything)).reshape(len(everything), -1)
         else:
-            world = draw_worlds(truth, everything, 1, rng, columns)[0]
-        world = world[:, list(keep)]
-        runs = world[: len(design)] + size.noise * noise * rng.standard_normal((len(design), len(keep)))
-        if size.mismatch > 0:
-            runs = runs + _mismatch(design, size.mismatch, rng)[:, None] / max(weights.sum(), 1e-12)
-        value = world[len(design) : -1] @ weights
-        lost.append(float(world[-1] @ weights - value.min()))
-        for c, n in enumerate(counts):
-            law = fresh(fit, seed)
-            labels: Any = {str(truth.target_names_[t]): runs[:n, i] for i, t in enumerate(keep)}
-            try:
-                law.fit(dict(zip(corpus.names, design[:n].T)), labels)
-                guess = np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights
-                out[s, c] = value[int(np.argmin(guess))] - value.min()
-            except FitError:  # too few runs for this law: one keeps the natural mixture
-                out[s, c] = lost[-1]
+            middle = np.asarray(truth.predict(everything)).reshape(len(everything), -1)
+            world = middle + stretch * (draw_worlds(truth, everything, 1, rng, columns)[0] - middle)
+        world = world[where][:, list(keep)]
+        floor = float((world[1 : len(pool) + 1] @ weights).min())
+        lost.append(float(world[0] @ weights) - floor)
+        for r, design in enumerate(designs):
+            start = 1 + len(pool) + r * counts[-1]
+            values = world[start : start + counts[-1]]
+            runs = values + size.noise * noise * rng.standard_normal(values.shape)
+            if size.mismatch > 0:
+                runs = runs + _mismatch(design, size.mismatch, rng)[:, None] / max(weights.sum(), 1e-12)
+            known = None if size.mismatch > 0 else float(np.sqrt(((size.noise * weights * noise) ** 2).sum()))
+            for c, n in enumerate(counts):
+                try:
+                    law = fresh(fit, seed).fit(dict(zip(corpus.names, design[:n].T)), dict(zip(names, runs[:n].T)))
+                except FitError:  # too few runs for this law: one keeps the natural mixture
+                    out[s, r, c] = lost[-1]
+                    continue
+                options = np.vstack([pool, design[:n]])
+                picked = choose_among(law, design[:n], runs[:n], weights, options, rng, known, 16).index
+                chosen = world[1 + picked] if picked < len(pool) else values[picked - len(pool)]
+                out[s, r, c] = max(float(chosen @ weights) - floor, 0.0)
     return out, float(np.mean(lost))
+
+
+def _stretch(law: Law, Y: Array, weights: Array) -> float:
+    """Held-out error of the objective in units of what the law expects, over the half predicted to be best; with the
+    weight of four runs that the law is right about itself."""
+    from mixlaw.laws.gp import GaussianProcess
+
+    if not isinstance(law, GaussianProcess):
+        return 1.0
+    mean, sd = law.cross_validate()
+    predicted, expected = mean @ weights, np.sqrt(sd**2 @ weights**2)
+    best = np.argsort(predicted, kind="stable")[: max(8, len(Y) // 2)]
+    squares = ((Y @ weights - predicted)[best] / expected[best]) ** 2
+    return float(np.sqrt((squares.sum() + 4) / (len(best) + 4)))
+
+
+def _interval(mean: float, variance: float) -> tuple[float, float]:
+    """80% interval of a gamma distribution: regret is positive and skewed."""
+    if mean <= 0 or variance <= 0:
+        return mean, mean
+    from scipy.stats import gamma
+
+    low, high = gamma.ppf([0.1, 0.9], mean**2 / variance, scale=variance / mean)
+    return float(low), float(high)
+
+
+def _distinct(X: Array) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Distinct rows of X, and where each row is among them."""
+    _, first, where = np.unique(np.round(X / SAME).astype(np.int64), axis=0, return_index=True, return_inverse=True)
+    return X[first], where.ravel()
 
 
 def _mismatch(X: Array, sd: float, rng: np.random.Generator) -> Array:

@@ -11,10 +11,11 @@ margin of one standard deviation is a choice of ours, made on random parts of Re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
@@ -24,17 +25,9 @@ from mixlaw.laws.base import Law
 from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
 
-__all__ = [
-    "Choice",
-    "Recommendation",
-    "Runs",
-    "answer",
-    "choose_among",
-    "credit_worlds",
-    "credited",
-    "recommend",
-    "split_noise",
-]
+__all__ = ["Choice", "Recommendation", "Runs", "answer", "choose_among", "credit", "pick", "recommend", "split_noise"]
+
+Rows = npt.NDArray[np.int64]
 
 MARGIN = 1.0
 """Standard deviations by which an untried mixture must be predicted better than the best tried one."""
@@ -177,11 +170,18 @@ def answer(
         starts = inside[order[:10]]
     favourite, promised = minimise(law, polytope, weights, rng, starts)
     options = np.vstack([favourite, inside])
-    choice = choose_among(law, X, Y, weights, options, rng, noise)
+    seed, rough = split_noise(law, X, Y, weights, noise)
+    expected = (np.asarray(law.predict(options)).reshape(len(options), -1) @ weights)[None]
+    values, share = credit(expected, X, Y @ weights, options, seed, rough)
+
+    def draw(rows: Rows) -> Array:
+        return draw_worlds(law, options[rows], 64, rng, (X, Y)) @ weights
+
+    choice = pick(values[0], share, rough, draw)
+    error = choice.error
+    if choice.index != 0 and np.isnan(share[0]):  # the favourite was not run and is not trusted: say by how much
+        error = float(_errors(draw(np.array([choice.index, 0])), share[choice.index], rough)[0])
     names = polytope.domains
-    error = (
-        choice.error if choice.index == 0 else _difference(law, X, Y, weights, options[[choice.index, 0]], rng, noise)
-    )
     found = Recommendation(
         Mixture.from_array(names, options[choice.index]), choice.objective, choice.tried,
         Mixture.from_array(names, favourite), promised, error,
@@ -200,7 +200,14 @@ def choose_among(
     worlds: int = 64,
 ) -> Choice:
     """The mixture to use among ``pool`` (N, K); rows of X that are in it count as tried."""
-    expected, share = credited(law, X, Y, weights, pool, noise)
+    seed, rough = split_noise(law, X, Y, weights, noise)
+    expected = (np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights)[None]
+    expected, share = credit(expected, X, Y @ weights, pool, seed, rough)
+    return pick(expected[0], share, rough, lambda rows: draw_worlds(law, pool[rows], worlds, rng, (X, Y)) @ weights)
+
+
+def pick(expected: Array, share: Array, rough: float, draw: Callable[[Rows], Array]) -> Choice:
+    """The choice from :func:`credit`'s two arrays; ``draw`` gives the objective (S, len(rows)) in worlds at rows."""
     tried = np.isfinite(share)
     if not tried.any():
         index = int(np.argmin(expected))
@@ -208,33 +215,25 @@ def choose_among(
     best = int(np.argmin(np.where(tried, expected, np.inf)))
     rivals = np.flatnonzero(~tried & (expected < expected[best]))
     rivals = rivals[np.argsort(expected[rivals], kind="stable")[:_RIVALS]]
-    if not len(rivals):
-        return Choice(best, float(expected[best]), 0.0, True)
-    error = _errors(law, X, Y, weights, pool[[best, *rivals]], share[best], rng, noise, worlds)
-    cautious = expected[rivals] + MARGIN * error
-    winner = int(np.argmin(cautious))
-    if cautious[winner] < expected[best]:
-        index = int(rivals[winner])
-        return Choice(index, float(expected[index]), float(error[winner]), False)
+    if len(rivals):
+        error = _errors(draw(np.array([best, *rivals])), share[best], rough)
+        cautious = expected[rivals] + MARGIN * error
+        winner = int(np.argmin(cautious))
+        if cautious[winner] < expected[best]:
+            index = int(rivals[winner])
+            return Choice(index, float(expected[index]), float(error[winner]), False)
     return Choice(best, float(expected[best]), 0.0, True)
 
 
-def credited(
-    law: Law, X: Array, Y: Array, weights: Array, pool: Array, noise: float | None = None
-) -> tuple[Array, Array]:
-    """Expected objective (N,) of each mixture in ``pool``, tried ones credited with their own residual; and the share
-    of the residual credited, NaN where a mixture was not tried."""
-    expected = np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights
-    worlds, share = credit_worlds(expected[None], law, X, Y, weights, pool, noise)
-    return worlds[0], share
+def _errors(F: Array, share: float, rough: float) -> Array:
+    """Standard deviation of (each further column - the first, a tried mixture), from worlds F (S, 1 + N): of the tried
+    one, ``share`` of what the law leaves open is known; of an untried one, roughness is not."""
+    return np.asarray(np.sqrt((F[:, 1:] - (1 - share) * F[:, [0]]).var(axis=0) + rough**2))
 
 
-def credit_worlds(
-    F: Array, law: Law, X: Array, Y: Array, weights: Array, pool: Array, noise: float | None = None
-) -> tuple[Array, Array]:
-    """The same for the objective in several worlds, F (S, N)."""
-    seed, rough = split_noise(law, X, Y, weights, noise)
-    value = Y @ weights
+def credit(F: Array, X: Array, value: Array, pool: Array, seed: float, rough: float) -> tuple[Array, Array]:
+    """Objective F (S, N) at ``pool`` in S worlds, tried mixtures credited with their residual; and the share credited
+    (N,), NaN where a mixture was not tried. ``value`` (n,) is the objective observed at X."""
     where: dict[tuple[int, ...], list[int]] = {}
     for row, key in enumerate(map(tuple, np.round(X / SAME).astype(np.int64))):
         where.setdefault(key, []).append(row)
@@ -259,23 +258,3 @@ def split_noise(law: Law, X: Array, Y: Array, weights: Array, noise: float | Non
         squares, dof = replicates(X, Y @ weights)
         noise = float(np.sqrt((squares + _LUCK * total**2) / (dof + _LUCK)))
     return noise, float(np.sqrt(max(total**2 - noise**2, 0.0)))
-
-
-def _errors(
-    law: Law, X: Array, Y: Array, weights: Array, rows: Array, share: float, rng: np.random.Generator,
-    noise: float | None, worlds: int,
-) -> Array:  # fmt: skip
-    """Standard deviation of (each further row - the first, a tried mixture credited with ``share`` of its residual)."""
-    F = draw_worlds(law, rows, worlds, rng, (X, Y)) @ weights
-    F[:, 0] *= 1 - share
-    _, rough = split_noise(law, X, Y, weights, noise)
-    return np.asarray(np.sqrt((F[:, 1:] - F[:, [0]]).var(axis=0) + rough**2))
-
-
-def _difference(
-    law: Law, X: Array, Y: Array, weights: Array, rows: Array, rng: np.random.Generator, noise: float | None
-) -> float:
-    _, share = credited(law, X, Y, weights, rows, noise)
-    if np.isfinite(share[1]):
-        return 0.0
-    return float(_errors(law, X, Y, weights, rows, share[0], rng, noise, 64)[0])

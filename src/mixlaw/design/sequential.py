@@ -21,7 +21,7 @@ from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
 from mixlaw.design.feasible import Array, Polytope, begin, finish, unique_rows
 from mixlaw.design.maximin import spread
-from mixlaw.design.recommendation import MARGIN, Runs, answer, choose_among, credit_worlds, split_noise
+from mixlaw.design.recommendation import MARGIN, Runs, answer, credit, pick, split_noise
 from mixlaw.design.worlds import draw_worlds, mutate
 from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.laws.base import Law
@@ -231,10 +231,13 @@ def choose_from(
     Today's choice follows :func:`~mixlaw.design.recommendation.choose_among` where not given.
     """
     F = draw_worlds(law, pool, worlds, rng, (X, Y)) @ weights
-    if today is None:
-        today = choose_among(law, X, Y, weights, pool, rng, noise).index
-    F, share = credit_worlds(F, law, X, Y, weights, pool, noise)
     seed, rough = split_noise(law, X, Y, weights, noise)
+    if today is None:
+        mean = (np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights)[None]
+        expected, share = credit(mean, X, Y @ weights, pool, seed, rough)
+        smooth = F
+        today = pick(expected[0], share, rough, lambda rows: smooth[:, rows]).index
+    F, share = credit(F, X, Y @ weights, pool, seed, rough)
     usable = np.zeros(len(pool), dtype=bool)
     usable[unique_rows(pool, avoid)] = True
     sd = float(np.hypot(seed, rough))  # what a run does not tell about its neighbours
