@@ -141,7 +141,8 @@ def test_an_uncertified_optimum_is_said():
     X, Y = worlds.effective_tokens(k=4, targets=1, seed=3).sample(30, noise=0.02)
     law = laws.EffectiveTokens(ridge=1e-6)
     fit_problems = law._fit_problems
-    law._fit_problems = lambda *a, **k: fit_problems(*a[:3], 2, *a[4:], **k)  # two iterations: stop far from the optimum
+    # two iterations: stop far from the optimum
+    law._fit_problems = lambda *a, **k: fit_problems(*a[:3], 2, *a[4:], **k)
     with pytest.warns(MixlawWarning, match="certified"):
         law.fit(X, Y)
     assert law.converged_ is False and "NOT" in law.summary()

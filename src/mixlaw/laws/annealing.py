@@ -9,18 +9,37 @@ constant rate, C what annealing gains, N parameters, B/gamma what size gains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from mixlaw.errors import ConfigError, DataError, NotIdentifiableError
+from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError
 from mixlaw.laws.base import Array
 from mixlaw.laws.scale_input import check_counts
 from mixlaw.laws.scale_law import ScaleLaw
 from mixlaw.laws.schedules import LearningRateSchedule, as_schedule
 
 __all__ = ["LearningRateAnnealing"]
+
+_MEMORIES, _REFINEMENTS = 6, 14  # memories tried over the steps seen, then a search between the best one's neighbours
+
+
+def _golden_section(objective: Callable[[float], float], low: float, high: float, rounds: int) -> None:
+    """Close in on a minimum of ``objective`` inside [low, high]; the caller keeps what it has seen."""
+    ratio = 0.5 * (np.sqrt(5.0) - 1.0)
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    at_a, at_b = objective(a), objective(b)
+    for _ in range(rounds):
+        if at_a <= at_b:
+            high, b, at_b = b, a, at_a
+            a = high - ratio * (high - low)
+            at_a = objective(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + ratio * (high - low)
+            at_b = objective(b)
 
 
 class LearningRateAnnealing(ScaleLaw):
@@ -30,7 +49,8 @@ class LearningRateAnnealing(ScaleLaw):
         schedules: one schedule, or a list of them; X's column ``schedule`` then says which of the list a row was
             trained under (0, 1, ...). ``predict`` can use schedules beyond the fitted ones: see
             :meth:`under`.
-        decay: lambda of S2; ``None`` chooses among .99, .995, .998, .999 by the objective.
+        decay: lambda of S2; ``None`` finds it by the objective, its memory ``1 / (1 - lambda)`` between a hundredth
+            of the steps after the peak that the rows span and all of them.
         size: whether X has ``params`` and the law the term B N^-gamma.
         loss, delta, bootstrap, level, seed: as in :class:`Chinchilla`.
 
@@ -55,7 +75,6 @@ class LearningRateAnnealing(ScaleLaw):
 
     name = "annealing"
     source = "Tissue, Wang, Wang 2024, arXiv:2408.11029"
-    _DECAYS: ClassVar[tuple[float, ...]] = (0.99, 0.995, 0.998, 0.999)
 
     def __init__(
         self,
@@ -102,7 +121,7 @@ class LearningRateAnnealing(ScaleLaw):
     def _check_inputs(self, X: Array, Y: Array, names: Any) -> None:
         super()._check_inputs(X, Y, names)
         Z = X[:, self._order(names, X.shape[1])]
-        if self._features(Z, 0.999)[1].max() <= 0:
+        if self._features(Z, 0.0)[1].max() <= 0:
             raise NotIdentifiableError(
                 "No row lies where the learning rate has come down, so what annealing gains is not known. Add later "
                 "steps, or fit a law without annealing (laws.Chinchilla on tokens)."
@@ -125,7 +144,7 @@ class LearningRateAnnealing(ScaleLaw):
             check_counts(Z[:, 1], "params")
 
     def _set_scale(self, Z: Array) -> None:
-        area, anneal = self._features(Z, 0.999)
+        area, anneal = self._features(Z, self.decay_)
         self.centre_ = np.array([np.log(area).mean(), np.log(Z[:, 1]).mean() if self.size else 0.0])
         self.unit_ = float(anneal.max())
 
@@ -146,21 +165,37 @@ class LearningRateAnnealing(ScaleLaw):
         self._kept = (key, (area, anneal))
         return area, anneal
 
+    def _memories(self, Z: Array) -> Array:
+        """Candidates for the memory. One much shorter than the curves is no memory, one much longer never fades."""
+        schedules = self._list()
+        which = Z[:, -1].astype(int) if len(schedules) > 1 else np.zeros(len(Z), dtype=int)
+        peak = np.array([s.peak_step for s in schedules])[which]
+        span = max(float((Z[:, 0] - peak).max()), 20.0)
+        return np.geomspace(max(span / 100, 2.0), span, _MEMORIES)
+
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
         if self.decay is not None:
             self.decay_ = float(self.decay)
             super()._fit(X, Y, sample_weight)
             return
-        tried = []
         bootstrap, self.bootstrap = self.bootstrap, 0
+        tried: dict[float, float] = {}
+
+        def objective(log_memory: float) -> float:
+            self.decay_ = float(1 - np.exp(-log_memory))
+            super(LearningRateAnnealing, self)._fit(X, Y, sample_weight)
+            tried[log_memory] = float(np.sum(self.objective_))
+            return tried[log_memory]
+
         try:
-            for decay in self._DECAYS:
-                self.decay_ = decay
-                super()._fit(X, Y, sample_weight)
-                tried.append((float(np.sum(self.objective_)), decay))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", MixlawWarning)  # only the fit that is kept speaks
+                grid = np.log(self._memories(self._used(X))).tolist()
+                at = int(np.argmin([objective(v) for v in grid]))
+                _golden_section(objective, grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)], _REFINEMENTS)
         finally:
             self.bootstrap = bootstrap
-        self.decay_ = min(tried)[1]
+        self.decay_ = float(1 - np.exp(-min(tried, key=lambda v: tried[v])))
         super()._fit(X, Y, sample_weight)
 
     def _starts(self, Z: Array, y: Array, w: Array) -> Array:
