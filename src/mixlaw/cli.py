@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mixlaw.errors import ConfigError, DataError, MixlawError
+from mixlaw import cli_questions as questions
+from mixlaw.cli_shared import StudyFolder, echo, pairs, progress_bar
+from mixlaw.errors import ConfigError, MixlawError
 
 __all__ = ["app", "main"]
 
@@ -24,9 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StudyFolder = Annotated[Path, typer.Argument(help="Study folder (holds study.yaml).")]
-
-
 # typer brings its own click since 0.21 and used the public one before; both derive BadParameter from ClickException
 _USAGE_ERRORS: Any = typer.BadParameter.__mro__[2]
 
@@ -37,13 +33,13 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except MixlawError as error:
-        _echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that cannot be written
-        _echo(f"error: {error}. Free the disk or mend the path, then run the same command again.", err=True)
+        echo(f"error: {error}. Free the disk or mend the path, then run the same command again.", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
-        _echo("\nStopped. Nothing is lost: run the same command again to continue.", err=True)
+        echo("\nStopped. Nothing is lost: run the same command again to continue.", err=True)
         sys.exit(130)
     except _USAGE_ERRORS as error:
         error.show()
@@ -56,66 +52,9 @@ def _plain_warnings() -> None:
 
     def show(message: Any, category: type, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
         label = "warning" if issubclass(category, MixlawWarning) else category.__name__
-        _echo(f"{label}: {message}", err=True)
+        echo(f"{label}: {message}", err=True)
 
     warnings.showwarning = show
-
-
-def _echo(text: str = "", err: bool = False) -> None:
-    typer.echo(text, err=err)
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A progress bar with an ETA on a terminal; a line every ten seconds elsewhere."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        bar = Progress(
-            TextColumn("{task.description:>9}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        tasks: dict[str, Any] = {}
-        with bar:
-
-            def draw(what: str, done: float, total: float) -> None:
-                if what not in tasks:
-                    tasks[what] = bar.add_task(what, total=total)
-                bar.update(tasks[what], completed=done, total=total)
-
-            yield draw
-    else:
-        last: dict[str, float] = {}
-        started: dict[str, float] = {}
-
-        def line(what: str, done: float, total: float) -> None:
-            now = time.monotonic()
-            started.setdefault(what, now)
-            if now - last.get(what, now - 100) >= 10 and total > 0:
-                last[what] = now
-                spent = now - started[what]
-                eta = f", {spent * (total - done) / done:.0f} s to go" if done > 0 and spent > 2 else ""
-                _echo(f"{what}: {100 * done / total:.0f}%{eta}", err=True)
-
-        yield line
-
-
-def _pairs(values: list[str], what: str, number: bool = True) -> dict[str, Any]:
-    """``["a=1", "b=2"]`` -> ``{"a": 1.0, "b": 2.0}``."""
-    result: dict[str, Any] = {}
-    for text in values:
-        name, sep, value = text.partition("=")
-        try:
-            if not sep or not name:
-                raise ValueError
-            result[name] = float(value) if number else value
-        except ValueError:
-            raise ConfigError(f"--{what} {text!r} must look like NAME={'NUMBER' if number else 'PATH'}.") from None
-    return result
 
 
 @app.command()
@@ -136,15 +75,15 @@ def quickstart(
     """From raw text to a verified mixture, on this machine, in a few minutes."""
     from mixlaw.quickstart import run
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         path = run(
             folder,
             minutes=minutes,
             corpus=corpus,
-            objective=_pairs(objective or [], "objective") or None,
+            objective=pairs(objective or [], "objective") or None,
             seed=seed,
             progress=progress,
-            say=_echo,
+            say=echo,
         )
     if show:
         import webbrowser
@@ -164,10 +103,10 @@ def init(
     """Make a study folder with a study.yaml you can edit."""
     from mixlaw.study import Study
 
-    absolute = {k: str(v) if "://" in v else str(Path(v).resolve()) for k, v in _pairs(domain, "domain", False).items()}
+    absolute = {k: str(v) if "://" in v else str(Path(v).resolve()) for k, v in pairs(domain, "domain", False).items()}
     checks = {
         k: str(v) if "://" in v else str(Path(v).resolve())
-        for k, v in _pairs(validation or [], "validation", False).items()
+        for k, v in pairs(validation or [], "validation", False).items()
     }
     budget: dict[str, Any] = {"tokens": tokens}
     if max_epochs is not None:
@@ -176,11 +115,11 @@ def init(
         folder,
         {
             "corpus": {"domains": absolute, "validation": checks},
-            "objective": _pairs(objective, "objective"),
+            "objective": pairs(objective, "objective"),
             "budget": budget,
         },
     )
-    _echo(f"Wrote {folder / 'study.yaml'}. Edit it as you like, then: mixlaw tokenize {folder}")
+    echo(f"Wrote {folder / 'study.yaml'}. Edit it as you like, then: mixlaw tokenize {folder}")
 
 
 @app.command()
@@ -189,14 +128,14 @@ def tokenize(folder: StudyFolder) -> None:
     from mixlaw.study import Study
     from mixlaw.units import format_count
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         corpus = Study(folder, progress).tokenize()
     for d in corpus.domains:
         documents = "" if d.num_documents is None else f", {d.num_documents} documents"
-        _echo(f"{d.name:<24} {format_count(d.unique_tokens):>8} unique tokens{documents} ({d.source})")
+        echo(f"{d.name:<24} {format_count(d.unique_tokens):>8} unique tokens{documents} ({d.source})")
     for v in corpus.validation:
-        _echo(f"{v.name:<24} {format_count(v.tokens):>8} validation tokens")
-    _echo(f"Wrote {folder / 'corpus.json'}. Next: mixlaw design {folder}")
+        echo(f"{v.name:<24} {format_count(v.tokens):>8} validation tokens")
+    echo(f"Wrote {folder / 'corpus.json'}. Next: mixlaw design {folder}")
 
 
 corpus_app = typer.Typer(help="Look at corpora.", no_args_is_help=True)
@@ -209,7 +148,7 @@ def corpus_diff(before: Path, after: Path) -> None:
     from mixlaw.carryover import read_corpus
     from mixlaw.tokens import corpus_diff as compare_corpora
 
-    _echo(str(compare_corpora(read_corpus(before), read_corpus(after))))
+    echo(str(compare_corpora(read_corpus(before), read_corpus(after))))
 
 
 @app.command()
@@ -256,52 +195,27 @@ def design(
         specs = study.design(settings)
     for spec in specs:
         larger = "" if spec.tokens == study.config.training.tokens else f"{format_count(spec.tokens)} tokens  "
-        _echo(f"{spec.id}  seed {spec.seed}  {larger}{spec.schedule.mixture}")
-    _echo(worth or study.cut())
-    _echo(study.swarm.epoching())
+        echo(f"{spec.id}  seed {spec.seed}  {larger}{spec.schedule.mixture}")
+    echo(worth or study.cut())
+    echo(study.swarm.epoching())
     if dry_run:
         _print_cost(study.swarm.cost(specs))
-        _echo(f"Nothing was written. Without --dry-run: {folder / 'design.json'}.")
+        echo(f"Nothing was written. Without --dry-run: {folder / 'design.json'}.")
         return
-    _echo(f"Wrote {folder / 'design.json'} ({len(specs)} runs). Next: mixlaw train {folder}")
+    echo(f"Wrote {folder / 'design.json'} ({len(specs)} runs). Next: mixlaw train {folder}")
 
 
 def _print_cost(e: dict[str, float]) -> None:
     from mixlaw.units import format_bytes, format_count, format_seconds
 
-    _echo(
+    echo(
         f"{e['runs']:.0f} runs to train: {format_count(e['tokens'])} tokens, {e['flops']:.2e} FLOPs, about "
         f"{format_seconds(e['seconds'])} here at {format_count(e['tokens_per_second'])} tokens/s, "
         f"{format_bytes(e['disk_bytes'])} of disk."
     )
 
 
-@app.command()
-def power(
-    folder: StudyFolder,
-    runs: Annotated[list[int] | None, typer.Option(help="A number of runs to simulate; repeat.")] = None,
-    regret: Annotated[float | None, typer.Option(help="Say how many runs bring the regret down to this.")] = None,
-    worlds: Annotated[int, typer.Option(help="Simulated worlds; more take longer and say it more sharply.")] = 12,
-) -> None:
-    """How many runs for which regret, simulated from the runs trained so far (an order of magnitude)."""
-    from mixlaw.design import power_analysis
-    from mixlaw.study import Study
-
-    study = Study(folder)
-    found = power_analysis(
-        study.corpus,
-        study.budget,
-        tuple(runs or (16, 32, 64)),
-        pilot=study.observations(),
-        objective=study.config.objective_weights(),
-        worlds=worlds,
-    )
-    _echo(str(found))
-    if regret is not None:
-        needed = found.runs_for(regret)
-        most = max(p.runs for p in found.points)
-        _echo(f"Regret {regret:g}: " + (f"about {needed} runs." if needed else f"not reached with {most} runs."))
-    _echo("Held against replays it was off by up to several times: read it as an order of magnitude.")
+app.command()(questions.power)
 
 
 @app.command()
@@ -315,12 +229,12 @@ def train(
     if dry_run:
         _print_cost(Study(folder).estimate())
         return
-    with _progress() as progress:
+    with progress_bar() as progress:
         study = Study(folder, progress)
         failures = study.train()
     for run, reason in failures.items():
-        _echo(f"run {run} failed: {reason}", err=True)
-    _echo(
+        echo(f"run {run} failed: {reason}", err=True)
+    echo(
         f"{len(study.specs()) - len(failures)} of {len(study.specs())} runs are done"
         + (f"; {len(failures)} failed, run `mixlaw train {folder}` to try them again" if failures else "")
         + f". Next: mixlaw fit {folder}"
@@ -361,14 +275,14 @@ def fit(
             )
         study = Study(source[0])
         law = study.fit()
-        _echo(law.summary())
-        _echo(str(study.evidence()))
-        _echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
+        echo(law.summary())
+        echo(str(study.evidence()))
+        echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
         return
     from mixlaw.fitfiles import fit_files
 
     folder = out or Path(source[0].name.split(".")[0] + "-fit")
-    with _progress() as progress:
+    with progress_bar() as progress:
         law = fit_files(
             source,
             folder,
@@ -379,10 +293,10 @@ def fit(
             format=format,
             seed=seed,
             progress=progress,
-            say=_echo,
+            say=echo,
         )
-    _echo(law.summary())
-    _echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
+    echo(law.summary())
+    echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
 
 
 @app.command()
@@ -427,7 +341,7 @@ def optimize(
     recipe = study.optimize(
         budget=further_limits(study.budget, limit or []),
         kind=kind,
-        guard=_pairs(guard or [], "guard") or None,
+        guard=pairs(guard or [], "guard") or None,
         gain=gain,
         task=task_laws(study, task or []),
         kl_weight=kl_weight,
@@ -437,110 +351,20 @@ def optimize(
         robust=robust,
         near=near,
     )
-    _echo(str(recipe))
+    echo(str(recipe))
     if recipe.near_optimal:
-        _echo(f"weights that stay within {near:.2%} of the objective:")
+        echo(f"weights that stay within {near:.2%} of the objective:")
         for domain, (low, high) in recipe.near_optimal.items():
-            _echo(f"  {domain:<24} {low:.4f} to {high:.4f}")
-    _echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: mixlaw verify {folder}")
+            echo(f"  {domain:<24} {low:.4f} to {high:.4f}")
+    echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: mixlaw verify {folder}")
 
 
-@app.command()
-def schedule(folder: StudyFolder) -> None:
-    """The best mixture per phase, against the best constant mixture (needs runs with phases)."""
-    from mixlaw.study import Study
-
-    _echo(str(Study(folder).schedule()))
-    _echo(f"Wrote {folder / 'recipe-schedule.json'}.")
-
-
-@app.command()
-def frontier(
-    folder: StudyFolder,
-    target: Annotated[list[str], typer.Option(help="Validation set; repeat, two or more.")],
-    points: Annotated[int, typer.Option(help="Points of the frontier.")] = 200,
-) -> None:
-    """Which losses are possible together: the Pareto frontier of several validation sets."""
-    from mixlaw.report import plots
-    from mixlaw.study import Study
-
-    found = Study(folder).frontier(target, points)
-    _echo(str(found))
-    path = folder / "frontier.png"
-    plots.pareto(found).savefig(path, dpi=150)
-    _echo(f"Wrote {path}.")
-
-
-@app.command()
-def critical(
-    source: Annotated[Path, typer.Argument(help="Runs of continued pretraining (study folder or table).")],
-    domain: Annotated[str, typer.Option(help="Training domain that holds the old data.")],
-    target: Annotated[list[str], typer.Option(help="SET=WEIGHT of the old skills' validation sets; repeat.")],
-    before: Annotated[str, typer.Option(help="Id of the run that measured the model before continuing.")],
-) -> None:
-    """The share of old data below which old skills get worse, with an interval."""
-    from mixlaw.observations import Observations
-    from mixlaw.optimize import critical_from_observations
-
-    _echo(str(critical_from_observations(Observations.read(source), domain, _pairs(target, "target"), before)))
-
-
-@app.command()
-def reuse(
-    before: Annotated[Path, typer.Argument(help="Study folder whose runs are to be used again.")],
-    after: Annotated[Path, typer.Argument(help="Study folder or corpus.json of the changed domains.")],
-    split: Annotated[list[str] | None, typer.Option(help="OLD=PART,PART of a split domain; repeat.")] = None,
-    kept: Annotated[
-        list[str] | None,
-        typer.Option(help="DOMAIN=SHARE of a re-filtered domain's tokens that are still there; repeat."),
-    ] = None,
-    max_runs: Annotated[int, typer.Option(help="Most new runs to propose.")] = 32,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the old runs over old and new domains here, for 'runs:' in study.yaml.")
-    ] = None,
-) -> None:
-    """Which old runs stay valid after the domains changed, and which few new ones restore the interval."""
-    from mixlaw.carryover import carry_over
-
-    parts = {old: tuple(new.split(",")) for old, new in _pairs(split or [], "split", False).items()}
-    found, new = carry_over(before, after, split=parts, kept=_pairs(kept or [], "kept"), max_runs=max_runs)
-    _echo(str(found))
-    _echo(str(new))
-    if out is not None:
-        found.observations.save(out)
-        _echo(f"Wrote {out}. In the new study.yaml: runs: [{out}]")
-
-
-@app.command()
-def effects(folder: StudyFolder) -> None:
-    """Which domain helps, hurts or leaves alone which validation set, false discoveries held down."""
-    from sklearn.base import clone
-
-    from mixlaw.laws.effects import effects as measure
-    from mixlaw.study import Study
-
-    study = Study(folder)
-    study.need("fit")
-    law = study.law()
-    X, y = study.observations().table([v.name for v in study.corpus.validation] or None)
-    try:
-        found = measure(law, X)
-    except DataError:  # read from a file, most laws have lost the runs that the standard errors are taken from
-        found = measure(clone(law).fit(X, y), X)
-    _echo(str(found))
-
-
-@app.command()
-def predict(
-    folder: StudyFolder,
-    weight: Annotated[list[str], typer.Option(help="DOMAIN=WEIGHT; repeat; must sum to 1.")],
-) -> None:
-    """Predicted loss of every validation set for a mixture."""
-    from mixlaw.study import Study
-
-    predictions = Study(folder).predict(_pairs(weight, "weight"))
-    for name, prediction in predictions.items():
-        _echo(f"{name:<24} {prediction}")
+app.command()(questions.schedule)
+app.command()(questions.frontier)
+app.command()(questions.critical)
+app.command()(questions.reuse)
+app.command()(questions.effects)
+app.command()(questions.predict)
 
 
 @app.command()
@@ -556,10 +380,10 @@ def verify(
         study = Study(folder)
         _print_cost(study.swarm.cost(list(study.verification_specs().values())))
         return
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = Study(folder, progress).verify()
-    _echo(verification_text(result))
-    _echo(f"Wrote {folder / 'verification.json'}. Next: mixlaw report {folder}")
+    echo(verification_text(result))
+    echo(f"Wrote {folder / 'verification.json'}. Next: mixlaw report {folder}")
 
 
 @app.command()
@@ -578,10 +402,10 @@ def export(
     study = Study(folder)
     written = study.export(framework, path)
     drawn = simulate(study.recipe(), framework)
-    _echo(f"{drawn.framework} draws {drawn.draws}:")
+    echo(f"{drawn.framework} draws {drawn.draws}:")
     for domain, share in drawn.shares.items():
-        _echo(f"  {domain:<24} {share:7.4f} of tokens  {drawn.epochs[domain]:7.2f} epochs")
-    _echo(f"Wrote {written}.")
+        echo(f"  {domain:<24} {share:7.4f} of tokens  {drawn.epochs[domain]:7.2f} epochs")
+    echo(f"Wrote {written}.")
 
 
 @app.command()
@@ -589,15 +413,10 @@ def report(folder: StudyFolder) -> None:
     """One self-contained HTML page of what exists so far."""
     from mixlaw.study import Study
 
-    _echo(f"Wrote {Study(folder).report()}.")
+    echo(f"Wrote {Study(folder).report()}.")
 
 
-@app.command()
-def steer(folder: StudyFolder) -> None:
-    """An offline page of sliders: push one skill or one cap and see the new optimum and what else moves."""
-    from mixlaw.study import Study
-
-    _echo(f"Wrote {Study(folder).steer()}.")
+app.command()(questions.steer)
 
 
 @app.command()
@@ -608,8 +427,8 @@ def status(folder: StudyFolder) -> None:
     study = Study(folder)
     following = None
     for verb, done, detail in study.status():
-        _echo(f"{'done' if done else '    '}  {verb:<9} {detail}")
+        echo(f"{'done' if done else '    '}  {verb:<9} {detail}")
         if not done and following is None:
             following = verb
-    _echo(f"Ledger: {len(study.ledger)} entries, head {study.ledger.head[:16]}.")
-    _echo(f"Next: mixlaw {following} {folder}" if following else "Everything is done.")
+    echo(f"Ledger: {len(study.ledger)} entries, head {study.ledger.head[:16]}.")
+    echo(f"Next: mixlaw {following} {folder}" if following else "Everything is done.")
