@@ -8,8 +8,9 @@ a run up twice gives the same number, so seed noise is 0 and every strategy is t
 unexplained then belongs to the mixture. The 512 random runs are also judged by the law's favourite alone, and the
 better of the two is the regret to reach.
 
-Every strategy fits the same law (one member of the hierarchical Gaussian process, ten L-BFGS iterations), and only
-sees runs it has bought. Regret is in nats per token. benchmarks/design_surrogate.py asks the same with noise.
+Every strategy fits the same law (one member of the hierarchical Gaussian process, ten L-BFGS iterations) to the
+objective's losses, and only sees runs it has bought. Regret is in nats per token. benchmarks/design_surrogate.py asks
+the same with noise.
 """
 
 import argparse
@@ -97,15 +98,14 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
         values = Y if on_table else truth.runs(X, rng)
         designs = {f"random {n}": rng.choice(len(X), n, replace=False) for n in (64, 512)}
         designs["D-optimal 64"] = d_optimal(X, 64, rng)
-        for strategy, rows in designs.items():
-            law = fit(X[rows], values[rows], domains, targets, 6 if len(rows) > 200 else 10)
-            for name, w in objectives.items():
-                note(strategy, name, recommended(law, X[rows], values[rows], w, name, rng))
-                if on_table and strategy == "random 512":
-                    note(FAVOURITE, name, float((Y @ w)[int(np.argmin(predicted(law, X) @ w))]))
         for name, w in objectives.items():
             used = np.flatnonzero(w)
             names, part_w = [targets[t] for t in used], w[used]
+            for strategy, rows in designs.items():
+                law = fit(X[rows], values[rows][:, used], domains, names)
+                note(strategy, name, recommended(law, X[rows], values[rows][:, used], part_w, name, rng))
+                if on_table and strategy == "random 512":
+                    note(FAVOURITE, name, float((Y @ w)[int(np.argmin(predicted(law, X) @ part_w))]))
             begin = designs["random 64"][:START]
             bought, seen = X[begin], values[begin][:, used]
             while True:

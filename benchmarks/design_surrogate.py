@@ -1,6 +1,6 @@
 """Designs where a law fitted on all of RegMix's 768 runs is the truth, with its noise.
 
-    python benchmarks/design_surrogate.py [--quick] [--part replay|samplers] [--replicates 10]
+    python benchmarks/design_surrogate.py [--quick] [--part replay|samplers] [--replicates 6]
 
 replay     as benchmarks/design.py, but runs are the truth's values plus noise, nobody is told how large that is, and
            the chosen mixture may lie anywhere in the bounded simplex; regret is without noise.
@@ -86,12 +86,12 @@ def main():
     parser.add_argument("--part", choices=["replay", "samplers"], default=None)
     parser.add_argument("--replicates", type=int, default=None)
     options = parser.parse_args()
-    replicates = options.replicates or (2 if options.quick else 10)
+    replicates = options.replicates or (2 if options.quick else 6)
     warnings.simplefilter("ignore", MixlawWarning)
     X, Y, domains, targets = read()
     corpus, budget = space(X, domains)
     polytope = Polytope.of(corpus, budget)
-    singles = ["pile_cc"] if options.quick else ["pile_cc", "dm_mathematics", "github"]
+    singles = ["pile_cc"] if options.quick else ["pile_cc", "dm_mathematics"]
     objectives = objectives_of(targets, singles)
     truth = Truth(X, Y, domains, targets, polytope, objectives, options.quick)
     if options.part != "samplers":

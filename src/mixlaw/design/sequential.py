@@ -236,7 +236,7 @@ def choose_from(
         mean = (np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights)[None]
         expected, share = credit(mean, X, Y @ weights, pool, seed, rough)
         smooth = F
-        today = pick(expected[0], share, rough, lambda rows: smooth[:, rows]).index
+        today = pick(expected[0], share, lambda rows: smooth[:, rows]).index
     F, share = credit(F, X, Y @ weights, pool, seed, rough)
     usable = np.zeros(len(pool), dtype=bool)
     usable[unique_rows(pool, avoid)] = True
