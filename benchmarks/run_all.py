@@ -23,6 +23,7 @@ DOCS = HERE.parent / "docs" / "benchmarks.md"
 SCRIPTS: dict[str, list[str]] = {
     "laws_regmix": [],
     "laws_dml": [],
+    "laws_studies": [],
     "laws_mixture": [],
     "laws_chinchilla": [],
     "laws_scale": [],

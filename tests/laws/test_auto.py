@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mixlaw.errors import ConfigError, DataError, TooFewRunsError
+from mixlaw.laws import auto
 from mixlaw.laws.auto import Auto
 from mixlaw.laws.base import Law
 
@@ -167,3 +168,19 @@ def test_refusals():
         Auto(families=("m5",)).fit(X, y)
     with pytest.raises(ConfigError, match="level"):
         Auto(families=("loglinear",)).fit(X, y).predict_interval(X, 90)
+
+
+def test_huge_swarms_are_fitted_on_a_part_and_judged_on_the_rest(monkeypatch):
+    rng = np.random.default_rng(0)
+    r = rng.dirichlet(np.ones(5), 400)
+    y = {f"loss_d{t}": 2 + (r[:, t] + 0.05) ** -0.3 + 0.01 * rng.standard_normal(400) for t in range(2)}
+    X = {f"d{j}": r[:, j] for j in range(5)}
+    monkeypatch.setattr(auto, "_SLOW", 1e3)
+    monkeypatch.setattr(auto, "_MOST", 4e3)
+    law = Auto().fit(X, y)
+    assert set(law.weights_) <= {"gp", "effective_tokens", "trees"}
+    assert any("75 of 400 runs" in note for note in law.notes_)
+    assert len(law.members_["effective_tokens"].rows_) == 75
+    assert np.isfinite(law.heldout_).sum() < 2 * 400  # rows a family was fitted on are not held out
+    truth = np.column_stack([2 + (r[:, t] + 0.05) ** -0.3 for t in range(2)])
+    assert np.abs(law.predict(X) - truth).mean() < 0.01

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixlaw.errors import ConfigError, TooFewRunsError
+from mixlaw.laws import gp_draws
 from mixlaw.laws import gp_kernel as gk
 from mixlaw.laws.base import Law
 from mixlaw.laws.gp import GaussianProcess
@@ -189,3 +190,44 @@ def test_regmix_from_64_runs():
     a, b = rank(predicted), rank(Y[rows[64:]])
     correlation = [np.corrcoef(a[:, t], b[:, t])[0, 1] for t in range(Y.shape[1])]
     assert np.mean(correlation) > 0.98
+
+
+def test_draws_are_dealt_by_domain_and_target_not_by_column():
+    """Reordered domains and targets get the same random numbers, so the drawn hyperparameters are the same."""
+    data = kernel_data()
+    layout = gk.Layout(gk.MEMBERS["pow/logc"], 3, 4)
+    u = gk.minimize_objective(np.zeros(layout.size), data, layout, 40)
+    domains, targets = np.array([2, 0, 3, 1]), np.array([1, 2, 0])
+    scale = {k: v[targets] for k, v in data.scale.items()}
+    moved = gk.Data(
+        data.r[:, domains],
+        data.y[targets],
+        data.seen[targets],
+        data.own[np.ix_(targets, domains)],
+        scale,
+        data.noise_scale[targets],
+    )
+    other = gk.minimize_objective(np.zeros(layout.size), moved, layout, 40)
+    one, two = gp_draws.draw(u, data, layout, 0), gp_draws.draw(other, moved, layout, 0)
+    ell = [gk.Hyper.of(v, layout, data.own).ell[np.ix_(targets, domains)] for v in one]
+    np.testing.assert_allclose([gk.Hyper.of(v, layout, moved.own).ell for v in two], ell, rtol=1e-3)
+    assert len(one) == 4 and np.abs(one[0] - one[-1]).max() > 0.1
+
+
+def test_draws_spread_as_the_prior_where_runs_say_nothing():
+    data = kernel_data()
+    data.seen[:] = 0  # nothing measured: the posterior is the prior
+    layout = gk.Layout(gk.MEMBERS["log/log"], 3, 4)
+    drawn = np.concatenate([gp_draws.draw(np.zeros(layout.size), data, layout, seed) for seed in range(6)])
+    assert 0.8 < drawn.std() < 1.2 and abs(drawn.mean()) < 0.1
+
+
+def test_few_runs_average_over_draws_and_many_do_not():
+    X, y, _ = world(30, noise=0.02)
+    few, many = GaussianProcess().fit(X, y), GaussianProcess().fit(*world(60, noise=0.02)[:2])
+    assert [len(group) for group in few.drawn_] == [4, 4] and many.drawn_ == []
+    assert sum(share for share, _ in few._weighted()) == pytest.approx(1)
+    there = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
+    step = 1e-6 * np.array([1.0, -1.0, 0.0])
+    slope = (few.predict(there + step) - few.predict(there - step)) / 2e-6
+    np.testing.assert_allclose(few.gradient(there) @ [1.0, -1.0, 0.0], slope, rtol=1e-3, atol=1e-5)

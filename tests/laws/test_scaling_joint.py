@@ -3,6 +3,7 @@
 import csv
 import functools
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from scipy.optimize import minimize
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError
 from mixlaw.laws import Joint, LogLinear, Nested, rank_transfer
 from mixlaw.laws.base import Law
+from mixlaw.laws.joint import _run_noise
 from mixlaw.laws.nested import power_curves
 from mixlaw.laws.random_effects import MixedModel
 from mixlaw.laws.schedules import Cosine
@@ -146,6 +148,38 @@ def test_targets_share_exponents_and_are_aggregated():
     np.testing.assert_allclose(predicted @ [0.7, 0.3], together, atol=5e-3)
     with pytest.raises(ConfigError, match="Did you mean 'code'"):
         joint(target_weights={"cod": 1.0}).fit(X, Y)
+
+
+def test_noise_of_a_run_is_told_from_noise_of_an_evaluation():
+    """Residuals of 40 mixtures at 3 sizes and 6 steps, with what a run's evaluations share drawn at .003."""
+    rng = np.random.default_rng(0)
+    params = np.repeat([1e7, 3e7, 1e8], 6)
+    residual = 0.001 * rng.standard_normal((40, 18)) + np.repeat(0.003 * rng.standard_normal((40, 3)), 6, axis=1)
+    seen = rng.random((40, 18)) < 0.7
+    fit = SimpleNamespace(beta=np.zeros(3), theta=np.zeros(3), noise=1e-5)
+    found = _run_noise(residual * seen, seen, params, fit)
+    assert found["run"] ** 0.5 == pytest.approx(0.003, rel=0.2)
+    assert found["within"] ** 0.5 == pytest.approx(0.001, rel=0.1)
+    assert found["looks"] == pytest.approx(4.2, abs=0.3)
+    once = np.arange(18) % 6 == 0  # one evaluation of each run: nothing can be told apart
+    assert _run_noise(residual * once, seen & once, params, fit) == {"run": 0.0, "within": 1e-5, "looks": 1.0}
+
+
+def test_what_runs_share_widens_the_interval():
+    X, y = world(noise=0.001, mixtures=6)
+    calm = joint(backtest=False).fit(X, y)
+    key = np.column_stack([X["web"], np.log(X["params"])])
+    _, run = np.unique(key, axis=0, return_inverse=True)
+    shaken = joint(backtest=False).fit(
+        X, y + 0.004 * np.random.default_rng(1).standard_normal(run.max() + 1)[run.ravel()]
+    )
+    found = [np.sqrt(np.mean([m["run"] for m in law.members_[0] if not m["log"]])) for law in (calm, shaken)]
+    assert found[0] < 0.5 * found[1]
+    near = {k: v[-20:] for k, v in X.items()}
+    wide = np.subtract(*shaken.predict_interval(near)[::-1])
+    for m in shaken.members_[0]:
+        m["run"] = 0.0
+    assert (np.subtract(*shaken.predict_interval(near)[::-1]) < wide).all()
 
 
 def test_new_mixtures_go_through_the_mixture_law():

@@ -23,7 +23,7 @@ from mixlaw.laws.base import Array, Atoms, Law, as_matrix
 from mixlaw.laws.censoring import refuse_censored
 from mixlaw.laws.compare import League, LeagueRow, spearman
 from mixlaw.laws.effective import EffectiveTokens
-from mixlaw.laws.folds import fold_ids, replicate_groups
+from mixlaw.laws.folds import Ints, fold_ids, replicate_groups
 from mixlaw.laws.gp import GaussianProcess
 from mixlaw.laws.inputs import design_notes
 from mixlaw.laws.loglinear import LogLinear
@@ -39,6 +39,8 @@ __all__ = ["Auto"]
 _SIZE_COLUMNS = ("params", "tokens", "step", "unique_tokens")
 _FEWEST = 4  # different mixtures below which nothing can be held out
 _FULL = 8  # different mixtures from which families compete
+_SLOW = 2e8  # multiplications in one step of a parametric fit from which there is one start and one ridge
+_MOST = 1.5e9  # and from which it is given a part of the runs only
 
 
 class Auto(Law):
@@ -177,7 +179,12 @@ class Auto(Law):
         self.train_X_, self.train_Y_ = X, Y
         self._training = (X, Y, weight)  # the rows that heldout_ speaks of
         laws = self._candidates(distinct, X.shape[1], Y.shape[1], notes)
-        fitted, heldout, seconds, failed = self._fit_all(laws, X, Y, weight)
+        used = self._part(len(X), X.shape[1], Y.shape[1])
+        if used is not None:
+            notes.append(
+                f"Parametric laws were fitted on {len(used)} of {len(X)} runs; the others judged every family."
+            )
+        fitted, heldout, seconds, failed = self._fit_all(laws, X, Y, weight, used)
         if not fitted:
             raise FitError("No family could be fitted: " + "; ".join(f"{k}: {v}" for k, v in failed.items()))
         ids = fold_ids(X, Y, 5, self.seed + 1)
@@ -195,11 +202,13 @@ class Auto(Law):
 
     def _candidates(self, distinct: int, K: int, T: int, notes: list[str]) -> dict[str, Law]:
         """The families worth fitting to this many runs, domains and targets."""
+        step = T * K * K * (distinct + K)
+        quick: dict[str, Any] = {"ridge": 3e-3, "num_starts": 1} if step > _SLOW else {}
         everything: dict[str, Law] = {
             "gp": GaussianProcess(own=self.own, seed=self.seed, **_gp_effort(distinct, K, T)),
-            "effective_tokens": EffectiveTokens(own=self.own, seed=self.seed),
+            "effective_tokens": EffectiveTokens(own=self.own, seed=self.seed, **quick),
             "effective_tokens_2": EffectiveTokens(terms=2, own=self.own, seed=self.seed),
-            "loglinear": LogLinear(own=self.own, seed=self.seed),
+            "loglinear": LogLinear(own=self.own, seed=self.seed, **quick),
             "m2": M2(own=self.own, seed=self.seed),
             "m4": M4(own=self.own, seed=self.seed),
             "trees": Trees(seed=self.seed),
@@ -221,19 +230,27 @@ class Auto(Law):
         work = distinct * K * T
         if distinct >= 100 and work <= 500_000:
             chosen.append("effective_tokens_2")
-        if work > 2_000_000:  # what a certified optimum needs stays; its rivals of the same kind do not
+        if work > 2_000_000 or step > _SLOW:  # what a certified optimum needs stays; its rivals of the same kind do not
             chosen = ["gp", "loglinear", "effective_tokens"]
+        if step > _SLOW:
+            notes.append("Many domains and targets: parametric laws from one start, with a fixed ridge.")
+        if step > _MOST:
+            chosen.remove("loglinear")
         if distinct >= 100 and work <= 5_000_000:
             chosen.append("trees")
         elif distinct >= 100:
             notes.append("Boosted trees were left out: too slow at this many runs, domains and targets.")
         return {k: everything[k] for k in chosen}
 
+    def _part(self, n: int, K: int, T: int) -> Ints | None:
+        """The runs that parametric families are fitted on where all of them would take minutes and gigabytes."""
+        few = max(2 * K, int(_MOST / (T * K * K)) - K)
+        return np.sort(np.random.default_rng(self.seed).permutation(n)[:few]) if few < n else None
+
     def _fit_all(
-        self, laws: dict[str, Law], X: Array, Y: Array, weight: Array
+        self, laws: dict[str, Law], X: Array, Y: Array, weight: Array, used: Ints | None
     ) -> tuple[dict[str, Law], dict[str, Array], dict[str, float], dict[str, str]]:
-        """Each family fitted, its held-out predictions (n, T), seconds, and why some failed."""
-        table, targets = self._named(X), _columns(self.target_names_, Y)
+        """Each family fitted (to the runs ``used``), its held-out predictions (n, T), seconds, and why some failed."""
         fitted: dict[str, Law] = {}
         heldout: dict[str, Array] = {}
         seconds: dict[str, float] = {}
@@ -243,7 +260,11 @@ class Auto(Law):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", MixlawWarning)  # what matters is in notes_, once
-                    law.fit(table, targets, weight)
+                    # the Gaussian process draws fewer runs of its own
+                    rows = np.arange(len(X)) if used is None or isinstance(law, GaussianProcess) else used
+                    law.fit(self._named(X[rows]), _columns(self.target_names_, Y[rows]), weight[rows])
+                    if len(rows) < len(X):
+                        law.rows_ = rows
                     values = self._heldout(law, X, Y, weight)
             except (FitError, DataError, MissingExtraError) as error:
                 failed[name] = f"{type(error).__name__}: {error}"
@@ -254,10 +275,10 @@ class Auto(Law):
 
     def _heldout(self, law: Law, X: Array, Y: Array, weight: Array) -> Array:
         """Held-out predictions (n, T): the family's own where it has them, else 5 folds; NaN where none."""
-        own = getattr(law, "heldout_", None)
+        part = getattr(law, "rows_", None)
+        own = getattr(law, "heldout_", None) if part is None else None
         if own is not None and np.shape(own) == Y.shape:
             return np.asarray(own, dtype=float)
-        part = getattr(law, "rows_", None)
         if part is not None:  # it was fitted on a few of many runs: all the others are unseen already
             out = np.full(Y.shape, np.nan)
             unseen = np.setdiff1d(np.arange(len(X)), part)

@@ -96,6 +96,11 @@ class Layout:
         object.__setattr__(self, "slices", slices)
         object.__setattr__(self, "size", start)
 
+    @staticmethod
+    def shape(name: str) -> str:
+        """A group's shape: "" one number, "m" per domain, "T" per target, "Tm" or "TT" per pair."""
+        return _PRIORS[name][2]
+
     def group(self, u: Array, name: str) -> Array:
         """One group of ``u`` in its natural units (log scale), shaped (), (m,), (T,) or (T, m)."""
         mean, sd, shape = _PRIORS[name]

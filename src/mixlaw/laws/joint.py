@@ -251,6 +251,9 @@ class Joint(MixtureAtScale):
         spread = np.zeros((len(rows), spec["random"], spec["random"]))
         spread[rows], spread[~rows] = fit.spread, fit.covariance * fit.noise
         on_steps = root @ fit.crossed if shared.shape[1] else np.zeros(len(distinct))
+        phi = self._design(spec["form"], params, step)(fit.theta[None])[0]
+        fitted = phi @ fit.beta + fit.effects @ phi[:, : spec["random"]].T
+        fitted += shared @ fit.crossed if shared.shape[1] else 0.0
         return {
             **spec,
             "theta": fit.theta,
@@ -264,6 +267,9 @@ class Joint(MixtureAtScale):
             "noise": fit.noise,
             "level": level,
             "objective": fit.objective,
+            **_run_noise(
+                (Y[rows][:, used] - fitted) * (weight[rows][:, used] > 0), weight[rows][:, used] > 0, params, fit
+            ),
         }
 
     def _fit_table(self, table: Array, weight: Array) -> None:
@@ -321,8 +327,10 @@ class Joint(MixtureAtScale):
         for m in self.members_[t]:
             value, slope, own = self._of_member(m, group, params, step)
             values.append(value)
-            spread.append(slope**2 * np.einsum("ni,nij,nj->n", own, m["spread"][group], own) * known)
-            noise.append(slope**2 * m["noise"] * (1 + m["ratio"]))
+            # what a run's evaluations share makes them that much fewer looks at the mixture's own coefficients
+            fewer = 1 + (m["looks"] - 1) * m["run"] / max(m["run"] + m["within"], 1e-300)
+            spread.append(slope**2 * fewer * np.einsum("ni,nij,nj->n", own, m["spread"][group], own) * known)
+            noise.append(slope**2 * (max(m["noise"], m["within"] + m["run"]) + m["noise"] * m["ratio"]))
         disagree = np.var(values, axis=0)
         offset = self._sensitivity(group, params, step) ** 2 * self.offset_sd_**2
         return disagree + np.mean(spread, axis=0) + offset + np.mean(noise, axis=0)
@@ -401,3 +409,24 @@ class Joint(MixtureAtScale):
                     },
                 }
             )  # fmt: skip
+
+
+def _run_noise(residual: Array, seen: npt.NDArray[np.bool_], params: Array, fit: MixedFit) -> dict[str, float]:
+    """Variance of what all evaluations of one run share (``run``; its seed, mostly) and of a single one (``within``),
+    and the mean number of ``looks`` at a run, from residuals (M, C) of cells of the sizes ``params`` (C,).
+
+    Analysis of variance with unequal groups. Too low rather than too high: the mixtures' own coefficients have followed
+    their runs a little.
+    """
+    sizes, at = np.unique(params, return_inverse=True)
+    belongs = (at[:, None] == np.arange(len(sizes))).astype(float)
+    count = seen.astype(float) @ belongs
+    mean = np.divide(residual @ belongs, count, out=np.zeros_like(count), where=count > 0)
+    runs, rows = int((count > 0).sum()), int(seen.sum())
+    if rows <= runs:
+        return {"run": 0.0, "within": fit.noise, "looks": 1.0}
+    within = float((((residual - mean[:, at]) * seen) ** 2).sum()) / (rows - runs)
+    taken = len(fit.beta) + len(fit.theta)
+    looks = rows / runs
+    between = float((count * mean**2).sum()) / max(runs - taken, 1.0)
+    return {"run": max(0.0, (between - within) / looks), "within": within, "looks": looks}
