@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -119,14 +120,14 @@ class GaussianProcess(Law):
             self.drawn_ = [self._draws(m) for m in self.members_] if len(X) < _DRAWS_BELOW else []
         self._describe()
 
-    def _data(self, rows: Rows) -> gk.Data:
-        """The runs ``rows`` as the kernel sees them."""
+    def _data(self, rows: Rows, scale: dict[str, Array] | None = None) -> gk.Data:
+        """The runs ``rows`` as the kernel sees them; ``scale`` is worked out again where not given."""
         Y = self.train_Y_[rows].T
         seen = np.isfinite(Y).astype(float)
         filled = np.where(seen > 0, Y, 0.0)
         middle = filled.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
         filled = np.where(seen > 0, Y, middle[:, None])
-        scale = gk.standardize(filled, seen)
+        scale = gk.standardize(filled, seen) if scale is None else dict(scale)
         base = np.broadcast_to(1.0 / np.maximum(self.train_weight_[rows], 1e-6), Y.shape)
         return gk.Data(self.train_X_[rows], filled, seen, self.own_, scale, base.copy())
 
@@ -192,8 +193,8 @@ class GaussianProcess(Law):
 
     def _parts(self, member: Mapping[str, Any]) -> tuple[gk.Data, gk.Layout, gk.Hyper]:
         """A stored member, as the kernel needs it."""
-        data = self._data(np.arange(len(self.train_X_)))
-        data.scale, data.noise_scale = dict(member["scale"]), member["noise_scale"]
+        data = self._data(np.arange(len(self.train_X_)), member["scale"])
+        data.noise_scale = member["noise_scale"]
         layout = gk.Layout(gk.Member(member["feature"], member["warp"]), self.n_targets_, self.n_features_in_)
         return data, layout, gk.Hyper.of(member["u"], layout, self.own_)
 
@@ -430,6 +431,12 @@ class GaussianProcess(Law):
 
 def _one_thread() -> Any:
     """Many small factorisations: a second BLAS thread costs more than it brings, and stalls on a busy machine."""
-    from threadpoolctl import threadpool_limits
+    return _pools().limit(limits=1, user_api="blas")
 
-    return threadpool_limits(limits=1, user_api="blas")
+
+@cache
+def _pools() -> Any:
+    """The thread pools loaded; to look for them takes longer than a small prediction, so it is done once."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
