@@ -102,3 +102,11 @@ def test_a_task_is_read_from_the_runs_or_from_pairs(folder, tmp_path):
 def test_misspelt_wishes_are_answered(folder, arguments, message):
     result = CliRunner().invoke(app, ["optimize", str(folder), *map(str, arguments)])
     assert result.exit_code == 1 and message in str(result.exception), result.exception
+
+
+def test_the_same_study_is_fresh_from_any_directory(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert Study(folder.name).stale() == Study(folder).stale() == {}
+    from mixlaw.report import ReportFacts
+
+    assert len(ReportFacts.from_study(Study(folder.name)).observations) == 24  # imported runs are shown as well

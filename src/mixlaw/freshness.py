@@ -51,7 +51,8 @@ def law_inputs(study: Study) -> str:
             "law": config.law.model_dump(mode="json", exclude={"level"}),
             "corpus": [study.corpus.hash, study.corpus.evaluation_hash],
             "runs": sorted(s.id for s in specs if store.exists("runs", s.id, "DONE")),
-            "imported": [_stamp(Path(p)) for p in study._resolve(config.runs)],
+            # under the names of study.yaml: from another working directory the same files resolve otherwise
+            "imported": [[name, _stamp(Path(p))] for name, p in zip(config.runs, study._resolve(config.runs))],
         }
     )
 
@@ -59,7 +60,7 @@ def law_inputs(study: Study) -> str:
 def _stamp(path: Path) -> list[Any]:
     """Files by size and time of change; an address elsewhere by its name alone."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.exists() else []
-    return [str(path), [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]]
+    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
 
 
 def recipe_inputs(study: Study) -> str:

@@ -38,7 +38,7 @@ class ReportFacts:
     Args:
         title: name of the study.
         corpus: the text that was measured.
-        observations: the swarm's runs.
+        observations: the swarm's runs (of one size, that the law was fitted to).
         law: the fitted law (any :class:`~mixlaw.laws.base.Law`).
         league: what ``laws.compare`` returned, as plain data.
         effects: what ``laws.effects`` returned, or as plain data; drawn as a heat map.
@@ -102,12 +102,10 @@ class ReportFacts:
 
         reasons = stale(study)
         store, config = study.store, study.config
-        observations = None
-        if store.exists("design.json"):
-            try:
-                observations = study.observations()
-            except DataError:  # designed, but no run is done yet: the report says so
-                observations = None
+        try:  # what the law was fitted to; imported runs count as well
+            observations = study.runs_of_one_size()
+        except DataError:  # no run is done yet: the report says so
+            observations = None
         status = study.status()
         todo = [verb for verb, done, _ in status if not done and verb != "report"]
         verbs = [verb for verb, done, _ in status if done and verb != "report"]
