@@ -110,3 +110,10 @@ def test_the_same_study_is_fresh_from_any_directory(folder, monkeypatch):
     from mixlaw.report import ReportFacts
 
     assert len(ReportFacts.from_study(Study(folder.name)).observations) == 24  # imported runs are shown as well
+
+
+def test_a_frontier_is_told_by_its_ends(folder):
+    result = CliRunner().invoke(app, ["frontier", str(folder), "--target", "web", "--target", "exam", "--points", "9"])
+    assert result.exit_code == 0, result.exception
+    assert "9 certified points" in result.output and "Lowest loss of each set" in result.output
+    assert result.output.count("  at  books") == 2

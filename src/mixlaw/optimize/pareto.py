@@ -50,6 +50,18 @@ class Frontier:
         """The i-th point's mixture."""
         return Mixture.from_array(self.domains, self.mixtures[i])
 
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.sets)
+        lines = [
+            f"{len(self)} certified points (largest gap {self.gap.max():.1e}). Lowest loss of each set, "
+            f"and what it costs:"
+        ]
+        for i, name in enumerate(self.sets):
+            best = int(np.argmin(self.losses[:, i]))
+            losses = ", ".join(f"{n} {v:.4f}" for n, v in zip(self.sets, self.losses[best]))
+            lines.append(f"  {name:<{width}}  {losses}  at  {self.mixture(best)}")
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for reports."""
         return {
