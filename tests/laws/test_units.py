@@ -1,4 +1,4 @@
-"""Two units in one column are noticed, and genuine records are left in peace."""
+"""Input that no law can use as it is: two units in one column, no rows, words, losses that rise with size."""
 
 import warnings
 
@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixlaw import laws
-from mixlaw.errors import MixlawWarning
+from mixlaw.errors import DataError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 from mixlaw.laws.inputs import mixed_counts, mixed_units
 
 import worlds
@@ -68,3 +68,46 @@ def test_a_clean_fit_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         laws.M4().fit(X, Y)
+
+
+def test_a_warning_names_the_rows_of_the_table_and_is_said_once():
+    """Refits to folds have rows of their own numbers: they keep silent."""
+    N, D = (v.ravel() for v in np.meshgrid([1e8, 3e8, 1e9, 3e9], [2e9, 6e9, 2e10, 6e10]))
+    loss = 1.8 + 480 / N**0.35 + 2100 / D**0.37
+    loss[[1, 2]] *= 1000
+    with pytest.warns(MixlawWarning) as said:
+        laws.Chinchilla().fit(np.c_[N, D], loss).predict_interval(np.c_[N, D])
+    assert sum("two units" in str(w.message) for w in said) == 1
+
+
+@pytest.mark.parametrize("form, columns", [("N", 1), ("ND", 2)])
+def test_a_loss_that_rises_with_size_has_finite_constants_and_is_said(form, columns):
+    N, D = (v.ravel() for v in np.meshgrid([1e8, 3e8, 1e9, 3e9], [2e9, 6e9, 2e10, 6e10]))
+    with pytest.warns(MixlawWarning, match="does not fall"):
+        law = laws.Kaplan(form).fit(np.c_[N, D][:, :columns], 2.0 + 0.1 * np.log10(N))
+    assert all(np.isfinite(v) for v in law.parameters_.values()) and any("does not fall" in n for n in law.notes_)
+    assert np.isfinite(law.predict(np.c_[N, D][:, :columns])).all()
+
+
+@pytest.mark.parametrize(
+    "family", ["M1", "M2", "M3", "M4", "Implicit", "LogLinear", "EffectiveTokens", "BiMix", "AutoScale"]
+)
+def test_no_rows_and_words_are_refused_in_words(family):
+    X, Y = worlds.exponential(k=3, targets=2, seed=0).sample(12)
+    law = getattr(laws, family)()
+    with pytest.raises(DataError, match="no runs"):
+        law.fit(X[:0], Y[:0])
+    with pytest.raises(DataError, match="y must be numbers"):
+        law.fit(X, [["low", "high"]] * 12)
+    with pytest.raises(DataError, match="X must be numeric"):
+        law.fit({"web": ["a"] * 12, "code": X[:, 1]}, Y)
+    with pytest.raises(TooFewRunsError, match="different mixtures"):
+        law.fit(np.repeat(X[:1], 12, axis=0), Y)  # one mixture, run twelve times
+
+
+def test_one_size_says_which_law_to_use():
+    D = np.geomspace(1e9, 1e11, 12)
+    with pytest.raises(NotIdentifiableError, match="different params"):
+        laws.Chinchilla().fit(np.c_[np.full(12, 1e8), D], 2.0 + 1e3 / D**0.4)
+    with pytest.raises(TooFewRunsError, match="4 parameters"):
+        laws.Chinchilla(tied=True).fit(np.c_[D[:3], D[:3]], [3.0, 2.9, 2.8])

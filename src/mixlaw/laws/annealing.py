@@ -198,6 +198,9 @@ class LearningRateAnnealing(ScaleLaw):
         self.decay_ = float(1 - np.exp(-min(tried, key=lambda v: tried[v])))
         super()._fit(X, Y, sample_weight)
 
+    def _settled(self) -> dict[str, Any]:
+        return {"decay": self.decay_}
+
     def _starts(self, Z: Array, y: Array, w: Array) -> Array:
         area, anneal = self._features(Z, self.decay_)
         x, g = np.log(area) - self.centre_[0], anneal / self.unit_

@@ -34,21 +34,21 @@ def as_matrix(X: Any) -> tuple[Array, list[str] | None]:
         DataError: not two-dimensional, not numeric, NaN or infinite; says which rows and columns.
     """
     names: list[str] | None = None
-    if isinstance(X, Mapping):
-        names = [str(k) for k in X]
-        values = np.column_stack([np.asarray(v, dtype=float) for v in X.values()]) if X else np.empty((0, 0))
-    elif hasattr(X, "column_names") and hasattr(X, "column"):  # pyarrow
-        names = [str(c) for c in X.column_names]
-        columns = [np.asarray(X.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
-        values = np.column_stack(columns) if columns else np.empty((0, 0))
-    elif hasattr(X, "columns") and hasattr(X, "to_numpy"):  # pandas, polars
-        names = [str(c) for c in X.columns]
-        values = np.asarray(X.to_numpy(), dtype=float)
-    else:
-        try:
+    try:
+        if isinstance(X, Mapping):
+            names = [str(k) for k in X]
+            values = np.column_stack([np.asarray(v, dtype=float) for v in X.values()]) if X else np.empty((0, 0))
+        elif hasattr(X, "column_names") and hasattr(X, "column"):  # pyarrow
+            names = [str(c) for c in X.column_names]
+            columns = [np.asarray(X.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
+            values = np.column_stack(columns) if columns else np.empty((0, 0))
+        elif hasattr(X, "columns") and hasattr(X, "to_numpy"):  # pandas, polars
+            names = [str(c) for c in X.columns]
+            values = np.asarray(X.to_numpy(), dtype=float)
+        else:
             values = np.asarray(X, dtype=float)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"X must be numeric (n, K): {error}. Got {type(X).__name__}.") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"X must be numeric (n, K): {error}. Got {type(X).__name__}.") from None
     if values.ndim != 2:
         raise DataError(f"X must be two-dimensional (runs, features), got shape {values.shape}.")
     bad = ~np.isfinite(values)
@@ -69,24 +69,26 @@ def as_targets(y: Any, allow_missing: bool = False) -> tuple[Array, list[str] | 
         DataError: infinite, NaN where ``allow_missing`` is false, or more than two dimensions.
     """
     names: list[str] | None = None
-    if isinstance(y, Mapping):
-        names = [str(k) for k in y]
-        values = np.column_stack([np.asarray(v, dtype=float) for v in y.values()])
-    elif hasattr(y, "column_names") and hasattr(y, "column"):
-        names = [str(c) for c in y.column_names]
-        values = np.column_stack(
-            [np.asarray(y.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
-        )
-    elif hasattr(y, "columns") and hasattr(y, "to_numpy"):
-        names = [str(c) for c in y.columns]
-        values = np.asarray(y.to_numpy(), dtype=float)
-    else:
-        values = np.asarray(y, dtype=float)
+    try:
+        if isinstance(y, Mapping):
+            names = [str(k) for k in y]
+            values = np.column_stack([np.asarray(v, dtype=float) for v in y.values()]) if y else np.empty((0, 0))
+        elif hasattr(y, "column_names") and hasattr(y, "column"):
+            names = [str(c) for c in y.column_names]
+            columns = [np.asarray(y.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
+            values = np.column_stack(columns) if columns else np.empty((0, 0))
+        elif hasattr(y, "columns") and hasattr(y, "to_numpy"):
+            names = [str(c) for c in y.columns]
+            values = np.asarray(y.to_numpy(), dtype=float)
+        else:
+            values = np.asarray(y, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"y must be numbers, (n,) or (n, T): {error}. Got {type(y).__name__}.") from None
     single = values.ndim == 1
     if single:
         values = values[:, None]
-    if values.ndim != 2:
-        raise DataError(f"y must be (n,) or (n, T), got shape {values.shape}.")
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise DataError(f"y must be (n,) or (n, T) with at least one target, got shape {values.shape}.")
     if np.isinf(values).any():
         rows = np.unique(np.where(np.isinf(values))[0])[:5].tolist()
         raise DataError(
@@ -210,6 +212,10 @@ class Law(RegressorMixin, BaseEstimator):
     def _predict(self, X: Array) -> Array:
         raise NotImplementedError
 
+    def _settled(self) -> dict[str, Any]:
+        """Constructor arguments that a refit to part of the rows takes from this fit instead of searching again."""
+        return {}
+
     # ---- inherited ---------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None, censored: Any = None) -> Law:
         """Fit to runs.
@@ -231,6 +237,8 @@ class Law(RegressorMixin, BaseEstimator):
         targets, target_names, single = as_targets(y, self.allows_missing)
         if len(matrix) != len(targets):
             raise DataError(f"X has {len(matrix)} runs but y has {len(targets)}.")
+        if matrix.size == 0:
+            raise DataError(f"X has shape {matrix.shape}: there are no runs to fit. Was the right file read?")
         weight = np.ones(len(matrix)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         if weight.shape != (len(matrix),) or not np.isfinite(weight).all() or (weight < 0).any():
             raise DataError(

@@ -101,7 +101,6 @@ class Chinchilla(ScaleLaw):
 
     name = "chinchilla"
     source = "Hoffmann et al. 2022, arXiv:2203.15556; Besiroglu et al. 2024, arXiv:2404.10102"
-    num_free = 5
 
     def __init__(
         self,
@@ -118,6 +117,11 @@ class Chinchilla(ScaleLaw):
         self.delta = delta
         self.bootstrap = bootstrap
         self.level = level
+
+    @property
+    def num_free(self) -> int:  # type: ignore[override]
+        """5, or 4 with one exponent."""
+        return 4 if self.tied else 5
 
     def _starts(self, Z: Array, y: Array, w: Array) -> Array:
         logs = np.log(Z) - self.centre_

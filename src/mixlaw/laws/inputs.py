@@ -118,11 +118,8 @@ def mixed_units(values: Array, name: str) -> str | None:
     spread_low, spread_high = float(logs[cut - 1] - logs[0]), float(logs[-1] - logs[cut])
     fewer = np.sort(high if len(high) <= len(low) else low)
     shown = f"rows {fewer[:8].tolist()}{f' and {len(fewer) - 8} more' if len(fewer) > 8 else ''}"
-    lies = (
-        f"lie from {values[fewer].min():.4g} to {values[fewer].max():.4g}, the other {len(rows) - len(fewer)} from "
-        f"{np.delete(values[order], np.isin(order, fewer)).min():.4g} to "
-        f"{np.delete(values[order], np.isin(order, fewer)).max():.4g}"
-    )
+    rest = np.setdiff1d(rows, fewer)
+    lies = f"hold {_range(values[fewer])}, the other {len(rest)} {_range(values[rest])}"
     if values[high].max() > 1.0 and gap >= _FAR and gap >= 1.5 * max(spread_low, spread_high):
         return (
             f"{name!r} seems to hold two units at once: {shown} {lies}. Bring all runs to one unit (nats per token), "
@@ -138,6 +135,11 @@ def mixed_units(values: Array, name: str) -> str | None:
             f"of the perplexities."
         )
     return None
+
+
+def _range(values: Array) -> str:
+    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def mixed_counts(values: Array, name: str) -> str | None:

@@ -11,17 +11,20 @@ far below the critical one, N_c, D_c, S_c scales, a_N, a_D, a_S exponents. There
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.errors import ConfigError, MixlawWarning, did_you_mean
 from mixlaw.laws.base import Array
+from mixlaw.laws.engine import BatchFit, Best
 from mixlaw.laws.scale_input import check_counts
 from mixlaw.laws.scale_law import ScaleLaw
 
 __all__ = ["Kaplan"]
 
+_FLAT = 1e-5  # least exponent: below, a power law is a constant and its scale overflows
 _COLUMNS = {"N": ("params",), "D": ("tokens",), "ND": ("params", "tokens"), "NS": ("params", "step")}
 
 
@@ -100,6 +103,20 @@ class Kaplan(ScaleLaw):
         # both terms inside the bracket equal at the centre: L = (2 t)^a_D
         return np.array([[level - q * np.log(2), np.log(p), level - q * np.log(2), np.log(q)] for p, q in grid])
 
+    def _bounds(self) -> Any:
+        free = np.tile([-np.inf, np.log(_FLAT)], len(self._columns()))
+        return free, np.tile([np.inf, np.log(10.0)], len(self._columns()))
+
+    def _after_fit(self, Z: Array, Y: Array, W: Array, fit: BatchFit, best: Best) -> None:
+        flat = [c for i, c in enumerate(self._columns()) if (best.theta[:, 2 * i + 1] <= np.log(2 * _FLAT)).any()]
+        if flat:
+            text = (
+                f"The loss does not fall with {' and '.join(flat)} in these runs: the exponent is held at its least "
+                f"value, {_FLAT:g}, and the scale that goes with it says nothing."
+            )
+            self.notes_ = [*self.notes_, text]
+            warnings.warn(f"Kaplan: {text}", MixlawWarning, stacklevel=5)
+
     def _evaluate(self, theta: Array, Z: Array) -> tuple[Array, Array]:
         logs = np.log(Z).T - self.centre_[:, None]
         u, p = theta[:, :1], np.exp(theta[:, 1:2])
@@ -136,6 +153,6 @@ class Kaplan(ScaleLaw):
         for i, letter in enumerate(names):
             exponent = np.exp(theta[:, 2 * i + 1])
             with np.errstate(over="ignore"):
-                out[f"{letter}_c"] = np.exp(theta[:, 2 * i] / exponent + self.centre_[i])
+                out[f"{letter}_c"] = np.exp(np.minimum(theta[:, 2 * i] / exponent + self.centre_[i], 700.0))
             out[f"a_{letter}"] = exponent
         return out

@@ -13,6 +13,7 @@ Lei et al. 2016, arXiv:1604.04173 (with their locally weighted scores).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from mixlaw.errors import ConfigError, DataError
+from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.laws.base import Array, Law
 from mixlaw.laws.engine import BatchFit, Ints, Model, Prior, fit_batch
 from mixlaw.laws.folds import fold_ids, replicate_groups
@@ -149,7 +150,10 @@ def heldout_predictions(law: Law, X: Array, Y: Array, folds: int = 5, seed: int 
     out = np.full(Y.shape, np.nan)
     for f in range(int(ids.max()) + 1):
         rest, held = ids != f, ids == f
-        model = clone(law).fit(_named(names, X[rest]), _named(law.target_names_, Y[rest]))
+        model = clone(law).set_params(**law._settled())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixlawWarning)  # the fit to all rows has said it, with its row numbers
+            model.fit(_named(names, X[rest]), _named(law.target_names_, Y[rest]))
         out[held] = np.asarray(model.predict(_named(names, X[held]))).reshape(int(held.sum()), -1)
     return out
 
