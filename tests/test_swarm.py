@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mixlaw.cli import app
 from mixlaw.config import DesignConfig, design_changes
-from mixlaw.errors import ConfigError
+from mixlaw.errors import ConfigError, DataError
 from mixlaw.evidence import rank_evidence
 from mixlaw.observations import Observations
 from mixlaw.study import Study
@@ -172,3 +172,34 @@ def test_settings_of_the_command_line_join_those_of_the_study():
     assert design_changes(base) is None
     assert design_changes(base, options=["strength=3"]).options == {"fractions": [0.5, 0.5], "strength": 3}
     assert design_changes(base, sampler="lattice").options == {}
+
+
+def test_a_law_over_sizes_predicts_the_target_and_is_not_scored_by_proxies(tmp_path):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    rows = ["run,params,tokens,weight_web,weight_code,target,value,step"]
+    for n in (1e7, 3e7, 1e8):
+        for i, w in enumerate((0.1, 0.3, 0.5, 0.7, 0.9)):
+            for step in (1, 2, 3):
+                loss = 1.5 + 0.5 * np.exp(-w) + 0.8 * w**2 + 30 * n**-0.25 + 900 * (step * 1e9) ** -0.35
+                loss += 0.002 * rng.normal()
+                rows.append(f"r{i}-{n:.0e},{n},{step * 10**9},{w},{round(1 - w, 6)},web,{loss},{step}")
+    (tmp_path / "runs.csv").write_text("\n".join(rows))
+    config = {
+        "corpus": {"counts": {"web": 4 * 10**9, "code": 2 * 10**9}},
+        "runs": ["runs.csv"],
+        "objective": {"web": 1},
+        "budget": {"tokens": "8B", "params": "300M"},
+        "law": {"name": "joint", "options": {"backtest": False, "forms": ["power"], "random": [2]}},
+    }
+    study = Study.create(tmp_path / "s", config)
+    study.tokenize()
+    law = study.fit()
+    assert list(law.feature_names_in_) == ["web", "code", "params", "tokens"] and law.num_runs_ == 45
+    predicted = study.predict({"web": 0.3, "code": 0.7})["web"]
+    truth = 1.5 + 0.5 * np.exp(-0.3) + 0.8 * 0.09 + 30 * 3e8**-0.25 + 900 * 8e9**-0.35
+    assert predicted.mean == pytest.approx(truth, abs=0.02)
+    assert study.optimize(num_bootstrap=0, starts=2).law["kind"] == "joint"
+    with pytest.raises(DataError, match="which cannot score it"):
+        study.verify()
