@@ -309,6 +309,5 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=list(PARTS))
     options = parser.parse_args()
-    print("## Optimum")
     for part in options.only:
         PARTS[part](options.quick)
