@@ -27,7 +27,7 @@ def test_a_bound_beats_a_wrong_number(family):
     X, Y, side, loss = stopped_runs()
     there = worlds.mixtures(200, 3, seed=5)
     make = getattr(laws, family)
-    with warnings.catch_warnings():  # AutoScale's valley is too flat to be certified here, and says so
+    with warnings.catch_warnings():  # a wrong number can leave a valley too flat to be certified
         warnings.simplefilter("ignore", MixlawWarning)
         wrong = make().fit(X, Y)
         known = make().fit(X, Y, censored=side)

@@ -8,7 +8,7 @@ from mixlaw.errors import ConfigError, DataError
 from mixlaw.laws.autoscale import AutoScaleModel
 from mixlaw.laws.bimix import OwnShareModel, PowerSumModel
 from mixlaw.laws.effective import EffectiveTokensModel
-from mixlaw.laws.engine import Prior, Separable, fit_batch, huber, resample_weights
+from mixlaw.laws.engine import Prior, Separable, fit_batch, huber, linear_bounds, resample_weights, with_linear
 from mixlaw.laws.implicit import ImplicitModel
 from mixlaw.laws.loglinear import LogModel
 from mixlaw.laws.m1 import ExponentialSumModel
@@ -227,3 +227,42 @@ def test_a_race_of_many_starts_ends_at_the_same_optimum(n, seed):
     assert raced.iterations.sum() < 0.6 * whole.iterations.sum()
     given_up = ~raced.converged
     assert given_up.any() and (raced.objective[given_up] >= raced.best().objective.min() - 1e-12).all()
+
+
+@pytest.mark.parametrize("family", ["m4", "m1", "loglinear", "autoscale"])
+def test_censored_values_are_projected_as_they_are_optimised(family):
+    """Solving linear coefficients out among the censored rows that count reaches the optimum of all parameters."""
+    world = worlds.exponential(k=3, targets=1, seed=0)
+    X, Y = world.sample(40, seed=0, noise=0.01)
+    y = Y[:, 0]
+    side = np.where(y > np.quantile(y, 0.7), 1, np.where(y < np.quantile(y, 0.1), -1, 0))
+    y = np.clip(y, np.quantile(y, 0.1), np.quantile(y, 0.7))
+    P = {"m4": 3, "m1": 3, "loglinear": 1, "autoscale": 7}[family]
+    model = {
+        "m4": lambda: ExponentialModel(X, X.mean(axis=0)),
+        "m1": lambda: ExponentialSumModel(X),
+        "loglinear": lambda: LogModel(X, X.mean(axis=0)),
+        "autoscale": lambda: AutoScaleModel(X),
+    }[family]()
+    start = np.random.default_rng(0).normal(-1.5, 0.3, (4, P))
+    prior = Prior(-1.0, 1e-4)
+    found = fit_batch(model, y, start, censored=side, prior=prior, linear_prior=Prior(0.0, 1e-4)).best()
+    assert found.converged[0]
+    low, high = linear_bounds(model)
+    free = np.full(P, np.inf)
+    pad = np.zeros(len(low) - model.num_linear)
+    ridge = 0.0 if model.unit else 1e-4
+    whole = fit_batch(
+        with_linear(model),
+        y,
+        np.concatenate([found.theta, found.linear], axis=1),
+        censored=side,
+        bounds=(np.concatenate([-free, low]), np.concatenate([free, high])),
+        prior=Prior(
+            np.concatenate([np.full(P, -1.0), pad, np.zeros(model.num_linear)]),
+            np.concatenate([np.full(P, 1e-4), pad, np.full(model.num_linear, ridge)]),
+        ),
+    ).best()
+    constant = 0.5e-4 if model.unit else 0.0  # the ridge on a coefficient that is 1 by definition
+    assert whole.converged[0] and whole.objective[0] + constant >= found.objective[0] * (1 - 1e-7)
+    np.testing.assert_allclose(whole.objective[0] + constant, found.objective[0], rtol=1e-6)

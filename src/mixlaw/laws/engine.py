@@ -228,6 +228,7 @@ class _Data:
 
 
 _OUTSIDE = 0.05
+_ROUNDS = 25  # of the search for the censored rows that count
 
 
 def _chunked(evaluate: Evaluate, size: int) -> Evaluate:
@@ -297,12 +298,34 @@ class _Projected:
     outer: Array | None
     """(n, P*P) products of the columns of Z, for models with a factored Jacobian."""
 
-    def solve_linear(self, phi: Array, problem: Ints) -> tuple[Array, Array, Array, Array, Array]:
-        """coef (B, L), intercept (B,), centred phi, residual (B, n) and the inverse of the small system."""
-        y, w = self.data.Y[problem], self.data.W[problem]
+    def solve_linear(self, phi: Array, problem: Ints) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
+        """coef (B, L), intercept (B,), centred phi, residual (B, n), the inverse of the small system, the weights in
+        force (B, n) and their sums (B,).
+
+        Censored rows count only where the prediction is on their wrong side, which depends on the coefficients: they
+        are solved for until the set of rows that count settles (a convex problem, so it does).
+        """
+        w, total = self.data.W[problem], self.total[problem]
+        found = self._solve_weighted(phi, problem, w, total)
+        if self.data.censored is None:
+            return *found, w, total
+        side = self.data.censored[problem]
+        for _ in range(_ROUNDS):
+            met = ((side > 0) & (found[3] > 0)) | ((side < 0) & (found[3] < 0))
+            now = np.where(met, 0.0, self.data.W[problem])
+            if (now == w).all():
+                break
+            w, total = now, np.maximum(now.sum(1), TINY)
+            found = self._solve_weighted(phi, problem, w, total)
+        return *found, w, total
+
+    def _solve_weighted(
+        self, phi: Array, problem: Ints, w: Array, sums: Array
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        y = self.data.Y[problem]
         L = phi.shape[2]
         if self.model.intercept:
-            total = self.total[problem][:, None]
+            total = sums[:, None]
             phi_mean = np.matmul(w[:, None, :], phi)[:, 0] / total
             y_mean = (w * y).sum(1)[:, None] / total
             centred, yc = phi - phi_mean[:, None, :], y - y_mean
@@ -343,19 +366,18 @@ class _Projected:
 
     def __call__(self, theta: Array, problem: Ints) -> tuple[Array, Array, Array]:
         model = self.model
-        w = self.data.W[problem]
         phi = model.basis(theta, problem)
-        coef, _, centred, r, inverse = self.solve_linear(phi, problem)
+        coef, _, centred, r, inverse, w, total = self.solve_linear(phi, problem)
         away = coef - self.linear_centre[problem]
         F = 0.5 * (w * r * r).sum(1) + 0.5 * (self.linear_strength[problem] * away * away).sum(1)
         factors = model.factored(theta, phi, coef)
         P = model.num_params
         if factors is not None:
-            g, H, cross = self._products(factors, w, r, centred, problem)
+            g, H, cross = self._products(factors, w, r, centred, total)
         else:
             J = model.tangent(theta, problem, phi, coef)
             if model.intercept:
-                J = J - np.matmul(w[:, None, :], J) / self.total[problem][:, None, None]
+                J = J - np.matmul(w[:, None, :], J) / total[:, None, None]
             weighted = (J * w[:, :, None]).transpose(0, 2, 1)
             g = np.matmul(weighted, r[:, :, None])[:, :, 0]
             H = np.matmul(weighted, J)
@@ -367,7 +389,7 @@ class _Projected:
         return F, g, H
 
     def _products(
-        self, factors: Factors, w: Array, r: Array, centred: Array, problem: Ints
+        self, factors: Factors, w: Array, r: Array, centred: Array, sums_of_weights: Array
     ) -> tuple[Array, Array, Array]:
         """Gradient (B, P), centred J'WJ (B, P, P) and phi'WJ (B, L, P) from the product form."""
         s, Z = factors.curve, factors.Z
@@ -399,7 +421,7 @@ class _Projected:
             )
         g, cross = wide[:, 0], wide[:, 2:]
         if self.model.intercept:
-            sums, total = wide[:, 1], self.total[problem][:, None, None]
+            sums, total = wide[:, 1], sums_of_weights[:, None, None]
             H = H - sums[:, :, None] * sums[:, None, :] / total
         if factors.shift is not None:
             shift, p = factors.shift, centred[:, :, 0]
@@ -479,7 +501,7 @@ def fit_batch(
     side = None if censored is None else np.broadcast_to(np.asarray(censored, dtype=np.int8), (M, n))
 
     separable = model if isinstance(model, Separable) else None
-    project = separable is not None and loss == "squared" and not log and side is None
+    project = separable is not None and loss == "squared" and not log
     L = separable.num_linear if separable else 0
     extra = L + (1 if separable and separable.intercept else 0)
     centre, strength = (prior or Prior()).broadcast((M, P))
@@ -494,7 +516,7 @@ def fit_batch(
 
     projected: _Projected | None = None
     if separable is not None:
-        plain = _Data(Y2, W, None, "squared", delta, False, centre, strength)
+        plain = _Data(Y2, W, side, "squared", delta, False, centre, strength)
         outer = _outer(separable, flat[:1], problem[:1]) if project else None
         projected = _Projected(separable, plain, lc, ls, total, outer)
     if project:
