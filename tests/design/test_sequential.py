@@ -129,7 +129,7 @@ def test_posterior_draws_have_the_posteriors_mean_and_spread():
     new = np.random.default_rng(0).dirichlet(np.full(4, 2.0), 15)
     draws = draw_worlds(law, new, 3000, np.random.default_rng(1))
     sd = law.scale(new)
-    assert np.abs(np.median(draws, axis=0) - law.predict(new)).max() < 0.15 * sd.max() + 1e-3
+    assert np.abs(np.median(draws, axis=0) - law.predict(new)).max() < 0.3 * sd.max() + 1e-3
     assert (draws.std(axis=0) < 1.3 * sd + 1e-6).all()  # sd of a new run holds noise on top
     at_runs = draw_worlds(law, X[:5], 500, np.random.default_rng(1))
     assert (at_runs.std(axis=0) / Y[:5]).mean() < (draws.std(axis=0) / law.predict(new)).mean()
@@ -227,8 +227,9 @@ def test_the_interval_holds_what_differs_between_worlds_and_not_between_designs(
     same = rng.gamma(1.0, 1.0, (400, 2))  # every world alike: all the spread is between designs
     apart = np.repeat(rng.gamma(1.0, 1.0, (400, 1)), 2, axis=1)  # every design alike
     a, b = Point.of("x", 8, 8, same), Point.of("x", 8, 8, apart)
-    assert a.regret == pytest.approx(1, abs=0.1) and a.high - a.low < 0.8
-    assert b.low == pytest.approx(0.105, abs=0.04) and b.high == pytest.approx(2.3, abs=0.3)  # gamma(1)'s deciles
+    assert a.regret == pytest.approx(1, abs=0.1) and b.regret == pytest.approx(1, abs=0.1)
+    assert (a.low, a.high) == pytest.approx((0.20, 2.08), abs=0.2)  # deciles of a gamma variable with variance .64
+    assert (b.low, b.high) == pytest.approx((0.03, 2.67), abs=0.35)  # and with variance 1.64
     none = Point.of("x", 8, 8, np.zeros((4, 2)))
     assert (none.low, none.high, none.regret) == (0, 0, 0)
 

@@ -281,7 +281,7 @@ class GaussianProcess(Law):
     def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
         """Losses (num, n, T) without noise at mixtures X (n, K): joint draws from the posterior, targets independent.
 
-        Members share the draws. Hyperparameters stay as fitted, so draws are somewhat too sure with few runs.
+        Each takes a member, or where runs are few a draw of its hyperparameters, by their weight in the mean.
 
         Example:
             >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 20)
@@ -295,9 +295,11 @@ class GaussianProcess(Law):
 
         matrix = self._align(X)
         out = np.empty((num, len(matrix), self.n_targets_))
-        for member, worlds in zip(self.members_, np.array_split(np.arange(num), len(self.members_)), strict=True):
-            if not len(worlds):
-                continue
+        states = self._weighted()
+        share = np.array([s for s, _ in states])
+        taken = rng.choice(len(states), size=num, p=share / share.sum())
+        for i in np.unique(taken):
+            worlds, member = np.flatnonzero(taken == i), states[i][1]
             data, layout, hyper = self._parts(member)
             with _one_thread():
                 for t in range(self.n_targets_):
