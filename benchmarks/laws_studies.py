@@ -3,7 +3,7 @@
     python benchmarks/laws_studies.py [--quick] [--swarm FOLDER]
 
 Three studies: RegMix (64 of its training runs, two subsets, scored on the other 448 training runs), Data Mixing Laws
-(five domains at 70M and 410M, RedPajama at 70M; three random splits, a quarter held out) and this project's own swarm
+(five domains at 70M and 410M, RedPajama at 70M; two random splits, a quarter held out) and this project's own swarm
 (``studies/real-text``, or the study folder given; five folds). Where the folder is missing or has fewer than ten
 finished runs, the swarm is left out and the output says so.
 
@@ -77,7 +77,7 @@ def records(swarm: Path, quick: bool) -> list[Record]:
     for name, (study, size, *_) in laws_dml.CASES.items():
         X, Y = laws_dml.load(study, size)
         num = len(next(iter(Y.values())))
-        found.append(Record("Data Mixing Laws", name, X, Y, list(laws_dml.splits(num, 1 if quick else 3))))
+        found.append(Record("Data Mixing Laws", name, X, Y, list(laws_dml.splits(num, 1 if quick else 2))))
     own = own_swarm(swarm)
     if isinstance(own, str):
         print(f"Own swarm left out: {own}\n")
