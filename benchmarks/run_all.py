@@ -30,6 +30,8 @@ SCRIPTS: dict[str, list[str]] = {
     "laws_growth": [],
     "optimize": [],
     "design": [],
+    "design_surrogate": [],
+    "design_power": [],
     "tokens": [],
     "throughput": [],
     "quickstart_seeds": [],
