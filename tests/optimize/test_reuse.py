@@ -126,6 +126,14 @@ def test_new_runs_keep_to_the_budget_and_differ(observations):
     assert (apart > 1e-3).all()
 
 
+def test_a_floor_on_an_untouched_domain_leaves_room_for_new_ones(observations):
+    new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500})
+    found = reuse(observations, OLD, new)
+    plan = found.new_runs(OLD.natural, Budget(tokens=4000, floors={"wiki": 0.2}))  # natural has half of it
+    assert plan.mixtures and plan.restored
+    assert max(m["math"] for m in plan.mixtures) > 0.2 and min(m["wiki"] for m in plan.mixtures) >= 0.2 - 1e-9
+
+
 def test_new_runs_stop_where_the_budget_leaves_no_other_mixture(observations):
     new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500})
     found = reuse(observations, OLD, new)

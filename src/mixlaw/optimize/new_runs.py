@@ -98,7 +98,10 @@ def propose_runs(
     today = mixture.array(names)
     if not allowed.contains(today)[0]:
         today = allowed.project(today[None])[0]
-    base = np.where([n in unidentified for n in names], 0.0, today)
+    fresh = np.array([n in unidentified for n in names])
+    base = np.where(fresh, 0.0, today)
+    if base.sum() > 0 and fresh.any():
+        base = _with_room(allowed, base / base.sum(), fresh)
     if base.sum() <= 0 and len(unidentified) < len(names):
         untouched = [n for n in names if n not in unidentified]
         raise ConfigError(f"The mixture puts no weight on the untouched domains {untouched}: {mixture}.")
@@ -119,7 +122,7 @@ def propose_runs(
     def width() -> float:
         return float(np.mean(np.sqrt(1 + _leverage(known, targets)))) / usual
 
-    fresh = _distance(wide, known).min(axis=1) > 1e-7  # what was run already is not proposed
+    other = _distance(wide, known).min(axis=1) > 1e-7  # what was run already is not proposed
     spread = float(_distance(wide, wide.mean(axis=0)[None]).max())
     widths, reason = [width()], ""
     chosen: list[int] = []
@@ -128,7 +131,7 @@ def propose_runs(
             reason = f"more than {max_runs} runs are needed"
             break
         nearest = _distance(wide, wide[chosen]).min(axis=1, initial=np.inf)
-        rooms = [fresh & (nearest > max(share * spread, 1e-7)) for share in APART]
+        rooms = [other & (nearest > max(share * spread, 1e-7)) for share in APART]
         open_ = next((room for room in rooms if room.any()), None)
         if open_ is None:
             reason = "the budget leaves no further mixture that differs from these"
@@ -143,6 +146,19 @@ def propose_runs(
         widths.append(width())
     mixtures = tuple(Mixture.from_array(names, pool[i]) for i in chosen)
     return NewRuns(mixtures, tuple(widths), widths[-1] <= 1 + tolerance, virtual, reason)
+
+
+def _with_room(allowed, base: Array, fresh: Array) -> Array:  # type: ignore[no-untyped-def]
+    """Ratios of the untouched domains that leave the changed ones as much room as the budget does: as they are where
+    no floor stands in the way, otherwise those of the nearest mixture with that much of the changed ones."""
+    high = np.where(fresh, allowed.high, 0.0)
+    most = min(MOST_CHANGED, float(high.sum()))
+    drawn = base > 0
+    if most <= 0 or (allowed.low[drawn] / base[drawn]).max() <= 1.0 - most:
+        return base
+    wanted = (1.0 - most) * base + most * high / high.sum()
+    near = np.where(fresh, 0.0, allowed.project(wanted[None])[0])
+    return np.asarray(near / near.sum()) if near.sum() > 0 else base
 
 
 def _around(allowed, base: Array, changed: list[int], rng: np.random.Generator) -> Array:  # type: ignore[no-untyped-def]
