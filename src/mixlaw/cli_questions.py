@@ -28,7 +28,7 @@ def power(
         study.corpus,
         study.budget,
         tuple(runs or (16, 32, 64)),
-        pilot=study.observations(),
+        pilot=study.runs_of_one_size(),
         objective=study.config.objective_weights(),
         worlds=worlds,
     )
@@ -112,7 +112,7 @@ def effects(folder: StudyFolder) -> None:
     study = Study(folder)
     study.need("fit")
     law = study.law()
-    X, y = study.observations().table([v.name for v in study.corpus.validation] or None)
+    X, y = study.runs_of_one_size().table([v.name for v in study.corpus.validation] or None)
     try:
         found = measure(law, X)
     except DataError:  # read from a file, most laws have lost the runs that the standard errors are taken from
