@@ -27,7 +27,7 @@ from mixlaw.optimize.critical import critical
 from mixlaw.optimize.forms import combine
 from mixlaw.optimize.objective import mean
 from mixlaw.optimize.pareto import frontier
-from mixlaw.optimize.resample import bootstrap_laws
+from mixlaw.optimize.resample import bootstrap_laws, weighed
 from mixlaw.optimize.robust import robust_problem
 from mixlaw.optimize.view import LawView
 
@@ -246,7 +246,7 @@ def robust(quick: bool) -> None:
         law = fit("effective_tokens", X[rows], noisy, names, sets)
         view = LawView(law, corpus, budget)
         runs = (dict(zip(names, X[rows].T)), dict(zip(sets, noisy.T)))
-        laws = [v.atoms() for v in bootstrap_laws(view, runs, refits, seed=world)]
+        laws = [v.atoms() for v in bootstrap_laws(view, runs, refits, seed=world, weights=weighed)]
         answers = {"plug-in": solve(mean(c, W).program(view.atoms())).z[0]}
         for measure in ("mean", "cvar", "regret"):
             problem, atoms = robust_problem(measure, c, view.atoms(), laws, W, reference=corpus.natural.array())

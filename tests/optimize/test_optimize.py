@@ -13,7 +13,7 @@ from mixlaw.laws.m4 import M4
 from mixlaw.mixture import Mixture
 from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, temperature, unimax
 from mixlaw.optimize.convex import solve
-from mixlaw.optimize.resample import bootstrap_weights
+from mixlaw.optimize.resample import drawn, weighed
 from mixlaw.optimize.robust import robust_problem
 from mixlaw.optimize.view import LawView
 from mixlaw.recipe import Recipe
@@ -232,11 +232,30 @@ def test_the_level_of_a_world_moves_no_robust_optimum(law, corpus):
         np.testing.assert_allclose(one, two, atol=1e-4)
 
 
-def test_refits_keep_every_run_and_repeat_under_their_seed():
-    weights = bootstrap_weights(30, 200, seed=3)
-    assert (weights > 0).all() and np.allclose(weights.sum(axis=1), 30)
-    assert weights.var() == pytest.approx(29 / 31, abs=0.1)  # as much noise as drawing runs with replacement
-    np.testing.assert_array_equal(weights, bootstrap_weights(30, 200, seed=3))
+def test_weighed_refits_keep_every_run_and_are_as_noisy_as_drawn_ones():
+    kept, left = weighed(30, 200, 3), drawn(30, 200, 3)
+    assert (kept > 0).all() and (left == 0).mean() == pytest.approx((1 - 1 / 30) ** 30, abs=0.02)
+    for weights, again in ((kept, weighed(30, 200, 3)), (left, drawn(30, 200, 3))):
+        np.testing.assert_allclose(weights.sum(axis=1), 30)
+        assert weights.var() == pytest.approx(0.95, abs=0.1)
+        np.testing.assert_array_equal(weights, again)
+
+
+def test_the_gain_of_few_noisy_runs_is_covered():
+    """Intervals of the gain against the truth, 24 runs for 9 coefficients a set."""
+    covered = []
+    for seed in range(12):
+        world = worlds.effective_tokens(6, 3, seed=seed)
+        X, Y = world.sample(24, noise=0.03)
+        names = [f"d{j}" for j in range(6)]
+        corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixlawWarning)
+            law = ml.laws.EffectiveTokens().fit(dict(zip(names, X.T)), dict(zip(SETS, Y.T)))
+        recipe = optimize(law, SETS, Budget(tokens=10**6), corpus, num_bootstrap=30, seed=seed)
+        both = np.stack([recipe.mixture.array(names), corpus.natural.array(names)])
+        covered.append(recipe.difference.covers(float(np.subtract(*world.loss(both).mean(axis=1)))))
+    assert np.mean(covered) >= 0.75
 
 
 @pytest.mark.parametrize("measure", ["mean", "cvar", "regret"])

@@ -24,7 +24,7 @@ from mixlaw.optimize.objective import Problem, mean, pooled
 from mixlaw.optimize.pose import best_of_starts, pose, snap, solve_bounded, solve_certified, why_not, with_tasks
 from mixlaw.optimize.prices import prices
 from mixlaw.optimize.request import KINDS, Kind, Request, read_request
-from mixlaw.optimize.resample import bootstrap_laws
+from mixlaw.optimize.resample import bootstrap_laws, weighed
 from mixlaw.optimize.robust import plug_in_optima
 from mixlaw.optimize.task import TaskLaw
 from mixlaw.optimize.uncertainty import Gain, gain, objective_half_width
@@ -128,8 +128,9 @@ def optimize(
     warnings = advice.standing(corpus, request.repetition, rank_transfer, budget)
     atoms = view.atoms()
     worlds = _worlds(request, rows, num_bootstrap, robust is not None, seed, warnings)
+    smooth = [] if robust is None or rows is None else bootstrap_laws(view, rows, len(worlds), seed, weighed)
 
-    problem, over = pose(request, atoms, robust, worlds, warnings)
+    problem, over = pose(request, atoms, robust, smooth, warnings)
     several_tasks = len([t for t in request.tasks if request.weights.get(t, 0) > 0]) > 1 or (
         request.tasks and len(request.weights) > 1
     )
