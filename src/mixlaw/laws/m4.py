@@ -11,7 +11,7 @@ from mixlaw.laws.shared_prior import SKIP, Comparable
 
 __all__ = ["M4", "ExponentialModel"]
 
-_FAR = 30.0  # exponents are cut here: exp(30) nats is no loss, and normal equations must stay accurate
+_FAR = 200.0  # exponents are cut here: far beyond every optimum, and exp(2 * 200) is still a number
 
 
 class ExponentialModel(Separable):
