@@ -21,6 +21,7 @@ __all__ = ["GaussianProcess"]
 
 _LOO_FROM = 150  # below this analytic leave-one-out is optimistic: the hyperparameters have seen the row
 _DRAWS_BELOW = 48  # runs below which draws of the hyperparameters lowered the error of held-out training rows
+_ENOUGH = 512  # runs from which more change the hyperparameters little
 _BLOCK = 4_000_000  # numbers in one block of cross-covariances while predicting
 
 
@@ -143,9 +144,9 @@ class GaussianProcess(Law):
         if start is None and n > 200:
             # Most of the way is the same for a part of the runs, where a step costs a tenth.
             order = np.random.default_rng(self.seed).permutation(n)
-            for part in (max(128, n // 4), n // 2) if n >= 400 else (max(128, n // 4),):
-                u = gk.minimize_objective(u, data.take(np.sort(order[:part])), layout, 40)
-        u = gk.minimize_objective(u, data, layout, first)
+            for part in (128, _ENOUGH // 2, _ENOUGH) if n > 600 else (max(128, n // 4), n // 2)[: 1 + (n >= 400)]:
+                u = gk.minimize_objective(u, data.take(np.sort(order[:part])), layout, 40 if part < _ENOUGH else 25)
+        u = gk.minimize_objective(u, data, layout, first) if first else u
         for _ in range(rounds):
             data.noise_scale = base * gk.reweight(u, data, layout)
             u = gk.minimize_objective(u, data, layout, again)
@@ -183,8 +184,10 @@ class GaussianProcess(Law):
             first, again = self.iterations, max(1, self.iterations // 2)
         elif n <= 200:
             first, again = 40, 40
-        else:  # a step costs the cube of n
-            first, again = (25, 15) if n <= 600 else (15, 15)
+        elif n <= 600:
+            first, again = 25, 15
+        else:  # a step costs the cube of n: what hyperparameters need is known from a part
+            first, again = 0, 5
         if warm:
             return max(1, first // 3), max(1, again // 3), 1
         if fold:  # a fold only measures: the last iterations change its score by less than its own noise
