@@ -1,6 +1,6 @@
 """Power: regret predicted from pilots of 32 runs against the regret that studies then have.
 
-    python benchmarks/design_power.py [--quick] [--pilots 4] [--studies 24] [--worlds 8]
+    python benchmarks/design_power.py [--quick] [--pilots 3] [--studies 16] [--worlds 8]
 
 The truth is a law fitted on all of RegMix's 768 runs, with its noise (replicates are taken to have measured that);
 pilots and designs are random ones of the published mixtures; a study chooses among 192 published mixtures and its own
@@ -48,10 +48,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="3 objectives, 2 pilots")
     parser.add_argument("--pilots", type=int, default=None)
-    parser.add_argument("--studies", type=int, default=24)
+    parser.add_argument("--studies", type=int, default=16)
     parser.add_argument("--worlds", type=int, default=8)
     options = parser.parse_args()
-    pilots = options.pilots or (2 if options.quick else 4)
+    pilots = options.pilots or (2 if options.quick else 3)
     warnings.simplefilter("ignore", MixlawWarning)
     X, Y, domains, targets = read()
     corpus, budget = space(X, domains)
