@@ -185,7 +185,7 @@ def test_power_from_a_pilot_predicts_the_regret_realised():
     sd = 0.03
     seen = observe(matrix(propose(CORPUS, BUDGET, 16, seed=50)), sd, 3)
     noisy = dict.fromkeys(OBJECTIVE, sd)
-    options = {"objective": OBJECTIVE, "law": fast(), "fit": fast(), "noise": noisy, "worlds": 8}
+    options = {"objective": OBJECTIVE, "law": fast(), "fit": fast(), "noise": noisy, "worlds": 4}
     found = power_analysis(CORPUS, BUDGET, (12, 40), pilot=seen, **options)
     realised = []
     for seed in range(6):
