@@ -136,7 +136,7 @@ def test_the_absence_of_evidence_is_said():
 
 
 def test_the_best_of_twenty_is_fourth_on_the_published_record(tmp_path):
-    """Data Mixing Laws on RedPajama (METHODS G6), through the command line, weighted as published."""
+    """Data Mixing Laws on RedPajama, through the command line, weighted as published."""
     import pyarrow.parquet as pq
 
     rows = pq.read_table(experiments("dml_redpajama.parquet")).to_pylist()

@@ -1,7 +1,7 @@
 """Mixtures of domains, and schedules of mixtures.
 
 A *weight* is always a share of training **tokens**. A mixture that does not sum to one is an error, never
-silently renormalised: published tables that sum to 1.02 hide a mistake (METHODS B3), and the fix is the user's.
+silently renormalised: published tables that sum to 1.02 hide a mistake, and the fix is the user's.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def regmix():
     [(laws.M4, 0.0470, 0.974), (laws.EffectiveTokens, 0.0165, 0.981), (laws.LogLinear, 0.0430, 0.965)],
 )
 def test_regmix_held_out_scores(law, mse, rank):
-    """512 mixtures of 17 domains predict 256 others as well as the best prototypes measured (BASELINES 1)."""
+    """512 mixtures of 17 domains predict 256 others as well as the best prototypes measured."""
     from mixlaw.laws.compare import spearman
 
     X, y, X_test, y_test = regmix()
@@ -174,7 +174,7 @@ def test_regmix_held_out_scores(law, mse, rank):
 
 
 def test_two_domain_records_follow_the_exponential():
-    """METHODS G7: GitHub's loss at five shares (70M, 30k steps), one exponential through all of them."""
+    """GitHub's loss at five shares (70M, 30k steps), one exponential through all of them."""
     table = pq.read_table(experiments("dml_two_domains.parquet")).to_pandas()
     rows = table[(table.model_size == "70M") & (table.step == table.step.max())]
     weights = [c for c in rows.columns if c.startswith("weight_")]

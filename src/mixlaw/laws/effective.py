@@ -101,7 +101,7 @@ class EffectiveTokens(ParametricLaw):
 
     Do not use it where a domain hurts a target: it can only help less.
 
-    Source: METHODS B25 of this project's reference; no paper.
+    Source: this project; no paper.
     """
 
     name = "effective_tokens"

@@ -59,7 +59,7 @@ class GaussianProcess(Law):
         >>> bool(np.abs(law.predict(r[30:]) - loss[30:]).max() < 0.1)
         True
 
-    Source: METHODS B26 (no paper); Gaussian process regression after Rasmussen & Williams 2006, robust
+    Source: no paper; Gaussian process regression after Rasmussen & Williams 2006, robust
     weights after Shah, Wilson & Ghahramani 2014, arXiv:1402.4306; draws after Neal 2011, arXiv:1206.1901.
     """
 
@@ -109,7 +109,7 @@ class GaussianProcess(Law):
                 f"Fitted on {self.max_runs} of {len(X)} runs, drawn at random (max_runs={self.max_runs})."
             )
             X, Y, weight = X[rows], Y[rows], weight[rows]
-            self.rows_ = rows
+            self.rows_ = np.flatnonzero(usable)[rows]
         self.own_ = own_matrix([str(n) for n in self.feature_names_in_], self.target_names_, self.own)
         self.train_X_, self.train_Y_ = X, Y
         self._training = (X, Y, weight)  # the rows that heldout_ speaks of
@@ -258,14 +258,18 @@ class GaussianProcess(Law):
         return np.mean([self._sigma(m, matrix) for m in self.members_], axis=0)
 
     def difference_sd(self, A: Array, b: Array) -> Array:
-        """Posterior standard deviation (n, T) of the noise-free target at each row of A minus that at b (K,)."""
+        """Posterior standard deviation (n, T) of the noise-free target at each row of A minus that at b (K,).
+
+        That of the mixture of members (and, where runs are few, their draws): their mean variance and the variance of
+        their means.
+        """
         from scipy.linalg import cho_factor, cho_solve
 
         rows = np.vstack([np.atleast_2d(A), b])
-        total = np.zeros((len(rows) - 1, self.n_targets_))
-        for member in self.members_:
+        first, second = (np.zeros((len(rows) - 1, self.n_targets_)) for _ in range(2))
+        for share, member in self._weighted():
             data, layout, hyper = self._parts(member)
-            z, _ = self._member_mean(member, rows)
+            z, mean = self._member_mean(member, rows)
             variance = np.empty((self.n_targets_, len(rows) - 1))
             for t in range(self.n_targets_):
                 one = hyper.only(t)
@@ -278,8 +282,10 @@ class GaussianProcess(Law):
             small = 1e-3
             slope = gk.unwarp(z[:, -1:] + small, hyper, layout.member, data.scale)
             slope -= gk.unwarp(z[:, -1:] - small, hyper, layout.member, data.scale)
-            total += (np.sqrt(np.maximum(variance, 0)) * slope / (2 * small)).T
-        return total / len(self.members_)
+            change = mean[:-1] - mean[-1]
+            first += share * change
+            second += share * ((np.maximum(variance, 0) * (slope / (2 * small)) ** 2).T + change**2)
+        return np.sqrt(np.maximum(second - first**2, 0))
 
     def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
         """Losses (num, n, T) without noise at mixtures X (n, K): joint draws from the posterior, targets independent.

@@ -1,6 +1,6 @@
 """The kernel of :mod:`mixlaw.laws.gp` and its exact gradient, in NumPy.
 
-Legend (METHODS letters): n runs, m domains, T targets; ``r`` (n, m) mixture; ``own`` (T, m) is 1 where a
+Legend: n runs, m domains, T targets; ``r`` (n, m) mixture; ``own`` (T, m) is 1 where a
 domain is the target's own; ``eps`` (T, m) the weight at which a domain starts to count; ``f`` (T, n, m) the
 features; ``v`` (T, m) slopes of the linear part; ``ell`` (T, m) length scales and ``s`` (T,) size of the
 Matern-5/2 part; ``noise`` (T,) standard deviation; ``z`` (T, n) the warped targets; ``u`` the flat vector of

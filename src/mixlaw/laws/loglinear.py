@@ -45,7 +45,7 @@ class LogLinear(ParametricLaw):
     Do not use it where doubling a large share saturates, or to extrapolate to zero shares far below those tried:
     the value there is set by ``eps``.
 
-    Source: METHODS B25 of this project's reference ("linear in log(r + eps)"); no paper. The exact law of a
+    Source: no paper ("linear in log(r + eps)"). The exact law of a
     unigram learner over disjoint vocabularies is this one with b = -1 for the target's own domain.
     """
 

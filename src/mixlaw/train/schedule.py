@@ -1,7 +1,7 @@
 """Learning-rate schedules, as functions of the step alone.
 
 ``wsd``: warm-up, constant, decay (Hägele et al. 2024, arXiv:2405.18392). ``cosine``: half a cosine after warm-up.
-``constant``: warm-up, then constant; for tiny proxies it removes a confound (METHODS F4).
+``constant``: warm-up, then constant; for tiny proxies it removes a confound.
 """
 
 from __future__ import annotations

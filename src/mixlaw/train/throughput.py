@@ -22,7 +22,7 @@ def default_workers() -> int:
 
 def flops_per_token(config: ModelConfig, context: int) -> float:
     """Training operations per token: ``6`` per parameter of a matrix product, the unembedding's included (it is most
-    of a small model), and causal attention ``6 * layers * width * context`` (METHODS F2)."""
+    of a small model), and causal attention ``6 * layers * width * context``."""
     return 6.0 * (config.params + config.vocab_size * config.width) + 6.0 * config.layers * config.width * context
 
 
