@@ -15,12 +15,14 @@ import numpy.typing as npt
 from mixlaw.design.feasible import SAME, Array, Polytope
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.laws.base import Law
+from mixlaw.laws.residuals import residual_correlation
 
 __all__ = [
     "draw_worlds",
     "fresh",
     "minimise",
     "mutate",
+    "noise_correlation",
     "noise_sd",
     "noise_sds",
     "objective_weights",
@@ -51,7 +53,7 @@ def objective_weights(objective: Mapping[str, float] | None, targets: list[str])
 def draw_worlds(law: Law, X: npt.ArrayLike, num: int, rng: np.random.Generator, columns: Any = None) -> Array:
     """Losses (num, n, T) at mixtures X (n, K) in ``num`` worlds that the fitted ``law`` thinks possible.
 
-    A Gaussian process is drawn from its posterior, jointly over mixtures (targets independently). Any other law is
+    A Gaussian process is drawn from its posterior, jointly over mixtures and targets. Any other law is
     refitted to reweighted runs (Bayesian bootstrap, Rubin 1981); that shows how uncertain its parameters are, but
     not that its form may be wrong.
 
@@ -119,9 +121,36 @@ def noise_sds(law: Law, X: Array, Y: Array) -> Array:
     return np.asarray(np.sqrt(np.mean(residual**2, axis=0)))
 
 
+def noise_correlation(law: Law, X: Array | None = None, Y: Array | None = None) -> Array:
+    """(T, T) correlation between the targets of one run of what the fitted law leaves unexplained; none is known of a
+    law that is no Gaussian process and comes without the X (n, K), Y (n, T) it was fitted on."""
+    from mixlaw.laws.gp import GaussianProcess
+
+    if isinstance(law, GaussianProcess):
+        return law.target_correlation()
+    if X is None or Y is None:
+        return np.eye(len(law.target_names_))
+    residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
+    return residual_correlation(residual / np.maximum(np.sqrt(np.mean(residual**2, axis=0)), 1e-300))
+
+
 def noise_sd(law: Law, X: Array, Y: Array, weights: Array) -> float:
-    """Seed noise of the weighted objective, the targets' noises taken as independent."""
-    return float(np.sqrt((weights**2 * noise_sds(law, X, Y) ** 2).sum()))
+    """Seed noise of the weighted objective as the fitted law sees it, for where no replicates measured it.
+
+    Targets of one run err together. How much that makes of the objective is taken from its own residuals: their
+    spread, over what it would be if each target erred on its own.
+    """
+    from mixlaw.laws.gp import GaussianProcess
+
+    if not isinstance(law, GaussianProcess):
+        residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
+        return float(np.sqrt(np.mean((residual @ weights) ** 2)))
+    alone = float(weights**2 @ law.seed_noise() ** 2)
+    residual = (law.train_Y_ - law.leave_one_out()[0])[:, weights != 0] * weights[weights != 0]
+    residual = residual[np.isfinite(residual).all(axis=1)]
+    if residual.shape[1] == 1 or len(residual) < 3 or not residual.any():
+        return float(np.sqrt(alone))
+    return float(np.sqrt(alone * (residual.sum(axis=1) ** 2).sum() / (residual**2).sum()))
 
 
 def minimise(
