@@ -112,6 +112,7 @@ def test_a_constant_target_does_not_speak_for_the_others():
     X, y, _truth = world(30, noise=0.01)
     alone = Auto(families=FAST).fit(X, y)
     law = Auto(families=FAST).fit(X, {**y, "loss_flat": np.full(30, 1.7)})
+    assert any("same in every run" in note and "loss_flat" in note for note in law.notes_)
     np.testing.assert_allclose(law.predict(X)[:, 2], 1.7, atol=1e-6)
     np.testing.assert_allclose(law.predict(X)[:, :2], alone.predict(X), atol=0.02)
     low, high = law.predict_interval(X)
@@ -168,6 +169,22 @@ def test_refusals():
         Auto(families=("m5",)).fit(X, y)
     with pytest.raises(ConfigError, match="level"):
         Auto(families=("loglinear",)).fit(X, y).predict_interval(X, 90)
+
+
+def test_trees_far_behind_on_every_target_are_left_out_and_said_so():
+    X, y, _ = world(120, noise=0.002)
+    families = ("effective_tokens", "trees")
+    law = Auto(families=families).fit(X, y)
+    assert law.league_["trees"].error.startswith("left out") and law.weights_.keys() == {"effective_tokens"}
+    steps = {k: np.where(X["web"] > 0.3, 2.0, 3.0) + np.where(X["code"] > 0.5, 0.5, 0.0) for k in y}
+    assert np.min(Auto(families=families).fit(X, steps).weights_["trees"]) > 0.9
+
+
+def test_certifiable_error_is_the_leagues():
+    X, y, _ = world(24, noise=0.02)
+    y["loss_code"] = np.where(np.arange(24) < 6, y["loss_code"], np.nan)
+    law = Auto(families=FAST).fit(X, y)
+    assert law.certifiable_error_ == pytest.approx(law.league_[law.certifiable_name_].mae)
 
 
 def test_huge_swarms_are_fitted_on_a_part_and_judged_on_the_rest(monkeypatch):

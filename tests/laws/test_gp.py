@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixlaw.errors import ConfigError, TooFewRunsError
-from mixlaw.laws import gp_draws
+from mixlaw.laws import gp, gp_draws
 from mixlaw.laws import gp_kernel as gk
 from mixlaw.laws.base import Law
 from mixlaw.laws.gp import GaussianProcess
@@ -166,6 +166,13 @@ def test_refusals():
         GaussianProcess().fit(np.repeat(np.eye(2), 3, axis=0), np.arange(6.0))
     with pytest.raises(ConfigError, match="bc/log"):
         GaussianProcess(members=("bc/lag",)).fit(np.eye(3), np.arange(3.0))
+
+
+def test_members_fitted_side_by_side_are_those_fitted_in_turn(monkeypatch):
+    X, y, _truth = world(20)
+    in_turn = GaussianProcess(iterations=5).fit(X, y)
+    monkeypatch.setattr(gp, "_THREADS_FROM", 0)
+    np.testing.assert_array_equal(GaussianProcess(iterations=5).fit(X, y).predict(X), in_turn.predict(X))
 
 
 def test_more_runs_than_it_takes_are_said_so():

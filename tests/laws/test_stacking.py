@@ -25,6 +25,14 @@ def test_a_useless_law_gets_nothing_and_weights_sum_to_one():
     assert (weights >= 0).all()
 
 
+def test_a_disastrous_law_does_not_make_the_good_ones_look_alike():
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(60, 1))
+    heldout = np.stack([truth + sd * rng.normal(size=truth.shape) for sd in (0.01, 0.04, 0.04, 20.0)])
+    weights = stack_weights(heldout, truth)[:, 0]
+    assert weights[0] > 0.75 and weights[3] == 0.0
+
+
 def test_perfect_laws_share_and_gaps_are_skipped():
     truth = np.arange(8.0)[:, None]
     heldout = np.stack([truth, truth]).copy()

@@ -41,6 +41,7 @@ _FEWEST = 4  # different mixtures below which nothing can be held out
 _FULL = 8  # different mixtures from which families compete
 _SLOW = 2e8  # multiplications in one step of a parametric fit from which there is one start and one ridge
 _MOST = 1.5e9  # and from which it is given a part of the runs only
+_FAR = 1.25  # times the best squared error, on every target: such trees never had a weight that mattered
 
 
 class Auto(Law):
@@ -175,6 +176,13 @@ class Auto(Law):
         if untied:
             shown = ", ".join(untied[:6]) + (", ..." if len(untied) > 6 else "")
             notes.append(f"No training domain of their own: {shown}. If one exists, say own={{target: domain}}.")
+        still = [t for t, y in zip(self.target_names_, Y.T, strict=True) if np.nanmax(y) == np.nanmin(y)]
+        if still:
+            notes.append(
+                f"The same in every run, so no mixture can be told from another by it: {', '.join(still[:6])}"
+                + (", ..." if len(still) > 6 else "")
+                + ". Check that these columns are what they should be."
+            )
         self.noise_ = replicate_noise(X, Y).sd
         self.train_X_, self.train_Y_ = X, Y
         self._training = (X, Y, weight)  # the rows that heldout_ speaks of
@@ -260,6 +268,9 @@ class Auto(Law):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", MixlawWarning)  # what matters is in notes_, once
+                    if name == "trees" and self._far_behind(law, X, Y, weight, heldout):
+                        failed[name] = "left out: on the first fold far behind the best family on every target"
+                        continue
                     # the Gaussian process draws fewer runs of its own
                     rows = np.arange(len(X)) if used is None or isinstance(law, GaussianProcess) else used
                     law.fit(self._named(X[rows]), _columns(self.target_names_, Y[rows]), weight[rows])
@@ -272,6 +283,18 @@ class Auto(Law):
             seconds[name] = time.perf_counter() - began
             fitted[name], heldout[name] = law, values
         return fitted, heldout, seconds, failed
+
+    def _far_behind(self, law: Law, X: Array, Y: Array, weight: Array, others: dict[str, Array]) -> bool:
+        """Whether one fold shows that a slow family cannot help: its squared error there is above ``_FAR`` times that
+        of the best of the families fitted before, on every target."""
+        held = fold_ids(X, Y, 5, self.seed) == 0
+        model = type(law)(**law.get_params(deep=False))
+        model.fit(self._named(X[~held]), _columns(self.target_names_, Y[~held]), weight[~held])
+        guess = np.asarray(model.predict(self._named(X[held]))).reshape(int(held.sum()), -1)
+        best = np.full(Y.shape[1], np.inf)
+        for values in others.values():
+            best = np.fmin(best, np.nanmean((values[held] - Y[held]) ** 2, axis=0))
+        return bool(np.all(np.nanmean((guess - Y[held]) ** 2, axis=0) > _FAR * best))
 
     def _heldout(self, law: Law, X: Array, Y: Array, weight: Array) -> Array:
         """Held-out predictions (n, T): the family's own where it has them, else 5 folds; NaN where none."""
@@ -302,7 +325,8 @@ class Auto(Law):
         convex = [k for k, law in fitted.items() if _all_convex(law)]
         if convex:
             self.certifiable_name_ = min(convex, key=lambda k: error[k])
-            self.certifiable_error_ = float(np.nanmean(np.abs(heldout[self.certifiable_name_] - Y)))
+            off = np.abs(heldout[self.certifiable_name_] - Y)  # the league's number: targets count alike
+            self.certifiable_error_ = float(np.mean([np.nanmean(e) for e in off.T if np.isfinite(e).any()]))
         used = {k for k, w in self.weights_.items() if np.max(w) > 0}
         used |= {"gp"} & set(fitted)  # its standard deviation shapes the intervals
         used |= {self.certifiable_name_} if convex else set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["GaussianProcess"]
 _LOO_FROM = 150  # below this analytic leave-one-out is optimistic: the hyperparameters have seen the row
 _DRAWS_BELOW = 48  # runs below which draws of the hyperparameters lowered the error of held-out training rows
 _ENOUGH = 512  # runs from which more change the hyperparameters little
+_THREADS_FROM = 200  # runs from which members are fitted side by side
 _BLOCK = 4_000_000  # numbers in one block of cross-covariances while predicting
 
 
@@ -116,11 +118,20 @@ class GaussianProcess(Law):
         self._training = (X, Y, weight)  # the rows that heldout_ speaks of
         self.train_weight_ = weight / weight.mean()
         with _one_thread():
-            self.members_ = [
-                self._fit_member(gk.MEMBERS[name], self._data(np.arange(len(X))), None) for name in self.members
-            ]
+            self.members_ = self._side_by_side(len(X))
             self.drawn_ = [self._draws(m) for m in self.members_] if len(X) < _DRAWS_BELOW else []
         self._describe()
+
+    def _side_by_side(self, n: int) -> list[dict[str, Any]]:
+        """The members fitted to all n runs; in threads where that takes seconds (linear algebra frees Python)."""
+
+        def one(name: str) -> dict[str, Any]:
+            return self._fit_member(gk.MEMBERS[name], self._data(np.arange(n)), None)
+
+        if n < _THREADS_FROM:
+            return [one(name) for name in self.members]
+        with ThreadPoolExecutor(len(self.members)) as pool:
+            return list(pool.map(one, self.members))
 
     def _data(self, rows: Rows, scale: dict[str, Array] | None = None) -> gk.Data:
         """The runs ``rows`` as the kernel sees them; ``scale`` is worked out again where not given."""

@@ -65,7 +65,9 @@ def _on_simplex(gram: Array) -> Array:
     F = len(gram)
     if not np.trace(gram) > 0:
         return np.full(F, 1 / F)
-    regular = gram + 0.01 * np.trace(gram) / F * np.eye(F)
+    # measured by the good laws: one that fails altogether must not make the others look alike
+    size = max(min(np.trace(gram) / F, 4 * float(gram.diagonal().min())), 1e-9 * np.trace(gram))
+    regular = gram + 0.01 * size * np.eye(F)
     root = np.linalg.cholesky(regular).T
     strong = 1e3 * float(np.sqrt(np.trace(regular)))
     weights, _ = nnls(np.vstack([root, strong * np.ones((1, F))]), np.append(np.zeros(F), strong))
