@@ -117,6 +117,17 @@ def test_dirichlet_centres_on_the_tempered_prior():
     assert X[X > 0].min() >= 2e-4 * 0.99
 
 
+def test_few_dirichlet_draws_hold_weak_and_strong_strengths():
+    """Six runs of fifteen strengths must not be the six weakest, which are nearly all of one domain."""
+    web = {"web": 878, "c4": 175, "code": 59, "books": 26, "papers": 28, "wiki": 24, "forum": 20}
+    corpus = Corpus.declared({k: v * 10**9 for k, v in web.items()}, source="test")
+    drawn = [matrix(propose(corpus, Budget(tokens="1B"), 6, seed=s), corpus).max(axis=1) for s in range(20)]
+    pure = [int((m > 0.99).sum()) for m in drawn]
+    assert max(pure) <= 3 and np.mean(pure) < 2
+    assert np.mean([(m < 0.7).sum() for m in drawn]) > 2
+    assert np.median([matrix(propose(corpus, Budget(tokens="1B"), 1, seed=s), corpus).max() for s in range(20)]) < 0.95
+
+
 def test_dirichlet_bound_of_regmix():
     X = matrix(propose(PILE, PLAIN, 100, max_ratio=15.0))
     # nothing above 15 times its share except what had to be topped up inside the budget

@@ -34,9 +34,10 @@ def propose(
 
     The prior is ``share ** temperature``, renormalised. For each of ``num_strengths`` strengths, evenly spaced in
     the logarithm over ``strengths``, equally many draws are made from Dirichlet(strength x prior): a small
-    strength gives nearly pure domains, a large one mixtures near the prior. Weights below ``smallest`` become
-    zero. Draws outside the budget are rejected; where nearly all would be, the same distribution restricted to
-    the budget is sampled by Gibbs steps.
+    strength gives nearly pure domains, a large one mixtures near the prior. Fewer draws than strengths take
+    strengths spread over the whole of that range, a single one its middle. Weights below ``smallest`` become zero.
+    Draws outside the budget are rejected; where nearly all would be, the same distribution restricted to the budget
+    is sampled by Gibbs steps.
 
     Args:
         temperature: 0 = equal prior, 1 = token shares, RegMix 0.5.
@@ -64,7 +65,10 @@ def propose(
     prior = share**temperature
     prior = prior / prior.sum()
     grid = np.geomspace(strengths[0], strengths[1], num_strengths)
-    each = -(-4 * num // num_strengths)  # more than needed: zeroed and repeated draws fall away
+    if num < num_strengths:  # the first of the grid alone would be nearly pure domains
+        middle = (num_strengths - 1) / 2
+        grid = grid[np.rint(np.linspace(0, num_strengths - 1, num) if num > 1 else [middle]).astype(int)]
+    each = -(-4 * num // len(grid))  # more than needed: zeroed and repeated draws fall away
     swarm = []
     for strength in grid:
         draw = start.polytope.sample(each, start.rng, np.maximum(strength * prior, 1e-6))
