@@ -65,7 +65,8 @@ def fit_files(
     if features in ("scale", "repeated"):
         y = _per_training_set(observations, X, y)
     rows = "runs" if at == "final" else "measurements"
-    say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {y.num_columns} targets in {metric}.")
+    count = f"{y.num_columns} target{'' if y.num_columns == 1 else 's'}"
+    say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {count} in {metric}.")
     if progress:
         progress("fit", 0, 2)
     law = laws.LAWS[name](seed=seed).fit(X, y)

@@ -165,3 +165,47 @@ def test_published_overtraining_columns():
     of_metric = dict(zip(obs.values.column("target").to_pylist(), obs.values.column("metric").to_pylist()))
     assert [t for t, m in of_metric.items() if m == "loss"] == ["val_tok_mult", "c4_val"]
     assert obs.domains == ["c4_original", "rpj", "rw_original"]
+
+
+def test_rows_equal_throughout_are_one_run(tmp_path):
+    rows = ["weight_a,weight_b,loss_a", ".4,.6,3.1", ".5,.5,2.9", ".5,.5,2.9", ".5,.5,2.95"]
+    with pytest.warns(MixlawWarning, match=r"1 of 4 rows repeat another in every column \(row 4 that of run2\)"):
+        obs = read(write(tmp_path / "runs.csv", "\n".join(rows)))
+    assert obs.table()[1].column("a").to_pylist() == [3.1, 2.9, 2.95]
+    rows = ["run," + rows[0], *(f"{name},{row}" for name, row in zip("abcd", rows[1:]))]
+    assert len(read(write(tmp_path / "named.csv", "\n".join(rows)))) == 4
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [("x", r"'loss_a' is named as a measured value but holds text \(row 2: 'x'\)"), ("", "but is empty")],
+)
+def test_loss_columns_without_a_number_are_named(tmp_path, cells, message):
+    path = write(
+        tmp_path / "runs.csv", f"weight_a,weight_b,loss_a,loss_b,loss_fn\n.4,.6,{cells},2,ce\n.5,.5,{cells},3,ce\n"
+    )
+    with pytest.warns(MixlawWarning, match=message) as said:
+        obs = read(path)
+    assert len(said) == 1
+    assert obs.targets == ["b"]
+    with pytest.raises(DataError, match=r"'loss_a' was asked for and holds no number"):
+        read(path, values=["loss_a"])
+
+
+def test_one_text_among_losses_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"column 'loss_a', row 3: 'x' is not a number"):
+        read(write(tmp_path / "runs.csv", "weight_a,weight_b,loss_a\n.4,.6,3\n.5,.5,x\n"))
+
+
+def test_negative_losses_are_refused_and_other_units_are_not(tmp_path):
+    with pytest.raises(DataError, match=r"run 'run2' has loss -1 on 'a' \(1 values are below 0\)"):
+        read(write(tmp_path / "runs.csv", "weight_a,weight_b,loss_a\n.4,.6,3\n.5,.5,-1\n"))
+    long = "run,weight_a,weight_b,target,value,unit\nx,.4,.6,a,-1,z_score\n"
+    assert read(write(tmp_path / "long.csv", long)).values.column("value").to_pylist() == [-1.0]
+
+
+def test_messages_are_plain_words(tmp_path):
+    with pytest.raises(DataError, match=r"has weight -0\.1 of 'a'"):
+        read(write(tmp_path / "runs.csv", "weight_a,weight_b,loss_a\n-.1,1.1,3\n"))
+    with pytest.raises(DataError, match=r"^\S*nofile\.csv cannot be read"):
+        read(tmp_path / "nofile.csv")

@@ -41,7 +41,7 @@ def read(path: str | Path | Sequence[str | Path], *, format: str | None = None, 
         options: of the importer, such as ``repair=True`` or ``source="our swarm"``.
 
     Raises:
-        DataError: nothing there, or no importer recognises it.
+        DataError: nothing there, no importer recognises it, or a loss in nats is negative.
         ConfigError: unknown format, or an option its importer does not take.
 
     Example:
@@ -50,7 +50,7 @@ def read(path: str | Path | Sequence[str | Path], *, format: str | None = None, 
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
     missing = [str(p) for p in paths if not p.exists()]
     if missing:
-        raise DataError(f"{missing} cannot be read: no such file or folder.")
+        raise DataError(f"{', '.join(missing)} cannot be read: no such file or folder.")
     name = format or _recognise(paths)
     importer = IMPORTERS[name]
     taken = [p for p in signature(importer).parameters if p != "paths"]
@@ -61,7 +61,22 @@ def read(path: str | Path | Sequence[str | Path], *, format: str | None = None, 
                 f"If this is no {name!r}, name its format (`format=`, `--format`)."
             )
     result: Observations = importer(paths, **options)
+    _check_signs(result, ", ".join(p.name for p in paths))
     return result
+
+
+def _check_signs(observations: Observations, where: str) -> None:
+    """Losses in nats per token and bits per byte are minus a logarithm of a probability: never below zero."""
+    values = observations.values.select(["run", "target", "metric", "unit", "value"]).to_pylist()
+    bad = [v for v in values if v["unit"] in ("nats_per_token", "bits_per_byte") and v["value"] < 0]
+    if bad:
+        first = bad[0]
+        raise DataError(
+            f"{where}: run {first['run']!r} has {first['metric']} {first['value']:g} on {first['target']!r} "
+            f"({len(bad)} values are below 0), but no {first['unit'].replace('_', ' ')} is negative. Correct them or "
+            f"leave them empty; where a value is another thing (a log-likelihood, a z-score), say its unit in a column "
+            f"'unit' of a long table."
+        )
 
 
 def _recognise(paths: Sequence[Path]) -> str:

@@ -88,8 +88,8 @@ def check_weights(
     if bad.any():
         row, col = (int(i[0]) for i in np.where(bad))
         raise DataError(
-            f"{where}: run {runs[row]!r} has weight {weights[row, col]!r} of {domains[col]!r}; weights are shares of "
-            f"tokens in [0, 1]. Divide percentages by 100, counts by their sum."
+            f"{where}: run {runs[row]!r} has weight {float(weights[row, col])} of {domains[col]!r}; weights are "
+            f"shares of tokens in [0, 1]. Divide percentages by 100, counts by their sum."
         )
     total = weights.sum(1)
     off = np.flatnonzero(np.abs(total - 1) > 1e-6)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["ALIASES", "find", "measured_values", "weight_columns", "weight_domain"]
+__all__ = ["ALIASES", "find", "measured", "measured_values", "weight_columns", "weight_domain"]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "run": ("run", "run_id", "run_name", "name", "index", "id", "model"),
@@ -95,7 +95,13 @@ def weight_columns(columns: Sequence[str]) -> dict[str, str]:
     return strong or {c: d for c in columns if (d := weight_domain(c, weak=True))}
 
 
-def _measured(name: str) -> tuple[str, str] | None:
+def measured(name: str) -> tuple[str, str] | None:
+    """Target and metric of a name that says outright what it measures, else None.
+
+    Example:
+        >>> measured("loss_web"), measured("loss_fn"), measured("val_web")
+        (('web', 'loss'), None, None)
+    """
     for metric, form in _FORMS:
         match = form.fullmatch(name)
         if match and not _NO_TARGET.fullmatch(match["target"]):
@@ -110,7 +116,7 @@ def measured_values(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
         >>> measured_values(["loss_web", "eval/code/bpb", "val_batch_size", "train/loss"])
         {'loss_web': ('web', 'loss', 'nats_per_token'), 'eval/code/bpb': ('code', 'bits_per_byte', 'bits_per_byte')}
     """
-    found = {n: m for n in names if (m := _measured(n))}
+    found = {n: m for n in names if (m := measured(n))}
     if not any(metric == "loss" for _, metric in found.values()):
         found |= {
             n: (match["target"], "loss")

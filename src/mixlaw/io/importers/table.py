@@ -30,7 +30,7 @@ import pyarrow as pa
 
 from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.io.importers.frames import check_weights, numbers, read_frame
-from mixlaw.io.importers.names import ALIASES, find, measured_values
+from mixlaw.io.importers.names import ALIASES, find, measured, measured_values
 from mixlaw.io.importers.names import weight_columns as named_weights
 from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
@@ -71,14 +71,14 @@ def read_table(
     known = {what: find(columns, what) for what in ALIASES}
     domain_of = _weights(table, columns, known, weights)
     is_long = known["target"] is not None and known["value"] is not None
-    value_columns = _value_columns(table, columns, list(domain_of), values)
+    value_columns = _value_columns(table, columns, list(domain_of), values, where)
     if not is_long and not value_columns:
         raise DataError(
             f"{where} has no column of measured values. Name them loss_<set>, bpb_<set> or acc_<set>, or pass values=. "
             f"Columns: {columns}."
         )
     sizes = {k: numbers(table, c, where) for k in _SIZES if (c := known[k])}
-    run_ids = _run_ids(table, known["run"], list(domain_of), sizes, is_long)
+    run_ids = _run_ids(table, known["run"], list(domain_of), sizes, is_long, where)
     domains = list(domain_of.values())
     mix = np.column_stack([numbers(table, c, where) for c in domain_of]) if domain_of else None
     runs = _runs(table, run_ids, mix, domains, sizes, known, where, repair)
@@ -95,7 +95,8 @@ def read_table(
     for r in kept:
         if math.isinf(r["value"]):
             r["censored"] = "right"
-    return Observations.from_records(runs, _once(kept, where), source=label)
+    repeats = known["run"] is None and not is_long and "step" not in sizes
+    return Observations.from_records(runs, _once(kept, where, said=repeats), source=label)
 
 
 def _weights(
@@ -134,8 +135,8 @@ def _long_records(
     return records
 
 
-def _once(records: Sequence[dict[str, Any]], where: str) -> list[dict[str, Any]]:
-    """Each value once: equal repetitions are dropped and said.
+def _once(records: Sequence[dict[str, Any]], where: str, said: bool = False) -> list[dict[str, Any]]:
+    """Each value once: equal repetitions are dropped and said (unless ``said`` already, of whole rows).
 
     Raises:
         DataError: one value of one run was measured twice, differently.
@@ -153,7 +154,7 @@ def _once(records: Sequence[dict[str, Any]], where: str) -> list[dict[str, Any]]
                     f"{r['value']:g}. Give each run (each seed) its own name, or add a column 'step'."
                 )
             repeated += 1
-    if repeated:
+    if repeated and not said:
         warnings.warn(
             f"{where}: {repeated} values are there twice, equally; each is used once.", MixlawWarning, stacklevel=3
         )
@@ -166,27 +167,79 @@ def _numeric(table: pa.Table, column: str) -> bool:
 
 
 def _value_columns(
-    table: pa.Table, columns: Sequence[str], weight_columns: Sequence[str], values: Sequence[str] | None
+    table: pa.Table, columns: Sequence[str], weight_columns: Sequence[str], values: Sequence[str] | None, where: str
 ) -> dict[str, tuple[str, str, str]]:
-    """``{column: (target, metric, unit)}``."""
+    """``{column: (target, metric, unit)}``.
+
+    Raises:
+        DataError: a column asked for is not there, or holds nothing.
+    """
     if values is None:
-        return measured_values([c for c in columns if c not in weight_columns and _numeric(table, c)])
+        others = [c for c in columns if c not in weight_columns]
+        # of a column that is named a loss and holds some numbers, what is none of them is refused where it is read
+        filled = [c for c in others if (_numeric(table, c) or measured(c)) and _some_number(table, c)]
+        found = measured_values(filled)
+        for column in others:
+            if column not in found and measured(column):
+                _warn_useless(table, column, where)
+        return found
     unknown = [c for c in values if c not in columns]
     if unknown:
         raise DataError(f"There is no column {unknown[0]!r}; columns: {list(columns)}.")
+    empty = [c for c in values if not _some_number(table, c)]
+    if empty:
+        raise DataError(f"{where}: column {empty[0]!r} was asked for and holds no number.")
     return {c: measured_values([c]).get(c, (c, "loss", "nats_per_token")) for c in values}
 
 
+def _some_number(table: pa.Table, column: str) -> bool:
+    """Whether any value is a number (infinity is one: a loss that diverged)."""
+    for value in table.column(column).to_pylist():
+        try:
+            if value is not None and not math.isnan(float(value)):
+                return True
+        except (TypeError, ValueError):
+            continue
+    return False
+
+
+def _warn_useless(table: pa.Table, column: str, where: str) -> None:
+    texts = [(row, v) for row, v in enumerate(table.column(column).to_pylist()) if isinstance(v, str) and v.strip()]
+    holds = f"holds text (row {texts[0][0] + 2}: {texts[0][1]!r})" if texts else "is empty"
+    warnings.warn(
+        f"{where}: column {column!r} is named as a measured value but {holds}; it is left out.",
+        MixlawWarning,
+        stacklevel=4,
+    )
+
+
 def _run_ids(
-    table: pa.Table, run: str | None, weight_columns: Sequence[str], sizes: dict[str, Any], is_long: bool
+    table: pa.Table,
+    run: str | None,
+    weight_columns: Sequence[str],
+    sizes: dict[str, Any],
+    is_long: bool,
+    where: str,
 ) -> list[str]:
-    """Run of each row: its column; without one, rows of equal mixture and size are one run (long, stepped tables)."""
+    """Run of each row: its column; without one, rows of equal mixture and size are one run (long, stepped tables), and
+    in wide tables rows that are equal throughout: two seeds never agree in every digit of every loss."""
     size = sizes.get("params")
     if run is not None:
         names = [str(r) for r in table.column(run).to_pylist()]
         return names if size is None or not is_long else [f"{n}@{s:g}" for n, s in zip(names, size)]
     if not (is_long or "step" in sizes):
-        return [f"run{i + 1}" for i in range(table.num_rows)]
+        ids: dict[str, str] = {}
+        rows = [ids.setdefault(repr(tuple(row.values())), f"run{i + 1}") for i, row in enumerate(table.to_pylist())]
+        if len(ids) < len(rows):
+            first = next(i for i, name in enumerate(rows) if name != f"run{i + 1}")
+            warnings.warn(
+                f"{where}: {len(rows) - len(ids)} of {len(rows)} rows repeat another in every column (row {first + 2} "
+                f"that of {rows[first]}); each run is used once. If they are different runs, name them in a column "
+                f"'run'.",
+                MixlawWarning,
+                stacklevel=3,
+            )
+        return rows
     keys = table.select(list(weight_columns)).to_pylist()
     labels: dict[Any, str] = {}
     result = []
