@@ -49,6 +49,22 @@ def test_nothing_changed(observations):
     found = reuse(observations, OLD, OLD)
     assert len(found.unchanged) == 30 and not found.changes and not found.former
     assert found.observations.table()[0].equals(observations.table()[0])
+    plan = found.new_runs(Mixture(dict.fromkeys(NAMES, 0.25)))
+    assert not plan.mixtures and plan.restored and "No new run is needed: no domain changed" in str(plan)
+    with pytest.raises(ConfigError, match="'web', which is the same in both corpora"):
+        reuse(observations, OLD, OLD, kept={"web": 0.9})
+
+
+def test_proposed_runs_are_apart_and_without_dust(observations):
+    found = reuse(observations, OLD, corpus({"web": 4000, "code": 2000, "books": 1000}))
+    today = Mixture({"web": 0.98, "code": 0.0199, "books": 0.0001})
+    plan = found.new_runs(today, tolerance=0.0, max_runs=12)
+    X = np.array([m.array(("web", "code", "books")) for m in plan.mixtures])
+    apart = 0.5 * np.abs(X[:, None] - X[None]).sum(axis=2)[np.triu_indices(len(X), 1)]
+    assert len(X) > 2 and apart.min() > 0.01
+    assert not ((X > 0) & (X < 1e-4)).any()
+    none = found.new_runs(today, tolerance=0.0, max_runs=0)
+    assert "no run is proposed: max_runs is 0" in str(none)
 
 
 def test_added_domain_needs_new_runs_only_for_itself(observations):
@@ -142,7 +158,7 @@ def test_new_runs_stop_where_the_budget_leaves_no_other_mixture(observations):
     assert not plan.restored and len(plan.mixtures) == 1 and "no further mixture" in plan.reason
     assert plan.mixtures[0]["math"] == pytest.approx(0.1)
     none = found.new_runs(Mixture(only), max_runs=0)
-    assert not none.mixtures and not none.restored and "more than 0 runs" in str(none)
+    assert not none.mixtures and not none.restored and "max_runs is 0" in str(none)
     with pytest.raises(InfeasibleBudgetError):
         found.new_runs(Mixture(only), Budget(tokens=10_000, max_epochs=0.5))
 

@@ -29,6 +29,9 @@ APART = (0.1, 0.05, 0.025)
 """How far apart proposed mixtures lie, as a share of the candidates' spread: leverage alone would repeat a corner, and
 show nothing of a curve. The next is taken where the room for the one before is used up."""
 
+DUST = 1e-4
+"""Weights below this become zero where the budget allows it: no one trains on them."""
+
 MOST_CHANGED = 0.7
 """Largest share of the changed domains together that is tried, unless the budget asks for more."""
 
@@ -54,10 +57,11 @@ class NewRuns:
 
     def __str__(self) -> str:
         if not self.mixtures and self.restored:
-            return f"No new run is needed: predictions are {self.widths[0]:.2f} times as wide as before."
+            why = f"{self.reason}, so " if self.reason else ""
+            return f"No new run is needed: {why}predictions are {self.widths[0]:.2f} times as wide as before."
         if not self.mixtures:
             return (
-                f"Predictions are {self.widths[0]:.2f} times as wide as before, and no run can mend it: {self.reason}."
+                f"Predictions are {self.widths[0]:.2f} times as wide as before, and no run is proposed: {self.reason}."
             )
         ending = "as before the change" if self.restored else f"still wider: {self.reason}"
         lines = [
@@ -93,6 +97,8 @@ def propose_runs(
 
     if max_runs < 0 or not tolerance >= 0:
         raise ConfigError(f"max_runs and tolerance must be 0 or more, got {max_runs!r} and {tolerance!r}.")
+    if not unidentified and len(order) == len(corpus.names):  # the law and its runs are what they were
+        return NewRuns((), (1.0,), True, reason="no domain changed")
     names = corpus.names
     allowed = Polytope.of(corpus, Budget(tokens=1) if budget is None else budget)
     today = mixture.array(names)
@@ -112,6 +118,9 @@ def propose_runs(
         pool = _around(allowed, base, [names.index(n) for n in changed], rng)
     else:  # domains only went away: the region is today's mixture and what lies around it
         pool = allowed.sample(POOL, rng, 1e-2 + 4.0 * len(names) * today)
+    clean = np.where(pool < DUST, 0.0, pool)
+    clean /= clean.sum(axis=1, keepdims=True)
+    pool = np.where(allowed.contains(clean)[:, None], clean, pool)
     pool = pool[allowed.contains(pool)]
     wide = np.zeros((len(pool), len(order)))
     wide[:, : len(names)] = pool
@@ -128,7 +137,7 @@ def propose_runs(
     chosen: list[int] = []
     while widths[-1] > 1 + tolerance:
         if len(chosen) == max_runs:
-            reason = f"more than {max_runs} runs are needed"
+            reason = f"more than {max_runs} runs are needed" if max_runs else "max_runs is 0"
             break
         nearest = _distance(wide, wide[chosen]).min(axis=1, initial=np.inf)
         rooms = [other & (nearest > max(share * spread, 1e-7)) for share in APART]

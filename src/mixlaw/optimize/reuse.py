@@ -169,7 +169,8 @@ def reuse(
         same_above: share of kept tokens from which a re-filtered domain is treated as the same.
 
     Raises:
-        ConfigError: a split names domains that are not there, or an old one that is also a new one.
+        ConfigError: a split names domains that are not there, or an old one that is also a new one; a share kept of a
+            domain that did not change.
         DataError: the observations used domains the old corpus does not have, or the corpora have different tokenizers.
     """
     if old.tokenizer and new.tokenizer and old.tokenizer != new.tokenizer:
@@ -227,6 +228,12 @@ def reuse(
                 rename[name] = {label: 1.0}
                 former.append(label)
                 unidentified.append(name)
+    for name in kept or {}:
+        if name not in changes:
+            raise ConfigError(
+                f"kept names {name!r}, which is the same in both corpora, so all of it is kept. Leave it out; "
+                f"changed are {list(changes) or 'none'}."
+            )
     for name in new.names:
         if name not in old.names and name not in pieces_of:
             changes[name] = "added"
