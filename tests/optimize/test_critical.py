@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixlaw.errors import DataError, MixlawWarning, TooFewRunsError
+from mixlaw.errors import ConfigError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.observations import Observations
 from mixlaw.optimize.critical import critical, critical_from_observations
 
@@ -73,3 +73,14 @@ def test_bad_input_is_explained():
         critical([0, 0.2, 0.3, 0.4], [4, 3, 2, 1], 2.5)
     with pytest.warns(MixlawWarning, match="extrapolation"):
         critical(SHARES, curve(SHARES), float(curve(0.8)), noise=1e-3)
+    for weights in ([0.0, 0.0], [1.0, -1.0], [2.0, -1.0]):
+        with pytest.raises(ConfigError, match="positive sum"):
+            critical(SHARES, np.stack([curve(SHARES)] * 2, axis=1), 2.5, weights=weights)
+    with pytest.raises(ConfigError, match=r"\{'Pile-CC': 0.0\}"):
+        critical_from_observations(Observations.from_records([], []), "Pile", {"Pile-CC": 0.0}, "base")
+
+
+def test_no_critical_proportion_is_said_in_words(recwarn):
+    assert "ends above 2.5000" in str(critical(SHARES, curve(SHARES), 2.5, noise=1e-3))
+    assert "ends below 3.5000" in str(critical(SHARES, curve(SHARES), 3.5, noise=1e-3))
+    assert not recwarn.list

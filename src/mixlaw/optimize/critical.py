@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings as _warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,12 @@ class Critical:
         return np.asarray(self.c + self.a * np.exp(-self.k * np.asarray(proportion, dtype=float)))
 
     def __str__(self) -> str:
+        if not np.isfinite(self.proportion):
+            side = "above" if float(self.predict(1.0)) > self.before else "below"
+            return (
+                f"no critical proportion: with any share of the old data its loss ends {side} {self.before:.4f} "
+                f"(fitted {float(self.predict(1e-3)):.4f} with hardly any to {float(self.predict(1.0)):.4f} with nothing else)"
+            )
         return (
             f"critical proportion {self.proportion:.4f} [{self.low:.4f}, {self.high:.4f}] ({self.level:.0%}): "
             f"with less of the old data its loss ends above {self.before:.4f}. By form: "
@@ -83,6 +90,7 @@ def critical(
 
     Raises:
         TooFewRunsError: fewer than four different proportions.
+        ConfigError: a negative weight, or none above zero; ``level`` outside (0, 1).
         DataError: shapes that do not match, values not finite, or losses that do not fall with the old data's share.
 
     Example:
@@ -108,6 +116,7 @@ def critical(
             f"A critical proportion needs runs at four or more different shares of old data, got "
             f"{np.unique(x).tolist()}."
         )
+    _check_weights(dict(enumerate(w.tolist())))
     if not 0 < level < 1:
         raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
     w = w / w.sum()
@@ -141,7 +150,7 @@ def critical(
     known = np.where(np.isnan(draws), np.inf, draws)
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="nearest")
     best = float(estimates["exponential"])
-    if not x.min() <= best <= x.max():
+    if np.isfinite(best) and not x.min() <= best <= x.max():
         _warnings.warn(
             f"The critical proportion {best:.3g} lies outside the shares that were tried ({x.min():g} to {x.max():g}): "
             f"an extrapolation. Add a run there.",
@@ -176,8 +185,12 @@ def critical_from_observations(
 
     Args:
         before: loss of each set before continuing, or the id of the run that measured them.
+
+    Raises:
+        As :func:`critical`, and DataError: a run, set or domain that the observations lack.
     """
     sets = list(weights)
+    _check_weights(weights)
     if isinstance(before, str):
         ids = observations.runs["run"].to_pylist()
         if before not in ids:
@@ -202,6 +215,15 @@ def critical_from_observations(
         level=level,
         seed=seed,
     )
+
+
+def _check_weights(weights: Mapping[Any, float]) -> None:
+    values = [float(v) for v in weights.values()]
+    if not values or min(values) < 0 or not sum(values) > 0:
+        raise ConfigError(
+            f"The mean loss on the old data needs weights >= 0 with a positive sum, got {dict(weights)}. Give each of "
+            f"its validation sets a positive weight."
+        )
 
 
 _RATES = np.exp(np.linspace(np.log(0.05), np.log(60.0), 500))
