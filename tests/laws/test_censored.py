@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from mixlaw import laws
-from mixlaw.errors import ConfigError, DataError, MixlawError, MixlawWarning, TooFewRunsError
+from mixlaw.errors import ConfigError, DataError, MixlawError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 
 import worlds
 
@@ -70,6 +70,20 @@ def test_chinchilla_with_runs_that_were_stopped():
     assert law.parameters_["E"] == pytest.approx(1.8, abs=0.02)
     assert abs(laws.Chinchilla().fit(np.c_[N, D], y).parameters_["E"] - 1.8) > 0.1
     assert law.intervals_["E"][0] <= law.parameters_["E"] <= law.intervals_["E"][1] + 1e-9
+
+
+def test_a_bound_measures_nothing_at_its_size():
+    """Three sizes, but the runs of one were all stopped (or weigh nothing, or have no loss): two are measured."""
+    N, D = (v.ravel() for v in np.meshgrid([1e8, 3e8, 1e9], [2e9, 6e9, 2e10, 6e10]))
+    loss = 1.8 + 480 / N**0.35 + 2100 / D**0.37
+    last = N == 1e9
+    for options, y in (
+        ({"censored": last.astype(int)}, loss),
+        ({"sample_weight": (~last).astype(float)}, loss),
+        ({}, np.where(last, np.nan, loss)),
+    ):
+        with pytest.raises(NotIdentifiableError, match="3 different params"):
+            laws.Chinchilla().fit(np.c_[N, D], y, **options)
 
 
 @pytest.mark.parametrize(

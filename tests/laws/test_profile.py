@@ -93,6 +93,16 @@ def test_a_flat_parameter_is_called_flat():
     assert found.flat and not found.closed and "flat" in str(found)
 
 
+def test_given_values_speak_for_themselves_only():
+    X, y = line()
+    law = laws.Kaplan("N").fit(X, y)
+    best = law.parameters_["a_N"]
+    found = law.profile("a_N", values=[best * 0.9999, best * 1.0001])
+    assert found.given and not found.closed
+    assert "do not know" not in str(found) and "beyond them nothing was tried" in str(found)
+    assert not law.profile("a_N").given
+
+
 def test_what_is_asked_wrongly_is_answered():
     world = worlds.exponential(k=3, targets=2, seed=1)
     law = laws.M4().fit(*world.sample(20, noise=0.01))

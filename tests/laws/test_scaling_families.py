@@ -17,6 +17,7 @@ from mixlaw.laws.engine import huber
 from mixlaw.laws.published_laws import PUBLISHED
 from mixlaw.laws.repeated import effective_epochs
 from mixlaw.laws.schedules import Constant, Cosine, WarmupStableDecay
+from mixlaw.laws.uncertainty import heldout_predictions
 
 import worlds
 from shared import experiments
@@ -384,6 +385,53 @@ def test_a_cosine_curve_predicts_another_schedule():
     truth = 1.5 + 20 * other.area(s) ** -0.5 - 4e-4 * other.annealing_area(s, 0.999) + 30 * 1e8**-0.25
     found = law.under(other).predict({"step": s, "params": np.array([1e8, 1e8])})
     np.testing.assert_allclose(found, truth, atol=5e-3)
+
+
+def noisy_curve(seed):
+    s = np.arange(1000.0, 20_001.0, 500.0)
+    truth = 2.5 + 20 * COSINE.area(s) ** -0.5 - 4e-4 * COSINE.annealing_area(s, 0.999)
+    return {"step": s}, truth * np.exp(0.002 * np.random.default_rng(seed).normal(size=len(s)))
+
+
+def test_intervals_know_that_the_memory_was_fitted():
+    """With the memory held at its estimate, the 90% intervals of C held the truth never."""
+    inside, profiled = 0, 0
+    for seed in range(10):
+        law = LearningRateAnnealing(COSINE, bootstrap=40, loss="squared").fit(*noisy_curve(seed))
+        low, high = law.intervals_["C"]
+        inside += low <= 4e-4 <= high
+        if seed < 5:
+            found = law.profile("C")
+            profiled += found.low <= 4e-4 <= found.high
+            assert found.objective.min() == pytest.approx(law.objective_, rel=1e-4)
+    assert inside >= 6 and profiled >= 3
+    known = LearningRateAnnealing(COSINE, decay=law.decay_, bootstrap=40, loss="squared").fit(*noisy_curve(9))
+    assert known.objective_ == pytest.approx(law.objective_, rel=1e-9)
+    assert high - low > 2 * np.ptp(known.intervals_["C"])
+
+
+def test_folds_fit_the_memory_again():
+    X, y = noisy_curve(0)
+    law = LearningRateAnnealing(COSINE).fit(X, y)
+    other = LearningRateAnnealing(COSINE, decay=law.decay_).fit(X, y)
+    a, b = (heldout_predictions(one, X["step"][:, None], y[:, None], folds=5) for one in (law, other))
+    assert np.abs(a - b).max() > 1e-6
+
+
+def test_targets_share_one_memory():
+    X, y = noisy_curve(0)
+    both = np.c_[y, 0.5 * noisy_curve(1)[1]]
+    law = LearningRateAnnealing(COSINE, bootstrap=20).fit(X, both)
+    each = [float(LearningRateAnnealing(COSINE).fit(X, column).decay_) for column in both.T]
+    assert min(each) - 1e-4 <= law.decay_ <= max(each) + 1e-4
+    assert law.bootstrap_theta_.shape == (2, 20, 5)
+    np.testing.assert_array_equal(law.bootstrap_theta_[0, :, -1], law.bootstrap_theta_[1, :, -1])
+    low, high = law.predict_interval({"step": [15_000.0]})
+    assert low.shape == (1, 2) and (high > low).all()
+    assert law.profile("C", target="y1").low < law.parameters_["C"][1]
+    again = Law.from_json(law.to_json())
+    there = {"step": np.array([20_000.0])}
+    np.testing.assert_allclose(again.predict_interval(there), law.predict_interval(there), rtol=1e-9)
 
 
 def test_several_schedules_in_one_fit():

@@ -9,37 +9,26 @@ constant rate, C what annealing gains, N parameters, B/gamma what size gains.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError
+from mixlaw.errors import ConfigError, DataError, NotIdentifiableError
 from mixlaw.laws.base import Array
+from mixlaw.laws.censoring import Sides
+from mixlaw.laws.engine import BatchFit, Ints, Model, fit_batch
 from mixlaw.laws.scale_input import check_counts
 from mixlaw.laws.scale_law import ScaleLaw
 from mixlaw.laws.schedules import LearningRateSchedule, as_schedule
 
+if TYPE_CHECKING:
+    from mixlaw.laws.profile import ProfileProblem
+
 __all__ = ["LearningRateAnnealing"]
 
-_MEMORIES, _REFINEMENTS = 6, 14  # memories tried over the steps seen, then a search between the best one's neighbours
-
-
-def _golden_section(objective: Callable[[float], float], low: float, high: float, rounds: int) -> None:
-    """Close in on a minimum of ``objective`` inside [low, high]; the caller keeps what it has seen."""
-    ratio = 0.5 * (np.sqrt(5.0) - 1.0)
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    at_a, at_b = objective(a), objective(b)
-    for _ in range(rounds):
-        if at_a <= at_b:
-            high, b, at_b = b, a, at_a
-            a = high - ratio * (high - low)
-            at_a = objective(a)
-        else:
-            low, a, at_a = a, b, at_b
-            b = low + ratio * (high - low)
-            at_b = objective(b)
+_MEMORIES = 6  # at which fits begin, over the steps seen
+_KNOTS = 25  # memories at which S2 is worked out; between them a cubic spline
 
 
 class LearningRateAnnealing(ScaleLaw):
@@ -49,8 +38,9 @@ class LearningRateAnnealing(ScaleLaw):
         schedules: one schedule, or a list of them; X's column ``schedule`` then says which of the list a row was
             trained under (0, 1, ...). ``predict`` can use schedules beyond the fitted ones: see
             :meth:`under`.
-        decay: lambda of S2; ``None`` finds it by the objective, its memory ``1 / (1 - lambda)`` between a hundredth
-            of the steps after the peak that the rows span and all of them.
+        decay: lambda of S2; ``None`` fits it with the rest (one for all targets), its memory ``1 / (1 - lambda)``
+            between a hundredth of the steps after the peak that the rows span and all of them. Bootstrap, profiles
+            and folds then fit it again; a number given here is taken as known by all of them.
         size: whether X has ``params`` and the law the term B N^-gamma.
         loss, delta, bootstrap, level, seed: as in :class:`Chinchilla`.
 
@@ -98,7 +88,12 @@ class LearningRateAnnealing(ScaleLaw):
 
     @property
     def num_free(self) -> int:  # type: ignore[override]
-        """4, or 6 with size."""
+        """4, or 6 with size, and the memory unless ``decay`` was given."""
+        return self._coefficients + (1 if self.decay is None else 0)
+
+    @property
+    def _coefficients(self) -> int:
+        """Parameters of one target beside the memory."""
         return 6 if self.size else 4
 
     def _list(self) -> list[LearningRateSchedule]:
@@ -165,41 +160,110 @@ class LearningRateAnnealing(ScaleLaw):
         self._kept = (key, (area, anneal))
         return area, anneal
 
-    def _memories(self, Z: Array) -> Array:
-        """Candidates for the memory. One much shorter than the curves is no memory, one much longer never fades."""
+    def _span(self, Z: Array) -> Array:
+        """Logarithms of the least and the greatest memory: one much shorter than the curves is no memory, one much
+        longer never fades."""
         schedules = self._list()
         which = Z[:, -1].astype(int) if len(schedules) > 1 else np.zeros(len(Z), dtype=int)
         peak = np.array([s.peak_step for s in schedules])[which]
         span = max(float((Z[:, 0] - peak).max()), 20.0)
-        return np.geomspace(max(span / 100, 2.0), span, _MEMORIES)
+        return np.log([max(span / 100, 2.0), span])
+
+    def _at_memories(self, Z: Array, log_memory: Array) -> tuple[Array, Array]:
+        """S2 (B, n) of every row at logarithms of memories (B,), in the fit's unit, and its slope in them."""
+        from scipy.interpolate import CubicSpline
+
+        key = (Z.tobytes(), tuple(self._list()), tuple(self.memories_), self.unit_)
+        kept = self.__dict__.get("_curves")
+        if kept is None or kept[0] != key:
+            knots = np.linspace(self.memories_[0], self.memories_[1], _KNOTS)
+            table = np.stack([self._features(Z, float(1 - np.exp(-v)))[1] for v in knots]) / self.unit_
+            kept = self._curves = (key, CubicSpline(knots, table, axis=0))
+        at = np.clip(log_memory, *self.memories_)
+        return kept[1](at), kept[1](at, 1)
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
         if self.decay is not None:
             self.decay_ = float(self.decay)
-            super()._fit(X, Y, sample_weight)
-            return
-        bootstrap, self.bootstrap = self.bootstrap, 0
-        tried: dict[float, float] = {}
+        else:
+            Z = self._used(X)
+            weights, W = self._weights(Z, Y, sample_weight)
+            self.memories_ = self._span(Z)
+            self.decay_ = float(1 - np.exp(-self.memories_.mean()))
+            self._set_scale(Z)
+            side = None if self._side is None else self._side.T
+            found = self._fit_together(Z, Y.T, self._together_starts(Z, Y.T, W), weights.reshape(1, -1), side)
+            self.decay_ = float(1 - np.exp(-found.best().theta[0, -1]))
+        super()._fit(X, Y, sample_weight)  # with the memory found: each target's optimum, certified
 
-        def objective(log_memory: float) -> float:
+    # ---- with the memory as one more parameter, that all targets share ----------------------------------
+    def _together(self, Z: Array, T: int) -> Model:
+        """The targets one after another, (B, T n), of theta = (each target's own, log memory) (B, T P + 1)."""
+        P, n = self._coefficients, len(Z)
+
+        def model(theta: Array, problem: Ints) -> tuple[Array, Array]:
+            value, J = np.empty((len(theta), T * n)), np.zeros((len(theta), T * n, T * P + 1))
+            for t in range(T):
+                own, rows = slice(t * P, (t + 1) * P), slice(t * n, (t + 1) * n)
+                value[:, rows], slope = self._evaluate(np.column_stack([theta[:, own], theta[:, -1]]), Z)
+                J[:, rows, own], J[:, rows, -1] = slope[:, :, :-1], slope[:, :, -1]
+            return value, J
+
+        return model
+
+    def _together_bounds(self, T: int) -> tuple[Array, Array]:
+        free = np.full(T * self._coefficients, np.inf)
+        return np.append(-free, self.memories_[0]), np.append(free, self.memories_[1])
+
+    def _together_starts(self, Z: Array, Y: Array, W: Array) -> Array:
+        """(S, T P + 1): the starts of a known memory, at several memories."""
+        kept, out = self.decay_, []
+        for log_memory in np.linspace(self.memories_[0], self.memories_[1], _MEMORIES):
             self.decay_ = float(1 - np.exp(-log_memory))
-            super(LearningRateAnnealing, self)._fit(X, Y, sample_weight)
-            tried[log_memory] = float(np.sum(self.objective_))
-            return tried[log_memory]
+            one = np.concatenate([self._starts(Z[w > 0], y[w > 0], w[w > 0]) for y, w in zip(Y, W)], axis=1)
+            out.append(np.column_stack([one, np.full(len(one), log_memory)]))
+        self.decay_ = kept
+        return np.concatenate(out)
 
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", MixlawWarning)  # only the fit that is kept speaks
-                grid = np.log(self._memories(self._used(X))).tolist()
-                at = int(np.argmin([objective(v) for v in grid]))
-                _golden_section(objective, grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)], _REFINEMENTS)
-        finally:
-            self.bootstrap = bootstrap
-        self.decay_ = float(1 - np.exp(-min(tried, key=lambda v: tried[v])))
-        super()._fit(X, Y, sample_weight)
+    def _fit_together(
+        self, Z: Array, Y: Array, starts: Array, W: Array, side: Sides | None, gtol: float = 1e-7
+    ) -> BatchFit:
+        return fit_batch(
+            self._together(Z, len(Y)), Y.reshape(1, -1), starts, loss="huber" if self.loss == "huber" else "squared",
+            delta=self.delta, log=True, weights=W, censored=None if side is None else side.reshape(1, -1),
+            bounds=self._together_bounds(len(Y)), gtol=gtol,
+        )  # fmt: skip
 
-    def _settled(self) -> dict[str, Any]:
-        return {"decay": self.decay_}
+    def _resampled(self, Z: Array, Y: Array, W: Array, side: Sides | None, theta: Array, counts: Array) -> Array:
+        if self.decay is not None:
+            return super()._resampled(Z, Y, W, side, theta, counts)
+        measured = W if side is None else np.where(side == 0, W, 0.0)
+        each = self._together_starts(Z, Y, measured)
+        best = np.append(theta.ravel(), -np.log1p(-self.decay_))
+        # the optimum, and at every memory one start: a resample may want quite another one
+        starts = np.vstack([best, each[1 :: len(each) // _MEMORIES]])
+        weights = (counts[:, None, :] * W[None]).reshape(len(counts), -1)
+        found = self._fit_together(Z, Y, starts, weights, side, gtol=1e-5).best().theta
+        P = self._coefficients
+        return np.stack([np.column_stack([found[:, t * P : (t + 1) * P], found[:, -1]]) for t in range(len(Y))])
+
+    def _profile_problem(self, t: int) -> ProfileProblem:
+        from mixlaw.laws.profile import ProfileProblem
+
+        if self.decay is not None or not hasattr(self, "_training"):
+            return super()._profile_problem(t)
+        X, Y, weight = self._training
+        Y, side, P = Y.T, None, self._coefficients
+        if self._limits is not None:
+            side, Y = self._limits[0].reshape(-1), self._limits[1]
+        seen = np.isfinite(Y)
+        best = np.append(self.theta_.ravel(), -np.log1p(-self.decay_))
+        return ProfileProblem(
+            self._together(self._used(X), len(Y)), np.where(seen, Y, 1.0).ravel(),
+            np.where(seen, weight[None], 0.0).ravel(), side, best,
+            lambda theta: self._describe(theta[:, t * P : (t + 1) * P]), self._together_bounds(len(Y)),
+            np.zeros(len(best)), np.zeros(len(best)), self.loss, self.delta, True,
+        )  # fmt: skip
 
     def _starts(self, Z: Array, y: Array, w: Array) -> Array:
         area, anneal = self._features(Z, self.decay_)
@@ -218,8 +282,11 @@ class LearningRateAnnealing(ScaleLaw):
         return np.array(out)
 
     def _evaluate(self, theta: Array, Z: Array) -> tuple[Array, Array]:
+        """theta (B, P) at ``decay_``, or (B, P + 1) with the logarithm of a memory each."""
         area, anneal = self._features(Z, self.decay_)
-        x, g = np.log(area) - self.centre_[0], anneal / self.unit_
+        own = theta.shape[1] > self._coefficients
+        g, bend = self._at_memories(Z, theta[:, -1]) if own else (anneal / self.unit_, anneal)
+        x = np.log(area) - self.centre_[0]
         alpha = np.exp(theta[:, 2:3])
         base = np.exp(theta[:, :1]) * np.ones(len(x))
         curve = np.exp(theta[:, 1:2] - alpha * x)
@@ -232,6 +299,8 @@ class LearningRateAnnealing(ScaleLaw):
             term = np.exp(theta[:, 4:5] - gamma * lnN)
             value = value + term
             parts += [term, -gamma * lnN * term]
+        if own:
+            parts.append(-theta[:, 3:4] * bend)
         return value, np.stack(parts, axis=2)
 
     def _describe(self, theta: Array) -> dict[str, Array]:

@@ -212,10 +212,6 @@ class Law(RegressorMixin, BaseEstimator):
     def _predict(self, X: Array) -> Array:
         raise NotImplementedError
 
-    def _settled(self) -> dict[str, Any]:
-        """Constructor arguments that a refit to part of the rows takes from this fit instead of searching again."""
-        return {}
-
     # ---- inherited ---------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None, censored: Any = None) -> Law:
         """Fit to runs.

@@ -27,6 +27,7 @@ from mixlaw.laws.engine import (
 from mixlaw.laws.folds import replicate_groups
 from mixlaw.laws.inputs import design_notes
 from mixlaw.laws.tuning import Centres, RidgeLaw, Rows, Sharing, clearly_better
+from mixlaw.laws.uncertainty import calibrate, relative_weights
 
 if TYPE_CHECKING:
     from mixlaw.laws.profile import ProfileProblem
@@ -87,11 +88,14 @@ class ParametricLaw(RidgeLaw):
         if self.ridge != "cv" and not (isinstance(self.ridge, int | float) and self.ridge >= 0):
             raise ConfigError(f"ridge={self.ridge!r} must be 'cv' or a number >= 0.")
         self._check_prior()
-        side = None if self._side is None else self._side.T
+        given, sample_weight = (X, Y, self._side), relative_weights(len(X), sample_weight)
+        used = sample_weight > 0  # a row of weight 0 is as one left out, down to folds, centres and starts
+        X, Y, weight = X[used], Y[used], sample_weight[used]
+        side = None if self._side is None else self._side[used].T
         measured = np.isfinite(Y.T) if side is None else np.isfinite(Y.T) & (side == 0)
         notes = design_notes(X, Y, list(self.feature_names_in_), self.target_names_)
         notes += censored_notes(self._side, self.target_names_)
-        W = np.where(np.isfinite(Y.T), sample_weight[None], 0.0)  # (T, n)
+        W = np.where(np.isfinite(Y.T), weight[None], 0.0)  # (T, n)
         exact = np.where(measured, W, 0.0)
         distinct = replicate_groups(X)
         seen = np.array([len(np.unique(distinct[w > 0])) for w in exact])
@@ -183,21 +187,21 @@ class ParametricLaw(RidgeLaw):
                 MixlawWarning,
                 stacklevel=3,
             )
-        self._unseen = heldout
-        Y = np.where(measured.T, Y, np.nan)  # a bound is no measurement: no interval is calibrated on it
+        self._unseen = np.full(given[1].shape, np.nan)
+        self._unseen[used] = heldout
+        X, Y, side = given[0], given[1], None if given[2] is None else given[2].T
         if side is not None:
-            self._limits = (side, filled)
-            self._training = (X, Y, sample_weight)
-        error = np.abs(heldout - Y)
+            Y = np.where(side.T == 0, Y, np.nan)  # a bound is no measurement: no interval is calibrated on it
+            self._limits = (side, np.where(side != 0, given[1].T, mean[:, None]))
+        self._training = (X, Y, sample_weight)
+        error = np.abs(self._unseen - Y)
         self.heldout_error_ = {
             name: float(np.nanmean(error[:, t])) if np.isfinite(error[:, t]).any() else float("nan")
             for t, name in enumerate(self.target_names_)
         }
         self.notes_ = notes
         self.parameters_ = {k: _plain(v) for k, v in self._describe(theta, linear).items()}
-        from mixlaw.laws.uncertainty import calibrate
-
-        calibrate(self, X, Y, heldout)
+        calibrate(self, X, Y, self._unseen, sample_weight)
 
     def _threshold(self, spread: Array) -> float:
         if self.delta is not None:

@@ -246,7 +246,7 @@ def _profile(
     return Profile(
         constraint.unscale(grid), F, float(ends[0]), float(ends[1]), level, left > 0 and right < len(F) - 1,
         name=label, best=float(constraint.unscale(grid[[at]])[0]), limit=limit,
-        below=left > 0, above=right < len(F) - 1,
+        below=left > 0, above=right < len(F) - 1, given=values is not None,
     )  # fmt: skip
 
 
@@ -318,12 +318,13 @@ def _curvature(problem: ProfileProblem) -> tuple[Array, float, float]:
     if problem.loss == "huber":
         psi = np.clip(r, -problem.delta, problem.delta)
         inside = _inside(r[w > 0], problem.delta, len(r))
-    total = float((w > 0).sum())
+    # weights on any scale: as many equal rows as they are worth, each of this weight
+    total, unit = float(w.sum() ** 2 / (w**2).sum()), float((w**2).sum() / w.sum())
     H = (J * (w * inside)[:, None]).T @ J
     ridge = H + np.diag(problem.strength)
     free = float(np.trace(np.linalg.pinv(ridge, rcond=1e-12, hermitian=True) @ H))
     dof = max(total - free, 1.0)
-    noise = float((w * psi**2).sum() / max(float(w.sum()), 1e-300)) / inside * total / dof
+    noise = unit * float((w * psi**2).sum() / float(w.sum())) / inside * total / dof
     return ridge, noise, dof
 
 

@@ -83,10 +83,14 @@ class ScaleLaw(Law):
         if (Y[np.isfinite(Y)] <= 0).any():
             raise DataError("Losses must be positive: these laws are fitted to log losses. Subtract nothing first.")
         need_runs(len(X), self.num_free, type(self).__name__)
-        for j, (column, least) in enumerate(self._needs().items()):
-            need_sizes(Z[:, j], least, column, type(self).__name__)
+        self._check_sizes(Z, type(self).__name__)
         if len(Y) > 1 and (np.nanmax(Y, axis=0) - np.nanmin(Y, axis=0) <= 1e-12).any():
             raise DataError("A target is constant over all runs: there is nothing to fit. Was the right column read?")
+
+    def _check_sizes(self, Z: Array, law: str) -> None:
+        """Enough different values of each column in these rows."""
+        for j, (column, least) in enumerate(self._needs().items()):
+            need_sizes(Z[:, j], least, column, law)
 
     def _check_columns(self, Z: Array) -> None:
         for j, name in enumerate(self._columns()):
@@ -134,10 +138,7 @@ class ScaleLaw(Law):
         self._limits = None if side is None else (side, Y.T)
         self.notes_ = censored_notes(self._side, self.target_names_)
         self._set_scale(Z)
-        weights = np.where(np.isfinite(Y.T), sample_weight[None], 0.0)
-        W = np.where(measured, weights, 0.0)  # of measurements alone
-        for t, name in enumerate(self.target_names_):
-            need_runs(int((W[t] > 0).sum()), self.num_free, f"{type(self).__name__} ({name})")
+        weights, W = self._weights(Z, Y, sample_weight)
         starts = [self._starts(Z[w > 0], y[w > 0], w[w > 0]) for y, w in zip(Y.T, W)]
         fit = self._run(Z, Y.T, np.stack(starts), weights, side=side)
         best = fit.best()
@@ -159,6 +160,16 @@ class ScaleLaw(Law):
             self._bootstrap(Z, Y.T, weights, side, best)
         self._after_fit(Z, Y.T, W, fit, best)
 
+    def _weights(self, Z: Array, Y: Array, sample_weight: Array) -> tuple[Array, Array]:
+        """Weights (T, n) of all values, and of measurements alone; refuses targets with too few of these."""
+        weights = np.where(np.isfinite(Y.T), sample_weight[None], 0.0)
+        W = weights if self._side is None else np.where(self._side.T == 0, weights, 0.0)
+        for t, name in enumerate(self.target_names_):
+            need_runs(int((W[t] > 0).sum()), self.num_free, f"{type(self).__name__} ({name})")
+            # a bound, a gap or a row of weight 0 measures nothing at its size
+            self._check_sizes(Z[W[t] > 0], f"{type(self).__name__} ({name}, measured rows)")
+        return weights, W
+
     def _run(
         self, Z: Array, Y: Array, starts: Array, W: Array, gtol: float = 1e-9, side: Sides | None = None
     ) -> BatchFit:
@@ -179,25 +190,25 @@ class ScaleLaw(Law):
         if self.bootstrap < 20:
             raise ConfigError(f"bootstrap={self.bootstrap} resamples say nothing; use at least 20, or 0 for none.")
         tail = (1 - self.level) / 2
-        low, high, draws = [], [], []
-        for t in range(len(Y)):
-            counts = resample_weights(Z.shape[0], self.bootstrap, self.seed) * W[t]
-            fit = self._run(
-                Z,
-                Y[t],
-                np.broadcast_to(best.theta[t], (self.bootstrap, 1, best.theta.shape[1])),
-                counts,
-                gtol=1e-5,
-                side=None if side is None else side[t],
-            )
-            described = self._describe(fit.theta[:, 0])
-            draws.append(fit.theta[:, 0])
+        low, high = [], []
+        draws = self._resampled(Z, Y, W, side, best.theta, resample_weights(Z.shape[0], self.bootstrap, self.seed))
+        for theta in draws:
+            described = self._describe(theta)
             low.append({k: float(np.quantile(v, tail)) for k, v in described.items()})
             high.append({k: float(np.quantile(v, 1 - tail)) for k, v in described.items()})
         self.intervals_: dict[str, Any] = {k: ([x[k] for x in low], [x[k] for x in high]) for k in low[0]}
         if self.single_target_:
             self.intervals_ = {k: (low[0][k], high[0][k]) for k in low[0]}
-        self.bootstrap_theta_ = np.stack(draws)
+        self.bootstrap_theta_ = draws
+
+    def _resampled(self, Z: Array, Y: Array, W: Array, side: Sides | None, theta: Array, counts: Array) -> Array:
+        """(T, B, P): optima of the targets' fits to rows counted as ``counts`` (B, n) says."""
+        out = []
+        for t in range(len(Y)):
+            start = np.broadcast_to(theta[t], (len(counts), 1, theta.shape[1]))
+            fit = self._run(Z, Y[t], start, counts * W[t], gtol=1e-5, side=None if side is None else side[t])
+            out.append(fit.theta[:, 0])
+        return np.stack(out)
 
     def profile(
         self, parameter: str, target: str | None = None, level: float = 0.9, values: npt.ArrayLike | None = None

@@ -262,8 +262,9 @@ class RidgeLaw(Law):
         scores = []
         for predicted in predictions:
             seen = np.isfinite(predicted) & (rows.W.T > 0)
-            error = np.where(seen, rows.error(predicted), 0.0)
-            scores.append(np.log((error**2).sum(0) / np.maximum(seen.sum(0), 1) / self._variance + 1e-12))
+            error, weight = np.where(seen, rows.error(predicted), 0.0), np.where(seen, rows.W.T, 0.0)
+            known = np.where(seen.any(0), weight.sum(0), 1.0)
+            scores.append(np.log((weight * error**2).sum(0) / known / self._variance + 1e-12))
         table = np.array(scores)  # (G, T)
         # a target's own evidence and everyone's: few runs cannot choose for one target alone
         share = n / (n + 64.0)

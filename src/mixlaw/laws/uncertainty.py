@@ -5,7 +5,8 @@ see (K-fold, replicates together; leave-one-out up to 24 mixtures) are divided b
 ``s(x) = sd * noise(x) * sqrt(1 + h(x))``, where ``h`` is the leverage of x among the rows (of logarithms for
 sizes and tokens): it grows outside the region that was tried. The ``(1 + 1/n) level`` quantile of ``|e| / s``
 times ``s(x)`` is the half width. Whatever the law, such an interval covers at its level on rows exchangeable with the
-training rows; below 40 rows the standardised errors of all targets are pooled. It says nothing about another
+training rows; below 40 rows the standardised errors of all targets are pooled. Weights of rows count in all of this,
+on any scale; a row of weight 0 counts nowhere. It says nothing about another
 regime (larger models, more tokens) than the rows came from. Method: split/cross conformal prediction,
 Lei et al. 2016, arXiv:1604.04173 (with their locally weighted scores).
 """
@@ -17,12 +18,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import clone
 
-from mixlaw.errors import ConfigError, DataError, MixlawWarning
+from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 from mixlaw.laws.base import Array, Law
 from mixlaw.laws.engine import BatchFit, Ints, Model, Prior, fit_batch
 from mixlaw.laws.folds import fold_ids, replicate_groups
@@ -38,10 +40,12 @@ __all__ = [
     "heldout_predictions",
     "predict_interval",
     "profile_likelihood",
+    "relative_weights",
     "replicate_noise",
 ]
 
 _LEVELS = np.concatenate([np.linspace(0.0, 0.9, 46), np.linspace(0.905, 1.0, 39)])
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 
 # ---- prediction intervals ------------------------------------------------------------------------
@@ -57,25 +61,33 @@ def _leverage(shape: dict[str, Any], F: Array) -> Array:
     return np.einsum("ij,jk,ik->i", away, np.asarray(shape["inverse"]), away)
 
 
-def calibrate(law: Law, X: Array, Y: Array, heldout: Array | None = None) -> None:
+def calibrate(
+    law: Law, X: Array, Y: Array, heldout: Array | None = None, sample_weight: npt.ArrayLike | None = None
+) -> None:
     """Store in ``law.conformal_`` what :func:`predict_interval` needs (plain arrays, saved with the law).
 
     Args:
         law: fitted on X, Y.
         heldout: (n, T) predictions for rows by fits that had not seen them (NaN where none); without it
             the law is cloned and refitted on 5 folds (leave-one-out up to 24 different rows of X).
+        sample_weight: (n,) weights of the rows, on any scale. Rows of weight 0 count nowhere; the errors of the
+            others count in the quantiles, and their mixtures in the leverage, by their weights.
     """
+    weight = relative_weights(len(X), sample_weight)
     if heldout is None:
-        heldout = heldout_predictions(law, X, Y)
+        heldout = heldout_predictions(law, X, Y, sample_weight=weight)
+    used = weight > 0
+    X, Y, heldout, weight = X[used], Y[used], heldout[used], weight[used]
     F = _features(law, X)
-    mean = F.mean(axis=0)
-    gram = (F - mean).T @ (F - mean)
+    mean = np.average(F, axis=0, weights=weight)
+    gram = (F - mean).T @ ((F - mean) * weight[:, None])
     spread = np.trace(gram) / max(1, len(gram))
     # with few rows per direction an untried direction is unusual, not infinitely so
-    gram[np.diag_indices_from(gram)] += spread * max(1e-3, len(gram) / len(F)) + 1e-12
+    gram[np.diag_indices_from(gram)] += spread * max(1e-3, len(gram) / weight.sum()) + 1e-12
     shape = {"mean": mean, "inverse": np.linalg.inv(gram)}
-    h = np.clip(_leverage(shape, F), 0.0, 0.95)
-    local = np.sqrt(1.0 / (1.0 - h))  # a held-out row's own leverage: 1 + h / (1 - h)
+    h = _leverage(shape, F)
+    # a held-out row's leverage among the others, h / (1 - w h), from its own among all of them
+    local = np.sqrt((1.0 + (1.0 - weight) * h) / (1.0 - np.clip(weight * h, 0.0, 0.95)))
     noise = replicate_noise(X, Y)
     if noise.varies.any():
         local = local[:, None] * noise.ratio(X)
@@ -83,37 +95,56 @@ def calibrate(law: Law, X: Array, Y: Array, heldout: Array | None = None) -> Non
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = error / (local if local.ndim == 2 else local[:, None])
     T = Y.shape[1]
-    known = [np.sort(scores[np.isfinite(scores[:, t]), t]) for t in range(T)]
-    unit = np.array([_robust_unit(s) for s in known])
-    few = min(len(s) for s in known) < 40
+    known = [_in_order(scores[:, t], weight) for t in range(T)]
+    unit = np.array([_robust_unit(*k) for k in known])
+    count = [_effective(w) for _, w in known]
     table = np.empty((T, len(_LEVELS)))
-    pooled = np.sort(np.concatenate([s / u for s, u in zip(known, unit)])) if few else None
+    pooled = None
+    if min(count) < 40:
+        both = [np.concatenate(v) for v in zip(*((s / u, w) for (s, w), u in zip(known, unit)))]
+        pooled = _in_order(both[0], both[1])
     for t in range(T):
-        source = pooled * unit[t] if pooled is not None else known[t]
-        table[t] = _upper_quantiles(source, len(known[t]))
+        source, at = (pooled[0] * unit[t], pooled[1]) if pooled is not None else known[t]
+        table[t] = _upper_quantiles(source, at, count[t])
     law.conformal_ = {
         "levels": _LEVELS,
         "scores": table,
         "shape": shape,
         "noise": noise.to_dict() if noise.varies.any() else None,
-        "rows": int(min(len(s) for s in known)),
+        "rows": int(min(count)),
     }
 
 
-def _robust_unit(scores: Array) -> float:
+def _in_order(scores: Array, weight: Array) -> tuple[Array, Array]:
+    """The finite scores in rising order, and their weights."""
+    finite = np.flatnonzero(np.isfinite(scores))
+    order = finite[np.argsort(scores[finite], kind="stable")]
+    return scores[order], weight[order]
+
+
+def _effective(weight: Array) -> float:
+    """How many equal rows the weights are worth (Kish): their number where they are equal."""
+    return float(weight.sum() ** 2 / (weight**2).sum()) if len(weight) else 0.0
+
+
+def _robust_unit(scores: Array, weight: Array) -> float:
     if not len(scores):
         return 1.0
-    rms, median = float(np.sqrt(np.mean(scores**2))), float(np.median(scores)) * 1.4826
+    total = np.cumsum(weight)
+    lower, upper = (min(int(np.searchsorted(total, 0.5 * total[-1], s)), len(scores) - 1) for s in _SIDES)
+    rms = float(np.sqrt(np.average(scores**2, weights=weight)))
+    median = float(0.5 * (scores[lower] + scores[upper])) * 1.4826
     return max(min(rms, 3.0 * median) if median > 0 else rms, 1e-300)
 
 
-def _upper_quantiles(scores: Array, n: int) -> Array:
-    """Scores at ``_LEVELS``, each at the conformal rank ceil((n + 1) level) / n of what is at hand."""
+def _upper_quantiles(scores: Array, weight: Array, n: float) -> Array:
+    """Scores (rising) at ``_LEVELS``, each at the conformal rank ceil((n + 1) level) / n of the weight at hand."""
     if not len(scores):
         return np.zeros(len(_LEVELS))
     rank = np.ceil((n + 1) * _LEVELS) / max(n, 1)
-    position = np.clip(np.ceil(np.minimum(rank, 1.0) * len(scores)).astype(int) - 1, 0, len(scores) - 1)
-    out = scores[position]
+    total = np.cumsum(weight)
+    position = np.searchsorted(total, np.minimum(rank, 1.0) * total[-1], "left")
+    out = scores[np.minimum(position, len(scores) - 1)]
     # beyond the largest score at hand the tail is continued as a Gaussian's, rather than called impossible
     beyond = rank > 1.0
     if beyond.any():
@@ -138,24 +169,62 @@ def ensure_calibrated(law: Law) -> None:
             f"This {type(law).__name__} has no calibration for intervals, and no longer has the rows it was fitted "
             f"on. Fit it again."
         )
-    calibrate(law, law._training[0], law._training[1])
+    calibrate(law, law._training[0], law._training[1], sample_weight=law._training[2])
 
 
-def heldout_predictions(law: Law, X: Array, Y: Array, folds: int = 5, seed: int = 0) -> Array:
-    """(n, T) predictions for every row by a clone of ``law`` fitted without it and its replicates."""
+def heldout_predictions(
+    law: Law, X: Array, Y: Array, folds: int = 5, seed: int = 0, sample_weight: npt.ArrayLike | None = None
+) -> Array:
+    """(n, T) predictions for every row by a clone of ``law`` fitted without it and its replicates.
+
+    Refits carry ``sample_weight`` (n,). NaN for rows of weight 0, and for rows without which the law cannot be
+    fitted (the only run of one of three sizes).
+
+    Raises:
+        NotIdentifiableError, TooFewRunsError: no fold could be fitted.
+    """
+    weight = relative_weights(len(X), sample_weight)
+    out = np.full(Y.shape, np.nan)
+    used = np.flatnonzero(weight > 0)
+    X, Y, weight = X[used], Y[used], weight[used]
     distinct = len(np.unique(replicate_groups(X)))
     num = distinct if distinct <= 24 else folds
     ids = fold_ids(X, Y, num, seed)
     names = [str(n) for n in law.feature_names_in_]
-    out = np.full(Y.shape, np.nan)
+    fitted, refused = 0, None
     for f in range(int(ids.max()) + 1):
         rest, held = ids != f, ids == f
-        model = clone(law).set_params(**law._settled())
+        model = clone(law)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MixlawWarning)  # the fit to all rows has said it, with its row numbers
-            model.fit(_named(names, X[rest]), _named(law.target_names_, Y[rest]))
-        out[held] = np.asarray(model.predict(_named(names, X[held]))).reshape(int(held.sum()), -1)
+            try:
+                given = {} if (weight == 1).all() else {"sample_weight": weight[rest]}
+                model.fit(_named(names, X[rest]), _named(law.target_names_, Y[rest]), **given)
+            except (NotIdentifiableError, TooFewRunsError) as error:
+                refused = error
+                continue
+        fitted += 1
+        out[used[held]] = np.asarray(model.predict(_named(names, X[held]))).reshape(int(held.sum()), -1)
+    if not fitted and refused is not None:
+        raise refused
     return out
+
+
+def relative_weights(n: int, weight: npt.ArrayLike | None) -> Array:
+    """(n,) weights on the one scale where they sum to the number of equal rows they are worth: equal ones are 1.
+
+    Example:
+        >>> relative_weights(3, [0, 5, 5]).tolist()
+        [0.0, 1.0, 1.0]
+    """
+    if weight is None:
+        return np.ones(n)
+    w = np.asarray(weight, dtype=float)
+    if not (w > 0).any():
+        raise DataError("All sample weights are 0: no row is left to judge by. Give some rows a positive weight.")
+    w = w / w.max()
+    w = w * (w.sum() / (w**2).sum())
+    return np.where(np.abs(w - 1.0) < 1e-12, 1.0, w)
 
 
 def _named(names: Sequence[str], values: Array) -> dict[str, Array]:
@@ -311,14 +380,22 @@ class Profile:
     below: bool = True
     above: bool = True
     """Whether the curve crosses ``limit`` below and above the best value."""
+    given: bool = False
+    """The values were the caller's: the curve was not followed beyond them."""
 
     @property
     def flat(self) -> bool:
-        """Neither end is closed: over the whole grid the fit gets no worse than the noise."""
+        """Neither end is closed: over all ``values`` the fit gets no worse than the noise. Where they are ``given``,
+        that says nothing of what lies beyond them."""
         return not (self.below or self.above)
 
     def __str__(self) -> str:
         where = f"{self.values[0]:.4g} to {self.values[-1]:.4g}"
+        if self.flat and self.given:
+            return (
+                f"{self.name}: no worse a fit at any of the values given, {where}; beyond them nothing was tried "
+                f"(leave values= out to follow the curve until it rises)"
+            )
         if self.flat:
             return f"{self.name}: flat, the runs do not know it (no worse a fit anywhere from {where})"
         ends = f"{self.level:.0%} interval {self.low:.4g} to {self.high:.4g}"

@@ -181,7 +181,7 @@ class PhaseLaw(Law):
         self.parameters_ = {"log_rho": self.log_rho_.tolist(), "laws": [law.parameters_ for law in self.laws_]}
         self.converged_ = all(bool(getattr(law, "converged_", True)) for law in self.laws_)
         self._training = (X, Y, sample_weight)
-        calibrate(self, X, Y, candidates[chosen][1])
+        calibrate(self, X, Y, candidates[chosen][1], sample_weight)
 
     def _one(
         self, X: Array, names: Sequence[str], Y: Array, sample_weight: Array, frozen: Mapping[str, Any] | None = None
@@ -193,7 +193,9 @@ class PhaseLaw(Law):
         columns = dict(zip(names, np.clip(X, 0.0, 1.0).T))
         law.fit(columns, dict(zip(self.target_names_, Y.T)), sample_weight=sample_weight)
         known = getattr(law, "_unseen", None)
-        return law, np.asarray(known) if known is not None else heldout_predictions(law, X, Y, seed=self.seed)
+        if known is not None:
+            return law, np.asarray(known)
+        return law, heldout_predictions(law, X, Y, seed=self.seed, sample_weight=sample_weight)
 
     def refit_options(self) -> dict[str, Any]:
         """What a bootstrap refit need not choose again."""
