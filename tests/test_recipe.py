@@ -64,6 +64,7 @@ def test_the_first_line_says_how_it_was_obtained_and_null_stays_null():
     assert "better with probability 99%" in lines[1]
     assert str(make(certificate=Certificate("best_of", starts=64))).startswith("best of 64 starts, no certificate")
     assert "warning: outside the hull" in lines
+    assert "price of code: cap: objective -0.01 per epoch more" in lines
 
 
 def test_other_json_is_not_a_recipe(tmp_path):

@@ -6,6 +6,8 @@ import yaml
 from typer.testing import CliRunner
 
 from mixlaw.cli import app
+from mixlaw.errors import ConfigError
+from mixlaw.optimize import price
 from mixlaw.optimize.task import TaskLaw
 from mixlaw.study import Study
 
@@ -58,7 +60,11 @@ def test_a_further_budget_binds_and_is_priced(folder):
     bought = free.domain_tokens["code"] * 0.5
     recipe, out = optimized(folder, "--limit", f"fees={bought}:code=1")
     assert recipe.domain_tokens["code"] == pytest.approx(bought, rel=1e-6)
-    assert "price: fees" in out.replace("limit limit fees", "fees") or "limit fees" in out
+    assert f"price of limit fees: at most {bought:g}: objective -" in out and " per unit more" in out
+    for name in ("code", "fees", "limit fees"):  # the only limit that binds the domain is its price
+        assert price(recipe, name)["kind"] == "limit"
+    with pytest.raises(ConfigError, match="Did you mean 'fees'"):
+        price(recipe, "fee")
     assert any(p["kind"] == "limit" and p["loss_per_unit"] < 0 for p in recipe.shadow_prices)
 
 

@@ -16,6 +16,16 @@ from mixlaw.units import format_count
 
 __all__ = ["Certificate", "Recipe"]
 
+_PER = {
+    "loss_per_billion_tokens": "per billion tokens more",
+    "loss_per_extra_epoch": "per epoch more",
+    "loss_per_billion_unique_tokens": "per billion unique tokens more",
+    "loss_per_unit": "per unit more",
+    "loss_per_nat": "per nat more",
+    "share_of_tokens_per_nat": "(share of the tokens moved) per nat more",
+}
+"""How the numbers of a shadow price are read."""
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -195,8 +205,7 @@ class Recipe:
             )
         lines += [f"{k}: {v}" for k, v in self.predictions.items()]
         for price in self.shadow_prices:
-            lines.append(
-                "price: " + ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in price.items())
-            )
+            each = ", ".join(f"{price[k]:+.3g} {words}" for k, words in _PER.items() if k in price)
+            lines.append(f"price of {price['limit']}: objective {each}")
         lines += [f"warning: {w}" for w in self.warnings]
         return "\n".join(lines)

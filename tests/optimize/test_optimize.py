@@ -360,6 +360,12 @@ def test_corner_optimum_hull_and_rank_transfer_are_flagged(law, corpus, runs):
     assert any("0.930" in w for w in told.warnings)
 
 
+def test_domains_at_zero_are_told_of_floors_that_are_not_there(law, corpus):
+    recipe = optimize(law, {"a": 1.0}, Budget(tokens=5_000_000, caps={"web": 0.5, "code": 0.5, "books": 0.5}), corpus)
+    said = [w for w in recipe.warnings if "get nothing" in w or "gets nothing" in w]
+    assert said and "where you doubt it, set a floor" in said[0]
+
+
 def test_flat_law_says_so(corpus):
     rng = np.random.default_rng(0)
     X = worlds.mixtures(30, 4, seed=0)

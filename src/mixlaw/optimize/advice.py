@@ -107,7 +107,8 @@ def shape(
             shown = ", ".join(zero[:6]) + (f" and {len(zero) - 6} more" if len(zero) > 6 else "")
             warnings.append(
                 f"{len(zero)} of {len(names)} domains get nothing ({shown}): each one's share helps the objective less "
-                f"than the others' at the optimum. Laws fit worst at zero shares; a floor costs what its price says."
+                f"than the others' at the optimum. Laws fit worst at zero shares: where you doubt it, set a "
+                f"floor, and its price says what it costs."
             )
     room = constraints.high - constraints.low
     wide = [near[n][1] - near[n][0] for n in names if n in near]

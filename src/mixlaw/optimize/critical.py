@@ -56,10 +56,11 @@ class Critical:
 
     def __str__(self) -> str:
         if not np.isfinite(self.proportion):
-            side = "above" if float(self.predict(1.0)) > self.before else "below"
+            least, all_old = self.predict([1e-3, 1.0]).tolist()
+            side = "above" if all_old > self.before else "below"
             return (
                 f"no critical proportion: with any share of the old data its loss ends {side} {self.before:.4f} "
-                f"(fitted {float(self.predict(1e-3)):.4f} with hardly any to {float(self.predict(1.0)):.4f} with nothing else)"
+                f"(fitted {least:.4f} with hardly any to {all_old:.4f} with nothing else)"
             )
         return (
             f"critical proportion {self.proportion:.4f} [{self.low:.4f}, {self.high:.4f}] ({self.level:.0%}): "

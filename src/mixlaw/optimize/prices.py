@@ -116,26 +116,37 @@ def _repeated(
     ]
 
 
-def price(recipe: Recipe, domain: str) -> dict[str, Any]:
-    """The shadow price of ``domain``'s limit in a recipe.
+def price(recipe: Recipe, name: str) -> dict[str, Any]:
+    """The shadow price of what limits ``name`` in a recipe.
+
+    Args:
+        name: a domain, or a group or further budget by its name. A domain without a binding limit of its own has the
+            price of the dearest binding group or further budget that counts it.
 
     Raises:
-        ConfigError: no such domain, the recipe has no certificate (a local search has no prices), or nothing limits
-            the domain there: its price is zero.
+        ConfigError: no such name, the recipe has no certificate (a local search has no prices), or nothing limits
+            it there: its price is zero.
     """
-    if domain not in recipe.corpus.names:
-        raise ConfigError(f"No domain {domain!r} in this recipe.{did_you_mean(domain, recipe.corpus.names)}")
+    groups = {f"group {n}": set(g["domains"]) for n, g in (recipe.budget.get("groups") or {}).items()}
+    limits = {f"limit {n}": set(x["cost_per_token"]) for n, x in (recipe.budget.get("limits") or {}).items()}
+    shared = groups | limits
+    known = [*recipe.corpus.names, *(label.partition(" ")[2] for label in shared)]
+    if name not in known and name not in shared:
+        raise ConfigError(f"No domain or limit {name!r} in this recipe.{did_you_mean(name, known)}")
     if recipe.certificate.kind != "certified":
         raise ConfigError(
             f"Prices come from the multipliers of a certified solve; this recipe is the {recipe.certificate}. "
             f"Compare optima under two budgets instead."
         )
-    for row in recipe.shadow_prices:
-        if row.get("domain") == domain:
-            return dict(row)
+    for wanted in ({name}, {n for n, domains in shared.items() if name in domains | {n.partition(" ")[2]}}):
+        for row in recipe.shadow_prices:
+            if row.get("domain") in wanted:
+                return dict(row)
     priced = sorted({str(row["domain"]) for row in recipe.shadow_prices if row.get("domain")})
-    weight, epochs = recipe.mixture[domain], recipe.epochs[domain]
+    at = ""
+    if name in recipe.corpus.names:
+        at = f" (weight {recipe.mixture[name]:.4f}, {recipe.epochs[name]:.2f} epochs)"
     raise ConfigError(
-        f"No limit binds {domain!r} (weight {weight:.4f}, {epochs:.2f} epochs): relaxing one would change nothing, so "
-        f"its price is zero. Limits with a price: {priced or 'none'}."
+        f"No limit binds {name!r}{at}: relaxing one would change nothing, so its price is zero. What has a price: "
+        f"{priced or 'nothing'}."
     )
