@@ -86,7 +86,7 @@ class League:
         head = (
             f"{'law':{width}s}  {'MAE':>9s}  {'RMSE':>9s}  {'Spearman':>8s}  {inside:>7s}  {'width':>8s}  {'s/fit':>7s}"
         )
-        lines = [f"Held-out scores, {self.runs} runs, {self.splits}, the same for every law", head]
+        lines = [f"Held-out scores, {self.runs} runs, {self.splits}", head]
         for r in self.rows:
             if r.error:
                 lines.append(f"{r.name:{width}s}  {r.error}")
@@ -149,7 +149,7 @@ def compare(
     ]
     rows.sort(key=lambda r: (bool(r.error), r.mae, r.name))
     text = "leave-one-out" if folds == distinct else f"{folds} folds"
-    return League(rows, len(matrix), folds, level, text)
+    return League(rows, len(matrix), folds, level, f"{text}, the same for every law")
 
 
 def _resolve(laws: Any) -> list[tuple[str, Law]]:
