@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import mixlaw as ml
-from mixlaw.budget import Budget, Group
+from mixlaw.budget import Budget, Group, Limit
 from mixlaw.corpus import Corpus
-from mixlaw.errors import ConfigError, InfeasibleBudgetError, MixlawWarning
+from mixlaw.errors import ConfigError, ConvergenceError, InfeasibleBudgetError, MixlawWarning
 from mixlaw.laws.m4 import M4
 from mixlaw.mixture import Mixture
 from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, temperature, unimax
@@ -140,6 +140,34 @@ def test_near_optimal_ends_are_real(law, corpus):
         assert optimize(law, objective, pinned, corpus, **FAST).predictions["objective"].mean <= limit + 1e-6
         beyond = Budget(tokens=5_000_000, max_epochs=4, floors={"web": outside}, caps={"web": outside})
         assert optimize(law, objective, beyond, corpus, **FAST).predictions["objective"].mean > limit
+
+
+@pytest.mark.parametrize(
+    "none",
+    [
+        {"limits": {"fees": Limit({"web": 1.0}, 0.0)}},
+        {"groups": {"text": Group(("web",), cap=0.0)}},
+        {"caps": {"web": 0}},
+    ],
+    ids=["limit", "group", "cap"],
+)
+def test_a_limit_of_nothing_leaves_near_optimal_ranges(law, corpus, none):
+    tokens = {"tokens": 1_000_000}
+    recipe = optimize(law, SETS, Budget(**tokens, **none), corpus, **FAST)
+    assert recipe.near_optimal["web"] == pytest.approx((0.0, 0.0), abs=1e-9)
+    assert np.ptp(recipe.near_optimal["code"]) > 1e-3
+    same = optimize(law, SETS, Budget(**tokens, caps={"web": 0}), corpus, **FAST)
+    for name in NAMES:
+        assert recipe.near_optimal[name] == pytest.approx(same.near_optimal[name], abs=1e-5)
+
+
+def test_near_optimal_ranges_that_fail_are_said(law, corpus, monkeypatch):
+    def fail(*_):
+        raise ConvergenceError("no room")
+
+    monkeypatch.setattr("mixlaw.optimize.api.near_optimal", fail)
+    recipe = optimize(law, SETS, BUDGET, corpus, **FAST)
+    assert recipe.near_optimal == {} and any("could not be found: no room" in w for w in recipe.warnings)
 
 
 def test_guard_holds_and_binds(law, corpus):

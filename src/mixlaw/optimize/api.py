@@ -206,7 +206,7 @@ def optimize(
         request, exact if convex else problem, over if convex else None, starts, seed, several_tasks
     )
     posed, its_atoms = (mean(c, request.W, request.guards, **request.options), atoms) if robust else (exact, over)
-    near_table = _near(request, posed, its_atoms, solution if convex else None, found, score, r, near, seed)
+    near_table = _near(request, posed, its_atoms, solution if convex else None, found, score, r, near, seed, warnings)
     priced = (
         []
         if solution is None or over is None or robust
@@ -349,6 +349,7 @@ def _near(
     r: Array,
     near: float,
     seed: int,
+    warnings: list[str],
 ) -> dict[str, tuple[float, float]]:
     domains = q.constraints.domains
     if solution is not None and atoms is not None:
@@ -359,7 +360,8 @@ def _near(
             allowance = max(allowance, near)
         try:
             ranges = near_optimal(problem, atoms, value, allowance, chosen)
-        except ConvergenceError:
+        except ConvergenceError as error:
+            warnings.append(f"How far weights may move near the optimum could not be found: {error}")
             return {}
         return {domains[j]: (float(min(a, r[j])), float(max(b, r[j]))) for j, (a, b) in zip(chosen, ranges)}
     pool = random_feasible(problem, 2000, seed + 7)

@@ -22,6 +22,7 @@ def near_optimal(problem: Problem, atoms: Atoms, optimum: float, allowance: floa
 
     One convex program per end, all in one batch.
     """
+    problem = _with_room(problem)
     n = problem.num_weights + problem.num_extra
     objective, *others = problem.functions
     limit = replace(objective, const=objective.const - optimum - allowance)
@@ -37,6 +38,25 @@ def near_optimal(problem: Problem, atoms: Atoms, optimum: float, allowance: floa
     found = solve(replace(program, linear=linear, start=inside.z[0]), tol=1e-7)
     ends = found.z[np.arange(2 * len(domains)), np.repeat(list(domains), 2)]
     return np.sort(ends.reshape(-1, 2), axis=1)
+
+
+def _with_room(problem: Problem) -> Problem:
+    """The same set of mixtures without limits that floors alone use up (a budget of 0, a group capped at its
+    floors): what they hold is fixed instead, since no point lies strictly inside of such a limit."""
+    c = problem.constraints
+    if not len(c.upper):
+        return problem
+    room = c.upper - c.matrix @ c.low
+    spent = (c.matrix >= 0).all(axis=1) & (room <= 1e-12 * np.maximum(c.matrix.max(axis=1), 1e-300))
+    held = (c.matrix[spent] > 0).any(axis=0)
+    kept = replace(
+        c,
+        high=np.where(held, c.low, c.high),
+        matrix=c.matrix[~spent],
+        upper=c.upper[~spent],
+        labels=tuple(label for label, gone in zip(c.labels, spent) if not gone),
+    )
+    return replace(problem, constraints=kept)
 
 
 def sampled_near_optimal(R: Array, values: Array, best: Array, optimum: float, allowance: float) -> Array:
