@@ -118,3 +118,32 @@ def test_options_a_study_would_ignore_are_refused(broken_study):
         result = mixlaw("fit", broken_study, *option)
         assert result.returncode == 1
         assert f"{option[0]} is for files of runs" in result.stderr
+
+
+def test_help_shows_brackets_as_they_are():
+    from typer.testing import CliRunner
+
+    from mixlaw.cli import app
+
+    out = CliRunner().invoke(app, ["design", "--help"], env={"COLUMNS": "250", "TERMINAL_WIDTH": "250"}).output
+    assert "levels={news: [web, news]}" in out.replace("\\", "?")
+
+
+def test_overflows_of_trial_parameters_are_no_warnings(tmp_path):
+    code = (
+        "import numpy, warnings\nfrom mixlaw.cli import _plain_warnings\n_plain_warnings()\n"
+        "warnings.warn_explicit('overflow encountered in exp', RuntimeWarning, 'gp.py', 1, module='mixlaw.laws.gp')\n"
+        "warnings.warn_explicit('theirs', RuntimeWarning, 'own.py', 1, module='their.trainer')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr.strip() == "RuntimeWarning: theirs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["design", "--replicates", "-1"], "replicates"), (["power", "--regret", "-1"], "--regret -1: no number of runs")],
+)
+def test_numbers_below_zero_are_refused(broken_study, arguments, message):
+    result = mixlaw(arguments[0], broken_study, *arguments[1:])
+    assert result.returncode == 1
+    assert message in result.stderr

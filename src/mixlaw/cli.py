@@ -55,6 +55,8 @@ def _plain_warnings() -> None:
         echo(f"{label}: {message}", err=True)
 
     warnings.showwarning = show
+    # fits try parameters at which an exponential overflows and reject them: nothing that a user could act on
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"(mixlaw|numpy|scipy)\.")
 
 
 @app.command()
@@ -164,7 +166,8 @@ def design(
     option: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=VALUE of the sampler, e.g. 'levels={news: [web, news]}' or 'fractions=[.8, .2]'; repeat."
+            # the backslash keeps the help's markup from taking [web, news] for a style
+            help=r"NAME=VALUE of the sampler, e.g. 'levels={news: \[web, news]}' or 'fractions=[.8, .2]'; repeat."
         ),
     ] = None,
     size: Annotated[
@@ -271,10 +274,12 @@ def fit(
         if ignored:
             raise ConfigError(
                 f"{ignored[0]} is for files of runs; {source[0]} is a study, which takes its settings from study.yaml "
-                f"(law.options for the law)."
+                f"(law.options for the law, repair: true for --repair)."
             )
         study = Study(source[0])
         law = study.fit()
+        if words := study.fitted_to():
+            echo(words)
         echo(law.summary())
         echo(str(study.evidence()))
         echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
@@ -425,10 +430,8 @@ def status(folder: StudyFolder) -> None:
     from mixlaw.study import Study
 
     study = Study(folder)
-    following = None
     for verb, done, detail in study.status():
         echo(f"{'done' if done else '    '}  {verb:<9} {detail}")
-        if not done and following is None:
-            following = verb
+    following = study.following()
     echo(f"Ledger: {len(study.ledger)} entries, head {study.ledger.head[:16]}.")
     echo(f"Next: mixlaw {following} {folder}" if following else "Everything is done.")

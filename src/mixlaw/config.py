@@ -117,7 +117,7 @@ class DesignConfig(_Section):
     options: dict[str, Any] = Field(default_factory=dict)
     """The sampler's own, for instance ``levels`` of ``hierarchical`` or ``fractions`` of ``phases``."""
     num: int = 24
-    replicates: int = 2
+    replicates: int = Field(default=2, ge=0)
     """Extra runs of the reference mixture under other seeds: they measure the noise."""
     seed: int = Field(default=0, ge=0)
     sizes: list[SizeConfig] = Field(default_factory=list)
@@ -158,8 +158,11 @@ class StudyConfig(_Section):
     """The whole of study.yaml."""
 
     corpus: CorpusConfig
-    runs: list[str] = Field(default_factory=list)
-    """Imported runs (CSV, Parquet, RegMix, olmix, W&B, ...), used instead of, or beside, runs trained here."""
+    runs: list[str | list[str]] = Field(default_factory=list)
+    """Imported runs (CSV, Parquet, RegMix, olmix, W&B, ...), used instead of, or beside, runs trained here. Files that
+    are read together, such as RegMix's weights and losses, are a list of their own."""
+    repair: bool = False
+    """Rescale weights of imported runs that do not sum to one."""
     objective: dict[str, float]
     """Weight of each validation set in what is minimised."""
     budget: dict[str, Any]
@@ -184,6 +187,10 @@ class StudyConfig(_Section):
         if "tokens" not in self.budget:
             raise ConfigError(f"budget needs 'tokens' (of the target run); it has {sorted(self.budget)}.")
         return Budget.from_dict(self.budget)
+
+    def run_files(self) -> list[list[str]]:
+        """The paths of each import: one, or several that are read together."""
+        return [[entry] if isinstance(entry, str) else entry for entry in self.runs]
 
     def objective_weights(self) -> dict[str, float]:
         """The objective's weights, summing to one."""

@@ -52,7 +52,10 @@ def law_inputs(study: Study) -> str:
             "corpus": [study.corpus.hash, study.corpus.evaluation_hash],
             "runs": sorted(s.id for s in specs if store.exists("runs", s.id, "DONE")),
             # under the names of study.yaml: from another working directory the same files resolve otherwise
-            "imported": [[name, _stamp(Path(p))] for name, p in zip(config.runs, study._resolve(config.runs))],
+            "imported": [
+                [name, _stamp(Path(p))] for names in config.run_files() for name, p in zip(names, study._resolve(names))
+            ],
+            **({"repair": True} if config.repair else {}),
         }
     )
 

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mixlaw import whatsnext
 from mixlaw.budget import Budget
 from mixlaw.config import DesignConfig, StudyConfig, load_config, parse_config
 from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_you_mean
-from mixlaw.evidence import Evidence, base_size, rank_evidence
+from mixlaw.evidence import Evidence, base_size, left_out_text, rank_evidence
 from mixlaw.freshness import corpus_inputs, law_inputs, made_from, recipe_inputs, stale
 from mixlaw.ledger import Ledger
 from mixlaw.lock import exclusive, hold
@@ -218,6 +219,7 @@ class Study:
     def train(self, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
         """Train the designed runs that are not done yet; returns the failures by run id (also ``failures.json``)."""
         wanted = self.specs() if specs is None else specs
+        whatsnext.check_trainable(self)
         self.need("tokenize", "design")
         failures: dict[str, RunError] = {}
         for spec, result in self._map(wanted, what):
@@ -266,7 +268,7 @@ class Study:
             DataError: no run is done yet.
         """
         if specs is None and self.config.runs:
-            imported = [Observations.read(p) for p in self._resolve(self.config.runs)]
+            imported = [self._imported(paths) for paths in self.config.run_files()]
             trained = [s for s in self._designed() if self.store.exists("runs", s.id, "DONE")]
             return Observations.concat([*imported, *(Observations.load(self.folder / "runs" / s.id) for s in trained)])
         wanted = self.specs() if specs is None else specs
@@ -274,6 +276,13 @@ class Study:
         if not done:
             raise DataError(f"No run of {self.folder} is done yet. Run `mixlaw train {self.folder}` first.")
         return Observations.concat([Observations.load(self.folder / "runs" / run) for run in done])
+
+    def _imported(self, paths: Sequence[str]) -> Observations:
+        from mixlaw.io.importers import read, takes
+
+        resolved = self._resolve(paths)
+        repair = self.config.repair and all(Path(p).exists() for p in resolved) and takes(resolved, "repair")
+        return read(resolved, repair=True) if repair else read(resolved)
 
     # ---- law ---------------------------------------------------------------------------------------
     def runs_of_one_size(self) -> Observations:
@@ -286,6 +295,10 @@ class Study:
         designed = [s.id for s in self._designed() if s.model == t.model and s.tokens == t.tokens]
         size = next((params[r] for r in designed if params.get(r) is not None), base_size(observations))
         return observations.select([r for r, p in params.items() if p is None or p == size])
+
+    def fitted_to(self) -> str:
+        """Which runs the law explains, in words; empty where it is all of them."""
+        return "" if self._joint() else left_out_text(self.observations(), self.runs_of_one_size())
 
     def _joint(self) -> bool:
         """Whether the configured law explains sizes and tokens beside the mixture."""
@@ -314,6 +327,7 @@ class Study:
         from mixlaw import laws
 
         inputs = law_inputs(self)
+        self.check_objective(self.corpus)
         X, y = self._table()
         self.need("tokenize", "design")
         name, options = self.config.law.name, dict(self.config.law.options)
@@ -553,22 +567,12 @@ class Study:
         return self.folder / "steer.html"
 
     def status(self) -> list[tuple[str, bool, str]]:
-        """``(verb, done, detail)`` in order; the first verb not done is what comes next."""
-        rows: list[tuple[str, bool, str]] = []
-        corpus = self.corpus if self.store.exists("corpus.json") else None
-        rows.append(("tokenize", corpus is not None, "" if corpus is None else ", ".join(corpus.names)))
-        specs = self._designed()
-        rows.append(("design", bool(specs), f"{len(specs)} runs" if specs else ""))
-        done = [s for s in specs if self.store.exists("runs", s.id, "DONE")]
-        rows.append(("train", bool(specs) and len(done) == len(specs), f"{len(done)} of {len(specs)} runs done"))
-        rows.append(("fit", self.store.exists(f"laws/{self.config.law.name}.json"), self.config.law.name))
-        rows.append(("optimize", self.store.exists("recipe.json"), ""))
-        reasons = self.stale()
-        verification = self.verification()
-        detail = "" if verification is None else f"{verification['verdict']}, {verification['num_seeds']} seeds"
-        rows.append(("verify", verification is not None, detail))
-        rows.append(("report", self.store.exists("report.html"), ""))
-        return [(verb, done and verb not in reasons, reasons.get(verb, detail)) for verb, done, detail in rows]
+        """``(verb, done, detail)`` in order; see :mod:`mixlaw.whatsnext`."""
+        return whatsnext.status(self)
+
+    def following(self) -> str | None:
+        """The verb that comes next, None where everything is done."""
+        return whatsnext.following(self)
 
     def estimate(self) -> dict[str, float]:
         """What training the design costs: ``flops``, ``tokens``, ``seconds`` on this machine, ``disk_bytes``."""

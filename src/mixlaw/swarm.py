@@ -155,7 +155,7 @@ class Swarm:
             All designed runs, and in words what the new ones are worth: the stopping rule.
         """
         added, worth = self.further(num)
-        return self._write([*self.study.specs(), *added], self._made_with() or self.config.design), worth
+        return self._write([*self._specs_so_far(), *added], self._made_with() or self.config.design), worth
 
     def further(self, num: int) -> tuple[list[RunSpec], str]:
         """The ``num`` runs that are expected to reduce the regret most, given what was observed so far, and in words
@@ -164,7 +164,7 @@ class Swarm:
 
         self.study.need("tokenize", "design")
         settings = self._made_with() or self.config.design
-        specs = self.study.specs()
+        specs = self._specs_so_far()
         plan = sequential.plan(
             self.study.corpus,
             self.study.budget,
@@ -176,6 +176,11 @@ class Swarm:
         template = self.template()
         first = SEEDS * settings.seed + len(specs)
         return [template.replace(schedule=s, seed=first + i) for i, s in enumerate(plan.schedules)], str(plan.worth)
+
+    def _specs_so_far(self) -> list[RunSpec]:
+        """The designed runs; none, where imported ones stand in for a first design."""
+        first = self.config.runs and not self.store.exists("design.json")
+        return [] if first else self.study.specs()
 
     def _write(self, specs: Sequence[RunSpec], settings: DesignConfig) -> list[RunSpec]:
         unique = list({spec.id: spec for spec in specs}.values())
@@ -196,6 +201,12 @@ class Swarm:
 
         for where, spec in zip(("training", *map("design.sizes[{}]".format, range(99))), self._templates(settings)):
             if spec.trainer == "torch":
+                if corpus.vocab_size is None and "vocab_size" not in spec.model:
+                    raise ConfigError(
+                        f"{where}.model in study.yaml has no vocab_size, and a corpus declared by counts has no "
+                        f"tokenizer that says it. Runs on such a corpus are trained elsewhere: set training.trainer to "
+                        f"'command' (your own), or, only to see mixtures, give {where}.model a vocab_size."
+                    )
                 model_config(spec.model, corpus.vocab_size)
                 LearningRate(spec.learning_rate, max(1, spec.tokens // (spec.batch * spec.context)))
             if spec.tokens < spec.batch * spec.context:

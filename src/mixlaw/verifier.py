@@ -25,6 +25,7 @@ from mixlaw.verification import (
     trained_before,
     verdict,
 )
+from mixlaw.whatsnext import check_trainable
 
 if TYPE_CHECKING:
     from mixlaw.study import Study
@@ -81,6 +82,7 @@ class Verifier:
             DataError: the recipe's prediction is not in the ledger, or too few runs succeeded for an interval.
         """
         recipe, level = self.study.recipe(), self.config.law.level
+        check_trainable(self.study)
         prediction = self._predicted_first(recipe)
         self.study.need("tokenize", "design")
         specs = self.specs(self._seeds_so_far() if seeds is None else seeds)

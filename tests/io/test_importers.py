@@ -198,7 +198,7 @@ def test_one_text_among_losses_is_refused(tmp_path):
 
 
 def test_negative_losses_are_refused_and_other_units_are_not(tmp_path):
-    with pytest.raises(DataError, match=r"run 'run2' has loss -1 on 'a' \(1 values are below 0\)"):
+    with pytest.raises(DataError, match=r"run 'run2' has loss -1 on 'a' \(1 value is below 0\); nats per"):
         read(write(tmp_path / "runs.csv", "weight_a,weight_b,loss_a\n.4,.6,3\n.5,.5,-1\n"))
     long = "run,weight_a,weight_b,target,value,unit\nx,.4,.6,a,-1,z_score\n"
     assert read(write(tmp_path / "long.csv", long)).values.column("value").to_pylist() == [-1.0]
@@ -209,3 +209,9 @@ def test_messages_are_plain_words(tmp_path):
         read(write(tmp_path / "runs.csv", "weight_a,weight_b,loss_a\n-.1,1.1,3\n"))
     with pytest.raises(DataError, match=r"^\S*nofile\.csv cannot be read"):
         read(tmp_path / "nofile.csv")
+
+
+def test_runs_keep_their_names_unless_one_name_is_several_sizes(tmp_path):
+    text = "run,params,weight_a,weight_b,target,value\nbase,1e7,.4,.6,a,3\nx,1e7,.5,.5,a,2.9\nx,5e7,.5,.5,a,2.5\n"
+    obs = read(write(tmp_path / "runs.csv", text))
+    assert obs.runs.column("run").to_pylist() == ["base", "x@1e+07", "x@5e+07"]

@@ -15,7 +15,7 @@ from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.observations import Observations
 from mixlaw.registry import Registry
 
-__all__ = ["IMPORTERS", "read"]
+__all__ = ["IMPORTERS", "read", "takes"]
 
 IMPORTERS = Registry(
     "importer",
@@ -65,17 +65,25 @@ def read(path: str | Path | Sequence[str | Path], *, format: str | None = None, 
     return result
 
 
+def takes(paths: Sequence[str | Path], option: str) -> bool:
+    """Whether the importer that recognises these paths has this option (a folder of a study's has no ``repair``).
+
+    Raises:
+        DataError: a folder that no importer recognises.
+    """
+    return option in signature(IMPORTERS[_recognise([Path(p) for p in paths])]).parameters
+
+
 def _check_signs(observations: Observations, where: str) -> None:
     """Losses in nats per token and bits per byte are minus a logarithm of a probability: never below zero."""
     values = observations.values.select(["run", "target", "metric", "unit", "value"]).to_pylist()
     bad = [v for v in values if v["unit"] in ("nats_per_token", "bits_per_byte") and v["value"] < 0]
     if bad:
-        first = bad[0]
+        first, count = bad[0], "1 value is" if len(bad) == 1 else f"{len(bad)} values are"
         raise DataError(
             f"{where}: run {first['run']!r} has {first['metric']} {first['value']:g} on {first['target']!r} "
-            f"({len(bad)} values are below 0), but no {first['unit'].replace('_', ' ')} is negative. Correct them or "
-            f"leave them empty; where a value is another thing (a log-likelihood, a z-score), say its unit in a column "
-            f"'unit' of a long table."
+            f"({count} below 0); {first['unit'].replace('_', ' ')} are never negative. Correct it or leave it empty; "
+            f"where it is another thing (a log-likelihood, a z-score), say so in a column 'unit' of a long table."
         )
 
 

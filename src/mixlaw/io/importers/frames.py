@@ -102,7 +102,8 @@ def check_weights(
         if not repair:
             hint = " That looks like rounding." if np.abs(total - 1).max() <= ROUNDING else ""
             raise DataError(
-                f"{text}.{hint} Correct them, drop those runs, or ask for rescaling: repair=True (`--repair`)."
+                f"{text}.{hint} Correct them, drop those runs, or ask for rescaling: repair=True (`--repair`; in a "
+                f"study.yaml `repair: true`)."
             )
         if total.min() <= 0:
             raise DataError(f"{text}; a run without any weight cannot be rescaled.")

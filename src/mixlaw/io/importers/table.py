@@ -226,7 +226,13 @@ def _run_ids(
     size = sizes.get("params")
     if run is not None:
         names = [str(r) for r in table.column(run).to_pylist()]
-        return names if size is None or not is_long else [f"{n}@{s:g}" for n, s in zip(names, size)]
+        if size is None or not is_long:
+            return names
+        sizes_of: dict[str, set[str]] = {}
+        for name, value in zip(names, size):
+            sizes_of.setdefault(name, set()).add(f"{value:g}")
+        # one name at several sizes is several runs; a name at one size is the run as its owner knows it
+        return [n if len(sizes_of[n]) == 1 else f"{n}@{s:g}" for n, s in zip(names, size)]
     if not (is_long or "step" in sizes):
         ids: dict[str, str] = {}
         rows = [ids.setdefault(repr(tuple(row.values())), f"run{i + 1}") for i, row in enumerate(table.to_pylist())]

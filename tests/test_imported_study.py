@@ -1,0 +1,122 @@
+"""Studies of runs from elsewhere on a declared corpus: no text, nothing trained here."""
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mixlaw.cli import app
+from mixlaw.errors import ConfigError, DataError, MixlawWarning
+from mixlaw.evidence import rank_evidence
+from mixlaw.observations import Observations
+from mixlaw.study import Study
+
+
+def rows(sizes=(1e8,), total=1.0, num=16):
+    rng, lines = np.random.default_rng(0), ["run,weight_a,weight_b,weight_c,params,tokens,loss_a,loss_b"]
+    for i, w in enumerate(rng.dirichlet(np.ones(3), num)):
+        for size in sizes[: 1 if i >= num // 2 else None]:
+            losses = [3 - 0.5 * np.sqrt(w[k]) + 1e-3 * rng.standard_normal() + 2e7 / size for k in (0, 1)]
+            cells = [*(w * total), size, 1e9, *losses]
+            lines.append(f"r{i}-{size:g}," + ",".join(f"{c:.10g}" for c in cells))
+    return lines
+
+
+def study(tmp_path, lines, **changes):
+    tmp_path.mkdir(exist_ok=True)
+    (tmp_path / "runs.csv").write_text("\n".join(lines))
+    config = {
+        "corpus": {"counts": {"a": "5B", "b": "5B", "c": "5B"}},
+        "runs": [str(tmp_path / "runs.csv")],
+        "objective": {"a": 1, "b": 1},
+        "budget": {"tokens": "1B"},
+        "law": {"name": "loglinear"},
+    }
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "study.yaml").write_text(yaml.safe_dump({**config, **changes}))
+    made = Study(tmp_path / "s")
+    made.tokenize()
+    return made
+
+
+def said(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.output
+
+
+def test_a_study_of_imported_runs_has_no_dead_end(tmp_path):
+    made = study(tmp_path, rows())
+    assert "Next: mixlaw fit" in said("status", made.folder)
+    said("fit", made.folder)
+    said("optimize", made.folder)
+    status = said("status", made.folder)
+    assert "not needed: runs are imported" in status
+    assert "not possible here: the corpus is declared" in status
+    assert "Next: mixlaw report" in status
+    with pytest.raises(ConfigError, match=r"the corpus is declared .* no text that the built-in trainer"):
+        made.verify()
+    assert not (made.folder / "runs").exists()
+
+
+def test_more_runs_are_proposed_from_imported_ones_alone(tmp_path):
+    made = study(tmp_path, rows())
+    specs, worth = made.swarm.further(2)
+    assert len(specs) == 2
+    assert "more runs" in worth
+    assert len(made.extend(2)[0]) == 2
+    with pytest.raises(ConfigError, match="corpus is declared"):
+        made.train()
+    assert made.following() == "fit"
+
+
+def test_a_design_on_a_declared_corpus_says_where_the_vocabulary_goes(tmp_path):
+    made = study(tmp_path, rows())
+    with pytest.raises(ConfigError, match=r"training\.model in study\.yaml has no vocab_size"):
+        made.design()
+
+
+def test_rounded_weights_are_rescaled_where_study_yaml_says_so(tmp_path):
+    lines = rows(total=1.002)
+    with pytest.raises(DataError, match=r"in a study\.yaml `repair: true`"):
+        study(tmp_path / "a", lines).observations()
+    made = study(tmp_path / "b", lines, repair=True)
+    with pytest.warns(MixlawWarning, match="rescaled as asked"):
+        observations = made.observations()
+    observations.save(tmp_path / "saved")
+    saved = study(tmp_path / "c", lines, runs=[str(tmp_path / "saved")], repair=True)
+    assert len(saved.observations()) == 16
+
+
+def test_files_that_belong_together_are_one_import(tmp_path):
+    names = [line.split(",") for line in rows()]
+    mix = ["index,train_the_pile_a,train_the_pile_b,train_the_pile_c", *(",".join(r[:4]) for r in names[1:])]
+    loss = ["index,valid_the_pile_a/loss,valid_the_pile_b/loss", *(",".join([r[0], *r[6:]]) for r in names[1:])]
+    for name, lines in (("mix.csv", mix), ("loss.csv", loss)):
+        (tmp_path / name).write_text("\n".join(lines))
+    made = study(tmp_path, rows(), runs=[[str(tmp_path / "mix.csv"), str(tmp_path / "loss.csv")]])
+    made.fit()
+    assert made.observations().domains == ["a", "b", "c"]
+    assert made.stale() == {}
+
+
+def test_fit_says_which_runs_it_used(tmp_path):
+    made = study(tmp_path, rows(sizes=(1e8, 5e8)))
+    out = said("fit", made.folder)
+    assert "Fitted to 16 of 24 runs, those of 100M parameters. Left out: 8 of 500M." in out
+
+
+def test_an_objective_no_run_measures_is_named_by_fit(tmp_path):
+    made = study(tmp_path, rows(sizes=(1e8, 5e8)), objective={"a": 1, "bb": 1})
+    with pytest.raises(ConfigError, match=r"objective names 'bb'.*Did you mean 'b'"):
+        made.fit()
+
+
+def test_evidence_names_what_was_not_measured():
+    runs = [
+        {"run": f"{w}-{n}", "schedule": {"a": w, "b": 1 - w}, "params": n, "tokens": 1e9}
+        for n in (1e7, 1e8)
+        for w in (0.2, 0.5, 0.8)
+    ]
+    observations = Observations.from_records(runs, [{"run": r["run"], "target": "a", "value": 3.0} for r in runs])
+    assert "not known: no run measured 'z'." in str(rank_evidence(observations, {"z": 1.0}))
