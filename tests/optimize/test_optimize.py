@@ -13,6 +13,8 @@ from mixlaw.laws.m4 import M4
 from mixlaw.mixture import Mixture
 from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, temperature, unimax
 from mixlaw.optimize.convex import solve
+from mixlaw.optimize.general import search
+from mixlaw.optimize.objective import Function, mean
 from mixlaw.optimize.resample import drawn, weighed
 from mixlaw.optimize.robust import robust_problem
 from mixlaw.optimize.view import LawView
@@ -186,6 +188,13 @@ def test_impossible_guard_is_explained(law, corpus):
     assert len(caught.value.conflict) == 1  # the harmless guard is not part of the conflict
 
 
+def test_a_search_names_what_it_cannot_satisfy(corpus):
+    asked = (Function(np.zeros(1), const=1.0, label="a: at most 0"), Function(np.zeros(1), const=-1.0, label="b"))
+    problem = mean(BUDGET.check(corpus), np.ones(1), asked)
+    with pytest.raises(ConvergenceError, match="satisfies a: at most 0; b .the best misses one by 1"):
+        search(problem, lambda R: R[:, :1], lambda R: np.tile(np.eye(4)[:1], (len(R), 1, 1)), starts=2)
+
+
 def test_least_change_reaches_the_gain_with_fewest_tokens(law, corpus):
     today = Mixture({"web": 0.7, "code": 0.1, "books": 0.1, "wiki": 0.1})
     recipe = optimize(law, SETS, BUDGET, corpus, today, kind="least_change", gain=0.03, **FAST)
@@ -239,6 +248,18 @@ def test_a_kl_limit_binds_and_has_a_price(law, corpus, runs, options):
         assert near.near_optimal["web"][0] <= near.mixture["web"] <= near.near_optimal["web"][1]
     with pytest.raises(InfeasibleBudgetError, match="KL to natural"):
         optimize(law, SETS, BUDGET, corpus, kl_limit=0.001, guard={"a": -0.1}, **FAST)
+
+
+def test_what_a_prior_forbids_is_said(law, corpus):
+    most = {"web": 0.7, "code": 0.3}
+    recipe = optimize(law, SETS, BUDGET, corpus, kl_to=most, kl_limit=0.05, **FAST)
+    assert any("kl_to gives nothing to books, wiki" in w and "only web, code may" in w for w in recipe.warnings)
+    with pytest.raises(InfeasibleBudgetError, match=r"the closest has 0\.\d+\. What keeps it away: web: cap .*0\.45"):
+        optimize(law, SETS, Budget(tokens=10**6, caps={"web": 0.45}), corpus, kl_to=most, kl_limit=0.02, **FAST)
+    with pytest.raises(ConfigError, match=r"floor.*infinite"):
+        optimize(law, SETS, Budget(tokens=10**6, floors={"wiki": 0.1}), corpus, kl_to=most, kl_weight=0.1, **FAST)
+    with pytest.raises(InfeasibleBudgetError, match="allows nothing but web"):
+        optimize(law, SETS, Budget(tokens=10**6, caps={"web": 0.45}), corpus, kl_to={"web": 1.0}, kl_limit=1.0, **FAST)
 
 
 def test_the_level_of_a_world_moves_no_robust_optimum(law, corpus):

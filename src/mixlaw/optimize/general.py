@@ -124,9 +124,10 @@ def search(
     best = int(np.argmin(values))
     z, value, violation = complete(problem, ends[best : best + 1], predict(ends[best : best + 1]))
     if violation[0] > 1e-5:
+        asked = [f.label for f in problem.functions[1:] if f.label and not f.label.startswith("worst:")]
         raise ConvergenceError(
-            f"None of {len(ends)} starts satisfies the constraints (the best misses one by {violation[0]:.2e}). Relax "
-            f"the guards or the wanted gain, or raise starts={starts}."
+            f"None of {len(ends)} starts satisfies {'; '.join(asked) or 'the constraints'} (the best misses one by "
+            f"{violation[0]:.2e}). Relax {'one of these' if len(asked) > 1 else 'it'}, or raise starts={starts}."
         )
     return General(z[0], float(value[0]), len(ends), ends, values)
 

@@ -29,6 +29,8 @@ def pose(
     q: Request, atoms: Atoms | None, robust: str | None, worlds: Sequence[LawView], warnings: list[str]
 ) -> tuple[Problem, Atoms | None]:
     options: dict[str, Any] = q.options
+    if q.prior is not None:
+        _check_prior(q, q.prior, warnings)
     if robust is not None:
         if q.kind not in ("mean", "guard") or q.kl_weight:
             raise ConfigError("robust= works with the weighted mean and guards, without kl_weight.")
@@ -45,6 +47,50 @@ def pose(
         reference = q.reference.array(q.constraints.domains)
         return least_change(q.constraints, reference, (wanted, *q.guards), **options), atoms
     return mean(q.constraints, q.W, q.guards, kl=q.kl_weight, **options), atoms
+
+
+def _check_prior(q: Request, prior: Array, warnings: list[str]) -> None:
+    """Say what a KL term to ``prior`` forbids, and refuse, whatever the law, a limit that no mixture keeps."""
+    c, absent = q.constraints, prior <= 0
+    never = [n for n, out in zip(c.domains, absent) if out]
+    held = [c.labels_low[j] for j in np.flatnonzero(absent & (c.low > 0))]
+    if held:
+        raise ConfigError(
+            f"kl_to gives nothing to a domain with a floor ({'; '.join(held)}): the KL divergence to it is infinite. "
+            f"Give kl_to a weight there, or take the floor away."
+        )
+    if never:
+        few = [n for n, out in zip(c.domains, absent) if not out]
+        warnings.append(
+            f"kl_to gives nothing to {', '.join(never[:6])}{' and others' if len(never) > 6 else ''}, and the KL "
+            f"divergence to it is infinite where they get anything: only {', '.join(few[:6])}"
+            f"{' and others' if len(few) > 6 else ''} may be drawn. Give them a small weight in kl_to to allow them."
+        )
+    if q.kl_limit is None:
+        return
+    none = np.zeros(0)
+    nothing = Atoms(np.zeros(1), none.astype(int), none.astype(str), none, np.zeros((0, len(prior))), none, none)
+    posed = Problem(c, (Function(np.zeros(1), kl=1.0),), prior=prior)
+    try:
+        closest = solve(posed.program(nothing))
+    except ConvergenceError:
+        raise InfeasibleBudgetError(
+            f"kl_to allows nothing but {', '.join(n for n in c.domains if n not in never)}, and no mixture of these "
+            f"alone satisfies the budget. Give the other domains a weight in kl_to.",
+            (),
+        ) from None
+    least = float(closest.value[0])
+    if least - float(closest.gap[0]) <= q.kl_limit + 1e-9:
+        return
+    r = closest.z[0]
+    binding = [c.labels_high[j] for j in np.flatnonzero((closest.b[0] > 1e-6) & (c.high - r < 1e-6) & (c.high < 1))]
+    binding += [c.labels_low[j] for j in np.flatnonzero((closest.a[0] > 1e-6) & (r - c.low < 1e-6) & (c.low > 0))]
+    binding += [c.labels[i] for i in np.flatnonzero(closest.y[0] > 1e-6)]
+    raise InfeasibleBudgetError(
+        f"No mixture under this budget is within {q.kl_limit:.4g} nats of KL divergence of kl_to: the closest has "
+        f"{least:.4g}. What keeps it away: {'; '.join(binding)}. Raise kl_limit, or relax one of these.",
+        tuple(binding),
+    )
 
 
 def _convex_worlds(q: Request, worlds: Sequence[LawView], warnings: list[str]) -> list[Atoms]:
