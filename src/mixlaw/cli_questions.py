@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mixlaw.cli_shared import StudyFolder, echo, pairs
-from mixlaw.errors import DataError
+from mixlaw.errors import ConfigError, DataError
 
 __all__ = ["critical", "effects", "frontier", "power", "predict", "reuse", "schedule", "steer"]
 
@@ -19,10 +19,12 @@ def power(
     regret: Annotated[float | None, typer.Option(help="Say how many runs bring the regret down to this.")] = None,
     worlds: Annotated[int, typer.Option(help="Simulated worlds; more take longer and say it more sharply.")] = 12,
 ) -> None:
-    """How many runs for which regret, simulated from the runs trained so far (an order of magnitude)."""
+    """How many runs for which regret, simulated from the runs trained so far, with an 80% interval."""
     from mixlaw.design import power_analysis
     from mixlaw.study import Study
 
+    if regret is not None and not regret > 0:
+        raise ConfigError(f"--regret {regret:g}: no number of runs reaches that; give nats above 0, such as 0.01.")
     study = Study(folder)
     found = power_analysis(
         study.corpus,
@@ -34,10 +36,12 @@ def power(
     )
     echo(str(found))
     if regret is not None:
-        needed = found.runs_for(regret)
-        most = max(p.runs for p in found.points)
-        echo(f"Regret {regret:g}: " + (f"about {needed} runs." if needed else f"not reached with {most} runs."))
-    echo("Held against replays it was off by up to several times: read it as an order of magnitude.")
+        needed, (fewest, most) = found.runs_for(regret), found.runs_interval(regret)
+        largest = max(p.runs for p in found.points)
+        said = f"about {needed} runs" if needed else f"not reached with {largest} runs"
+        ends = [str(n) if n else f"more than {largest}" for n in (fewest, most)]
+        echo(f"Regret {regret:g}: {said} (80% interval: {ends[0]} to {ends[1]}).")
+    echo("The intervals assume an error of 80% of the prediction, whatever the pilot: plan with their upper ends.")
 
 
 def schedule(folder: StudyFolder) -> None:

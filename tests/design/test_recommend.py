@@ -6,6 +6,7 @@ import pytest
 from mixlaw import Budget, Corpus, Mixture, Observations
 from mixlaw.design import Recommendation, plan, recommend
 from mixlaw.design.recommendation import choose_among, credit, split_noise
+from mixlaw.design.worlds import noise_sd
 from mixlaw.laws import GaussianProcess, LogLinear
 
 NAMES = ("a", "b", "c")
@@ -107,10 +108,41 @@ def test_recommend_and_plan_agree_and_say_why():
     assert found.mixture == plan(CORPUS, BUDGET, 4, seen, law=law, worlds=32, candidates=60).best
     assert smooth(found.mixture.array(NAMES)[None])[0] < 3.02
     assert found.promised <= found.objective + 1e-9
-    if found.tried:
-        assert "Run it before you believe it" in str(found) and found.error > 0
     said = Recommendation(Mixture({"a": 1.0}), 3.0, False, Mixture({"a": 1.0}), 3.0, 0.1)
     assert str(said) == "Use the law's favourite (3.0000 expected), which was not run."
+
+
+def test_recommend_keeps_to_a_run_that_repeats_and_says_what_was_promised():
+    """One mixture is better than its neighbours by far more than the law can follow, and runs repeat exactly."""
+    X, y = rough_world(5)
+    lucky = int(np.argmin(y))
+    y[lucky] -= 0.2
+    law = GaussianProcess(members=("bc/log",), iterations=15)
+    found = recommend(CORPUS, BUDGET, observe(X, y), law=law, noise=0.0)
+    assert found.tried and found.mixture == Mixture.from_array(NAMES, X[lucky]) != found.favourite
+    assert found.objective == pytest.approx(y[lucky]) and found.error > 0
+    assert "Run it before you believe it" in str(found) and f"{found.promised:.4f}" in str(found)
+    doubted = recommend(CORPUS, BUDGET, observe(X, y), law=law)  # may be luck: the residual is not credited
+    assert doubted.objective > found.objective + 0.1
+
+
+def test_noise_of_an_objective_is_that_of_its_own_residuals():
+    """Roughness and noise shared by eight targets: the same split as for the objective as one column."""
+    rng = np.random.default_rng(0)
+    base = rng.dirichlet(np.ones(3), 60)
+    X = np.vstack([base, np.repeat(base[:5], 3, axis=0)])
+    shared = 0.05 * rng.normal(size=60)
+    shared = np.append(shared, np.repeat(shared[:5], 3)) + 0.02 * rng.normal(size=75)
+    Y = np.column_stack([3 + ((X - np.eye(3)[t % 3]) ** 2).sum(axis=1) * 0.3 for t in range(8)]) + shared[:, None]
+    w = np.full(8, 1 / 8)
+    law = GaussianProcess(members=("bc/log",), iterations=15)
+    column = (Y @ w)[:, None]
+    many = split_noise(law.fit(X, Y), X, Y, w, 0.02)
+    one = split_noise(law.fit(X, column), X, column, ONE, 0.02)
+    assert many == pytest.approx(one, rel=0.25)  # eight noises taken as independent leave a roughness near 0
+    parametric = LogLinear(ridge=1e-3).fit(X, Y)
+    residual = (parametric.predict(X) - Y) @ w
+    assert noise_sd(parametric, X, Y, w) == pytest.approx(np.sqrt((residual**2).mean()))
 
 
 def test_recommend_works_with_a_parametric_law_under_a_budget_no_run_meets():

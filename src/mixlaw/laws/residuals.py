@@ -37,7 +37,7 @@ def residual_correlation(residuals: Array) -> Array:
         return np.ones((1, 1))
     seen = np.isfinite(residuals).astype(float)
     cut = np.where(seen > 0, np.clip(np.nan_to_num(residuals), -_CUT, _CUT), 0.0)
-    squares = np.maximum((cut**2).T @ seen, 1e-300)  # of a column, over the runs a second one was measured in as well
+    squares = np.maximum((cut**2).T @ seen, 1e-150)  # of a column, over the runs a second one was measured in as well
     sample = np.clip(cut.T @ cut / np.sqrt(squares * squares.T), -1.0, 1.0)
     counts = seen.T @ seen
     one, two = np.triu_indices(columns, 1)
