@@ -44,9 +44,12 @@ HEAD = """# Benchmarks
 
 The tables here were printed by the script their section names, on the machine that the section names; `make bench`
 runs them all again. A paragraph on misses or circumstances was written by hand. Accuracy is judged on held-out rows.
-Choices were made inside training rows, with two exceptions, both on the records of Data Mixing Laws: one prior width
+Choices were made inside training rows, with four exceptions. Two on the records of Data Mixing Laws: one prior width
 and two prior means of the Gaussian process (`docs/laws/auto.md`), and the default annealing prior of `Joint`, for
-which `laws_scale` therefore prints the prior of the other study beside it. Times are processor times on shared
+which `laws_scale` therefore prints the prior of the other study beside it. Two on RegMix's 768 runs, which `design` and
+`design_power` replay: the margin of the recommendation (half an error; random halves and parts of the same runs and
+losses, other objectives and seeds) and the assumed error of power's interval (80%; random pairs of the same losses, after
+intervals had been seen to be too narrow on five objectives that are reported). Times are processor times on shared
 machines: read the ratios against the peers measured in the same run.
 """
 
