@@ -179,11 +179,11 @@ class Recipe:
         target = Path(path)
         return cls.from_dict(Store(target.parent).read_json(target.name))
 
-    def export(self, framework: str, path: str | Path) -> Any:
-        """Write the configuration of a training framework; see :mod:`mixlaw.io.exporters`."""
+    def export(self, framework: str, path: str | Path, **options: Any) -> Any:
+        """Write the configuration of a training framework; see :mod:`mixlaw.io.exporters`, whose options it takes."""
         from importlib import import_module
 
-        return import_module("mixlaw.io.exporters").export(self, framework, path)
+        return import_module("mixlaw.io.exporters").export(self, framework, path, **options)
 
     def __str__(self) -> str:
         lines = [str(self.certificate)]

@@ -105,6 +105,38 @@ def test_declared_counts_cannot_convert_to_documents(tmp_path):
         export(r, "huggingface", tmp_path / "x.json")
 
 
+@pytest.mark.parametrize("framework", ["huggingface", "llama_factory", "streaming", "torchtitan"])
+def test_declared_counts_are_exported_packed(framework, tmp_path):
+    corpus = Corpus.declared({"a": 100_000, "b": 100_000}, source="a table")
+    phases = (Phase(0.5, Mixture({"a": 0.7, "b": 0.3})), Phase(0.5, Mixture({"a": 0.2, "b": 0.8})))
+    r = Recipe(Schedule(phases), 20_000_000, corpus)
+    assert simulate(r, framework, packed=True).shares["a"] == pytest.approx(0.45, abs=0.01)
+    assert r.export(framework, tmp_path / "config.out", packed=True).exists()
+
+
+@pytest.mark.parametrize(
+    ("framework", "options", "message"),
+    [
+        ("megatron", {"sequence_length": 0}, r"sequence_length=0 must be a whole number >= 1"),
+        ("olmo_core", {"batch_tokens": "much"}, r"batch_tokens='much' must be a whole number"),
+        ("megatron", {"sequence_lenght": 8}, r"Did you mean 'sequence_length'"),
+        ("megatron", {"packed": True}, r"no option 'packed'; it has sequence_length, prefix"),
+        ("huggingface", {"packed": "yes"}, r"packed='yes' must be true or false"),
+    ],
+)
+def test_wrong_options_are_explained(framework, options, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        export(recipe(), framework, tmp_path / "x.json", **options)
+    with pytest.raises(ConfigError, match=message):
+        simulate(recipe(), framework, **options)
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(ExportError, match=r"is a folder. Give the file to write, for example .*megatron"):
+        export(recipe(), "megatron", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_unknown_framework_is_suggested(tmp_path):
     with pytest.raises(ConfigError, match=r"Did you mean 'megatron'"):
         export(recipe(), "megatrom", tmp_path / "x.json")

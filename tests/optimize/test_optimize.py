@@ -191,7 +191,7 @@ def test_impossible_guard_is_explained(law, corpus):
 def test_a_search_names_what_it_cannot_satisfy(corpus):
     asked = (Function(np.zeros(1), const=1.0, label="a: at most 0"), Function(np.zeros(1), const=-1.0, label="b"))
     problem = mean(BUDGET.check(corpus), np.ones(1), asked)
-    with pytest.raises(ConvergenceError, match="satisfies a: at most 0; b .the best misses one by 1"):
+    with pytest.raises(ConvergenceError, match=r"satisfies a: at most 0; b \(the best misses one by 1"):
         search(problem, lambda R: R[:, :1], lambda R: np.tile(np.eye(4)[:1], (len(R), 1, 1)), starts=2)
 
 

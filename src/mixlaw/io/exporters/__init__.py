@@ -7,10 +7,11 @@ conversion is checked against the framework and not against its own inverse.
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixlaw.errors import ExportError
+from mixlaw.errors import ConfigError, ExportError, did_you_mean
 from mixlaw.registry import Registry
 
 if TYPE_CHECKING:
@@ -37,14 +38,20 @@ EXPORTERS = Registry(
 def export(recipe: Recipe, framework: str, path: str | Path, **options: Any) -> Path:
     """Write ``recipe`` for ``framework``; returns the file written.
 
+    Args:
+        options: of the framework's exporter, such as ``packed=True`` or ``sequence_length=2048``.
+
     Raises:
-        ConfigError: unknown framework.
-        ExportError: the recipe cannot be expressed there, or drawing it as the framework does exceeds an epoch cap.
+        ConfigError: unknown framework or option, or a value that the option cannot have.
+        ExportError: the recipe cannot be expressed there, drawing it as the framework does exceeds an epoch cap, or
+            ``path`` is a folder.
 
     Example:
         ``export(recipe, "megatron", "blend.json")``
     """
-    exporter = EXPORTERS[framework](**options)
+    exporter = _exporter(framework, options)
+    if Path(path).is_dir():
+        raise ExportError(f"{path} is a folder. Give the file to write, for example {Path(path) / framework}.")
     check(recipe, exporter.simulate(recipe))
     written: Path = exporter.write(recipe, Path(path))
     return written
@@ -52,8 +59,26 @@ def export(recipe: Recipe, framework: str, path: str | Path, **options: Any) -> 
 
 def simulate(recipe: Recipe, framework: str, **options: Any) -> Simulation:
     """What ``framework`` would really draw: tokens and epochs per domain and phase."""
-    simulation: Simulation = EXPORTERS[framework](**options).simulate(recipe)
+    simulation: Simulation = _exporter(framework, options).simulate(recipe)
     return simulation
+
+
+def _exporter(framework: str, options: dict[str, Any]) -> Any:
+    """The framework's exporter, its options checked by name and by the kind of their defaults."""
+    made = EXPORTERS[framework]
+    known = inspect.signature(made).parameters
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(
+                f"The exporter {framework!r} has no option {name!r}; it has {', '.join(known) or 'none'}."
+                f"{did_you_mean(name, known)}"
+            )
+        usual = known[name].default
+        least = 1 if name in ("sequence_length", "batch_tokens") else 0
+        what = {bool: "true or false", int: f"a whole number >= {least}", str: "text"}.get(type(usual))
+        if what and (type(value) is not type(usual) or (type(value) is int and value < least)):
+            raise ConfigError(f"{framework}: {name}={value!r} must be {what}, for example {usual!r}.")
+    return made(**options)
 
 
 def check(recipe: Recipe, simulation: Simulation) -> None:

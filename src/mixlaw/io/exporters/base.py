@@ -77,7 +77,7 @@ def tokens_per_document(recipe: Recipe) -> npt.NDArray[np.float64]:
             raise ExportError(
                 f"This framework draws documents, and the corpus does not say how many documents {name!r} has "
                 f"({domain.source}). Tokenise the text with `mixlaw tokenize`, or pack it into fixed-length samples "
-                f"and export with packed=True."
+                f"and export with packed=True (mixlaw export ... --option packed=true)."
             )
         lengths.append(domain.unique_tokens / domain.num_documents)
     return np.array(lengths)

@@ -18,15 +18,16 @@ __all__ = ["LlamaFactory"]
 class LlamaFactory:
     """The data part of a LLaMA-Factory YAML: ``dataset``, ``mix_strategy: interleave_over``, ``interleave_probs``.
 
-    One draw is an example; probabilities are converted from token weights by mean tokens per document. A domain of
-    weight 0 is left out. LLaMA-Factory has no phases: a recipe with several needs one run per phase (``phase=``).
+    One draw is an example; probabilities are converted from token weights by mean tokens per document, unless the
+    datasets hold samples of a fixed length (``packed=True``). A domain of weight 0 is left out. LLaMA-Factory has no
+    phases: a recipe with several needs one run per phase (``phase=``).
     """
 
     draws = "documents"
 
-    def __init__(self, phase: int | None = None, seed: int = 42) -> None:
+    def __init__(self, phase: int | None = None, seed: int = 42, packed: bool = False) -> None:
         self.phase = phase
-        self.sampler = HuggingFace(seed=seed)
+        self.sampler = HuggingFace(packed, seed)
 
     def write(self, recipe: Recipe, path: Path) -> Path:
         """YAML to merge into a training config.
@@ -39,7 +40,7 @@ class LlamaFactory:
                 path.with_name(f"{path.stem}-phase{k + 1}{path.suffix}") for k in range(recipe.schedule.num_phases)
             ]
             for k, name in enumerate(names):
-                LlamaFactory(k, self.sampler.seed).write(recipe, name)
+                LlamaFactory(k, self.sampler.seed, self.sampler.packed).write(recipe, name)
             text = "# LLaMA-Factory has no phases: train these one after another\n" + "".join(
                 f"# - {n.name}\n" for n in names
             )
