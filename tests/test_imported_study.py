@@ -120,3 +120,14 @@ def test_evidence_names_what_was_not_measured():
     ]
     observations = Observations.from_records(runs, [{"run": r["run"], "target": "a", "value": 3.0} for r in runs])
     assert "not known: no run measured 'z'." in str(rank_evidence(observations, {"z": 1.0}))
+
+
+def test_effects_are_printed_with_their_unit_and_drawn(tmp_path):
+    made = study(tmp_path, rows())
+    made.fit()
+    out = said("effects", made.folder, "--out", tmp_path / "plots" / "effects.png")
+    assert "Change in nats per token" in out
+    assert "helps  a" in out
+    assert (tmp_path / "plots" / "effects.png").read_bytes().startswith(b"\x89PNG")
+    refused = CliRunner().invoke(app, ["effects", str(made.folder), "--out", str(tmp_path / "plots")])
+    assert "must end in .png" in str(refused.exception)

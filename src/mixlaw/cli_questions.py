@@ -106,22 +106,35 @@ def reuse(
         echo(f"Wrote {out}. In the new study.yaml: runs: [{out}]")
 
 
-def effects(folder: StudyFolder) -> None:
+def effects(
+    folder: StudyFolder,
+    out: Annotated[Path | None, typer.Option(help="Draw a heat map into this file (.png, .svg or .pdf).")] = None,
+) -> None:
     """Which domain helps, hurts or leaves alone which validation set, false discoveries held down."""
     from sklearn.base import clone
 
     from mixlaw.laws.effects import effects as measure
     from mixlaw.study import Study
 
+    if out is not None and out.suffix not in (".png", ".svg", ".pdf"):
+        raise ConfigError(f"--out {str(out)!r} must end in .png, .svg or .pdf.")
     study = Study(folder)
     study.need("fit")
-    law = study.law()
-    X, y = study.runs_of_one_size().table([v.name for v in study.corpus.validation] or None)
+    law, observations = study.law(), study.runs_of_one_size()
+    X, y = observations.table([v.name for v in study.corpus.validation] or None)
+    units = {r["unit"] for r in observations.values.select(["metric", "unit"]).to_pylist() if r["metric"] == "loss"}
+    unit = " and ".join(sorted(units)).replace("_", " ")
     try:
-        found = measure(law, X)
+        found = measure(law, X, unit=unit)
     except DataError:  # read from a file, most laws have lost the runs that the standard errors are taken from
-        found = measure(clone(law).fit(X, y), X)
+        found = measure(clone(law).fit(X, y), X, unit=unit)
     echo(str(found))
+    if out is not None:
+        from mixlaw.report import plots
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        plots.effects_heatmap(found, width=max(7.2, 2 + 0.55 * len(found.targets))).savefig(out, dpi=150)
+        echo(f"Wrote {out}.")
 
 
 def predict(

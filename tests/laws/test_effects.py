@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixlaw.errors import ConfigError
-from mixlaw.laws.effects import benjamini_hochberg, effects
+from mixlaw.laws.effects import Effects, benjamini_hochberg, effects
 from mixlaw.laws.gp import GaussianProcess
 from mixlaw.laws.loglinear import LogLinear
 
@@ -42,6 +42,41 @@ def test_table_and_plain_data(found):
     assert data["reference"] == {"web": 0.25, "code": 0.25, "books": 0.25, "junk": 0.25}
     assert np.array(data["significant"]).sum() == found.significant.sum()
     assert "false discoveries <= 5%" in str(found)
+
+
+def test_the_table_has_units_intervals_and_whole_names_in_100_columns():
+    rng = np.random.default_rng(0)
+    domains = [f"the_first_of_long_domain_names_{k}_ends_here" for k in range(12)]
+    targets = [f"Validation_set_number_{t}" for t in range(22)]
+    effect = rng.normal(0, 0.02, (12, 22))
+    p = np.full((12, 22), 0.5)
+    verdict = np.where(np.abs(effect) < 0.02, "unrelated", np.where(effect < 0, "helps", "hurts"))
+    table = Effects(
+        domains,
+        targets,
+        effect,
+        effect - 0.004,
+        effect + 0.004,
+        p,
+        verdict,
+        {},
+        0.01,
+        0.9,
+        0.05,
+        "m",
+        False,
+        "nats per token",
+    )
+    lines = str(table).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "Change in nats per token" in lines[0]
+    assert all(t in lines for t in targets)
+    i, t = np.unravel_index(np.argmin(effect), effect.shape)
+    e = effect[i, t]
+    assert f"  helps  {domains[i]}  {e:+.4f}  [{e - 0.004:+.4f}, {e + 0.004:+.4f}]" in lines
+    shown = "\n".join(lines[lines.index(targets[0]) : lines.index(targets[1])])
+    assert [shown.count(d) for d in domains] == [1] * 12
+    assert shown.index("no effect shown") > shown.rindex("hurts")
 
 
 def test_pure_noise_is_called_unrelated():

@@ -326,3 +326,14 @@ def test_nothing_heavy_is_imported_before_it_is_used():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_heat_map_names_its_unit_and_says_where_colours_end():
+    effect = np.full((3, 20), 0.001)
+    effect[0, 0] = -0.5
+    chart = plots.effects_heatmap(
+        {"effect": effect, "domains": list("abc"), "targets": [f"t{i}" for i in range(20)], "unit": "nats per token"}
+    )
+    bar = chart.axes[1]
+    assert bar.get_xlabel().startswith("change in nats per token as the domain grows")
+    assert len([p for p in bar.patches if p.get_visible()]) == 2  # the arrows at both ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,15 @@ from mixlaw.laws.gp import GaussianProcess
 
 __all__ = ["Effects", "benjamini_hochberg", "effects"]
 
+COLUMNS = 100
+"""Of the printed table: what a terminal shows without breaking lines."""
+
 
 @dataclass(frozen=True)
 class Effects:
     """Change of every target when a domain's share grows at the others' proportional expense.
 
-    Arrays are (K, T), domains by targets. ``effect`` is in the target's units per ``share``; negative lowers the
+    Arrays are (K, T), domains by targets. ``effect`` is in ``unit``, the targets', per ``share``; negative lowers the
     loss. ``low``, ``high`` are ends of intervals at ``level`` for each effect by itself; ``p_value`` is two-sided;
     ``verdict`` says ``"helps"``, ``"hurts"`` or ``"unrelated"``, and among those called helps or hurts the expected
     fraction of false ones is at most ``false_discovery`` (Benjamini and Hochberg 1995).
@@ -39,6 +43,7 @@ class Effects:
     false_discovery: float
     method: str
     higher_is_better: bool = False
+    unit: str = "the targets' unit"
 
     @property
     def significant(self) -> np.ndarray:
@@ -59,23 +64,47 @@ class Effects:
                 "false_discovery",
                 "method",
                 "higher_is_better",
+                "unit",
             )
         }
         return {**plain, **arrays, "significant": self.significant.tolist()}
 
     def __str__(self) -> str:
         found = self.significant
-        width = max(len(d) for d in self.domains)
         head = (
-            f"Effect of {self.share:.1%} more of a domain, taken from the others in proportion; "
-            f"{int(found.sum())} of {found.size} effects shown, false discoveries <= {self.false_discovery:.0%} "
-            f"({self.method}). '.' is no effect shown."
+            f"Change in {self.unit} when a domain gets {self.share:.1%} more of all tokens, the others in proportion "
+            f"less. {int(found.sum())} of {found.size} effects shown, false discoveries <= "
+            f"{self.false_discovery:.0%} ({self.method}); in brackets {self.level:.0%} intervals."
         )
-        rows = [head, " " * width + "  " + "  ".join(f"{t[-11:]:>11s}" for t in self.targets)]
-        for i, domain in enumerate(self.domains):
-            cells = [f"{e:+11.4f}" if f else f"{'.':>11s}" for e, f in zip(self.effect[i], found[i], strict=True)]
-            rows.append(f"{domain:{width}s}  " + "  ".join(cells))
+        names = [_fitted(d, 56) for d in self.domains]
+        width = max(map(len, names))
+        digits = _digits(self.high - self.low)
+        rows = textwrap.wrap(head, COLUMNS)
+        for t, target in enumerate(self.targets):
+            rows += ["", _fitted(target, COLUMNS)]
+            for word in ("helps", "hurts"):
+                here = np.flatnonzero(self.verdict[:, t] == word)
+                for i in here[np.argsort(-np.abs(self.effect[here, t]), kind="stable")]:
+                    ends = f"[{self.low[i, t]:+.{digits}f}, {self.high[i, t]:+.{digits}f}]"
+                    rows.append(f"  {word}  {names[i]:{width}s}  {self.effect[i, t]:+.{digits}f}  {ends}")
+            rest = [names[i] for i in np.flatnonzero(~found[:, t])]
+            if rest:
+                text = f"no effect shown: {', '.join(rest)}"
+                rows += textwrap.wrap(
+                    text, COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+                )
         return "\n".join(rows)
+
+
+def _fitted(name: str, most: int) -> str:
+    """A name in at most so many columns: both ends, since names of domains differ at either."""
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}...{name[-(most - most // 2 - 2) :]}"
+
+
+def _digits(widths: Array) -> int:
+    """Decimals that show two digits of the typical interval's width."""
+    typical = float(np.median(widths))
+    return int(np.clip(1 - np.floor(np.log10(typical)), 2, 9)) if typical > 0 else 4
 
 
 def benjamini_hochberg(p_value: Array) -> Array:
@@ -104,6 +133,7 @@ def effects(
     false_discovery: float = 0.05,
     higher_is_better: bool = False,
     groups: int = 10,
+    unit: str = "the targets' unit",
 ) -> Effects:
     """Which domain helps, hurts or leaves alone which target, near one mixture.
 
@@ -121,6 +151,7 @@ def effects(
         false_discovery: largest expected fraction of false "helps" and "hurts".
         higher_is_better: targets are scores, not losses.
         groups: of the jackknife.
+        unit: of the targets, in words, such as ``"nats per token"``; only printed.
 
     Raises:
         DataError: the law was read from a file and holds no training runs, and neither X nor reference is given.
@@ -173,6 +204,7 @@ def effects(
         false_discovery,
         method,
         higher_is_better,
+        unit,
     )
 
 

@@ -181,7 +181,7 @@ def effects_heatmap(effects: Any, *, width: float = 7.2) -> Chart:
     Args:
         effects: what ``mixlaw.laws.effects`` returned, its plain data, or any mapping with ``effect`` (K, T) (change
             of loss as the domain grows; negative helps), ``domains``, ``targets`` and, where known, ``low``, ``high``,
-            ``significant`` (K, T), ``share`` and ``higher_is_better``.
+            ``significant`` (K, T), ``share``, ``unit`` and ``higher_is_better``.
     """
     data = _effects_data(effects)
     matrix: Array = data["effect"]
@@ -227,9 +227,13 @@ def effects_heatmap(effects: Any, *, width: float = 7.2) -> Chart:
         axis.set_yticks(np.arange(-0.5, len(domains)), minor=True)
         axis.grid(which="minor", color="white", lw=1.5)
         axis.tick_params(which="minor", length=0)
-        bar = chart.colorbar(image, ax=axis, orientation="horizontal", aspect=45, pad=0.03, fraction=0.05)
+        beyond = "both" if bool((np.abs(faded) > limit).any()) else "neither"
+        bar = chart.colorbar(
+            image, ax=axis, orientation="horizontal", aspect=45, pad=0.03, fraction=0.05, extend=beyond
+        )
         bar.outline.set_visible(False)  # type: ignore[operator]
-        bar.set_label(f"change as the domain grows{by}\nblue helps, orange hurts, blank: no effect shown")
+        of = "" if data["unit"] is None else f" in {data['unit']}"
+        bar.set_label(f"change{of} as the domain grows{by}\nblue helps, orange hurts, blank: no effect shown")
     return chart
 
 
@@ -257,6 +261,7 @@ def _effects_data(effects: Any) -> dict[str, Any]:
         "domains": [str(d) for d in domains],
         "targets": [str(t) for t in targets],
         "share": get("share"),
+        "unit": get("unit"),
         "higher_is_better": bool(get("higher_is_better")),
         "low": None if low is None else np.asarray(low, dtype=float),
         "high": None if high is None else np.asarray(high, dtype=float),
