@@ -6,7 +6,8 @@ curse). Here a tried mixture is credited with that part of its own residual whic
 one must be predicted better than the best tried by more than half the error of that prediction.
 
 Source: the credit is the posterior mean under a nugget (Cressie 1993, Statistics for Spatial Data, section 3.2); the
-margin of half a standard deviation is a choice of ours, made on random parts of RegMix's runs (``docs/design.md``).
+margin of half a standard deviation is a choice of ours, made on random parts of the RegMix runs that
+``benchmarks/design.py`` replays (``docs/design.md``).
 """
 
 from __future__ import annotations
