@@ -101,6 +101,8 @@ def test_a_task_is_read_from_the_runs_or_from_pairs(folder, tmp_path):
         (("--task", "web"), "no run measured both"),
         (("--task", "exam=nowhere.csv"), "nowhere.csv is not a file"),
         (("--limit", "fees=5"), "must look like NAME=TOTAL:DOMAIN=COST"),
+        (("--limit", "fees=5:code=1", "--limit", "fees=6:code=1"), "an earlier --limit is called 'fees'"),
+        (("--kind", "least_change", "--gain", -1), "gain=-1.0 must be a number >= 0"),
         (("--limit", "fees=5:cod=1"), "Did you mean 'code'"),
         (("--limit", "fees=much:code=1"), "'much' is not a number"),
     ],
@@ -108,6 +110,23 @@ def test_a_task_is_read_from_the_runs_or_from_pairs(folder, tmp_path):
 def test_misspelt_wishes_are_answered(folder, arguments, message):
     result = CliRunner().invoke(app, ["optimize", str(folder), *map(str, arguments)])
     assert result.exit_code == 1 and message in str(result.exception), result.exception
+
+
+def test_declared_counts_are_exported_with_options(folder, tmp_path):
+    optimized(folder)
+
+    def exported(*arguments):
+        return CliRunner().invoke(app, ["export", str(folder), *arguments])
+
+    path = str(tmp_path / "mix.json")
+    plain = exported("huggingface", path)
+    assert plain.exit_code == 1 and "--option packed=true" in str(plain.exception)
+    packed = exported("huggingface", path, "--option", "packed=true", "--option", "seed=3")
+    assert packed.exit_code == 0 and '"seed": 3' in (tmp_path / "mix.json").read_text(), packed.exception
+    written = exported("megatron", path, "--option", "sequence_length=10")
+    assert written.exit_code == 0 and '"sequence_length": 10' in (tmp_path / "mix.json").read_text()
+    assert "must look like NAME=VALUE" in str(exported("megatron", path, "--option", "packed").exception)
+    assert "has no option 'packed'" in str(exported("megatron", path, "--option", "packed=true").exception)
 
 
 def test_the_same_study_is_fresh_from_any_directory(folder, monkeypatch):

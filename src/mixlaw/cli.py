@@ -399,14 +399,16 @@ def export(
         typer.Argument(help="huggingface, llama_factory, megatron, nanotron, olmo_core, streaming or torchtitan."),
     ],
     path: Annotated[Path, typer.Argument(help="File to write.")],
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of the exporter, e.g. packed=true or sequence_length=2048; repeat."),
+    ] = None,
 ) -> None:
     """Write the recipe for a training framework, and say what that framework will really draw."""
-    from mixlaw.io.exporters import simulate
     from mixlaw.study import Study
+    from mixlaw.wishes import export_as_asked
 
-    study = Study(folder)
-    written = study.export(framework, path)
-    drawn = simulate(study.recipe(), framework)
+    written, drawn = export_as_asked(Study(folder), framework, path, option or [])
     echo(f"{drawn.framework} draws {drawn.draws}:")
     for domain, share in drawn.shares.items():
         echo(f"  {domain:<24} {share:7.4f} of tokens  {drawn.epochs[domain]:7.2f} epochs")

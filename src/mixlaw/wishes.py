@@ -1,24 +1,27 @@
-"""Wishes at an optimum as a person types them: task laws, further budgets, a prior mixture."""
+"""Wishes at an optimum as a person types them: task laws, further budgets, a prior mixture, options of an export."""
 
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 
 from mixlaw.budget import Budget, Limit
-from mixlaw.errors import ConfigError, DataError, did_you_mean
+from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.units import parse_count
 
 if TYPE_CHECKING:
+    from mixlaw.io.exporters.base import Simulation
     from mixlaw.optimize import TaskLaw
     from mixlaw.study import Study
 
-__all__ = ["further_limits", "mixture_or_name", "task_laws"]
+__all__ = ["export_as_asked", "further_limits", "mixture_or_name", "task_laws"]
 
 
 def mixture_or_name(text: str, where: str) -> dict[str, float] | str:
@@ -37,7 +40,7 @@ def further_limits(budget: Budget, texts: Sequence[str]) -> Budget:
     """The budget with further limits ``NAME=TOTAL:DOMAIN=COST,...``.
 
     Raises:
-        ConfigError: a text of another form, or a name that the budget has already.
+        ConfigError: a text of another form, or a name that the budget or an earlier text has already.
 
     Example:
         >>> further_limits(Budget(tokens=100), ["fees=50:books=2"]).limits["fees"].total
@@ -51,10 +54,42 @@ def further_limits(budget: Budget, texts: Sequence[str]) -> Budget:
             raise ConfigError(
                 f"--limit {text!r} must look like NAME=TOTAL:DOMAIN=COST,..., for example fees=5000:books=1e-6."
             )
+        if name in limits and name not in budget.limits:
+            raise ConfigError(
+                f"--limit {text!r}: an earlier --limit is called {name!r} as well. Give one another name."
+            )
         if name in limits:
             raise ConfigError(f"--limit {text!r}: study.yaml has a limit {name!r} already. Give it another name.")
         limits[name] = Limit(_numbers(costs, f"--limit {text!r}"), _number(total, f"--limit {text!r}"))
     return replace(budget, limits=limits) if texts else budget
+
+
+def export_as_asked(study: Study, framework: str, path: Path, texts: Sequence[str]) -> tuple[Path, Simulation]:
+    """Write the study's recipe for a framework with ``NAME=VALUE`` options, and what the framework will draw.
+
+    Raises:
+        ConfigError: a text of another form, or an option or value that the exporter does not have.
+        ExportError: the recipe cannot be expressed there.
+    """
+    from mixlaw.io.exporters import export, simulate
+
+    options = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        try:
+            options[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            sign = ""
+        if not sign or not name.strip():
+            raise ConfigError(f"--option {text!r} must look like NAME=VALUE, for example packed=true.")
+    drawn = simulate(study.recipe(), framework, **options)
+    if not options:
+        return Path(study.export(framework, path)), drawn
+    reason = study.stale().get("optimize")
+    if reason is not None:
+        message = f"{study.folder}: {reason}. What is exported is the old recipe."
+        warnings.warn(message, MixlawWarning, stacklevel=2)
+    return export(study.recipe(), framework, path, **options), drawn
 
 
 def task_laws(study: Study, texts: Sequence[str]) -> Mapping[str, TaskLaw] | None:

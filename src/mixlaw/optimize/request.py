@@ -102,6 +102,8 @@ def read_request(
         raise ConfigError(
             f"kind='least_change' and gain=(nats to win) belong together, got kind={kind!r}, gain={gain!r}."
         )
+    if gain is not None and not (np.isfinite(gain) and gain >= 0):
+        raise ConfigError(f"gain={gain!r} must be a number >= 0: the nats by which the objective is to fall.")
     if robust is not None and robust not in MEASURES:  # before a minute of refits
         raise ConfigError(f"Unknown robust measure {robust!r}.{did_you_mean(robust, MEASURES)}")
     if kl_limit is not None and not (np.isfinite(kl_limit) and kl_limit > 0):
