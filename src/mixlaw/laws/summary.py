@@ -61,7 +61,8 @@ def _certificate(converged: bool, report: Any) -> str:
     if "agreeing_starts" in report and "starts" in report:
         agree = np.atleast_1d(report["agreeing_starts"])
         low, high = int(agree.min()), int(agree.max())
-        parts.append(f"{low if low == high else f'{low}-{high}'} of {report['starts']} starts agree")
+        reached = f"{low} of them" if low == high else f"{low} to {high} of them, by target"
+        parts.append(f"the lowest of {report['starts']} starts, reached by {reached}")
     ridge = report.get("ridge")
     if ridge is not None and np.size(ridge):
         least, most = float(np.min(ridge)), float(np.max(ridge))
