@@ -295,7 +295,7 @@ def test_effects_power_and_reuse_from_the_command_line(finished, tmp_path):
         return result.output
 
     runs = len(finished.observations().schedules())
-    assert "more of a domain" in said("effects", finished.folder)
+    assert "when a domain gets 1.0% more" in said("effects", finished.folder)
     power = said("power", finished.folder, "--runs", 6, "--worlds", 2, "--regret", 1e9)
     assert "Regret 1e+09: about 6 runs (80% interval: 6 to 6)." in power and "80% of the prediction" in power
     assert "no domain changed" in said("reuse", finished.folder, finished.folder)

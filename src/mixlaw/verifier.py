@@ -80,10 +80,11 @@ class Verifier:
 
         Raises:
             DataError: the recipe's prediction is not in the ledger, or too few runs succeeded for an interval.
+            ConfigError: there is no text to train on.
         """
         recipe, level = self.study.recipe(), self.config.law.level
-        check_trainable(self.study)
         prediction = self._predicted_first(recipe)
+        check_trainable(self.study)
         self.study.need("tokenize", "design")
         specs = self.specs(self._seeds_so_far() if seeds is None else seeds)
         self.study.train(list(specs.values()), what="verify")
