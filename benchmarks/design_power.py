@@ -6,8 +6,7 @@ The truth is a law fitted on all of RegMix's 768 runs, with its noise (replicate
 pilots and designs are random ones of the published mixtures; a study chooses among 192 published mixtures and its own
 runs. Predicted and realised studies share sampler, law, rule of choice and decisions. Per objective: the mean over
 pilots of the predicted regret, the mean over studies of the realised one, their ratio with its standard error, and in
-how many pilots the 80% interval of the prediction holds the realised mean. Before that, from 64 runs: the held-out
-error of the mean of the losses against what worlds and noise say of it.
+how many pilots the 80% interval of the prediction holds the realised mean.
 """
 
 import argparse
@@ -21,7 +20,6 @@ from design import fit, objectives_of, predicted, read, space
 from mixlaw import MixlawWarning, Mixture, Observations, Schedule
 from mixlaw.design import SAMPLERS, Polytope, power_analysis
 from mixlaw.design.recommendation import choose_among
-from mixlaw.design.worlds import draw_worlds, noise_sd
 from mixlaw.laws import GaussianProcess
 
 COUNTS = (16, 32, 64)
@@ -46,37 +44,6 @@ def realised(X, exact, noise, domains, names, w, decisions, studies):
     return out
 
 
-def together(X, Y, domains, targets, subsets=4, num=64):
-    """Held-out error over the error expected, of the mean of all losses and of single ones, from ``num`` runs."""
-    w = np.full(len(targets), 1 / len(targets))
-    rows = []
-    for subset in range(subsets):
-        some = np.random.default_rng(subset).choice(512, num, replace=False)
-        rest = np.setdiff1d(np.arange(512), some)
-        law = fit(X[some], Y[some], domains, targets)
-        error = predicted(law, X[rest]) - Y[rest]
-        worlds = draw_worlds(law, X[rest], 64, np.random.default_rng(0))
-        each = worlds.var(axis=0).mean(axis=0) + law.seed_noise() ** 2
-        whole = (worlds @ w).var(axis=0).mean() + noise_sd(law, X[some], Y[some], w) ** 2
-        found = ((error @ w) ** 2).mean()
-        pairs = np.corrcoef(error.T)[np.triu_indices(len(targets), 1)]
-        single = np.sqrt((error**2).mean(axis=0) / each).mean()
-        rows.append([np.sqrt(found / whole), np.sqrt(found / (w**2 @ each)), single, pairs.mean()])
-    rows = np.array(rows)
-    print(f"### {num} runs, {subsets} subsets of the training rows: held-out error over the error expected\n")
-    print("| what | mean | least | most |")
-    print("|---|--:|--:|--:|")
-    names = (
-        "mean of 13",
-        "mean of 13, if targets erred on their own",
-        "single losses",
-        "correlation of held-out residuals",
-    )
-    for name, column in zip(names, rows.T):
-        print(f"| {name} | {column.mean():.2f} | {column.min():.2f} | {column.max():.2f} |")
-    print()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="3 objectives, 2 pilots")
@@ -88,7 +55,6 @@ def main():
     warnings.simplefilter("ignore", MixlawWarning)
     X, Y, domains, targets = read()
     corpus, budget = space(X, domains)
-    together(X, Y, domains, targets)
     truth = fit(X, Y, domains, targets)
     exact, seed_noise = predicted(truth, X), truth.seed_noise()
     decisions = np.flatnonzero(Polytope.of(corpus, budget).contains(X))[::4]

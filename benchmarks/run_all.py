@@ -31,6 +31,7 @@ SCRIPTS: dict[str, list[str]] = {
     "optimize": [],
     "design": [],
     "design_surrogate": [],
+    "design_noise": [],
     "design_power": [],
     "tokens": [],
     "throughput": [],
@@ -48,9 +49,9 @@ Choices were made inside training rows, with four exceptions. Two on the records
 and two prior means of the Gaussian process (`docs/laws/auto.md`), and the default annealing prior of `Joint`, for
 which `laws_scale` therefore prints the prior of the other study beside it. Two on RegMix's 768 runs, which `design` and
 `design_power` replay: the margin of the recommendation (half an error; random halves and parts of the same runs and
-losses, other objectives and seeds) and the assumed error of power's interval (80%; random pairs of the same losses, after
-intervals had been seen to be too narrow on five objectives that are reported). Times are processor times on shared
-machines: read the ratios against the peers measured in the same run.
+losses, other objectives and seeds) and the assumed error of power's interval (80%; random pairs of the same losses,
+after intervals had been seen to be too narrow on five objectives that are reported). Times are processor times on
+shared machines: read the ratios against the peers measured in the same run.
 """
 
 
