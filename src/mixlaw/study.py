@@ -526,8 +526,8 @@ class Study:
         return result
 
     # ---- what came of it -----------------------------------------------------------------------------
-    def export(self, framework: str, path: str | Path) -> Any:
-        """Write the recipe for a training framework."""
+    def export(self, framework: str, path: str | Path, **options: Any) -> Any:
+        """Write the recipe for a training framework; ``options`` are its exporter's (``packed=True``, ...)."""
         reasons = self.stale()
         if "optimize" in reasons:
             warnings.warn(
@@ -535,7 +535,7 @@ class Study:
                 MixlawWarning,
                 stacklevel=2,
             )
-        return self.recipe().export(framework, path)
+        return self.recipe().export(framework, path, **options)
 
     def report(self) -> Path:
         """Write ``report.html``: one self-contained page of what exists so far."""

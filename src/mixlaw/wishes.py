@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import yaml
 
 from mixlaw.budget import Budget, Limit
-from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
+from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.units import parse_count
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def export_as_asked(study: Study, framework: str, path: Path, texts: Sequence[st
         ConfigError: a text of another form, or an option or value that the exporter does not have.
         ExportError: the recipe cannot be expressed there.
     """
-    from mixlaw.io.exporters import export, simulate
+    from mixlaw.io.exporters import simulate
 
     options = {}
     for text in texts:
@@ -83,13 +82,7 @@ def export_as_asked(study: Study, framework: str, path: Path, texts: Sequence[st
         if not sign or not name.strip():
             raise ConfigError(f"--option {text!r} must look like NAME=VALUE, for example packed=true.")
     drawn = simulate(study.recipe(), framework, **options)
-    if not options:
-        return Path(study.export(framework, path)), drawn
-    reason = study.stale().get("optimize")
-    if reason is not None:
-        message = f"{study.folder}: {reason}. What is exported is the old recipe."
-        warnings.warn(message, MixlawWarning, stacklevel=2)
-    return export(study.recipe(), framework, path, **options), drawn
+    return Path(study.export(framework, path, **options)), drawn
 
 
 def task_laws(study: Study, texts: Sequence[str]) -> Mapping[str, TaskLaw] | None:
