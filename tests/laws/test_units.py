@@ -111,3 +111,9 @@ def test_one_size_says_which_law_to_use():
         laws.Chinchilla().fit(np.c_[np.full(12, 1e8), D], 2.0 + 1e3 / D**0.4)
     with pytest.raises(TooFewRunsError, match="4 parameters"):
         laws.Chinchilla(tied=True).fit(np.c_[D[:3], D[:3]], [3.0, 2.9, 2.8])
+
+
+def test_losses_at_the_logarithm_of_the_vocabulary_are_not_perplexities():
+    losses = np.array([2.30, 2.45, 2.6, 2.9, 3.1, 3.34, 9.73, 10.2, 10.8, 11.1, 11.5, 11.81])
+    assert mixed_units(losses, "loss") is None
+    assert "perplexities" in str(mixed_units(np.append(losses[:6], np.exp([2.31, 2.7, 2.9, 3.2])), "loss"))
