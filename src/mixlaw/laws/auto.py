@@ -460,7 +460,9 @@ class Auto(Law):
             rows.append(self._league_row(name, values, seconds.get(name, total), local))
         rows.sort(key=lambda r: (bool(r.error), r.mae))
         distinct = len(np.unique(replicate_groups(self.train_X_)))
-        splits = "leave-one-out, the Gaussian process 8 folds" if distinct <= 24 else "5 folds or leave-one-out"
+        splits = "leave-one-out" if distinct <= 24 else "5 folds or leave-one-out"
+        if distinct <= 24 and "gp" in heldout:
+            splits += ", the Gaussian process 8 folds"
         self._league = League(rows, len(self.train_X_), 5, 0.9, splits)
         self.league_rows_ = [
             {k: getattr(r, k) for k in ("name", "mae", "rmse", "spearman", "coverage", "width", "seconds", "error")}
