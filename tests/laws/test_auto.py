@@ -172,6 +172,7 @@ def test_refusals():
 
 
 def test_trees_far_behind_on_every_target_are_left_out_and_said_so():
+    pytest.importorskip("lightgbm", reason="needs the [trees] extra")
     X, y, _ = world(120, noise=0.002)
     families = ("effective_tokens", "trees")
     law = Auto(families=families).fit(X, y)
