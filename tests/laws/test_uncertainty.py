@@ -8,7 +8,8 @@ from mixlaw import laws
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.laws.engine import fit_batch
 from mixlaw.laws.folds import fold_ids
-from mixlaw.laws.uncertainty import _chi2, describe_optima, profile_likelihood, replicate_noise
+from mixlaw.laws.replicates import chi2_quantile, replicate_noise
+from mixlaw.laws.uncertainty import describe_optima, profile_likelihood
 
 import worlds
 
@@ -60,7 +61,7 @@ def test_equal_noise_is_pooled():
 
 @pytest.mark.parametrize("dof", [1, 2, 5, 20])
 def test_chi_squared_quantiles(dof):
-    assert _chi2(0.95, dof) == pytest.approx(stats.chi2.ppf(0.95, dof), rel=0.02)
+    assert chi2_quantile(0.95, dof) == pytest.approx(stats.chi2.ppf(0.95, dof), rel=0.02)
 
 
 def test_profile_of_a_linear_model_is_the_t_interval():

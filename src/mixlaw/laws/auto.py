@@ -30,9 +30,9 @@ from mixlaw.laws.loglinear import LogLinear
 from mixlaw.laws.m2 import M2
 from mixlaw.laws.m4 import M4
 from mixlaw.laws.own import own_domains
+from mixlaw.laws.replicates import replicate_noise
 from mixlaw.laws.stacking import cross_fitted, stack_weights
 from mixlaw.laws.trees import Trees
-from mixlaw.laws.uncertainty import replicate_noise
 
 __all__ = ["Auto"]
 

@@ -1,4 +1,4 @@
-"""How sure: prediction intervals that cover, noise from replicates, profile likelihoods, identifiability.
+"""How sure: prediction intervals that cover, profile likelihoods, identifiability.
 
 **Prediction intervals** (:func:`predict_interval`) are for a new observation. Errors ``e`` of rows a fit did not
 see (K-fold, replicates together; leave-one-out up to 24 mixtures) are divided by a local scale
@@ -28,9 +28,9 @@ from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiable
 from mixlaw.laws.base import Array, Law
 from mixlaw.laws.engine import BatchFit, Ints, Model, Prior, fit_batch
 from mixlaw.laws.folds import fold_ids, replicate_groups
+from mixlaw.laws.replicates import Noise, chi2_quantile, replicate_noise
 
 __all__ = [
-    "Noise",
     "Profile",
     "calibrate",
     "crossing",
@@ -41,7 +41,6 @@ __all__ = [
     "predict_interval",
     "profile_likelihood",
     "relative_weights",
-    "replicate_noise",
 ]
 
 _LEVELS = np.concatenate([np.linspace(0.0, 0.9, 46), np.linspace(0.905, 1.0, 39)])
@@ -256,110 +255,6 @@ def predict_interval(law: Law, X: Any, level: float = 0.9) -> tuple[Array, Array
     return (low[:, 0], high[:, 0]) if law.single_target_ else (low, high)
 
 
-# ---- noise from replicates -------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Noise:
-    """Seed noise measured by runs of the same mixture.
-
-    ``sd`` (T,) pooled (NaN without replicates), ``dof`` its degrees of freedom, ``varies`` (T,) whether Bartlett's
-    test finds it different between mixtures (5%), ``mixtures`` (G, K) the replicated ones and ``group_sd`` (G, T)
-    their own sds, shrunk towards the pooled one as far as the test's evidence allows.
-    """
-
-    sd: Array
-    dof: int
-    varies: np.ndarray
-    mixtures: Array
-    group_sd: Array
-
-    def ratio(self, X: Array) -> Array:
-        """(n, T) noise sd at X over the pooled sd: 1 where it does not vary, else from the nearest mixtures."""
-        out = np.ones((len(X), len(self.sd)))
-        if not self.varies.any() or not len(self.mixtures):
-            return out
-        distance = ((X[:, None] - self.mixtures[None]) ** 2).sum(-1)
-        typical = np.median(((self.mixtures[:, None] - self.mixtures[None]) ** 2).sum(-1))
-        weight = np.exp(-distance / max(0.25 * typical, 1e-12)) + 1e-6
-        log_sd = weight @ np.log(self.group_sd / self.sd) / weight.sum(1, keepdims=True)
-        return np.where(self.varies[None], np.exp(log_sd), out)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "sd": self.sd,
-            "dof": self.dof,
-            "varies": self.varies.astype(float),
-            "mixtures": self.mixtures,
-            "group_sd": self.group_sd,
-        }
-
-    @staticmethod
-    def from_dict(data: dict[str, Any]) -> Noise:
-        """Inverse of :meth:`to_dict`."""
-        return Noise(
-            np.asarray(data["sd"], dtype=float),
-            int(data["dof"]),
-            np.asarray(data["varies"]) > 0.5,
-            np.asarray(data["mixtures"], dtype=float),
-            np.asarray(data["group_sd"], dtype=float),
-        )
-
-
-def replicate_noise(X: Array, Y: Array) -> Noise:
-    """Noise of repeated mixtures: pooled, and by mixture where it differs.
-
-    Args:
-        X: (n, K); identical rows are replicates.
-        Y: (n, T).
-
-    Example:
-        >>> X = np.repeat(np.eye(2), 3, axis=0)
-        >>> round(float(replicate_noise(X, np.array([[1.], [2.], [3.], [0.], [1.], [2.]])).sd[0]), 6)
-        1.0
-    """
-    X, Y = np.asarray(X, dtype=float), np.asarray(Y, dtype=float)
-    Y = Y[:, None] if Y.ndim == 1 else Y
-    T = Y.shape[1]
-    ok = np.isfinite(Y).all(axis=1)
-    groups = replicate_groups(X[ok])
-    counts = np.bincount(groups) if len(groups) else np.zeros(0, dtype=int)
-    repeated = np.flatnonzero(counts > 1)
-    if not len(repeated):
-        return Noise(np.full(T, np.nan), 0, np.zeros(T, dtype=bool), np.empty((0, X.shape[1])), np.empty((0, T)))
-    rows = [np.flatnonzero(groups == g) for g in repeated]
-    kept_X, kept_Y = X[ok], Y[ok]
-    dof = np.array([len(r) - 1 for r in rows], dtype=float)
-    variance = np.stack([kept_Y[r].var(axis=0, ddof=1) for r in rows])  # (G, T)
-    total = dof.sum()
-    pooled = (dof[:, None] * variance).sum(0) / total
-    floor = 1e-12 * np.maximum(pooled, 1e-300)
-    varies = np.zeros(T, dtype=bool)
-    shrunk = np.broadcast_to(pooled, variance.shape).copy()
-    if len(rows) > 1 and (pooled > 0).any():
-        G = len(rows)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log(np.maximum(variance, floor))
-            bartlett = total * np.log(np.maximum(pooled, 1e-300)) - (dof[:, None] * logs).sum(0)
-        bartlett /= 1 + ((1 / dof).sum() - 1 / total) / (3 * (G - 1))
-        varies = (pooled > 0) & (bartlett > _chi2(0.95, G - 1))
-        # what of the spread of log variances is more than their sampling error: that share is kept
-        sampling = float(np.mean(2.0 / dof))
-        between = np.maximum(logs.var(axis=0, ddof=1) - sampling, 0.0)
-        keep = between / (between + sampling)
-        level = np.log(np.maximum(pooled, 1e-300))
-        shrunk = np.where(varies, np.exp(level + keep * (logs - level)), shrunk)
-    mixtures = np.stack([kept_X[r[0]] for r in rows])
-    return Noise(np.sqrt(pooled), int(total), varies, mixtures, np.sqrt(np.maximum(shrunk, floor)))
-
-
-def _chi2(level: float, dof: int) -> float:
-    """Quantile of chi squared (exact for 1 degree of freedom, else Wilson & Hilferty's cube, within 1%)."""
-    if dof == 1:
-        return NormalDist().inv_cdf(0.5 + 0.5 * level) ** 2
-    z, a = NormalDist().inv_cdf(level), 2.0 / (9.0 * dof)
-    return dof * (1.0 - a + z * math.sqrt(a)) ** 3
-
-
 # ---- profile likelihood ------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Profile:
@@ -468,7 +363,7 @@ def profile_likelihood(
     lowest = float(objective.min())
     n = int(np.isfinite(y).sum())
     variance = 2 * lowest / max(n - P, 1) if noise_variance is None else noise_variance
-    limit = lowest + 0.5 * variance * _chi2(level, 1)
+    limit = lowest + 0.5 * variance * chi2_quantile(level, 1)
     inside = objective <= limit
     at = int(objective.argmin())
     left, right = at, at
@@ -526,7 +421,7 @@ def describe_optima(
     best = float(F[finite].min())
     P = theta.shape[1]
     variance = 2 * best / max(n - P, 1) if noise_variance is None else noise_variance
-    noise = 0.5 * variance * _chi2(level, 1) + 1e-9 * abs(best)
+    noise = 0.5 * variance * chi2_quantile(level, 1) + 1e-9 * abs(best)
     shown = np.array([present(t) for t in theta]) if present is not None else theta
     optima: list[dict[str, Any]] = []
     for s in np.argsort(F, kind="stable"):
@@ -598,7 +493,7 @@ def diagnose(law: Any) -> dict[str, Any]:
         best = float(F.min())
         n = int((W[t] > 0).sum())
         variance = 2 * best / max(n - law._num_free(), 1)
-        within = np.flatnonzero(fit.converged[t] & (best + 0.5 * variance * _chi2(0.95, 1) + 1e-9 * best >= F))
+        within = np.flatnonzero(fit.converged[t] & (best + 0.5 * variance * chi2_quantile(0.95, 1) + 1e-9 * best >= F))
         if len(within) < 2:
             continue
         values = law._values(away, fit.theta[t, within], fit.linear[t, within], np.full(len(within), t))
