@@ -44,6 +44,18 @@ class Repetition:
         if not (np.isfinite(self.decay) and self.decay > 0):
             raise ConfigError(f"repetition must be a positive number of epochs (R*), got {self.decay!r}.")
 
+    @staticmethod
+    def asked(option: bool | float | None, unique_tokens: Sequence[int], budget_tokens: int) -> Repetition | None:
+        """What ``repetition=`` of the public calls means: None or False nothing, True the published R*, a number R*.
+
+        Raises:
+            ConfigError: R* that is not positive.
+        """
+        if option is None or option is False:
+            return None
+        once = np.array([u / budget_tokens for u in unique_tokens])
+        return Repetition(once, PUBLISHED_DECAY if option is True else float(option))
+
     def take(self, keep: npt.NDArray[np.bool_]) -> Repetition:
         """Only some variables."""
         return replace(self, once=self.once[keep])

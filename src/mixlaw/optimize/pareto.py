@@ -14,7 +14,7 @@ from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError
 from mixlaw.mixture import Mixture
 from mixlaw.optimize.convex import solve
-from mixlaw.optimize.forms import PUBLISHED_DECAY, Repetition
+from mixlaw.optimize.forms import Repetition
 from mixlaw.optimize.objective import mean
 from mixlaw.optimize.view import LawView
 
@@ -122,10 +122,7 @@ def frontier(
     if num < len(sets):
         raise ConfigError(f"A frontier of {len(sets)} sets needs at least as many points, got num={num}.")
     constraints = budget.check(corpus)
-    curve = None
-    if repetition is not None and repetition is not False:
-        decay = PUBLISHED_DECAY if repetition is True else float(repetition)
-        curve = Repetition(np.array([d.unique_tokens / budget.tokens for d in corpus.domains]), decay)
+    curve = Repetition.asked(repetition, [d.unique_tokens for d in corpus.domains], budget.tokens)
     view = LawView(law, corpus, budget, curve)
     index = view.index(sets, "frontier")
     atoms = view.atoms()

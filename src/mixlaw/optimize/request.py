@@ -13,7 +13,7 @@ from mixlaw.budget import Budget, Constraints
 from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.mixture import Mixture
-from mixlaw.optimize.forms import PUBLISHED_DECAY, Repetition
+from mixlaw.optimize.forms import Repetition
 from mixlaw.optimize.objective import Function
 from mixlaw.optimize.robust import MEASURES
 from mixlaw.optimize.task import TaskLaw
@@ -71,10 +71,7 @@ def read_request(
     if kind not in KINDS:
         raise ConfigError(f"Unknown kind {kind!r}.{did_you_mean(kind, KINDS)}")
     constraints = budget.check(corpus)
-    curve = None
-    if repetition is not None and repetition is not False:
-        decay = PUBLISHED_DECAY if repetition is True else float(repetition)
-        curve = Repetition(np.array([d.unique_tokens / budget.tokens for d in corpus.domains]), decay)
+    curve = Repetition.asked(repetition, [d.unique_tokens for d in corpus.domains], budget.tokens)
     view = LawView(law, corpus, budget, curve)
     weights = check_weights(objective)
     W = np.zeros(len(view.targets))
