@@ -104,16 +104,25 @@ def _parameters(law: Law) -> list[str]:
             rows.append(f"{key}: {shown}{_more(len(array))}")
         elif array.ndim == 2 and array.shape == (len(targets), len(domains)):
             rows.append(f"{key} (target x domain):")
-            width = max(len(d) for d in domains[:_MOST])
-            rows.append("  " + " " * 24 + " ".join(d[-12:].rjust(max(9, min(width, 12))) for d in domains[:_MOST]))
+            heads = [_fitted(d, 14) for d in domains[:_MOST]]
+            width = max(9, *map(len, heads))
+            rows.append("  " + " " * 24 + " ".join(h.rjust(width) for h in heads))
             for t, row in zip(targets[:_MOST], array):
-                cells = " ".join(f"{v:.3g}".rjust(max(9, min(width, 12))) for v in row[:_MOST])
-                rows.append(f"  {t[-24:]:24s} {cells}{_more(len(row))}")
+                cells = " ".join(f"{v:.3g}".rjust(width) for v in row[:_MOST])
+                rows.append(f"  {_fitted(t, 24):24s} {cells}{_more(len(row))}")
             if len(targets) > _MOST:
                 rows.append(f"  ... and {len(targets) - _MOST} more targets")
         else:
             rows.append(f"{key}: array {array.shape}")
     return rows
+
+
+def _fitted(name: str, width: int) -> str:
+    """A long name without its middle: families of names differ at either end (``web:news:high``, ``loss_arxiv``)."""
+    if len(name) <= width:
+        return name
+    front = (width - 1) // 2
+    return f"{name[:front]}\u2026{name[front + 1 - width :]}"
 
 
 def _more(number: int) -> str:
