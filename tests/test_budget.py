@@ -101,6 +101,12 @@ def test_conflicts_are_said_in_words_with_numbers():
         ({"tokens": 1, "floors": {"a": 0.5}, "caps": {"a": 0.4}}, "floor 0.5 is above cap 0.4"),
         ({"tokens": 1, "groups": {"g": Group(("a",), 0.5, 0.2)}}, "Group 'g'"),
         ({"tokens": 1, "limits": {"l": Limit({"a": -1}, 1)}}, "Limit 'l'"),
+        ({"tokens": 1, "max_epochs": "4x"}, "must be a positive number, got '4x'. Write 'max_epochs: 4'"),
+        ({"tokens": 1, "caps": {"a": "high"}}, "cap of 'a' must be a share of tokens .* got 'high'"),
+        ({"tokens": 1, "caps": ["a"]}, r"caps must be a table such as .* got \['a'\]"),
+        ({"tokens": 1, "groups": {"g": ["a"]}}, r"Group 'g' must be a Group .* got \['a'\]"),
+        ({"tokens": 1, "groups": {"g": Group(("a",), 0, "x")}}, "cap 'x'"),
+        ({"tokens": 1, "limits": {"l": Limit({"a": "x"}, 1)}}, "Limit 'l' needs non-negative costs"),
     ],
 )
 def test_syntax_is_checked_when_made(options, message):

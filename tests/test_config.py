@@ -37,6 +37,18 @@ def test_yaml_round_trip(tmp_path):
         ({"budget": {"max_epochs": 2}}, "budget needs 'tokens'"),
         ({"budget": {"tokens": 5, "epochs": 2}}, "Unknown budget key 'epochs'"),
         ({"budget": {"tokens": 5, "max_epochs": -2}}, "max_epochs of .* must be a positive number"),
+        ({"budget": {"tokens": 5, "max_epochs": "4x"}}, "here: max_epochs .*'4x'"),
+        ({"budget": {"tokens": 5, "caps": {"web": "high"}}}, "here: The cap of 'web' .*'high'"),
+        ({"budget": {"tokens": 5, "groups": {"a": ["web"]}}}, r"here: Group 'a' must be a table .* got \['web'\]"),
+        ({"budget": {"tokens": 5, "groups": {"a": {"cap": 0.5}}}}, "here: Group 'a' lacks 'domains'"),
+        ({"budget": {"tokens": 5, "groups": {"a": {"domains": "web"}}}}, "domains must be a list .* got 'web'"),
+        ({"budget": {"tokens": 5, "limits": {"l": {"total": 3}}}}, "here: Limit 'l' lacks 'cost_per_token'"),
+        (
+            {"budget": {"tokens": 5, "limits": {"l": {"cost_per_tokn": {}, "total": 3}}}},
+            "Did you mean 'cost_per_token'",
+        ),
+        ({"reference": "natrual"}, "reference: .*Did you mean 'natural'.*'natrual'"),
+        ({"reference": {"web": "a"}}, "reference: must be natural, uniform, or weights .*'a'"),
         ({"corpus": {}}, "either 'domains'"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -94,28 +95,39 @@ class Budget:
             object.__setattr__(self, "params", parse_count(self.params, "budget params"))
         per_domain = self.max_epochs if isinstance(self.max_epochs, Mapping) else {"(all)": self.max_epochs}
         for name, epochs in per_domain.items():
-            if epochs is not None and not (math.isfinite(epochs) and epochs > 0):
-                raise ConfigError(f"max_epochs of {name} must be a positive number, got {epochs!r}.")
+            if epochs is not None and not (_finite(epochs) and epochs > 0):
+                raise ConfigError(
+                    f"max_epochs of {name} must be a positive number, got {epochs!r}. Write 'max_epochs: 4', one "
+                    f"number per domain, or leave it out for no limit."
+                )
         for kind, table in (("floor", self.floors), ("cap", self.caps)):
-            for name, weight in table.items():
-                if not (math.isfinite(weight) and 0 <= weight <= 1):
-                    raise ConfigError(f"The {kind} of {name!r} must be a share of tokens in [0, 1], got {weight!r}.")
+            for name, weight in _table(table, f"{kind}s", "{web: 0.3}").items():
+                if not (_finite(weight) and 0 <= weight <= 1):
+                    raise ConfigError(
+                        f"The {kind} of {name!r} must be a share of tokens in [0, 1], got {weight!r}. Write "
+                        f"for example '{kind}s: {{{name}: 0.3}}'."
+                    )
         for name in self.floors:
             if name in self.caps and self.floors[name] > self.caps[name]:
                 raise ConfigError(
                     f"{name!r}: floor {self.floors[name]:g} is above cap {self.caps[name]:g}. Lower the floor "
                     f"or raise the cap."
                 )
-        for name, group in self.groups.items():
-            if not group.domains or not 0 <= group.floor <= group.cap <= 1:
+        for name, group in _table(self.groups, "groups", _GROUP).items():
+            if not isinstance(group, Group):
+                raise ConfigError(f"Group {name!r} must be a Group (in study.yaml: {_GROUP}), got {group!r}.")
+            if not (
+                group.domains and _finite(group.floor) and _finite(group.cap) and 0 <= group.floor <= group.cap <= 1
+            ):
                 raise ConfigError(
                     f"Group {name!r} needs domains and 0 <= floor <= cap <= 1, got domains "
-                    f"{list(group.domains)}, floor {group.floor}, cap {group.cap}."
+                    f"{list(group.domains)}, floor {group.floor!r}, cap {group.cap!r}."
                 )
-        for name, limit in self.limits.items():
-            if not (math.isfinite(limit.total) and limit.total >= 0) or any(
-                not (math.isfinite(c) and c >= 0) for c in limit.cost_per_token.values()
-            ):
+        for name, limit in _table(self.limits, "limits", _LIMIT).items():
+            if not isinstance(limit, Limit):
+                raise ConfigError(f"Limit {name!r} must be a Limit (in study.yaml: {_LIMIT}), got {limit!r}.")
+            costs = _table(limit.cost_per_token, f"limit {name!r}: cost_per_token", "{web: 2e-6}").values()
+            if not all(_finite(c) and c >= 0 for c in (limit.total, *costs)):
                 raise ConfigError(f"Limit {name!r} needs non-negative costs and total, got {limit}.")
 
     def _check_names(self, domains: Sequence[str]) -> None:
@@ -240,19 +252,60 @@ class Budget:
             if key not in known:
                 raise ConfigError(f"Unknown budget key {key!r}.{did_you_mean(key, known)}")
         groups = {
-            n: Group(tuple(g["domains"]), g.get("floor", 0.0), g.get("cap", 1.0))
-            for n, g in (data.get("groups") or {}).items()
+            name: Group(_names(g["domains"], f"Group {name!r}"), g.get("floor", 0.0), g.get("cap", 1.0))
+            for name, entry in _table(data.get("groups") or {}, "groups", _GROUP).items()
+            for g in [_entry(entry, f"Group {name!r}", ("domains", "floor", "cap"), ("domains",), _GROUP)]
         }
-        limits = {n: Limit(dict(x["cost_per_token"]), float(x["total"])) for n, x in (data.get("limits") or {}).items()}
+        limits = {
+            name: Limit(_table(x["cost_per_token"], f"limit {name!r}: cost_per_token", "{web: 2e-6}"), x["total"])
+            for name, entry in _table(data.get("limits") or {}, "limits", _LIMIT).items()
+            for x in [
+                _entry(entry, f"Limit {name!r}", ("cost_per_token", "total"), ("cost_per_token", "total"), _LIMIT)
+            ]
+        }
         return cls(
             tokens=data["tokens"],
             params=data.get("params"),
             max_epochs=data.get("max_epochs"),
-            floors=dict(data.get("floors") or {}),
-            caps=dict(data.get("caps") or {}),
+            floors=_table(data.get("floors") or {}, "floors", "{web: 0.3}"),
+            caps=_table(data.get("caps") or {}, "caps", "{web: 0.3}"),
             groups=groups,
             limits=limits,
         )
+
+
+_GROUP = "{easy: {domains: [web, news], floor: 0.1, cap: 0.5}}"
+_LIMIT = "{fees: {cost_per_token: {web: 2e-6}, total: 5000}}"
+
+
+def _finite(value: Any) -> bool:
+    """Whether a value from a file or a caller is a number, and no boolean, text, infinity or NaN."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _table(value: Any, where: str, example: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"Budget {where} must be a table such as {example}, got {value!r}.")
+    return dict(value)
+
+
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ConfigError(f"{where}: domains must be a list such as [web, news], got {value!r}.")
+    return tuple(str(name) for name in value)
+
+
+def _entry(value: Any, where: str, known: Sequence[str], needed: Sequence[str], example: str) -> Mapping[str, Any]:
+    """A group or limit as study.yaml has it, its keys checked."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} must be a table as in {example}, got {value!r}.")
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}.{did_you_mean(str(key), known)}")
+    for key in needed:
+        if key not in value:
+            raise ConfigError(f"{where} lacks {key!r}, it has {dict(value)!r}. Write it as in {example}.")
+    return value
 
 
 def _feasible(c: Constraints, lows: Sequence[int], highs: Sequence[int], rows: Sequence[int]) -> bool:

@@ -175,6 +175,18 @@ class StudyConfig(_Section):
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     executor: ExecutorConfig = Field(default_factory=ExecutorConfig)
 
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """Both forms of ``reference`` in one message, instead of one complaint per form."""
+        names = ("natural", "uniform")
+        if isinstance(value, str) and value not in names:
+            raise ValueError(f"no mixture of that name.{did_you_mean(value, names)} Or give weights: {{web: 0.7, ...}}")
+        weights = list(value.values()) if isinstance(value, dict) else [value]
+        if not isinstance(value, str) and not all(isinstance(w, int | float) for w in weights):
+            raise ValueError("must be natural, uniform, or weights such as {web: 0.7, code: 0.3}")
+        return value
+
     @model_validator(mode="after")
     def _meaningful(self) -> StudyConfig:
         if not self.objective or any(w < 0 for w in self.objective.values()) or sum(self.objective.values()) <= 0:
@@ -210,6 +222,8 @@ def parse_config(data: Any, where: str) -> StudyConfig:
         return StudyConfig(**data)
     except ValidationError as error:
         raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+    except ConfigError as error:  # pydantic lets ours through as they are: without the file's name
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def design_changes(
