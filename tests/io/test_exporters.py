@@ -273,6 +273,28 @@ def test_mixes_that_repeat_as_a_whole_repeat_every_domain(tmp_path):
             export(capped, framework, tmp_path / "b")
 
 
+def test_nanotron_draws_what_its_file_says(tmp_path):
+    """Stages begin at whole steps: the file's rounding is part of what is drawn, and of the check against caps."""
+    corpus = Corpus.declared({"web": 1_000_000_000, "wiki": 5_000_000}, source="test")
+    phases = (Phase(0.725, Mixture({"web": 1.0, "wiki": 0.0})), Phase(0.275, Mixture({"web": 0.0, "wiki": 1.0})))
+    r = Recipe(Schedule(phases), 20_000_000, corpus, budget={"max_epochs": {"wiki": 1.08}})
+    stages = yaml.safe_load(export(r, "nanotron", tmp_path / "n.yaml").read_text())["data_stages"]
+    first = (stages[1]["start_training_step"] - 1) * 1_048_576
+    drawn = simulate(r, "nanotron")
+    assert drawn.phase_tokens[0] == {"web": first, "wiki": 0.0}
+    assert drawn.phase_tokens[1]["wiki"] == pytest.approx(20_000_000 - first, abs=4096)
+    assert drawn.epochs["wiki"] == pytest.approx(1.064, abs=0.001)  # 1.1 of the schedule's own 27.5%
+    late = Recipe(Schedule((Phase(0.7, phases[0].mixture), Phase(0.3, phases[1].mixture))), 20_000_000, corpus)
+    assert export(late, "nanotron", tmp_path / "a.yaml").exists()
+    capped = Recipe(late.schedule, late.tokens, corpus, budget={"max_epochs": 1.2})  # 1.2 as planned, 1.27 as rounded
+    with pytest.raises(ExportError, match=r"wiki.*above its cap of 1.2"):
+        export(capped, "nanotron", tmp_path / "b.yaml")
+    with pytest.raises(ExportError, match="no multiple of"):
+        simulate(late, "nanotron", sequence_length=3000)
+    with pytest.raises(ExportError, match="smaller batch_tokens"):
+        simulate(late, "nanotron", batch_tokens=100 * 4096 * 1024)
+
+
 def test_streaming_rounds_as_its_seed_says():
     r = recipe({"books": 0.34, "web": 0.33, "chat": 0.33}, tokens=2048 * 10)
     tokens = simulate(r, "streaming").tokens

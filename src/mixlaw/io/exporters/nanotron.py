@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from mixlaw.errors import ExportError
 from mixlaw.io.exporters.base import Simulation, summarize
 from mixlaw.io.exporters.megatron import blend_counts
-from mixlaw.mixture import quotas
 from mixlaw.recipe import Recipe
 from mixlaw.store import Store
 
@@ -21,7 +21,8 @@ class Nanotron:
     """``data_stages`` of a nanotron config: one stage per phase, ``dataset_weights`` over folders.
 
     One draw is a sample of ``sequence_length`` tokens, so weights are token weights. A stage begins at a training
-    step, so ``batch_tokens`` (tokens of a global batch) is needed for more than one phase.
+    step, so with more than one phase ``batch_tokens`` must be the tokens of the run's global batch, and phases are
+    rounded to whole steps, in the file and in :meth:`simulate`.
     """
 
     draws = "samples"
@@ -35,17 +36,10 @@ class Nanotron:
         """YAML with ``data_stages``.
 
         Raises:
-            ExportError: a phase starts within the first step of the one before.
+            ExportError: a phase without a step of its own, or a step that is no whole number of samples.
         """
         stages: list[dict[str, Any]] = []
-        before = 0.0
-        for k, phase in enumerate(recipe.schedule.phases):
-            start = 1 + round(before * recipe.tokens / self.batch_tokens)
-            if stages and start <= stages[-1]["start_training_step"]:
-                raise ExportError(
-                    f"Phase {k + 1} begins {before:.3%} into a run of {recipe.tokens} tokens, less than one step of "
-                    f"{self.batch_tokens} tokens after the phase before. Give a smaller batch_tokens."
-                )
+        for k, (phase, start) in enumerate(zip(recipe.schedule.phases, self._starts(recipe))):
             weights = {d: w for d, w in phase.mixture.to_dict().items() if w > 0}
             stages.append(
                 {
@@ -59,28 +53,54 @@ class Nanotron:
                     },
                 }
             )
-            before += phase.fraction
+        steps = f"# a step is {self.batch_tokens} tokens; phases begin at whole steps\n" if len(stages) > 1 else ""
         text = (
-            f"# weights are shares of samples of {self.sequence_length} tokens = shares of tokens\n"
+            f"# weights are shares of samples of {self.sequence_length} tokens = shares of tokens\n{steps}"
             + yaml.safe_dump({"data_stages": stages}, sort_keys=False)
         )
         Store(path.parent).write_bytes(path.name, text.encode())
         return path
 
+    def _starts(self, recipe: Recipe) -> list[int]:
+        """The training step, counted from 1, at which each phase begins."""
+        starts, before = [1], 0.0
+        if recipe.schedule.num_phases > 1 and self.batch_tokens % self.sequence_length:
+            raise ExportError(
+                f"A nanotron step is a whole number of samples, and batch_tokens={self.batch_tokens} is no multiple of "
+                f"sequence_length={self.sequence_length}. Give batch_tokens = sequence_length x samples of a global "
+                f"batch."
+            )
+        for k, phase in enumerate(recipe.schedule.phases[:-1]):
+            before += phase.fraction
+            starts.append(1 + round(before * recipe.tokens / self.batch_tokens))
+            if starts[-1] <= starts[-2] or (starts[-1] - 1) * self.batch_tokens >= recipe.tokens:
+                raise ExportError(
+                    f"Phase {k + 2} begins {before:.3%} into a run of {recipe.tokens} tokens, at step {starts[-1]} of "
+                    f"{self.batch_tokens} tokens each; phase {k + 1} begins at step {starts[-2]}, and every phase "
+                    f"needs a step of its own. Give a smaller batch_tokens."
+                )
+        return starts
+
+    def _samples(self, recipe: Recipe) -> list[int]:
+        """Samples of each phase: whole steps, up to the run's end."""
+        per_step = self.batch_tokens // self.sequence_length
+        ends = [(start - 1) * per_step for start in self._starts(recipe)]
+        return np.diff([*ends, recipe.tokens // self.sequence_length]).tolist()
+
     def simulate(self, recipe: Recipe, max_draws: int = 100_000) -> Simulation:
         """nanotron 0.4, ``build_nanoset_index_helper``: the domain furthest behind its weight is drawn next.
 
+        A stage lasts from its ``start_training_step`` to that of the next, the last one to the end of the run.
         The index is as long as all domains together, is shuffled, and is repeated as a whole by longer runs: a domain
         whose share of one index is less than itself is then repeated on that part. Shuffling and cutting to the
         samples of the run moves a share by about ``sqrt(w (1 - w) / n)``, which is left out here.
 
         Raises:
-            ExportError: a phase shorter than one sample.
+            ExportError: a phase shorter than one sample, or what :meth:`write` refuses.
         """
-        fractions = [p.fraction for p in recipe.schedule.phases]
         unique = recipe.corpus.unique_tokens
         phase_tokens, reached = [], []
-        for phase, samples in zip(recipe.schedule.phases, quotas(fractions, recipe.tokens // self.sequence_length)):
+        for phase, samples in zip(recipe.schedule.phases, self._samples(recipe)):
             if samples < 1:
                 raise ExportError(
                     f"A phase of {phase.fraction * recipe.tokens:.0f} tokens holds no sample of {self.sequence_length} "
