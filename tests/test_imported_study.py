@@ -76,6 +76,14 @@ def test_a_design_on_a_declared_corpus_says_where_the_vocabulary_goes(tmp_path):
         made.design()
 
 
+def test_a_declared_corpus_with_an_own_trainer_is_designed_before_any_run(tmp_path):
+    made = study(tmp_path, rows(), runs=[], training={"trainer": "command", "command": "python train.py {spec}"})
+    assert "Next: mixlaw train" in said("design", made.folder, "--num", 4, "--replicates", 0)
+    assert len(made.specs()) == 4
+    with pytest.raises(DataError, match="mixlaw train"):
+        made.observations()
+
+
 def test_rounded_weights_are_rescaled_where_study_yaml_says_so(tmp_path):
     lines = rows(total=1.002)
     with pytest.raises(DataError, match=r"in a study\.yaml `repair: true`"):

@@ -169,8 +169,13 @@ class Study:
         return Mixture({name: reference.get(name, 0.0) for name in corpus.names})
 
     def check_objective(self, corpus: Corpus) -> None:
-        """Raise where the objective names a set that is not measured."""
-        sets = [v.name for v in corpus.validation] or self.observations().targets
+        """Raise where the objective names a set that is not measured; before the first run of a declared corpus, what
+        will be measured is not known."""
+        sets = [v.name for v in corpus.validation]
+        if not sets:
+            if not self.config.runs and not any(self.store.exists("runs", s.id, "DONE") for s in self._designed()):
+                return
+            sets = self.observations().targets
         for name in self.config.objective:
             if name not in sets:
                 raise ConfigError(f"objective names {name!r}, which is not a validation set.{did_you_mean(name, sets)}")
