@@ -10,6 +10,7 @@ from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.laws.base import Law
 from mixlaw.optimize import PhaseLaw, best_schedule
+from mixlaw.optimize.order_effect import order_error
 from mixlaw.optimize.phases import split_columns
 
 import worlds
@@ -83,6 +84,59 @@ def test_scarce_valuable_data_goes_last(fitted):
     ok = (both[:, 2] + both[:, 5]) / 2 <= 0.25 + 1e-12
     values = law.atoms().value(both[ok])[:, 2]
     assert recipe.predictions["wiki"].mean <= values.min() + 1e-6
+
+
+def reversed_pairs(n, noise, late=3.0, odd=0.0, seed=0):
+    """Each run with its reverse; ``odd`` adds an effect of order that no structure knows of."""
+    X, _ = two_phase(n, late, seed, noise=0.0)
+    first, second = np.split(np.stack(list(X.values()), axis=1), 2, axis=1)
+    rows = np.vstack([np.hstack([first, second]), np.hstack([second, first])])
+    alpha = np.array([1.0, late]) / (1 + late)
+    loss = WORLD.loss(alpha[0] * rows[:, :3] + alpha[1] * rows[:, 3:])
+    rng = np.random.default_rng(seed + 9)
+    strange = odd * rng.normal(size=(n, 3))
+    loss += np.vstack([strange, -strange]) + noise * rng.normal(size=loss.shape)
+    return dict(zip(X, rows.T)), dict(zip(NAMES, loss.T))
+
+
+def test_an_effect_of_order_that_does_not_come_true_widens_the_interval():
+    W = np.array([0.0, 0.0, 1.0])
+    corpus = Corpus.declared({"web": 10**8, "code": 10**8, "wiki": 250_000}, source="test")
+    budget = Budget(tokens=10**6, max_epochs={"wiki": 1.0})
+    found = {}
+    for odd in (0.0, 0.3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixlawWarning)
+            law = PhaseLaw(structure="recency", log_rho=np.log(3.0)).fit(*reversed_pairs(12, 0.005, odd=odd))
+        found[odd] = order_error(law, W), best_schedule(law, {"wiki": 1.0}, budget, corpus, num_bootstrap=12)
+    assert found[0.0][0] < 0.1 < 0.3 < found[0.3][0]
+    width = {odd: r.difference.high - r.difference.low for odd, (_, r) in found.items()}
+    assert width[0.3] > 2 * width[0.0]
+
+
+def test_without_reversed_runs_the_interval_says_what_it_does_not_know(fitted):
+    assert order_error(fitted[3.0], np.array([0.0, 0.0, 1.0])) is None
+    corpus = Corpus.declared({"web": 10**8, "code": 10**8, "wiki": 250_000}, source="test")
+    budget = Budget(tokens=10**6, max_epochs={"wiki": 1.0})
+    recipe = best_schedule(fitted[3.0], {"wiki": 1.0}, budget, corpus, num_bootstrap=8)
+    assert any("order of their phases" in w for w in recipe.warnings)
+
+
+def test_refits_choose_the_recency_anew_and_weight_zero_is_as_left_out(fitted):
+    law = fitted[3.0]
+    counts = np.random.default_rng(0).multinomial(24, np.full(24, 1 / 24), size=20).astype(float)
+    chosen = {tuple(law.refit_options(w)["log_rho"]) for w in counts}
+    assert len(chosen) > 1
+    assert law.refit_options(np.ones(24)) == law.refit_options()
+    # runs that see no order at all, with weight zero, do not hide the order of the others
+    (A, a), (B, b) = two_phase(20, 3.0), two_phase(20, 1.0, seed=30)
+    X = {k: np.concatenate([A[k], B[k]]) for k in A}
+    Y = {k: np.concatenate([a[k], b[k]]) for k in a}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        part = PhaseLaw().fit(X, Y, sample_weight=np.repeat([1.0, 0.0], 20))
+        alone = PhaseLaw().fit(A, a)
+    np.testing.assert_allclose(part.log_rho_, alone.log_rho_, atol=0.3)
 
 
 def test_phase_caps_hold(fitted):

@@ -117,13 +117,16 @@ class PhaseLaw(Law):
 
         quick: dict[float, Array] = {}
 
-        def error(rho: float) -> Array:
-            """(T,) held-out log mean squared error, with the ridge that the constant law chose."""
+        def squares(rho: float) -> Array:
+            """(n, T) held-out squared errors, with the ridge that the constant law chose."""
             if rho not in quick:
                 options = _frozen_ridge(at(0.0)[0])
                 heldout = self._one(self._average(X, rho), domains, Y, sample_weight, options)[1]
-                quick[rho] = np.log(np.nanmean((heldout - Y) ** 2, axis=0) / scale + 1e-12)
+                quick[rho] = (heldout - Y) ** 2 / scale
             return quick[rho]
+
+        def best(grid: Array) -> float:
+            return _for_all(grid, np.stack([squares(float(g)) for g in grid]), sample_weight)
 
         scale = np.nanvar(Y, axis=0) + 1e-12
         candidates: dict[str, tuple[Array, Array]] = {}  # structure -> log rho (T,), held-out (n, T)
@@ -133,41 +136,31 @@ class PhaseLaw(Law):
             candidates["constant"] = (np.zeros(T), at(0.0)[1])
         if "recency" in wanted or "targets" in wanted:
             grid = _LOG_RHO if fixed is None else np.unique(fixed)
-
-            table = np.stack([error(float(g)) for g in grid]) if fixed is None else np.zeros((len(grid), T))
             if fixed is None:
-                while abs(edge := float(grid[int(np.argmin(table.mean(axis=1)))])) < _LAST_PHASE_ONLY and edge in (
-                    grid[0],
-                    grid[-1],
-                ):  # the best is at the grid's end: go on until the error turns
-                    grid = np.sort(np.append(grid, edge + np.sign(edge) * 0.5))
-                    table = np.stack([error(float(g)) for g in grid])
+                while abs(edge := best(grid)) < _LAST_PHASE_ONLY and edge in (grid[0], grid[-1]):
+                    grid = np.sort(np.append(grid, edge + np.sign(edge) * 0.5))  # until the error turns
                 for step in (0.25, 0.12):  # between the grid's points
-                    best = float(grid[int(np.argmin(table.mean(axis=1)))])
-                    grid = np.unique(np.round([*grid, best - step, best + step], 6))
-                    table = np.stack([error(float(g)) for g in grid])
+                    middle = best(grid)
+                    grid = np.unique(np.round([*grid, middle - step, middle + step], 6))
             if "recency" in wanted:
-                best = float(grid[int(np.argmin(table.mean(axis=1)))])
-                candidates["recency"] = (np.full(T, best), at(best)[1])
+                rho = best(grid) if fixed is None else float(grid[0])
+                candidates["recency"] = (np.full(T, rho), at(rho)[1])
             if "targets" in wanted:
-                # a target's own evidence with everyone's: few runs cannot choose for one target alone
-                share = len(X) / (len(X) + 24.0)
-                mixed = share * table + (1 - share) * table.mean(axis=1, keepdims=True)
-                own = grid[np.argmin(mixed, axis=0)] if fixed is None else fixed
+                if fixed is None:
+                    own = _for_each(grid, np.stack([squares(float(g)) for g in grid]), sample_weight)
+                else:
+                    own = np.asarray(fixed, dtype=float)
                 heldout = np.stack([at(float(own[t]))[1][:, t] for t in range(T)], axis=1)
-                candidates["targets"] = (np.asarray(own, dtype=float), heldout)
+                candidates["targets"] = (own, heldout)
         if "free" in wanted:
             spread = (X.reshape(len(X), phases, -1) * fractions[None, :, None]).reshape(X.shape)
             free = self._one(spread, names, Y, sample_weight)
             candidates["free"] = (np.zeros(T), free[1])
         losses = {name: ((heldout - Y) ** 2 / scale).mean(axis=1) for name, (_, heldout) in candidates.items()}  # (n,)
-        self.scores_ = {name: float(np.nanmean(value)) for name, value in losses.items()}
-        chosen = next(name for name in STRUCTURES if name in candidates)
-        for name in STRUCTURES:
-            if name in candidates and name != chosen:
-                gain = losses[chosen] - losses[name]
-                if np.nanmean(gain) > np.nanstd(gain, ddof=1) / np.sqrt(len(gain)):
-                    chosen = name
+        self.scores_ = {name: float(_mean(value, sample_weight)) for name, value in losses.items()}
+        chosen = _plainest(losses, sample_weight)
+        rhos = np.array(sorted(quick))
+        self._evidence = (losses, rhos, np.stack([quick[r] for r in rhos]) if quick else np.zeros((0, *Y.shape)))
         self.structure_ = chosen
         self.log_rho_ = candidates[chosen][0]
         if chosen == "free":
@@ -197,9 +190,24 @@ class PhaseLaw(Law):
             return law, np.asarray(known)
         return law, heldout_predictions(law, X, Y, seed=self.seed, sample_weight=sample_weight)
 
-    def refit_options(self) -> dict[str, Any]:
-        """What a bootstrap refit need not choose again."""
-        options: dict[str, Any] = {"structure": self.structure_, "log_rho": self.log_rho_.tolist()}
+    def refit_options(self, sample_weight: Array | None = None) -> dict[str, Any]:
+        """Options of a bootstrap refit: the ridge is not chosen again.
+
+        With ``sample_weight`` (n,), structure and recency are: by the same rules, from the held-out errors of this
+        fit under these weights. How much order matters is itself uncertain, more so than any other parameter. A law
+        read from JSON has forgotten those errors and keeps its choice.
+        """
+        structure, log_rho = self.structure_, self.log_rho_
+        evidence = vars(self).get("_evidence")
+        if sample_weight is not None and evidence is not None:
+            losses, grid, squares = evidence
+            structure = _plainest(losses, sample_weight)
+            if structure in ("recency", "targets") and len(grid):
+                choose = _for_all if structure == "recency" else _for_each
+                log_rho = np.broadcast_to(choose(grid, squares, sample_weight), (len(self.target_names_),))
+            elif structure in ("constant", "free"):
+                log_rho = np.zeros(len(self.target_names_))
+        options: dict[str, Any] = {"structure": structure, "log_rho": log_rho.tolist()}
         if not isinstance(self.base, Law):
             options["base_options"] = {**dict(self.base_options or {}), **_frozen_ridge(self.laws_[0])}
         return options
@@ -268,6 +276,48 @@ class PhaseLaw(Law):
             np.concatenate([p.offset for p in parts]),
             np.concatenate([p.exponent for p in parts]),
         )
+
+
+def _mean(values: Array, weight: Array) -> Array:
+    """Weighted mean over rows (n, ...) that are known."""
+    known = np.isfinite(values)
+    w = np.where(known, weight.reshape(-1, *[1] * (values.ndim - 1)), 0.0)
+    total = w.sum(axis=0)
+    return np.asarray(np.where(known, values * w, 0.0).sum(axis=0) / np.where(total > 0, total, np.nan))
+
+
+def _plainest(losses: Mapping[str, Array], weight: Array) -> str:
+    """The structure of the rule above, from each one's held-out squared error (n,)."""
+    chosen = next(name for name in STRUCTURES if name in losses)
+    for name in STRUCTURES:
+        if name not in losses or name == chosen:
+            continue
+        gain = losses[chosen] - losses[name]
+        mean = float(_mean(gain, weight))
+        some = np.isfinite(gain) & (weight > 0)
+        w, rest = weight[some], (gain - mean)[some]
+        error = np.sqrt((w**2 * rest**2).sum() * len(w) / max(len(w) - 1, 1)) / w.sum()
+        if mean > error:
+            chosen = name
+    return chosen
+
+
+def _for_all(grid: Array, squares: Array, weight: Array) -> float:
+    """The log recency of ``grid`` (G,) with the least held-out ``squares`` (G, n, T), every target alike."""
+    return float(grid[int(np.argmin(_table(squares, weight).mean(axis=1)))])
+
+
+def _for_each(grid: Array, squares: Array, weight: Array) -> Array:
+    """(T,) of each target: its own evidence with everyone's, for few runs cannot choose for one target alone."""
+    table = _table(squares, weight)
+    share = squares.shape[1] / (squares.shape[1] + 24.0)
+    mixed = share * table + (1 - share) * table.mean(axis=1, keepdims=True)
+    return np.asarray(grid[np.argmin(mixed, axis=0)], dtype=float)
+
+
+def _table(squares: Array, weight: Array) -> Array:
+    """(G, T) log held-out mean squared error."""
+    return np.log(np.stack([_mean(one, weight) for one in squares]) + 1e-12)
 
 
 def _frozen_ridge(law: Law) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from mixlaw.mixture import Mixture, Phase, Schedule
 from mixlaw.optimize.baselines import baselines
 from mixlaw.optimize.convex import Program, Solution, solve
 from mixlaw.optimize.objective import Problem, mean, row_scale
+from mixlaw.optimize.order_effect import order_error
 from mixlaw.optimize.phases import PhaseLaw
 from mixlaw.optimize.uncertainty import gain
 from mixlaw.optimize.view import check_weights, law_hash
@@ -98,8 +100,10 @@ def best_schedule(
     """Certified best schedule under a law over phases.
 
     The recipe's ``reference`` is the **best constant mixture** under the same law and budget, and ``difference``
-    says by how much the schedule is predicted to beat it. Where the observations identify no effect of order, or
-    the schedule gains nothing, the recipe is that constant mixture and says so.
+    says by how much the schedule is predicted to beat it. Its interval holds what bootstrap refits differ by (each
+    chooses structure and recency anew) and how much of a predicted effect of order came true in held-out runs
+    (:mod:`~mixlaw.optimize.order_effect`). Where the observations identify no effect of order, or the schedule gains
+    nothing, the recipe is that constant mixture and says so.
 
     Args:
         law: fitted :class:`~mixlaw.optimize.phases.PhaseLaw` whose base law is convex.
@@ -162,6 +166,15 @@ def best_schedule(
     z /= z.sum(axis=1, keepdims=True)
     constant = Mixture.from_array(corpus.names, np.where(r < 1e-8, 0.0, r) / np.where(r < 1e-8, 0.0, r).sum())
     draws, optimism = (None, 0.0) if same else _refits(law, runs, phased, W, z.ravel(), r, num_bootstrap, seed)
+    if draws is not None:
+        fault = order_error(law, W, seed)
+        if fault is None:
+            warnings.append(
+                "No four runs differ from others in nothing but the order of their phases, so how much of a predicted "
+                "effect of order comes true was not measured: the interval knows the law's parameters only."
+            )
+        else:
+            draws = draws + advantage * fault * _normal(len(draws), seed)
     predictions, half = _predictions(law, z, W, level)
     change = gain(advantage, draws, optimism, half, level, same)
     if not same and change.prediction.high >= 0:
@@ -211,7 +224,7 @@ def _refits(
 
     from mixlaw.errors import ConvergenceError, MixlawWarning, TooFewRunsError
 
-    rows = runs
+    n, rows, own = law.num_runs_, runs, np.ones(law.num_runs_)
     if num <= 0:
         return None, 0.0
     if rows is None:
@@ -222,8 +235,8 @@ def _refits(
             dict(zip((str(n) for n in law.feature_names_in_), training[0].T)),
             dict(zip(law.target_names_, training[1].T)),
         )
-    n = law.num_runs_
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=num).astype(float)
+        own = np.asarray(training[2], dtype=float)
+    counts = own * np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=num).astype(float)
     both = np.stack([z, np.tile(r, phased.num[0])])
     draws, flattery = [], []
     names = [str(x) for x in law.feature_names_in_]
@@ -232,7 +245,8 @@ def _refits(
         try:
             with _warnings.catch_warnings():
                 _warnings.simplefilter("ignore", MixlawWarning)
-                world = clone(law).set_params(**law.refit_options()).fit(*rows, sample_weight=weight)
+                options = law.refit_options(weight if runs is None else None)
+                world = clone(law).set_params(**options).fit(*rows, sample_weight=weight)
         except (ConvergenceError, TooFewRunsError):
             continue  # a resample can leave too few different mixtures
         scored = np.asarray(world.predict(columns)).reshape(2, -1) @ W
@@ -247,6 +261,12 @@ def _refits(
     if len(draws) < max(4, num / 2):
         raise DataError(f"Only {len(draws)} of {num} bootstrap refits of the law over phases succeeded; add runs.")
     return np.array(draws), float(np.mean(flattery)) if flattery else 0.0
+
+
+def _normal(num: int, seed: int) -> Array:
+    """Standard normal numbers (num,) at equal steps of probability, in random order."""
+    steps = [NormalDist().inv_cdf((i + 0.5) / num) for i in range(num)]
+    return np.random.default_rng(seed + 1).permutation(steps)
 
 
 def _predictions(law: PhaseLaw, z: Array, W: Array, level: float) -> tuple[dict[str, Prediction], float]:
