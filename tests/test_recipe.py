@@ -9,6 +9,7 @@ from mixlaw.errors import DataError
 from mixlaw.mixture import Mixture, Phase, Schedule
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Certificate, Recipe
+from mixlaw.recipe_text import asked_text
 
 CORPUS = Corpus.declared({"web": 8000, "code": 1000}, source="test")
 
@@ -65,6 +66,68 @@ def test_the_first_line_says_how_it_was_obtained_and_null_stays_null():
     assert str(make(certificate=Certificate("best_of", starts=64))).startswith("best of 64 starts, no certificate")
     assert "warning: outside the hull" in lines
     assert "price of code: cap: objective -0.01 per epoch more" in lines
+
+
+BASELINES = {
+    "natural": {
+        "weights": {"web": 0.9, "code": 0.1},
+        "prediction": Prediction(2.6, 2.5, 2.7).to_dict(),
+        "feasible": True,
+    },
+    "uniform": {
+        "weights": {"web": 0.5, "code": 0.5},
+        "prediction": Prediction(2.7, 2.6, 2.8).to_dict(),
+        "feasible": False,
+    },
+    "reference": {"weights": {"web": 0.9, "code": 0.1}, "prediction": Prediction(2.6, 2.5, 2.7).to_dict()},
+}
+
+
+def test_what_was_asked_and_what_it_stands_beside_are_printed():
+    asked = {
+        "kind": "worst",
+        "weights": {"web": 0.7, "code": 0.3},
+        "guards": ["code: at most +0 nats of the reference's 2.5000"],
+        "robust": "cvar",
+        "repetition_half_life_epochs": 15.39,
+        "kl_weight": 0.1,
+    }
+    text = str(make(**{**FULL, "objective": asked, "baselines": BASELINES}))
+    for words in (
+        "the lowest worst case, the largest excess of a set over the best it could reach here (web 0.7, code 0.3).",
+        "Held to: code: at most +0 nats of the reference's 2.5000.",
+        "Robust: the mean over the worse half of refitted laws",
+        "R* = 15.39 epochs",
+        "KL divergence to the prior mixture: 0.1 times",
+        "objective (largest excess over the best reachable, not a loss): 2.5000",
+        "reference  without limits",
+        "Without limits code would be repeated most, 2.4 epochs.",
+        "natural = reference  2.6000 [2.5000, 2.7000] (90%), +0.1000 against the recipe\n",
+        "+0.2000 against the recipe, breaks the budget",
+    ):
+        assert words in text
+    assert "Asked for" not in str(make())  # a recipe made by hand says nothing of it
+    gain = asked_text({"kind": "least_change", "weights": {"web": 1.0}, "gain": 0.02, "kl_limit": 0.5})
+    assert "for a gain of 0.02 nats" in gain[0] and "at most 0.5 nats" in gain[1]
+
+
+def test_phases_are_printed_with_their_epochs():
+    phases = (
+        Phase(0.25, Mixture({"web": 1.0, "code": 0.0})),
+        Phase(0.75, Mixture({"web": 0.5, "code": 0.5})),
+    )
+    constant = {"best constant": BASELINES["natural"]}
+    text = str(Recipe(Schedule(phases), 4000, CORPUS, difference=Prediction(-0.1, -0.2, 0.0), baselines=constant))
+    assert "objective minus best constant mixture: -0.1000" in text
+    header = next(line for line in text.splitlines() if "phase 1 (25%)" in line)
+    assert "phase 2 (75%)" in header and header.count("epochs") == 2
+    assert [line.split()[1:] for line in text.splitlines() if line.startswith("code")][1] == [
+        "0.0000",
+        "0.00",
+        "0.5000",
+        "1.50",
+    ]
+    assert "not computed for schedules" in text
 
 
 def test_other_json_is_not_a_recipe(tmp_path):

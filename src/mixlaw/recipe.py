@@ -11,20 +11,10 @@ from mixlaw.corpus import Corpus, content_hash
 from mixlaw.errors import DataError
 from mixlaw.mixture import Mixture, Schedule
 from mixlaw.prediction import Prediction
+from mixlaw.recipe_text import recipe_text
 from mixlaw.store import Store
-from mixlaw.units import format_count
 
 __all__ = ["Certificate", "Recipe"]
-
-_PER = {
-    "loss_per_billion_tokens": "per billion tokens more",
-    "loss_per_extra_epoch": "per epoch more",
-    "loss_per_billion_unique_tokens": "per billion unique tokens more",
-    "loss_per_unit": "per unit more",
-    "loss_per_nat": "per nat more",
-    "share_of_tokens_per_nat": "(share of the tokens moved) per nat more",
-}
-"""How the numbers of a shadow price are read."""
 
 
 @dataclass(frozen=True)
@@ -186,26 +176,4 @@ class Recipe:
         return import_module("mixlaw.io.exporters").export(self, framework, path, **options)
 
     def __str__(self) -> str:
-        lines = [str(self.certificate)]
-        if self.difference is not None:
-            better = (
-                f", better with probability {self.probability_better:.0%}"
-                if self.probability_better is not None
-                else ""
-            )
-            lines.append(f"objective minus reference: {self.difference}{better}")
-        epochs, tokens = self.epochs, self.domain_tokens
-        width = max(len(d) for d in self.mixture)
-        lines.append(f"{'domain':<{width}}  weight   tokens   epochs  reference")
-        for domain, weight in self.mixture.to_dict().items():
-            reference = f"{self.reference.get(domain):9.4f}" if self.reference else ""
-            lines.append(
-                f"{domain:<{width}}  {weight:6.4f}  {format_count(round(tokens[domain])):>7}  "
-                f"{epochs[domain]:7.2f}  {reference}"
-            )
-        lines += [f"{k}: {v}" for k, v in self.predictions.items()]
-        for price in self.shadow_prices:
-            each = ", ".join(f"{price[k]:+.3g} {words}" for k, words in _PER.items() if k in price)
-            lines.append(f"price of {price['limit']}: objective {each}")
-        lines += [f"warning: {w}" for w in self.warnings]
-        return "\n".join(lines)
+        return recipe_text(self)

@@ -431,7 +431,12 @@ class Study:
         X, y = chosen.table([v.name for v in self.corpus.validation] or None, features="phases")
         law = PhaseLaw(fractions=fractions).fit(X, y)
         recipe = best_schedule(
-            law, self.config.objective_weights(), self.budget, self.corpus, level=self.config.law.level
+            law,
+            self.config.objective_weights(),
+            self.budget,
+            self.corpus,
+            level=self.config.law.level,
+            rank_transfer=self._transfer(),
         )
         recipe.save(self.folder / "recipe-schedule.json")
         return recipe

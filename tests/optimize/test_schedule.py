@@ -52,6 +52,12 @@ def test_no_order_is_invented(fitted):
     corpus = Corpus.declared({"web": 10**6, "code": 10**6, "wiki": 10**6}, source="test")
     recipe = best_schedule(fitted[1.0], NAMES, Budget(tokens=10**6), corpus)
     assert recipe.difference.mean == 0.0
+    assert any("No evidence was given" in w for w in recipe.warnings)
+    told = best_schedule(
+        fitted[1.0], NAMES, Budget(tokens=10**6, caps={"web": 0.3}), corpus, rank_transfer="not needed."
+    )
+    assert "Rank transfer: not needed." in told.warnings and not any("No evidence" in w for w in told.warnings)
+    assert [told.baselines[n]["feasible"] for n in ("best constant", "natural")] == [True, False]
     assert recipe.schedule.phases[0].mixture == recipe.schedule.phases[1].mixture
     assert any("no effect of order" in w for w in recipe.warnings)
 

@@ -19,7 +19,8 @@ from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.laws.base import Atoms
 from mixlaw.mixture import Mixture, Phase, Schedule
-from mixlaw.optimize.baselines import baselines
+from mixlaw.optimize.advice import standing
+from mixlaw.optimize.baselines import baselines, feasible
 from mixlaw.optimize.convex import Program, Solution, solve
 from mixlaw.optimize.objective import Problem, mean, row_scale
 from mixlaw.optimize.order_effect import order_error
@@ -95,6 +96,7 @@ def best_schedule(
     runs: tuple[Any, Any] | None = None,
     num_bootstrap: int = 60,
     level: float = 0.9,
+    rank_transfer: str | float | None = None,
     seed: int = 0,
 ) -> Recipe:
     """Certified best schedule under a law over phases.
@@ -110,6 +112,7 @@ def best_schedule(
         objective: as in :func:`mixlaw.optimize.optimize`.
         phase_caps: ``{domain: [largest weight in each phase]}``.
         runs: ``(X, y)`` with phase columns, for the interval of the difference (a law fitted here brings its own).
+        rank_transfer: rank correlation measured between proxies and the target size, or a sentence; printed.
 
     Raises:
         ConfigError: another law, unknown names, or a base law that cannot be certified.
@@ -147,10 +150,7 @@ def best_schedule(
             "The base law of this PhaseLaw is not a sum of convex atoms for this objective; use "
             "base='effective_tokens'."
         )
-    warnings: list[str] = [
-        "No evidence was given that mixtures rank the same at the target as in the runs the law was fitted on: this is "
-        "the optimum at their size."
-    ]
+    warnings = standing(corpus, None, rank_transfer, budget)
     best, flat = _both(phased, atoms, W)
     z, r = best.z[0], flat.z[0]
     advantage = float(best.value[0] - flat.value[0])
@@ -181,8 +181,8 @@ def best_schedule(
         warnings.append(
             f"The advantage over the best constant mixture ({change.prediction}) is not distinguishable from nothing."
         )
-    table: dict[str, dict[str, Any]] = {"best constant": _row(law, constant, W, half, level)}
-    table |= {name: _row(law, m, W, half, level) for name, m in baselines(corpus, budget).items()}
+    table: dict[str, dict[str, Any]] = {"best constant": _row(law, constant, constraints, W, half, level)}
+    table |= {name: _row(law, m, constraints, W, half, level) for name, m in baselines(corpus, budget).items()}
     return Recipe(
         schedule=Schedule(
             tuple(Phase(float(f), Mixture.from_array(corpus.names, w)) for f, w in zip(law.fractions_, z))
@@ -282,8 +282,14 @@ def _predictions(law: PhaseLaw, z: Array, W: Array, level: float) -> tuple[dict[
     return table | {"objective": Prediction(centre, centre - half, centre + half, level)}, half
 
 
-def _row(law: PhaseLaw, mixture: Mixture, W: Array, half: float, level: float) -> dict[str, Any]:
+def _row(
+    law: PhaseLaw, mixture: Mixture, constraints: Constraints, W: Array, half: float, level: float
+) -> dict[str, Any]:
     z = np.tile(mixture.array(), law.num_phases_)[None]
     columns = dict(zip((str(n) for n in law.feature_names_in_), z.T))
     value = float(np.asarray(law.predict(columns)).reshape(-1) @ W)
-    return {"weights": mixture.to_dict(), "prediction": Prediction(value, value - half, value + half, level).to_dict()}
+    return {
+        "weights": mixture.to_dict(),
+        "prediction": Prediction(value, value - half, value + half, level).to_dict(),
+        "feasible": feasible(mixture.array(constraints.domains), constraints),
+    }
