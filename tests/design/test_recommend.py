@@ -112,6 +112,13 @@ def test_recommend_and_plan_agree_and_say_why():
     assert str(said) == "Use the law's favourite (3.0000 expected), which was not run."
 
 
+def test_without_a_law_all_members_of_the_process_decide():
+    rng = np.random.default_rng(3)
+    X = rng.dirichlet(np.ones(3), 12)
+    found = plan(CORPUS, BUDGET, 2, observe(X, smooth(X)), worlds=8, candidates=16)
+    assert found.law.members == GaussianProcess().members and len(found.law.members) > 1
+
+
 def test_recommend_keeps_to_a_run_that_repeats_and_says_what_was_promised():
     """One mixture is better than its neighbours by far more than the law can follow, and runs repeat exactly."""
     X, y = rough_world(5)

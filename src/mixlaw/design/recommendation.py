@@ -26,7 +26,18 @@ from mixlaw.laws.base import Law
 from mixlaw.mixture import Mixture
 from mixlaw.observations import Observations
 
-__all__ = ["Choice", "Recommendation", "Runs", "answer", "choose_among", "credit", "pick", "recommend", "split_noise"]
+__all__ = [
+    "Choice",
+    "Recommendation",
+    "Runs",
+    "answer",
+    "choose_among",
+    "credit",
+    "observed",
+    "pick",
+    "recommend",
+    "split_noise",
+]
 
 Rows = npt.NDArray[np.int64]
 
@@ -104,14 +115,26 @@ class Runs:
         metric: str,
     ) -> Runs:
         start = begin(corpus, budget, num, observations, seed)
-        _, every = observations.table(metric=metric, missing="keep")
-        chosen = objective_weights(objective, list(every.column_names))
-        X, y = observations.table(list(chosen), metric=metric)
-        names = list(X.column_names)
-        rows = np.column_stack([X.column(d).to_numpy() if d in names else np.zeros(X.num_rows) for d in corpus.names])
-        targets = np.column_stack([y.column(t).to_numpy() for t in chosen])
-        fitted = fresh(law, seed).fit(dict(zip(corpus.names, rows.T)), y)
-        return cls(start, fitted, rows, targets, np.array(list(chosen.values())))
+        X, Y, chosen = observed(corpus, observations, objective, metric)
+        if law is None:  # with one member, choices from noisy runs lost nearly twice as much (docs/design.md)
+            from mixlaw.laws.gp import GaussianProcess
+
+            law = GaussianProcess(seed=seed)
+        fitted = fresh(law, seed).fit(dict(zip(corpus.names, X.T)), dict(zip(chosen, Y.T)))
+        return cls(start, fitted, X, Y, np.array(list(chosen.values())))
+
+
+def observed(
+    corpus: Corpus, observations: Observations, objective: Mapping[str, float] | None, metric: str
+) -> tuple[Array, Array, dict[str, float]]:
+    """Weights X (n, K) in the corpus' order and losses Y (n, T) of the objective's targets, of the runs that measured
+    all of these; and the objective's weight per target."""
+    _, every = observations.table(metric=metric, missing="keep")
+    chosen = objective_weights(objective, list(every.column_names))
+    X, y = observations.table(list(chosen), metric=metric)
+    names = list(X.column_names)
+    rows = np.column_stack([X.column(d).to_numpy() if d in names else np.zeros(X.num_rows) for d in corpus.names])
+    return rows, np.column_stack([y.column(t).to_numpy() for t in chosen]), chosen
 
 
 def recommend(
@@ -129,7 +152,7 @@ def recommend(
 
     Args:
         objective: weight per target; default equal weights.
-        law: unfitted law; default the Gaussian process.
+        law: unfitted law; default the Gaussian process with both its members.
         noise: seed noise of the objective (standard deviation); default from replicates, and without any what the
             law leaves unexplained, so that nobody is credited with luck. 0 where a run repeats exactly.
 

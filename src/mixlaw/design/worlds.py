@@ -100,7 +100,7 @@ def replicate_sd(X: Array, value: Array) -> float | None:
 
 
 def fresh(law: Law | None, seed: int) -> Law:
-    """An unfitted copy of ``law``; without one, the Gaussian process with one member."""
+    """An unfitted copy of ``law``; without one, the Gaussian process with one member, as simulations fit hundreds."""
     if law is None:
         from mixlaw.laws.gp import GaussianProcess
 
