@@ -17,7 +17,7 @@ def power(
     folder: StudyFolder,
     runs: Annotated[list[int] | None, typer.Option(help="A number of runs to simulate; repeat.")] = None,
     regret: Annotated[float | None, typer.Option(help="Say how many runs bring the regret down to this.")] = None,
-    worlds: Annotated[int, typer.Option(help="Simulated worlds; more take longer and say it more sharply.")] = 12,
+    worlds: Annotated[int, typer.Option(help="Simulated worlds; more take longer and say it more sharply.")] = 48,
 ) -> None:
     """How many runs for which regret, simulated from the runs trained so far, with an 80% interval."""
     from mixlaw.design import power_analysis
@@ -41,7 +41,7 @@ def power(
         said = f"about {needed} runs" if needed else f"not reached with {largest} runs"
         ends = [str(n) if n else f"more than {largest}" for n in (fewest, most)]
         echo(f"Regret {regret:g}: {said} (80% interval: {ends[0]} to {ends[1]}).")
-    echo("The intervals assume an error of 80% of the prediction, whatever the pilot: plan with their upper ends.")
+    echo("Few runs say little about regret: plan with the upper ends of the intervals.")
 
 
 def schedule(folder: StudyFolder) -> None:

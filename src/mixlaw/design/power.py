@@ -35,11 +35,6 @@ from mixlaw.observations import Observations
 
 __all__ = ["Point", "Power", "Size", "power_analysis", "simulate"]
 
-FORM = 0.8
-"""Assumed relative standard deviation of a predicted regret beyond what worlds differ by: the truth is no draw from the
-law of the pilot. Nothing of the pilot enters it. Set by hand on random pairs of RegMix's losses, after intervals
-without it had been seen to be too narrow on five of the objectives that docs/benchmarks.md reports."""
-
 STUDIES = 2
 """Studies simulated in each world: two tell what differs between worlds from what differs between designs."""
 
@@ -73,10 +68,8 @@ class Point:
 
     Attributes:
         regret: mean over simulated studies; ``error``: its standard error, which more worlds make smaller.
-        low, high: 80% interval of the mean regret in the one world we live in: a gamma distribution with what the
-            simulated worlds differ by and an assumed model error of 80% of the prediction. The second is a constant
-            (``FORM``): neither more worlds nor a larger pilot make the interval narrower than 0.20 to 2.08 times
-            the prediction.
+        low, high: 80% interval of the mean regret in the one world we live in: a gamma distribution as wide as the
+            simulated worlds differ. A larger pilot makes it narrower, more worlds do not.
         worst_decile: of single studies.
     """
 
@@ -90,14 +83,12 @@ class Point:
     worst_decile: float
 
     @classmethod
-    def of(cls, size: str, runs: int, cost: float, regrets: Array) -> Point:
-        """From regrets (worlds, studies per world)."""
-        each = regrets.mean(axis=1)
-        error = float(each.std(ddof=1) / np.sqrt(len(each)))
-        within = float(regrets.var(axis=1, ddof=1).mean()) / regrets.shape[1] if regrets.shape[1] > 1 else 0.0
-        between = max(float(each.var(ddof=1)) - within, 0.0) + error**2 + float(FORM * each.mean()) ** 2
-        low, high = _interval(float(each.mean()), between)
-        return cls(size, runs, cost, float(each.mean()), error, low, high, float(np.quantile(regrets, 0.9)))
+    def of(cls, size: str, runs: int, cost: float, regrets: Array, shared: float) -> Point:
+        """From regrets (worlds, studies per world), of whose variance the part ``shared`` is between worlds."""
+        mean = float(regrets.mean())
+        error = float(regrets.mean(axis=1).std(ddof=1) / np.sqrt(len(regrets)))
+        low, high = _interval(mean, shared * float(regrets.var(ddof=1)) + error**2)
+        return cls(size, runs, cost, mean, error, low, high, float(np.quantile(regrets, 0.9)))
 
 
 @dataclass(frozen=True)
@@ -175,19 +166,19 @@ def power_analysis(
     sampler: str = "dirichlet",
     fit: Law | None = None,
     decisions: Sequence[Mixture] | None = None,
-    worlds: int = 16,
+    worlds: int = 48,
     seed: int = 0,
     metric: str = "loss",
 ) -> Power:
     """Simulated regret of designs of several counts and sizes.
 
-    Every simulated study ends as a real one should, by :func:`~mixlaw.design.recommendation.choose_among`. Worlds of
-    a Gaussian process are stretched around its prediction, so that they are as far from it as the pilot's held-out
-    runs are where it predicts little loss: that is where studies choose.
+    Every simulated study ends as a real one should, by :func:`~mixlaw.design.recommendation.choose_among`. What the
+    law of the worlds leaves unexplained beyond ``noise`` belongs to the mixtures: another seed would repeat it.
 
     Args:
         counts: numbers of runs to simulate.
-        pilot: a few runs of this corpus; worlds are drawn from ``law`` (default Gaussian process) fitted on them.
+        pilot: a few runs of this corpus; worlds are drawn from ``law`` fitted on them (default: the Gaussian process
+            whose errors shrink with the loss, which is about as wrong near the best mixtures as it says).
         law: with a pilot: an unfitted law. Without one: a *fitted* prior law (from another study, or a published
             one) over the corpus' domains, taken as the truth.
         objective: weight per target; default equal weights.
@@ -198,6 +189,8 @@ def power_analysis(
         fit: unfitted law the study will use; default the Gaussian process.
         decisions: mixtures one would choose among; default 400 spread over the feasible set, most of them near the
             optimum of the law. Regret is against the best of them, so a finer set shows more of it.
+        worlds: simulated, with two studies in each. Most studies lose little and a few lose much: 48 worlds leave a
+            standard error of about a quarter of the prediction.
 
     Raises:
         ConfigError: neither pilot nor law, unusable counts or objective, or no noise given without a pilot.
@@ -205,6 +198,8 @@ def power_analysis(
         DataError: a pilot over other domains.
         TooFewRunsError: a pilot too small for its law.
     """
+    from mixlaw.laws.gp import GaussianProcess
+
     counts = sorted(set(counts))
     if not counts or counts[0] < 3 or worlds < 2 or not sizes:
         raise ConfigError(
@@ -219,7 +214,8 @@ def power_analysis(
         have = list(X.column_names)
         rows = np.column_stack([X.column(d).to_numpy() if d in have else np.zeros(X.num_rows) for d in corpus.names])
         Y = np.column_stack([y.column(t).to_numpy() for t in weights])
-        truth = fresh(law, seed).fit(dict(zip(corpus.names, rows.T)), y)
+        unfitted = GaussianProcess(members=("bc/logc",), seed=seed) if law is None else fresh(law, seed)
+        truth = unfitted.fit(dict(zip(corpus.names, rows.T)), y)
         columns = (rows, Y)
         sds = noise_sds(truth, rows, Y)
         for t in range(Y.shape[1]):
@@ -243,7 +239,6 @@ def power_analysis(
     keep = [fitted.index(t) for t in weights]
     w = np.array(list(weights.values()))
     together = noise_correlation(truth, *(columns or ()))[np.ix_(keep, keep)]
-    stretch = 1.0 if columns is None else _stretch(truth, columns[1], w, sds, together)
     pool = None
     if decisions is not None:
         pool = np.array([m.array(corpus.names) for m in decisions])
@@ -257,7 +252,6 @@ def power_analysis(
         regrets, natural = simulate(
             truth,
             columns,
-            stretch,
             keep,
             w,
             sds,
@@ -274,15 +268,15 @@ def power_analysis(
             pool,
         )
         spreads.append(natural)
+        part = shared_variance(regrets)
         for n, r in zip(counts, np.moveaxis(regrets, 2, 0)):
-            points.append(Point.of(size.name, n, n * size.cost, r))
+            points.append(Point.of(size.name, n, n * size.cost, r, part))
     return Power(tuple(points), float(np.mean(spreads)), worlds)
 
 
 def simulate(
     truth: Law,
     columns: tuple[Array, Array] | None,
-    stretch: float,
     keep: Sequence[int],
     weights: Array,
     noise: Array,
@@ -300,10 +294,10 @@ def simulate(
 ) -> tuple[Array, float]:
     """(worlds, studies per world, counts) regret of choosing after so many runs, and that of the natural mixture.
 
-    ``noise`` (T,) is what another seed would change, ``together`` (T, T) its correlation between the targets of a run;
-    ``stretch`` see :func:`_stretch`.
+    ``noise`` (T,) is what another seed would change, ``together`` (T, T) its correlation between the targets of a run.
     """
     from mixlaw.design import SAMPLERS
+    from mixlaw.laws.gp import GaussianProcess
 
     rng = np.random.default_rng(seed)
     full = np.zeros(len(truth.target_names_))
@@ -322,12 +316,7 @@ def simulate(
             found = SAMPLERS[sampler](corpus, budget, counts[-1], None, seed + 1 + STUDIES * s + r)
             designs.append(rng.permutation(np.array([x.mixture.array(corpus.names) for x in found])))
         everything, where = _distinct(np.vstack([natural, pool, *designs]))
-        if columns is None and truth.__class__.__name__ != "GaussianProcess":
-            world = np.asarray(truth.predict(everything)).reshape(len(everything), -1)
-        else:
-            middle = np.asarray(truth.predict(everything)).reshape(len(everything), -1)
-            world = middle + stretch * (draw_worlds(truth, everything, 1, rng, columns)[0] - middle)
-        world = world[where][:, list(keep)]
+        world = _world(truth, everything, columns, keep, noise, together, rng)[where]
         floor = float((world[1 : len(pool) + 1] @ weights).min())
         lost.append(float(world[0] @ weights) - floor)
         for r, design in enumerate(designs):
@@ -338,8 +327,11 @@ def simulate(
                 runs = runs + _mismatch(design, size.mismatch, rng)[:, None] / max(weights.sum(), 1e-12)
             known = None if size.mismatch > 0 else size.noise * float(np.sqrt(_form(weights * noise, together)))
             for c, n in enumerate(counts):
+                law = fresh(fit, seed)
+                if isinstance(law, GaussianProcess):
+                    law._draws_below = 0  # draws cost ten times the rest: docs/design.md says what they change
                 try:
-                    law = fresh(fit, seed).fit(dict(zip(corpus.names, design[:n].T)), dict(zip(names, runs[:n].T)))
+                    law.fit(dict(zip(corpus.names, design[:n].T)), dict(zip(names, runs[:n].T)))
                 except FitError:  # too few runs for this law: one keeps the natural mixture
                     out[s, r, c] = lost[-1]
                     continue
@@ -350,29 +342,68 @@ def simulate(
     return out, float(np.mean(lost))
 
 
-def _stretch(law: Law, Y: Array, weights: Array, noise: Array, together: Array) -> float:
-    """Held-out error of the objective over the error that the law expects, ``noise`` (T,) taken off the one and the
-    law's own off the other, over the half predicted to be best; with the weight of four runs that the law is right.
+def _world(
+    truth: Law,
+    X: Array,
+    columns: tuple[Array, Array] | None,
+    keep: Sequence[int],
+    noise: Array,
+    together: Array,
+    rng: np.random.Generator,
+) -> Array:
+    """Losses (n, T) of the targets ``keep`` at distinct mixtures X (n, K), without noise, in one world.
 
-    ``together`` (T, T): correlation of the targets' errors."""
+    What the law of a pilot leaves unexplained is in part ``noise`` (T,); the rest is roughness, which it is too smooth
+    to follow and which belongs to the mixture. Where a Gaussian process works on a warped loss, roughness shrinks with
+    the loss as its noise does.
+    """
     from mixlaw.laws.gp import GaussianProcess
 
-    if not isinstance(law, GaussianProcess):
-        return 1.0
-    mean, sd = law.cross_validate()
-    predicted = mean @ weights
-    best = np.argsort(predicted, kind="stable")[: max(8, len(Y) // 2)]
-    seed, own = _form(weights * noise, together), _form(weights * law.seed_noise(), together)
-    expected = np.maximum(_form(sd * weights, together) - own, 1e-12)[best]
-    found = ((Y @ weights - predicted)[best] ** 2).sum() - len(best) * seed
-    return float(
-        np.sqrt(max(found + 4 * expected.mean(), 0.1 * expected.sum()) / (expected.sum() + 4 * expected.mean()))
-    )
+    keep = list(keep)
+    if isinstance(truth, GaussianProcess):
+        share = np.zeros(len(truth.target_names_))
+        share[keep] = _roughness(truth.seed_noise()[keep], noise, len(truth.train_X_))
+        return truth.sample(X, 1, rng, share)[0][:, keep]
+    if columns is None:
+        return np.asarray(truth.predict(X)).reshape(len(X), -1)[:, keep]
+    smooth = draw_worlds(truth, X, 1, rng, columns)[0][:, keep]
+    left = noise_sds(truth, *columns)[keep]
+    rough = left * np.sqrt(_roughness(left, noise, len(columns[0])))
+    return np.asarray(smooth + rough * (rng.standard_normal(smooth.shape) @ np.linalg.cholesky(together).T))
+
+
+def _roughness(left: Array, noise: Array, runs: int) -> Array:
+    """Share (T,) of the variance that a law of so many runs leaves unexplained, ``left`` (T,) its root, which belongs
+    to the mixtures: what is more than ``noise`` (T,), as far as chance does not make it (positive-part shrinkage)."""
+    share = np.maximum(1 - (noise / np.maximum(left, 1e-300)) ** 2, 0.0)
+    return np.asarray(np.maximum(share - 2 / (runs * np.maximum(share, 1e-300)), 0.0))
 
 
 def _form(rows: Array, matrix: Array) -> Array:
     """Variance (...) of the sum of ``rows`` (..., T) errors whose correlation is ``matrix`` (T, T)."""
     return np.asarray(np.einsum("...s,st,...t->...", rows, matrix, rows))
+
+
+def shared_variance(regrets: Array) -> float:
+    """Part of the variance of regrets (worlds, studies, counts) that studies of one world share.
+
+    Two studies in each of a few worlds do not tell it: an estimate would be zero half of the time. So it is the
+    posterior mean under a uniform prior, all counts taken together.
+
+    Source: the balanced one-way layout of Box & Tiao 1973, Bayesian Inference in Statistical Analysis, section 5.2.
+    """
+    worlds, studies, _ = regrets.shape
+    shares = np.linspace(0, 0.99, 100)
+    log = np.zeros(len(shares))
+    inside, outside = 1 - shares, 1 - shares + studies * shares
+    for r in np.moveaxis(regrets, 2, 0):
+        each = r.mean(axis=1)
+        between, within = studies * ((each - each.mean()) ** 2).sum(), ((r - each[:, None]) ** 2).sum()
+        if between + within > 0:
+            log -= (worlds - 1) / 2 * np.log(outside) + worlds * (studies - 1) / 2 * np.log(inside)
+            log -= (worlds * studies - 1) / 2 * np.log(between / outside + within / inside)
+    weight = np.exp(log - log.max())
+    return float(weight @ shares / weight.sum())
 
 
 def _interval(mean: float, variance: float) -> tuple[float, float]:

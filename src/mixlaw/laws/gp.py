@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -70,6 +71,7 @@ class GaussianProcess(Law):
     name = "gp"
     allows_missing = True
     source = "hierarchical Gaussian process; Rasmussen & Williams 2006, Gaussian Processes for Machine Learning"
+    _draws_below = _DRAWS_BELOW  # 0 where hundreds of fits matter more than the last percent of each
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class GaussianProcess(Law):
         self.train_weight_ = weight / weight.mean()
         with _one_thread():
             self.members_ = self._side_by_side(len(X))
-            self.drawn_ = [self._draws(m) for m in self.members_] if len(X) < _DRAWS_BELOW else []
+            self.drawn_ = [self._draws(m) for m in self.members_] if len(X) < self._draws_below else []
         self._describe()
 
     def _side_by_side(self, n: int) -> list[dict[str, Any]]:
@@ -299,11 +301,15 @@ class GaussianProcess(Law):
             second += share * ((np.maximum(variance, 0) * (slope / (2 * small)) ** 2).T + change**2)
         return np.sqrt(np.maximum(second - first**2, 0))
 
-    def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
+    def sample(self, X: Any, num: int, rng: np.random.Generator, rough: Array | None = None) -> Array:
         """Losses (num, n, T) without noise at mixtures X (n, K): joint draws from the posterior.
 
         Each takes a member, or where runs are few a draw of its hyperparameters, by their weight in the mean.
         Targets err together as much as their held-out residuals do (:meth:`target_correlation`).
+
+        Args:
+            rough: (T,) share of what the law takes for noise that another seed would repeat, since it belongs to the
+                mixture (default none). It is drawn for each row on its own: give each mixture once.
 
         Example:
             >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 20)
@@ -325,6 +331,7 @@ class GaussianProcess(Law):
             worlds, member = np.flatnonzero(taken == i), states[i][1]
             data, layout, hyper = self._parts(member)
             normal = rng.standard_normal((len(worlds), len(matrix), self.n_targets_)) @ together.T
+            strays = normal if rough is None else rng.standard_normal(normal.shape) @ together.T
             with _one_thread():
                 for t in range(self.n_targets_):
                     one = hyper.only(t)
@@ -333,6 +340,8 @@ class GaussianProcess(Law):
                     half = solve_triangular(factor[0], k.T, lower=True)
                     covariance = gk.kernel(matrix, matrix, one, layout.member.feature)[0] - half.T @ half
                     z = normal[:, :, t] @ gk.root(covariance).T
+                    if rough is not None:
+                        z = z + math.sqrt(rough[t]) * one.noise[0] * strays[:, :, t]
                     z = np.minimum(z + k @ member["alpha"][t], 8.0)  # eight sd above the runs is "very bad" anyhow
                     scale = {key: value[t : t + 1] for key, value in data.scale.items()}
                     out[worlds, :, t] = gk.unwarp(z.reshape(1, -1), one, layout.member, scale).reshape(z.shape)
