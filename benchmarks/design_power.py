@@ -3,13 +3,13 @@
     python benchmarks/design_power.py [--quick] [--pilots 2] [--studies 96] [--worlds 48]
 
 Two truths. surrogate: the mean of a law fitted on all of RegMix's 768 runs, with its noise, which everybody is told
-(replicates are taken to have measured it). table: the 768 measured losses, looked up; a run repeats exactly, so
-everybody is told noise=0. Pilots and designs are random ones of the published mixtures; a study chooses among 192
-published mixtures and its own runs. Predicted and realised studies share sampler, law, rule of choice and decisions;
-worlds come from power_analysis' own default law. As power_analysis does, realised studies leave out the draws of
-hyperparameters below 48 runs, which cost ten times the fit. Per objective: the mean over pilots of the predicted
-regret, the mean over studies of the realised one, their ratio with its standard error, and in how many pilots the 80%
-interval of the prediction holds the realised mean.
+(replicates are taken to have measured it) and which the targets of a run share as much as its residuals correlate.
+table: the 768 measured losses, looked up; a run repeats exactly, so everybody is told noise=0. Pilots and designs are
+random ones of the published mixtures; a study chooses among 192 published mixtures and its own runs. Predicted and
+realised studies share sampler, law, rule of choice and decisions; worlds come from power_analysis' own default law. As
+power_analysis does, realised studies leave out the draws of hyperparameters below 48 runs, which cost ten times the
+fit. Per objective: the mean over pilots of the predicted regret, the mean over studies of the realised one, their
+ratio with its standard error, and in how many pilots the 80% interval of the prediction holds the realised mean.
 
 Last: studies realised in worlds drawn from the law on all 768 runs, which are as rough as the data allow (the surrogate
 is their mean), and how much the regret differs between them: no pilot can predict one world's better than that.
@@ -37,27 +37,28 @@ def study_law():
 
 
 def realised(X, exact, noise, domains, names, w, decisions, studies):
-    """(studies, counts) regret of studies on the truth: ``exact`` (n, T) losses at the published mixtures X."""
+    """(studies, counts) regret of studies on the truth: ``exact`` (n, T) losses at the published mixtures X; ``noise``
+    (T, T) is a root of the covariance of a run's noise."""
     value = exact @ w
     floor = value[decisions].min()
     out = np.empty((studies, len(COUNTS)))
     for s in range(studies):
         rng = np.random.default_rng(70_000 + s)
         rows = rng.choice(len(X), max(COUNTS), replace=False)
-        runs = exact[rows] + noise * rng.standard_normal((len(rows), len(noise)))
+        runs = exact[rows] + rng.standard_normal((len(rows), noise.shape[1])) @ noise.T
         for c, n in enumerate(COUNTS):
             law = study_law()
             law._draws_below = 0
             law.fit(dict(zip(domains, X[rows[:n]].T)), dict(zip(names, runs[:n].T)))
             options = np.concatenate([decisions, rows[:n]])
-            known = float(np.sqrt((w**2 * noise**2).sum()))
+            known = float(np.linalg.norm(w @ noise))
             picked = choose_among(law, X[rows[:n]], runs[:n], w, X[options], rng, known, 16).index
             out[s, c] = max(value[options[picked]] - floor, 0.0)
     return out
 
 
 def compare(part, X, exact, noise, domains, targets, objectives, corpus, budget, decisions, options):
-    """The table of one truth: ``exact`` (n, T) losses and ``noise`` (T,) of a run."""
+    """The table of one truth: ``exact`` (n, T) losses and a root ``noise`` (T, T) of a run's covariance."""
     mixtures = [Mixture.from_array(domains, x) for x in X]
     print(f"\n### {part}: predicted from {options.pilots} pilots of {PILOT} runs, {options.worlds} worlds each; "
           f"{options.studies} studies realised\n")  # fmt: skip
@@ -67,12 +68,14 @@ def compare(part, X, exact, noise, domains, targets, objectives, corpus, budget,
     for name, w in objectives.items():
         used = np.flatnonzero(w)
         names, weights = [targets[t] for t in used], w[used]
-        real = realised(X, exact[:, used], noise[used], domains, names, weights, decisions, options.studies)
+        part_noise = noise[used]
+        sds = np.linalg.norm(part_noise, axis=1)
+        real = realised(X, exact[:, used], part_noise, domains, names, weights, decisions, options.studies)
         points = []
         for pilot in range(options.pilots):
             rng = np.random.default_rng(90_000 + pilot)
             rows = rng.choice(len(X), PILOT, replace=False)
-            losses = exact[rows][:, used] + noise[used] * rng.standard_normal((PILOT, len(used)))
+            losses = exact[rows][:, used] + rng.standard_normal((PILOT, noise.shape[1])) @ part_noise.T
             records = Observations.from_records(
                 [{"run": f"p{r}", "schedule": mixtures[r]} for r in rows],
                 [{"run": f"p{r}", "target": t, "value": float(v)} for r, row in zip(rows, losses)
@@ -80,7 +83,7 @@ def compare(part, X, exact, noise, domains, targets, objectives, corpus, budget,
             )  # fmt: skip
             found = power_analysis(
                 corpus, budget, COUNTS, pilot=records, fit=study_law(),
-                objective=dict(zip(names, map(float, weights))), noise=dict(zip(names, map(float, noise[used]))),
+                objective=dict(zip(names, map(float, weights))), noise=dict(zip(names, map(float, sds))),
                 sampler="published", decisions=[mixtures[d] for d in decisions], worlds=options.worlds,
                 seed=1000 * pilot,
             )  # fmt: skip
@@ -116,7 +119,7 @@ def limit(X, Y, domains, targets, objectives, decisions, worlds, studies=16):
         names = [targets[t] for t in used]
         law = fit(X, Y[:, used], domains, names)
         regrets = np.array([
-            realised(X, world, law.seed_noise(), domains, names, w[used], decisions, studies)
+            realised(X, world, _root(law), domains, names, w[used], decisions, studies)
             for world in law.sample(X, worlds, np.random.default_rng(0))
         ])  # fmt: skip
         each, within = regrets.mean(axis=1), regrets.var(axis=1, ddof=1).mean(axis=0) / studies
@@ -154,12 +157,17 @@ def main():
     objectives = objectives_of(targets, ["pile_cc", "github"] if options.quick else targets)
     law = fit(X, Y, domains, targets)
     for part, exact, noise in (
-        ("surrogate", predicted(law, X), law.seed_noise()),
-        ("table", Y, np.zeros(len(targets))),
+        ("surrogate", predicted(law, X), _root(law)),
+        ("table", Y, np.zeros((len(targets), len(targets)))),
     ):
         compare(part, X, exact, noise, domains, targets, objectives, corpus, budget, decisions, options)
     limit(X, Y, domains, targets, objectives, decisions, 4 if options.quick else 8)
     print(f"\n{time.process_time():.0f} s of processor time")
+
+
+def _root(law):
+    """(T, T) root of the covariance of a run's noise."""
+    return law.seed_noise()[:, None] * np.linalg.cholesky(law.target_correlation())
 
 
 def _ratio(guess, real):

@@ -186,7 +186,7 @@ def power_analysis(
             leaves unexplained. Needed without a pilot.
         sizes: proxies one could run; default one, like the pilot.
         sampler: name of the design to simulate (one that needs no observations).
-        fit: unfitted law the study will use; default the Gaussian process.
+        fit: unfitted law the study will use; default the Gaussian process with both its members, as in ``recommend``.
         decisions: mixtures one would choose among; default 400 spread over the feasible set, most of them near the
             optimum of the law. Regret is against the best of them, so a finer set shows more of it.
         worlds: simulated, with two studies in each. Most studies lose little and a few lose much: 48 worlds leave a
@@ -327,7 +327,7 @@ def simulate(
                 runs = runs + _mismatch(design, size.mismatch, rng)[:, None] / max(weights.sum(), 1e-12)
             known = None if size.mismatch > 0 else size.noise * float(np.sqrt(_form(weights * noise, together)))
             for c, n in enumerate(counts):
-                law = fresh(fit, seed)
+                law = GaussianProcess(seed=seed) if fit is None else fresh(fit, seed)
                 if isinstance(law, GaussianProcess):
                     law._draws_below = 0  # draws cost ten times the rest: docs/design.md says what they change
                 try:
