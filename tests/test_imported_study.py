@@ -1,5 +1,9 @@
 """Studies of runs from elsewhere on a declared corpus: no text, nothing trained here."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import yaml
@@ -82,6 +86,91 @@ def test_a_declared_corpus_with_an_own_trainer_is_designed_before_any_run(tmp_pa
     assert len(made.specs()) == 4
     with pytest.raises(DataError, match="mixlaw train"):
         made.observations()
+
+
+def phased_runs(folder, num=14):
+    """Runs of two phases, each with its reverse, in which the second phase counts twice."""
+    rng, runs, values = np.random.default_rng(3), [], []
+    for i, pair in enumerate(rng.dirichlet(np.ones(3), (num, 2))):
+        for k, order in enumerate((pair, pair[::-1])):
+            seen = (order[0] + 2 * order[1]) / 3
+            phases = [{"fraction": 0.5, "weights": dict(zip("abc", map(float, w)))} for w in order]
+            runs.append({"run": f"r{i}-{k}", "schedule": {"phases": phases}})
+            values += [
+                {"run": f"r{i}-{k}", "target": t, "value": 3 - 0.5 * np.sqrt(seen[j]) + 1e-3 * rng.standard_normal()}
+                for j, t in enumerate("ab")
+            ]
+    Observations.from_records(runs, values).save(folder / "phased")
+    return folder / "phased"
+
+
+def test_a_schedule_is_seen_exported_and_reported(tmp_path):
+    made = study(tmp_path, rows(), runs=[str(phased_runs(tmp_path))], budget={"tokens": "1B", "caps": {"a": 0.2}})
+    with pytest.raises(DataError, match="mixlaw schedule"):
+        made.export("megatron", tmp_path / "x.json", schedule=True)
+    out = said("schedule", made.folder)
+    assert "phase 2 (50%)" in out and "objective minus best constant mixture" in out and "Rank transfer:" in out
+    assert "--schedule" in out and "not computed for schedules" in out
+    exported = said("export", made.folder, "megatron", tmp_path / "m.json")  # the only recipe there is
+    assert "The recipe with phases" in exported and "of these in phase 2" in exported
+    assert "megatron has no phases within a run: train one after another" in exported
+    assert len(json.loads((tmp_path / "m.json").read_text())["phases"]) == 2
+    said("report", made.folder)
+    assert "Recommended schedule" in (made.folder / "report.html").read_text()
+    assert "schedule" not in made.stale()
+    said("fit", made.folder)
+    said("optimize", made.folder)
+    assert "of these in phase" not in said("export", made.folder, "nanotron", tmp_path / "n.yaml")
+    phased = said("export", made.folder, "nanotron", tmp_path / "n.yaml", "--schedule")
+    assert "of these in phase 2" in phased and "train one after another" not in phased
+    text = (made.folder / "study.yaml").read_text().replace("0.2", "0.3")
+    (made.folder / "study.yaml").write_text(text)
+    changed = Study(made.folder)
+    assert "budget" in changed.stale()["schedule"]
+    with pytest.warns(MixlawWarning, match="What is exported is the old recipe"):
+        changed.export("megatron", tmp_path / "m.json", schedule=True)
+
+
+def test_designed_phases_are_printed_apart(tmp_path):
+    made = study(tmp_path, rows(), runs=[], training={"trainer": "command", "command": "python train.py {spec}"})
+    lines = said("design", made.folder, "--sampler", "phases", "--num", 4, "--replicates", 0).splitlines()[:4]
+    assert all("; then 50%: a" in line for line in lines)
+    assert len({line.split("seed")[1].split("  ", 1)[1] for line in lines}) == 4  # a run and its reverse differ
+
+
+def test_what_comes_next_is_possible_here(tmp_path):
+    made = study(tmp_path, rows())
+    assert "Next: mixlaw fit" in said("tokenize", made.folder)
+    made.report()
+    assert "Next: mixlaw fit" in (made.folder / "report.html").read_text()
+    said("fit", made.folder)
+    out = said("optimize", made.folder, "--kind", "worst")
+    assert "Next: mixlaw report" in out and "Next: mixlaw verify" not in out
+    assert "the lowest worst case" in out and "largest excess over the best reachable, not a loss" in out
+    assert "natural = " in out and "uniform" in out and "without limits" in out
+
+
+def test_a_warning_is_shown_once_per_command(tmp_path):
+    made = study(tmp_path, rows(total=1.002), repair=True)
+    said("fit", made.folder)
+    command = [sys.executable, "-c", "from mixlaw.cli import main; main()", "optimize", str(made.folder)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stderr.count("rescaled as asked") == 1, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--kind", "guard"), "--kind guard needs --guard SET=NATS"),
+        (("--kind", "least_change"), "--kind least_change needs --gain NATS"),
+        (("--gain", "0.1"), "--gain 0.1 is for --kind least_change, not mean"),
+    ],
+)
+def test_kinds_are_explained_in_the_words_of_the_command_line(tmp_path, arguments, message):
+    made = study(tmp_path, rows())
+    result = CliRunner().invoke(app, ["optimize", str(made.folder), *arguments])
+    assert isinstance(result.exception, ConfigError) and message in str(result.exception)
+    assert "None" not in str(result.exception) and "gain=" not in str(result.exception)
 
 
 def test_rounded_weights_are_rescaled_where_study_yaml_says_so(tmp_path):

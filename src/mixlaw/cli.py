@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mixlaw import cli_questions as questions
-from mixlaw.cli_shared import StudyFolder, echo, pairs, progress_bar
+from mixlaw.cli_shared import StudyFolder, draws_text, echo, next_step, pairs, progress_bar, schedule_text
 from mixlaw.errors import ConfigError, MixlawError
 
 __all__ = ["app", "main"]
@@ -50,9 +50,14 @@ def main() -> None:
 def _plain_warnings() -> None:
     from mixlaw.errors import MixlawWarning
 
+    shown: set[str] = set()
+
     def show(message: Any, category: type, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
         label = "warning" if issubclass(category, MixlawWarning) else category.__name__
-        echo(f"{label}: {message}", err=True)
+        text = f"{label}: {message}"
+        if text not in shown:  # a command reads the same runs more than once
+            shown.add(text)
+            echo(text, err=True)
 
     warnings.showwarning = show
     # fits try parameters at which an exponential overflows and reject them: nothing that a user could act on
@@ -131,13 +136,14 @@ def tokenize(folder: StudyFolder) -> None:
     from mixlaw.units import format_count
 
     with progress_bar() as progress:
-        corpus = Study(folder, progress).tokenize()
+        study = Study(folder, progress)
+        corpus = study.tokenize()
     for d in corpus.domains:
         documents = "" if d.num_documents is None else f", {d.num_documents} documents"
         echo(f"{d.name:<24} {format_count(d.unique_tokens):>8} unique tokens{documents} ({d.source})")
     for v in corpus.validation:
         echo(f"{v.name:<24} {format_count(v.tokens):>8} validation tokens")
-    echo(f"Wrote {folder / 'corpus.json'}. Next: mixlaw design {folder}")
+    echo(f"Wrote {folder / 'corpus.json'}. Next: {next_step(study, 'tokenize')}")
 
 
 corpus_app = typer.Typer(help="Look at corpora.", no_args_is_help=True)
@@ -198,14 +204,14 @@ def design(
         specs = study.design(settings)
     for spec in specs:
         larger = "" if spec.tokens == study.config.training.tokens else f"{format_count(spec.tokens)} tokens  "
-        echo(f"{spec.id}  seed {spec.seed}  {larger}{spec.schedule.mixture}")
+        echo(f"{spec.id}  seed {spec.seed}  {larger}{schedule_text(spec.schedule)}")
     echo(worth or study.cut())
     echo(study.swarm.epoching())
     if dry_run:
         _print_cost(study.swarm.cost(specs))
         echo(f"Nothing was written. Without --dry-run: {folder / 'design.json'}.")
         return
-    echo(f"Wrote {folder / 'design.json'} ({len(specs)} runs). Next: mixlaw train {folder}")
+    echo(f"Wrote {folder / 'design.json'} ({len(specs)} runs). Next: {next_step(study, 'design')}")
 
 
 def _print_cost(e: dict[str, float]) -> None:
@@ -340,8 +346,9 @@ def optimize(
 ) -> None:
     """Find the mixture, and write its prediction into the ledger."""
     from mixlaw.study import Study
-    from mixlaw.wishes import further_limits, mixture_or_name, task_laws
+    from mixlaw.wishes import check_kind, further_limits, mixture_or_name, task_laws
 
+    check_kind(kind, guard or [], gain)
     study = Study(folder)
     recipe = study.optimize(
         budget=further_limits(study.budget, limit or []),
@@ -361,7 +368,7 @@ def optimize(
         echo(f"weights that stay within {near:.2%} of the objective:")
         for domain, (low, high) in recipe.near_optimal.items():
             echo(f"  {domain:<24} {low:.4f} to {high:.4f}")
-    echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: mixlaw verify {folder}")
+    echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: {next_step(study, 'optimize')}")
 
 
 app.command()(questions.schedule)
@@ -403,15 +410,23 @@ def export(
         list[str] | None,
         typer.Option(help="NAME=VALUE of the exporter, e.g. packed=true or sequence_length=2048; repeat."),
     ] = None,
+    schedule: Annotated[
+        bool, typer.Option("--schedule", help="The recipe with phases; without it where there is no other.")
+    ] = False,
 ) -> None:
     """Write the recipe for a training framework, and say what that framework will really draw."""
+    from mixlaw.io.exporters import SWITCHES
     from mixlaw.study import Study
     from mixlaw.wishes import export_as_asked
 
-    written, drawn = export_as_asked(Study(folder), framework, path, option or [])
+    written, drawn, phased = export_as_asked(Study(folder), framework, path, option or [], schedule)
+    if phased:
+        echo(f"The recipe with phases, {folder / 'recipe-schedule.json'}.")
     echo(f"{drawn.framework} draws {drawn.draws}:")
-    for domain, share in drawn.shares.items():
-        echo(f"  {domain:<24} {share:7.4f} of tokens  {drawn.epochs[domain]:7.2f} epochs")
+    for line in draws_text(drawn):
+        echo(line)
+    if len(drawn.phase_tokens) > 1 and framework not in SWITCHES:
+        echo(f"{framework} has no phases within a run: train one after another, each from the checkpoint before.")
     echo(f"Wrote {written}.")
 
 

@@ -49,7 +49,10 @@ def schedule(folder: StudyFolder) -> None:
     from mixlaw.study import Study
 
     echo(str(Study(folder).schedule()))
-    echo(f"Wrote {folder / 'recipe-schedule.json'}.")
+    echo(
+        f"Wrote {folder / 'recipe-schedule.json'}. Next: mixlaw export {folder} FRAMEWORK FILE --schedule; "
+        f"mixlaw report {folder} shows it."
+    )
 
 
 def frontier(

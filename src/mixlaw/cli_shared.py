@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from mixlaw.errors import ConfigError
+from mixlaw.units import format_count
 
-__all__ = ["StudyFolder", "echo", "pairs", "progress_bar"]
+__all__ = ["StudyFolder", "draws_text", "echo", "next_step", "pairs", "progress_bar", "schedule_text"]
 
 StudyFolder = Annotated[Path, typer.Argument(help="Study folder (holds study.yaml).")]
 
@@ -59,6 +60,41 @@ def progress_bar() -> Iterator[Any]:
                 echo(f"{what}: {100 * done / total:.0f}%{eta}", err=True)
 
         yield line
+
+
+def next_step(study: Any, verb: str) -> str:
+    """``mixlaw fit FOLDER``: what comes after ``verb`` in this study."""
+    from mixlaw.whatsnext import after
+
+    return f"mixlaw {after(study, verb)} {study.folder}"
+
+
+def schedule_text(schedule: Any) -> str:
+    """The mixture of a run, or of each of its phases.
+
+    Example:
+        >>> from mixlaw.mixture import Mixture, Phase, Schedule
+        >>> phases = Phase(0.8, Mixture({"a": 1.0, "b": 0.0})), Phase(0.2, Mixture({"a": 0.5, "b": 0.5}))
+        >>> schedule_text(Schedule(phases))
+        '80%: a 1, b 0; then 20%: a 0.5, b 0.5'
+    """
+    if schedule.num_phases == 1:
+        return str(schedule.mixture)
+    return "; then ".join(f"{p.fraction:.0%}: {p.mixture}" for p in schedule.phases)
+
+
+def draws_text(drawn: Any) -> list[str]:
+    """What a framework draws (:class:`~mixlaw.io.exporters.base.Simulation`), a line per domain, and per phase."""
+    lines = [f"  {d:<24} {share:7.4f} of tokens  {drawn.epochs[d]:7.2f} epochs" for d, share in drawn.shares.items()]
+    if len(drawn.phase_tokens) == 1:
+        return lines
+    for k, tokens in enumerate(drawn.phase_tokens):
+        total = sum(tokens.values())
+        lines.append(f"of these in phase {k + 1} ({format_count(total)} tokens):")
+        lines += [
+            f"  {d:<24} {n / total:7.4f} of tokens  {format_count(round(n)):>7} tokens" for d, n in tokens.items()
+        ]
+    return lines
 
 
 def pairs(values: list[str], what: str, number: bool = True) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mixlaw.verification import prediction_of
 if TYPE_CHECKING:
     from mixlaw.study import Study
 
-__all__ = ["corpus_inputs", "law_inputs", "made_from", "recipe_inputs", "stale"]
+__all__ = ["corpus_inputs", "law_inputs", "made_from", "recipe_inputs", "schedule_inputs", "stale"]
 
 RECORD = "made-from.json"
 
@@ -56,6 +56,21 @@ def law_inputs(study: Study) -> str:
                 [name, _stamp(Path(p))] for names in config.run_files() for name, p in zip(names, study._resolve(names))
             ],
             **({"repair": True} if config.repair else {}),
+        }
+    )
+
+
+def schedule_inputs(study: Study) -> str:
+    """Hash of what a schedule is found from: the runs, the corpus, budget and objective. It fits a law of its own."""
+    specs = study.specs() if study.store.exists("design.json") else []
+    return content_hash(
+        {
+            "runs": sorted(s.id for s in specs if study.store.exists("runs", s.id, "DONE")),
+            "imported": [_stamp(Path(p)) for names in study.config.run_files() for p in study._resolve(names)],
+            "corpus": [study.corpus.hash, study.corpus.evaluation_hash],
+            "budget": study.budget.to_dict(),
+            "objective": study.config.objective_weights(),
+            "level": study.config.law.level,
         }
     )
 
@@ -106,6 +121,8 @@ def stale(study: Study) -> dict[str, str]:
         reasons["optimize"] = "law, corpus, budget, objective or reference changed since the recipe was found"
     elif store.exists("recipe.json") and "fit" in reasons:
         reasons["optimize"] = "the recipe rests on a law that no longer holds"
+    if changed("recipe-schedule.json", schedule_inputs):
+        reasons["schedule"] = "runs, corpus, budget or objective changed since the schedule was found"
     if store.exists("verification.json") and (reason := _verification(study)):
         reasons["verify"] = reason
     return reasons

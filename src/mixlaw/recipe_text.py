@@ -90,7 +90,7 @@ def baseline_rows(recipe: Recipe) -> list[tuple[str, Prediction | None, bool]]:
     """``(names, prediction, within the budget)`` of every other mixture; equal mixtures share a row."""
     rows: list[tuple[list[str], Any, Prediction | None, bool]] = []
     for name, data in recipe.baselines.items():
-        known = next((row for row in rows if row[1] == data["weights"]), None)
+        known = next((row for row in rows if row[1] and row[1] == data["weights"]), None)
         if known is not None:
             known[0].append(name)
             continue

@@ -25,7 +25,7 @@ from mixlaw.config import DesignConfig, StudyConfig, load_config, parse_config
 from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_you_mean
 from mixlaw.evidence import Evidence, base_size, left_out_text, rank_evidence
-from mixlaw.freshness import corpus_inputs, law_inputs, made_from, recipe_inputs, stale
+from mixlaw.freshness import corpus_inputs, law_inputs, made_from, recipe_inputs, schedule_inputs, stale
 from mixlaw.ledger import Ledger
 from mixlaw.lock import exclusive, hold
 from mixlaw.mixture import Mixture
@@ -420,7 +420,7 @@ class Study:
         """
         from mixlaw.optimize import PhaseLaw, best_schedule
 
-        observations = self.observations()
+        observations, inputs = self.observations(), schedule_inputs(self)
         several = [r for r, s in observations.schedules().items() if s.num_phases > 1]
         if not several:
             raise DataError(
@@ -438,7 +438,8 @@ class Study:
             level=self.config.law.level,
             rank_transfer=self._transfer(),
         )
-        recipe.save(self.folder / "recipe-schedule.json")
+        with made_from(self, "recipe-schedule.json", inputs):
+            recipe.save(self.folder / "recipe-schedule.json")
         return recipe
 
     def frontier(self, sets: Sequence[str], num: int = 200) -> Any:
@@ -501,15 +502,16 @@ class Study:
             "runs": len(self.observations()),
         }
 
-    def recipe(self) -> Recipe:
-        """The recipe.
+    def recipe(self, schedule: bool = False) -> Recipe:
+        """The recipe, or the one with phases (``recipe-schedule.json``).
 
         Raises:
             DataError: nothing optimised yet.
         """
-        if not self.store.exists("recipe.json"):
-            raise DataError(f"{self.folder} has no recipe.json yet. Run `mixlaw optimize {self.folder}` first.")
-        return Recipe.load(self.folder / "recipe.json")
+        name, verb = ("recipe-schedule.json", "schedule") if schedule else ("recipe.json", "optimize")
+        if not self.store.exists(name):
+            raise DataError(f"{self.folder} has no {name} yet. Run `mixlaw {verb} {self.folder}` first.")
+        return Recipe.load(self.folder / name)
 
     # ---- verify ------------------------------------------------------------------------------------
     def verification_specs(self, seeds: int | None = None) -> dict[tuple[str, int], RunSpec]:
@@ -536,16 +538,13 @@ class Study:
         return result
 
     # ---- what came of it -----------------------------------------------------------------------------
-    def export(self, framework: str, path: str | Path, **options: Any) -> Any:
-        """Write the recipe for a training framework; ``options`` are its exporter's (``packed=True``, ...)."""
-        reasons = self.stale()
-        if "optimize" in reasons:
-            warnings.warn(
-                f"{self.folder}: {reasons['optimize']}. What is exported is the old recipe.",
-                MixlawWarning,
-                stacklevel=2,
-            )
-        return self.recipe().export(framework, path, **options)
+    def export(self, framework: str, path: str | Path, *, schedule: bool = False, **options: Any) -> Any:
+        """Write the recipe (with ``schedule`` the one with phases) for a training framework; ``options`` are its
+        exporter's (``packed=True``, ...)."""
+        recipe, reason = self.recipe(schedule), self.stale().get("schedule" if schedule else "optimize")
+        if reason:
+            warnings.warn(f"{self.folder}: {reason}. What is exported is the old recipe.", MixlawWarning, stacklevel=2)
+        return recipe.export(framework, path, **options)
 
     def report(self) -> Path:
         """Write ``report.html``: one self-contained page of what exists so far."""

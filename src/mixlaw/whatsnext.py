@@ -9,7 +9,10 @@ from mixlaw.errors import ConfigError
 if TYPE_CHECKING:
     from mixlaw.study import Study
 
-__all__ = ["check_trainable", "following", "needless", "status"]
+__all__ = ["VERBS", "after", "check_trainable", "following", "needless", "status"]
+
+VERBS = ("tokenize", "design", "train", "fit", "optimize", "verify", "report")
+"""In the order in which a study goes through them."""
 
 
 def status(study: Study) -> list[tuple[str, bool, str]]:
@@ -49,6 +52,17 @@ def following(study: Study) -> str | None:
     """The verb that comes next, None where everything is done."""
     skipped = needless(study)
     return next((verb for verb, done, _ in status(study) if not done and verb not in skipped), None)
+
+
+def after(study: Study, verb: str) -> str:
+    """The verb to run after ``verb``, without those this study goes without.
+
+    Example:
+        >>> after(Study("study-of-imported-runs"), "tokenize")                           # doctest: +SKIP
+        'fit'
+    """
+    skipped = needless(study)
+    return next(v for v in VERBS[VERBS.index(verb) + 1 :] if v not in skipped)
 
 
 def _nothing_to_read(study: Study) -> bool:

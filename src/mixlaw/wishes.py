@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mixlaw.optimize import TaskLaw
     from mixlaw.study import Study
 
-__all__ = ["export_as_asked", "further_limits", "mixture_or_name", "task_laws"]
+__all__ = ["check_kind", "export_as_asked", "further_limits", "mixture_or_name", "task_laws"]
 
 
 def mixture_or_name(text: str, where: str) -> dict[str, float] | str:
@@ -63,11 +63,32 @@ def further_limits(budget: Budget, texts: Sequence[str]) -> Budget:
     return replace(budget, limits=limits) if texts else budget
 
 
-def export_as_asked(study: Study, framework: str, path: Path, texts: Sequence[str]) -> tuple[Path, Simulation]:
-    """Write the study's recipe for a framework with ``NAME=VALUE`` options, and what the framework will draw.
+def check_kind(kind: str, guard: Sequence[str], gain: float | None) -> None:
+    """Stop where ``--kind`` and the options that belong to it do not go together, in the words of the command line.
+
+    Raises:
+        ConfigError: names the option to add or to leave out.
+    """
+    if kind == "guard" and not guard:
+        raise ConfigError(
+            "--kind guard needs --guard SET=NATS, how much worse than today SET may get (negative: it must improve), "
+            "for example --guard code=0.01."
+        )
+    if kind == "least_change" and gain is None:
+        raise ConfigError("--kind least_change needs --gain NATS, the wanted gain, for example --gain 0.02.")
+    if kind != "least_change" and gain is not None:
+        raise ConfigError(f"--gain {gain:g} is for --kind least_change, not {kind}. Add that, or leave --gain out.")
+
+
+def export_as_asked(
+    study: Study, framework: str, path: Path, texts: Sequence[str], schedule: bool = False
+) -> tuple[Path, Simulation, bool]:
+    """Write the study's recipe for a framework with ``NAME=VALUE`` options, what the framework will draw, and whether
+    it was the recipe with phases: as asked, or because it is the only one.
 
     Raises:
         ConfigError: a text of another form, or an option or value that the exporter does not have.
+        DataError: there is no such recipe.
         ExportError: the recipe cannot be expressed there.
     """
     from mixlaw.io.exporters import simulate
@@ -81,8 +102,10 @@ def export_as_asked(study: Study, framework: str, path: Path, texts: Sequence[st
             sign = ""
         if not sign or not name.strip():
             raise ConfigError(f"--option {text!r} must look like NAME=VALUE, for example packed=true.")
-    drawn = simulate(study.recipe(), framework, **options)
-    return Path(study.export(framework, path, **options)), drawn
+    only = study.store.exists("recipe-schedule.json") and not study.store.exists("recipe.json")
+    phased = schedule or only
+    drawn = simulate(study.recipe(phased), framework, **options)
+    return Path(study.export(framework, path, schedule=phased, **options)), drawn, phased
 
 
 def task_laws(study: Study, texts: Sequence[str]) -> Mapping[str, TaskLaw] | None:

@@ -8,6 +8,7 @@ import pytest
 
 from mixlaw import report
 from mixlaw.errors import MixlawError
+from mixlaw.mixture import Mixture, Phase, Schedule
 from mixlaw.prediction import Prediction
 from mixlaw.report.answer import answer, describe_mixture, digits_for, interval_text
 from mixlaw.report.facts import ReportFacts
@@ -145,6 +146,38 @@ def test_unfinished_studies_have_a_page_that_says_what_is_missing(facts, missing
         assert "not verified yet" in text
     if "law" in missing:
         assert "No law is fitted yet" in text
+
+
+def test_a_schedule_is_on_the_page_and_is_the_answer_where_it_is_alone(facts):
+    recipe = facts.recipe
+    first, second = dict(recipe.mixture.to_dict()), recipe.corpus.natural.to_dict()
+    phases = (Phase(0.8, Mixture(first)), Phase(0.2, Mixture(second)))
+    constant = {"weights": second, "prediction": Prediction(2.6, 2.5, 2.7).to_dict(), "feasible": False}
+    schedule = dataclasses.replace(
+        recipe,
+        schedule=Schedule(phases),
+        objective={"kind": "mean", "weights": recipe.objective},
+        baselines={"best constant": constant},
+        near_optimal={},
+        shadow_prices=(),
+        warnings=("of the schedule alone",),
+    )
+    text = check(report.page(dataclasses.replace(facts, schedule=schedule)))
+    for words in ("Recommended schedule", "phase 2 (20%)", "not computed for schedules", "of the schedule alone"):
+        assert words in text
+    assert "best constant mixture: tokens" in text and "within the budget" in text
+    alone = dataclasses.replace(facts, recipe=None, verification=None, schedule=schedule)
+    said = answer(alone)
+    assert "for 80% of the tokens; then" in said.headline and "below the best constant mixture" in said.sentences[1]
+    assert "Recommended schedule" not in check(report.page(facts))
+
+
+def test_what_was_asked_and_the_unlimited_optimum_are_on_the_page(facts):
+    asked = {"kind": "worst", "weights": facts.objective, "robust": "cvar"}
+    recipe = dataclasses.replace(facts.recipe, objective=asked, unconstrained=Mixture.uniform(list(facts.corpus.names)))
+    text = check(report.page(dataclasses.replace(facts, recipe=recipe, verification=None)))
+    assert "the lowest worst case" in text and "the worse half of refitted laws" in text
+    assert "without limits" in text and "largest excess over the best reachable, not a loss" in text
 
 
 def test_an_empty_study_has_a_page():

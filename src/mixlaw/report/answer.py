@@ -11,6 +11,7 @@ import numpy as np
 
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Recipe
+from mixlaw.recipe_text import compared_with, score_text
 from mixlaw.report.facts import ReportFacts
 
 __all__ = ["Answer", "answer", "describe_mixture", "digits_for", "interval_text", "number", "unit_text"]
@@ -61,6 +62,15 @@ def describe_mixture(weights: Mapping[str, float], most: int = 5) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
+def _describe(recipe: Recipe) -> str:
+    """The mixture in words, phase by phase where they differ."""
+    phases = recipe.schedule.phases
+    if all(p.mixture == phases[0].mixture for p in phases):
+        return describe_mixture(recipe.mixture.to_dict())
+    parts = [f"{describe_mixture(p.mixture.to_dict())} for {_percent(p.fraction)} of the tokens" for p in phases]
+    return "; then ".join(parts)
+
+
 def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.0095 or share == 0 else f"{share:.1%}"
 
@@ -108,10 +118,11 @@ def _steps_sentence(name: str, saved: Mapping[str, Any]) -> str | None:
 
 def answer(facts: ReportFacts) -> Answer:
     """What the study says, in the order a reader wants it."""
-    recipe, verification = facts.recipe, facts.verification
+    verification = facts.verification
+    recipe = facts.recipe or facts.schedule
     if recipe is None:
         return _unfinished(facts)
-    mixture = describe_mixture(recipe.mixture.to_dict())
+    mixture = _describe(recipe)
     unit = unit_text(recipe.predictions["objective"].unit) if "objective" in recipe.predictions else "nats per token"
     if not verification:
         return _predicted(facts, recipe, mixture, unit)
@@ -131,18 +142,21 @@ def _predicted(facts: ReportFacts, recipe: Recipe, mixture: str, unit: str) -> A
     sentences, tiles = [], []
     p = recipe.predictions.get("objective")
     if p is not None:
-        sentences.append(f"Predicted loss {interval_text(p)} {unit} ({p.level:.0%} interval).")
-        tiles.append(("Predicted loss", f"{p.mean:.{digits_for(p.high - p.low)}f}", _range(p)))
+        what = "Predicted loss" if not score_text(recipe.objective) else "Predicted objective"
+        note = f"; {score_text(recipe.objective)}" if score_text(recipe.objective) else ""
+        sentences.append(f"{what} {interval_text(p)} {unit} ({p.level:.0%} interval{note}).")
+        tiles.append((what, f"{p.mean:.{digits_for(p.high - p.low)}f}", _range(p)))
     d = recipe.difference
     if d is not None:
         side = "below" if d.mean < 0 else "above"
         near, far = sorted((abs(d.low), abs(d.high)))
         size = Prediction(abs(d.mean), near, far, d.level) if d.low * d.high > 0 else None
         text = interval_text(size) if size is not None else interval_text(d, sign=True)
+        other = {"reference": "reference mixture"}.get(compared_with(recipe), compared_with(recipe))
         sentences.append(
-            f"That is {text} {side} the reference mixture."
+            f"That is {text} {side} the {other}."
             if size is not None
-            else f"Against the reference mixture: {text}; the interval holds zero, so no gain is promised."
+            else f"Against the {other}: {text}; the interval holds zero, so no gain is promised."
         )
         chance = "" if recipe.probability_better is None else f"better with probability {recipe.probability_better:.0%}"
         tiles.append(("Predicted difference", number(d.mean, digits_for(d.high - d.low), True), chance or _range(d)))

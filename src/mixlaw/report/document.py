@@ -12,9 +12,20 @@ from typing import Any
 import numpy as np
 
 from mixlaw.errors import DataError, FitError, MixlawError
-from mixlaw.report.answer import Answer, answer, unit_text
+from mixlaw.recipe import Recipe
+from mixlaw.recipe_text import NOT_FOR_SCHEDULES, asked_text, compared_with
+from mixlaw.report.answer import Answer, answer, interval_text, unit_text
 from mixlaw.report.facts import ReportFacts
-from mixlaw.report.tables import corpus_table, ledger_table, losses_table, mixture_table, prices_table, table
+from mixlaw.report.tables import (
+    baselines_table,
+    corpus_table,
+    ledger_table,
+    losses_table,
+    mixture_table,
+    phases_table,
+    prices_table,
+    table,
+)
 from mixlaw.verification import left_out_text
 
 __all__ = ["asset", "page", "shell"]
@@ -52,6 +63,7 @@ def page(facts: ReportFacts) -> str:
     """
     said = answer(facts)
     sections = [(key, title, "".join(build(facts, _Charts(key)))) for key, title, build in _SECTIONS]
+    sections = [section for section in sections if section[2]]
     menu = "".join(f'<li><a href="#{key}">{html.escape(title)}</a></li>' for key, title, _ in sections)
     content = "".join(
         f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{html.escape(title)}</h2>{text}</section>'
@@ -116,6 +128,7 @@ def _band(facts: ReportFacts, said: Answer) -> str:
 
 def _warnings(facts: ReportFacts) -> str:
     notes = list(facts.recipe.warnings) if facts.recipe is not None else []
+    notes += [f"Schedule: {w}" for w in facts.schedule.warnings] if facts.schedule is not None else []
     notes += [f"Not up to date ({verb}): {reason}." for verb, reason in facts.stale.items()]
     for arm, counts in (facts.verification or {}).get("left_out", {}).items():
         notes.append(f"Verification of {arm}: {left_out_text(counts)}; their seeds are left out of every arm.")
@@ -162,6 +175,7 @@ def _mixture(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         f"{', law ' + html.escape(str(recipe.law.get('name', ''))) if recipe.law.get('name') else ''}. "
         "Weights are shares of training tokens.</p>"
     )
+    yield _asked(recipe)
     yield chart(
         lambda width: plots.mixture_bars(
             {"recipe": recipe.mixture, **references},
@@ -178,10 +192,30 @@ def _mixture(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         ),
     )
     if recipe.schedule.num_phases > 1:
-        headers = ["domain", *(f"phase {k + 1} ({p.fraction:.0%})" for k, p in enumerate(recipe.schedule.phases))]
-        rows = [[d, *(f"{p.mixture[d]:.1%}" for p in recipe.schedule.phases)] for d in recipe.schedule.domains]
-        yield table(headers, rows, "Weights per phase")
+        yield phases_table(recipe)
     yield mixture_table(recipe, references)
+
+
+def _asked(recipe: Recipe) -> str:
+    return "".join(f"<p>{html.escape(line)}</p>" for line in asked_text(recipe.objective))
+
+
+def _schedule(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
+    """Empty where no schedule was sought: most studies have no runs with phases."""
+    recipe = facts.schedule
+    if recipe is None:
+        return
+    gain = ""
+    if recipe.difference is not None:
+        chance = recipe.probability_better
+        better = "" if chance is None else f", better with probability {chance:.0%}"
+        gain = f" Objective minus the {compared_with(recipe)}: {interval_text(recipe.difference, sign=True)}{better}."
+    yield f"<p>How it was found: {html.escape(str(recipe.certificate))}.{html.escape(gain)}</p>"
+    yield _asked(recipe)
+    yield phases_table(recipe)
+    yield mixture_table(recipe, {compared_with(recipe): recipe.reference.to_dict()} if recipe.reference else {})
+    yield baselines_table(recipe)
+    yield f"<p class='note'>{html.escape(NOT_FOR_SCHEDULES)}</p>"
 
 
 def _check(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
@@ -382,18 +416,7 @@ def _prices(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         yield "<p>What the predicted objective would gain if a limit were loosened a little.</p>"
         yield prices_table(recipe)
     if recipe.baselines:
-        rows = []
-        seen: list[Any] = []
-        for name, data in recipe.baselines.items():
-            if data.get("weights") and data["weights"] in seen:  # the reference is often natural
-                continue
-            seen.append(data.get("weights"))
-            prediction: Any = data.get("prediction")
-            shown = prediction.to_dict() if hasattr(prediction, "to_dict") else prediction
-            rows.append([name, _range_cell(shown, "{:.4f}")])
-        if "objective" in recipe.predictions:
-            rows.append(["recipe", _range_cell(recipe.predictions["objective"].to_dict(), "{:.4f}")])
-        yield table(["mixture", "predicted objective"], rows, "The same law on other mixtures")
+        yield baselines_table(recipe)
 
 
 def _provenance(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
@@ -430,6 +453,7 @@ def _provenance(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
 
 _SECTIONS: tuple[tuple[str, str, Callable[[ReportFacts, _Charts], Iterator[str]]], ...] = (
     ("mixture", "Recommended mixture", _mixture),
+    ("schedule", "Recommended schedule", _schedule),
     ("check", "Predicted against measured", _check),
     ("training", "Along training", _gain),
     ("law", "The law", _law),

@@ -52,6 +52,7 @@ class ReportFacts:
         versions: see :func:`installed_versions`.
         now: when the report was made (ISO 8601).
         stale: ``{verb: why what it wrote no longer holds}``; see :mod:`mixlaw.freshness`.
+        schedule: the proposed mixtures of several phases, where runs with phases were there to find them from.
 
     Example:
         >>> ReportFacts("empty").ledger_head[:4]
@@ -74,6 +75,7 @@ class ReportFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     now: str = ""
     stale: Mapping[str, str] = field(default_factory=dict)
+    schedule: Recipe | None = None
 
     @property
     def ledger_head(self) -> str:
@@ -99,6 +101,7 @@ class ReportFacts:
     def from_study(cls, study: Any) -> ReportFacts:
         """Whatever a :class:`mixlaw.study.Study` holds so far; a verification only of today's recipe."""
         from mixlaw.freshness import stale
+        from mixlaw.whatsnext import needless
 
         reasons = stale(study)
         store, config = study.store, study.config
@@ -107,7 +110,8 @@ class ReportFacts:
         except DataError:  # no run is done yet: the report says so
             observations = None
         status = study.status()
-        todo = [verb for verb, done, _ in status if not done and verb != "report"]
+        skipped = {*needless(study), "report"}
+        todo = [verb for verb, done, _ in status if not done and verb not in skipped]
         verbs = [verb for verb, done, _ in status if done and verb != "report"]
         return cls(
             title=study.folder.resolve().name,
@@ -117,6 +121,7 @@ class ReportFacts:
             league=store.read_json("laws/league.json") if store.exists("laws/league.json") else None,
             effects=store.read_json("laws/effects.json") if store.exists("laws/effects.json") else None,
             recipe=study.recipe() if store.exists("recipe.json") else None,
+            schedule=study.recipe(schedule=True) if store.exists("recipe-schedule.json") else None,
             entries=tuple(study.ledger),
             verification=None if "verify" in reasons else study.verification(),
             config=config.model_dump(mode="json"),

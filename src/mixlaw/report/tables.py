@@ -12,11 +12,21 @@ import numpy as np
 
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Recipe
+from mixlaw.recipe_text import baseline_rows, phase_epochs, score_text
 from mixlaw.report.answer import digits_for, interval_text, number
 from mixlaw.report.facts import ReportFacts
 from mixlaw.units import format_bytes, format_count
 
-__all__ = ["corpus_table", "ledger_table", "losses_table", "mixture_table", "prices_table", "table"]
+__all__ = [
+    "baselines_table",
+    "corpus_table",
+    "ledger_table",
+    "losses_table",
+    "mixture_table",
+    "phases_table",
+    "prices_table",
+    "table",
+]
 
 
 # A number, perhaps with a unit and an interval or error behind it; or a dash where there is none.
@@ -60,6 +70,8 @@ def mixture_table(recipe: Recipe, references: Mapping[str, Mapping[str, float]])
     headers = ["domain", "recipe", "tokens", "epochs"]
     for name in references:
         headers += [name, f"{name}: tokens", "epochs"]
+    if recipe.unconstrained is not None:
+        headers += ["without limits", "epochs"]
     if recipe.near_optimal:
         headers.append("near-optimal range")
     headers.append("unique tokens")
@@ -75,12 +87,43 @@ def mixture_table(recipe: Recipe, references: Mapping[str, Mapping[str, float]])
         for other in references.values():
             drawn = other.get(domain, 0.0) * tokens
             row += [_share(other.get(domain, 0.0)), format_count(drawn), _epochs(drawn / unique[domain])]
+        if recipe.unconstrained is not None:
+            free = recipe.unconstrained.get(domain)
+            row += [_share(free), _epochs(free * tokens / unique[domain])]
         if recipe.near_optimal:
             ends = recipe.near_optimal.get(domain)
             row.append("–" if ends is None else f"{ends[0]:.1%} to {ends[1]:.1%}")
         row.append(format_count(unique[domain]))
         rows.append(row)
     return table(headers, rows, f"Of {format_count(tokens)} training tokens")
+
+
+def phases_table(recipe: Recipe) -> str:
+    """Weight, tokens and epochs of every domain within every phase."""
+    headers, epochs = ["domain"], phase_epochs(recipe)
+    for k, phase in enumerate(recipe.schedule.phases):
+        headers += [f"phase {k + 1} ({phase.fraction:.0%})", "tokens", "epochs"]
+    rows = []
+    for domain in recipe.schedule.domains:
+        row = [domain]
+        for phase, repeated in zip(recipe.schedule.phases, epochs):
+            weight = phase.mixture[domain]
+            row += [_share(weight), format_count(weight * phase.fraction * recipe.tokens), _epochs(repeated[domain])]
+        rows.append(row)
+    return table(headers, rows, "Shares of each phase's tokens")
+
+
+def baselines_table(recipe: Recipe) -> str:
+    """Predicted objective of the recipe and of every mixture it stands beside."""
+    rows = []
+    own = recipe.predictions.get("objective")
+    for names, p, feasible in [("recipe", own, True), *baseline_rows(recipe)]:
+        against = "–" if p is None or own is None or p is own else number(p.mean - own.mean, 4, True)
+        shown = "not shown" if p is None else interval_text(p)
+        rows.append([names, shown, against, "yes" if feasible else "no"])
+    what = score_text(recipe.objective)
+    caption = "The same law on other mixtures" + (f" (objective: {what})" if what else "")
+    return table(["mixture", "predicted objective", "against the recipe", "within the budget"], rows, caption)
 
 
 def losses_table(facts: ReportFacts) -> str:

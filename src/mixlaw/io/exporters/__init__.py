@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mixlaw.io.exporters.base import Simulation
     from mixlaw.recipe import Recipe
 
-__all__ = ["EXPORTERS", "export", "simulate"]
+__all__ = ["EXPORTERS", "SWITCHES", "export", "simulate"]
 
 EXPORTERS = Registry(
     "exporter",
@@ -33,6 +33,9 @@ EXPORTERS = Registry(
     },
 )
 """Framework name to exporter class."""
+
+SWITCHES = ("nanotron",)
+"""Frameworks that go from phase to phase in one run; elsewhere every phase is a run from the last checkpoint."""
 
 
 def export(recipe: Recipe, framework: str, path: str | Path, **options: Any) -> Path:
