@@ -29,6 +29,7 @@ SCRIPTS: dict[str, list[str]] = {
     "laws_scale": [],
     "laws_growth": [],
     "optimize": [],
+    "gain_intervals": [],
     "design": [],
     "design_surrogate": [],
     "design_noise": [],

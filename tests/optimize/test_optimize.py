@@ -15,8 +15,9 @@ from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, tempe
 from mixlaw.optimize.convex import solve
 from mixlaw.optimize.general import search
 from mixlaw.optimize.objective import Function, mean
-from mixlaw.optimize.resample import drawn, weighed
+from mixlaw.optimize.resample import bootstrap_laws, drawn, weighed
 from mixlaw.optimize.robust import robust_problem
+from mixlaw.optimize.uncertainty import gain, heldout_difference
 from mixlaw.optimize.view import LawView
 from mixlaw.recipe import Recipe
 
@@ -305,6 +306,51 @@ def test_the_gain_of_few_noisy_runs_is_covered():
         both = np.stack([recipe.mixture.array(names), corpus.natural.array(names)])
         covered.append(recipe.difference.covers(float(np.subtract(*world.loss(both).mean(axis=1)))))
     assert np.mean(covered) >= 0.75
+
+
+def test_the_gain_of_a_law_of_the_wrong_form_is_covered():
+    """With runs in plenty all refits agree, and are all wrong; held-out runs know."""
+    alone, printed = [], []
+    for seed in range(6):
+        world = worlds.effective_tokens(4, 3, seed=seed)
+        X, Y = world.sample(200, noise=0.0)
+        names = [f"d{j}" for j in range(4)]
+        corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
+        runs = dict(zip(names, X.T)), dict(zip(SETS, Y.T))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixlawWarning)
+            law = ml.laws.M1().fit(*runs)
+        view = LawView(law, corpus, Budget(tokens=10**6))
+        fresh, _ = world.sample(40, noise=0.0, seed=seed + 50)
+        drawn_laws = bootstrap_laws(view, runs, 20, seed)
+        for a, b in zip(fresh[::2], fresh[1::2]):
+            both = np.stack([a, b])
+            predicted = float(np.subtract(*view.predict(both).mean(axis=1)))
+            draws = np.array([np.subtract(*w.predict(both).mean(axis=1)) for w in drawn_laws])
+            error = heldout_difference(view, runs, lambda y: y.mean(axis=1), a, b)
+            truth = float(np.subtract(*world.loss(both).mean(axis=1)))
+            alone.append(gain(predicted, draws, 0.0, 0.0, 0.9, False).prediction.covers(truth))
+            printed.append(gain(predicted, draws, 0.0, 0.0, 0.9, False, error).prediction.covers(truth))
+    assert np.mean(alone) < 0.6
+    assert np.mean(printed) >= 0.8
+
+
+def test_seed_noise_that_replicates_measured_is_no_error_of_the_law():
+    names, rng = ["a", "b", "c"], np.random.default_rng(0)
+    corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
+    X = np.vstack([rng.dirichlet(np.ones(3), 60), np.repeat([[0.2, 0.3, 0.5]], 20, axis=0)])
+    y = 2 + 0.8 * np.exp(-2 * X[:, 0]) + 0.05 * rng.normal(size=len(X))
+    found = {}
+    for num in (60, 80):
+        runs = dict(zip(names, X[:num].T)), {"s": y[:num]}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixlawWarning)
+            view = LawView(ml.laws.M4().fit(*runs), corpus, Budget(tokens=10**6))
+        found[num] = heldout_difference(
+            view, runs, lambda v: v[:, 0], np.array([0.9, 0.1, 0]), np.array([0.1, 0.2, 0.7])
+        )
+    assert found[60] == pytest.approx(0.05 * 2**0.5, rel=0.4)
+    assert found[80] < 0.6 * found[60]
 
 
 @pytest.mark.parametrize("measure", ["mean", "cvar", "regret"])

@@ -27,7 +27,7 @@ from mixlaw.optimize.request import KINDS, Kind, Request, read_request
 from mixlaw.optimize.resample import bootstrap_laws, weighed
 from mixlaw.optimize.robust import plug_in_optima
 from mixlaw.optimize.task import TaskLaw
-from mixlaw.optimize.uncertainty import Gain, gain, objective_half_width
+from mixlaw.optimize.uncertainty import Gain, gain, heldout_difference, objective_half_width
 from mixlaw.optimize.view import LawView
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Certificate, Recipe
@@ -198,7 +198,7 @@ def optimize(
     predictions["objective"] = Prediction(own_score, own_score - half, own_score + half, level, unit)
 
     reference_array = request.reference.array(corpus.names)
-    change = _gain(request, score, r, reference_array, worlds, half, level, warnings)
+    change = _gain(request, score, r, reference_array, worlds, half, level, rows)
     table = {}
     for name, other in baselines(corpus, budget, request.reference if reference is not None else None).items():
         table[name] = _baseline(request, other, score, half, level)
@@ -280,7 +280,7 @@ def _gain(
     worlds: Sequence[LawView],
     half: float,
     level: float,
-    warnings: list[str],
+    rows: tuple[Any, Any] | None,
 ) -> Gain:
     both = np.stack([r, reference])
     difference = float(np.subtract(*score(q.view.predict(both))))
@@ -290,7 +290,9 @@ def _gain(
         scored = np.array([score(w.predict(both)) for w in worlds])
         draws = scored[:, 0] - scored[:, 1]
         optimism = _optimism(q, score, worlds, reference) if q.kind in ("mean", "guard") and not q.guards else 0.0
-    return gain(difference, draws, optimism, half, level, bool(np.allclose(r, reference, atol=1e-6)))
+    same = bool(np.allclose(r, reference, atol=1e-6))
+    error = None if same or rows is None or not worlds else heldout_difference(q.view, rows, score, r, reference, level)
+    return gain(difference, draws, optimism, half, level, same, error)
 
 
 def _optimism(q: Request, score: Any, worlds: Sequence[LawView], reference: Array) -> float:
