@@ -30,7 +30,6 @@ from mixlaw.laws import GaussianProcess
 from _data import experiments
 
 START, BATCH, MOST = 16, 8, 64
-STEPS = list(range(START, MOST + 1, BATCH))
 FAVOURITE = "random 512, the law's favourite"
 SAME = 1e-3  # nats: a regret reaches another if it is at most this much larger, there and with more runs
 
@@ -53,8 +52,8 @@ def space(X, domains):
     return corpus, Budget(tokens=10**9, caps={d: float(min(1.0, c)) for d, c in zip(domains, X.max(axis=0))})
 
 
-def fit(X, Y, domains, targets, iterations=10):
-    law = GaussianProcess(members=("bc/log",), iterations=iterations)
+def fit(X, Y, domains, targets, iterations=10, members=("bc/log",)):
+    law = GaussianProcess(members=members, iterations=iterations)
     return law.fit(dict(zip(domains, X.T)), dict(zip(targets, Y.T)))
 
 
@@ -75,12 +74,14 @@ def d_optimal(X, num, rng):
     return some[exchange(G, num, "D", seed=int(rng.integers(1 << 31)))]
 
 
-def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth=None):
+def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth=None, batch=BATCH, **law_options):
     """{strategy: {objective: (replicates,) regret}} for table or surrogate, by the library's own rules.
 
-    Looking a run up twice gives the same number: in the table seed noise is 0, and every strategy knows that.
+    Looking a run up twice gives the same number: in the table seed noise is 0, and every strategy knows that. What
+    strategies know of a surrogate's noise is ``truth.told``.
     """
     on_table = part == "table"
+    told = 0.0 if on_table else truth.told
     scores: dict[str, dict[str, list[float]]] = {}
     where = {tuple(x): i for i, x in enumerate(X)}
 
@@ -89,8 +90,8 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
 
     def recommended(law, bought, seen, w, name, rng):
         if on_table:
-            return float((Y @ objectives[name])[choose_among(law, bought, seen, w, X, rng, 0.0).index])
-        return truth.regret(name, objectives[name], answer(law, bought, seen, w, polytope, rng)[0])
+            return float((Y @ objectives[name])[choose_among(law, bought, seen, w, X, rng, told).index])
+        return truth.regret(name, objectives[name], answer(law, bought, seen, w, polytope, rng, told)[0])
 
     for replicate in range(replicates):
         began = time.process_time()
@@ -102,14 +103,14 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
             used = np.flatnonzero(w)
             names, part_w = [targets[t] for t in used], w[used]
             for strategy, rows in designs.items():
-                law = fit(X[rows], values[rows][:, used], domains, names)
+                law = fit(X[rows], values[rows][:, used], domains, names, **law_options)
                 note(strategy, name, recommended(law, X[rows], values[rows][:, used], part_w, name, rng))
                 if on_table and strategy == "random 512":
                     note(FAVOURITE, name, float((Y @ w)[int(np.argmin(predicted(law, X) @ part_w))]))
             begin = designs["random 64"][:START]
             bought, seen = X[begin], values[begin][:, used]
             while True:
-                law, count = fit(bought, seen, domains, names), f"sequential {len(bought)}"
+                law, count = fit(bought, seen, domains, names, **law_options), f"sequential {len(bought)}"
                 if len(bought) >= MOST:
                     note(count, name, recommended(law, bought, seen, part_w, name, rng))
                     break
@@ -117,14 +118,14 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
                     likely = np.argsort(predicted(law, X) @ part_w)[:300]
                     likely = np.union1d(likely, [where[tuple(x)] for x in bought])
                     pool = X[likely]
-                    _, picks, today = choose_from(law, bought, seen, part_w, pool, BATCH, rng, 64, 0.0, bought)
+                    _, picks, today = choose_from(law, bought, seen, part_w, pool, batch, rng, 64, told, bought)
                     note(count, name, float((Y @ w)[likely[today]]))
-                    batch, more = pool[picks], Y[likely[picks]][:, used]
+                    found, more = pool[picks], Y[likely[picks]][:, used]
                 else:
-                    _, batch, today = choose(law, bought, seen, part_w, polytope, BATCH, rng, 200, 64, avoid=bought)
+                    _, found, today = choose(law, bought, seen, part_w, polytope, batch, rng, 200, 64, told, bought)
                     note(count, name, truth.regret(name, w, today))
-                    more = truth.runs(batch, rng)[:, used]
-                bought, seen = np.vstack([bought, batch]), np.vstack([seen, more])
+                    more = truth.runs(found, rng)[:, used]
+                bought, seen = np.vstack([bought, found]), np.vstack([seen, more])
         cpu = time.process_time() - began
         print(f"  {part}: replicate {replicate + 1} of {replicates}, {cpu:.0f} s", file=sys.stderr, flush=True)
     floor = {n: float((Y @ w).min()) if on_table else truth.best[n] for n, w in objectives.items()}
@@ -134,14 +135,15 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
 def show(part, scores, objectives, replicates):
     print(f"\n### RegMix replay, {part}: mean regret in nats, {replicates} replicates\n")
     rivals = [s for s in ("random 512", FAVOURITE) if s in scores]
-    columns = ["random 64", "D-optimal 64", *rivals, *(f"sequential {n}" for n in STEPS)]
+    steps = sorted(int(s.split()[1]) for s in scores if s.startswith("sequential"))
+    columns = ["random 64", "D-optimal 64", *rivals, *(f"sequential {n}" for n in steps)]
     print("| objective | " + " | ".join(columns) + " | runs for the regret of 512 random |")
     print("|---|" + "--:|" * (len(columns) + 1))
     reached = []
     for name in objectives:
         goal = min(scores[r][name].mean() for r in rivals)
-        good = [scores[f"sequential {n}"][name].mean() <= goal + SAME for n in STEPS]
-        enough = [n for i, n in enumerate(STEPS) if all(good[i:])]
+        good = [scores[f"sequential {n}"][name].mean() <= goal + SAME for n in steps]
+        enough = [n for i, n in enumerate(steps) if all(good[i:])]
         reached.append(enough[0] if enough else None)
         cells = [f"{scores[c][name].mean():.4f}" for c in columns]
         print(f"| {name} | " + " | ".join(cells) + f" | {reached[-1] or f'> {MOST}'} |")

@@ -1,10 +1,12 @@
-"""Designs where a law fitted on all of RegMix's 768 runs is the truth, with its noise.
+"""Designs where a law fitted on all of RegMix's 768 runs is the truth, without and with its noise.
 
-    python benchmarks/design_surrogate.py [--quick] [--part replay|samplers] [--replicates 6]
+    python benchmarks/design_surrogate.py [--quick] [--part exact|noisy|samplers] [--replicates 20]
 
-replay     as benchmarks/design.py, but runs are the truth's values plus noise, nobody is told how large that is, and
-           the chosen mixture may lie anywhere in the bounded simplex; regret is without noise.
-samplers   which sampler's 32 runs give the best law and the least regret for the mean of the 13 losses.
+exact      as benchmarks/design.py, but runs are the truth's values, and the chosen mixture may lie anywhere in the
+           bounded simplex. Runs repeat exactly, and every strategy is told so (``noise=0``). Batches are of 16.
+noisy      the same with the law's noise on every run, correlated between the losses of a run as the law's held-out
+           residuals are; nobody is told how large it is, and regret is without it.
+samplers   which sampler's 32 noisy runs give the best law and the least regret for the mean of the 13 losses.
 """
 
 import argparse
@@ -18,14 +20,23 @@ from mixlaw import MixlawWarning
 from mixlaw.design import Polytope, propose
 from mixlaw.design.recommendation import answer
 from mixlaw.design.worlds import minimise
+from mixlaw.laws import GaussianProcess
+
+LAW = {"members": GaussianProcess().members, "iterations": None}
+"""What :func:`mixlaw.design.plan` and :func:`mixlaw.design.recommend` fit where no law is given."""
 
 
 class Truth:
-    """The surrogate: a law on all 768 runs, its noise, and its best mixture for every objective."""
+    """The surrogate: a law on all 768 runs, the noise of a run, and the least value of every objective.
+
+    ``told`` is the noise that strategies know of: 0 while runs repeat exactly, None (find out) while they do not.
+    """
 
     def __init__(self, X, Y, domains, targets, polytope, objectives, quick):
         self.law = fit(X, Y, domains, targets, 10)
-        self.noise = self.law.seed_noise()
+        factor = np.linalg.cholesky(self.law.target_correlation())
+        self.noise = self.law.seed_noise()[:, None] * factor  # errors of a run's targets: normal @ noise.T
+        self.told = None
         rng = np.random.default_rng(0)
         self.best = {}
         for name, w in objectives.items():
@@ -34,7 +45,8 @@ class Truth:
             self.best[name] = min(f[1] for f in finds)
 
     def runs(self, X, rng):
-        return predicted(self.law, X) + self.noise * rng.standard_normal((len(X), len(self.noise)))
+        exact = predicted(self.law, X)
+        return exact if self.told == 0.0 else exact + rng.standard_normal(exact.shape) @ self.noise.T
 
     def regret(self, name, w, x):
         value = float((predicted(self.law, x[None]) @ w)[0])
@@ -68,7 +80,7 @@ def samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives
             seconds.append(time.perf_counter() - began)
             D = np.array([s.mixture.array(corpus.names) for s in design])
             Y32 = truth.runs(D, rng)
-            law = fit(D, Y32, domains, targets)
+            law = fit(D, Y32, domains, targets, **LAW)
             guess = predicted(law, X)
             errors.append(np.sqrt(np.mean((guess - exact) ** 2)))
             ranks.append(np.mean([spearmanr(guess[:, t], exact[:, t])[0] for t in range(len(targets))]))
@@ -83,22 +95,25 @@ def samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="2 replicates, one loss and the mean")
-    parser.add_argument("--part", choices=["replay", "samplers"], default=None)
+    parser.add_argument("--part", choices=["exact", "noisy", "samplers"], default=None)
     parser.add_argument("--replicates", type=int, default=None)
     options = parser.parse_args()
-    replicates = options.replicates or (2 if options.quick else 6)
+    replicates = options.replicates or (2 if options.quick else 20)
     warnings.simplefilter("ignore", MixlawWarning)
     X, Y, domains, targets = read()
     corpus, budget = space(X, domains)
     polytope = Polytope.of(corpus, budget)
-    singles = ["pile_cc"] if options.quick else ["pile_cc", "dm_mathematics"]
-    objectives = objectives_of(targets, singles)
+    objectives = objectives_of(targets, ["pile_cc"] if options.quick else ["pile_cc", "dm_mathematics"])
     truth = Truth(X, Y, domains, targets, polytope, objectives, options.quick)
-    if options.part != "samplers":
-        scores = replay("surrogate", X, Y, domains, targets, polytope, objectives, replicates, truth)
-        show("surrogate", scores, objectives, replicates)
-    if options.part != "replay":
-        samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, replicates)
+    for part, told in (("exact", 0.0), ("noisy", None)):
+        if options.part in (None, part):
+            truth.told = told
+            name = "surrogate without noise" if part == "exact" else "surrogate with noise"
+            scores = replay(name, X, Y, domains, targets, polytope, objectives, replicates, truth, 16, **LAW)
+            show(name, scores, objectives, replicates)
+    if options.part in (None, "samplers"):
+        truth.told = None
+        samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives, min(replicates, 6))
     print(f"\n{time.process_time():.0f} s of processor time")
 
 

@@ -116,10 +116,6 @@ class Runs:
     ) -> Runs:
         start = begin(corpus, budget, num, observations, seed)
         X, Y, chosen = observed(corpus, observations, objective, metric)
-        if law is None:  # with one member, choices from noisy runs lost nearly twice as much (docs/design.md)
-            from mixlaw.laws.gp import GaussianProcess
-
-            law = GaussianProcess(seed=seed)
         fitted = fresh(law, seed).fit(dict(zip(corpus.names, X.T)), dict(zip(chosen, Y.T)))
         return cls(start, fitted, X, Y, np.array(list(chosen.values())))
 

@@ -100,11 +100,12 @@ def replicate_sd(X: Array, value: Array) -> float | None:
 
 
 def fresh(law: Law | None, seed: int) -> Law:
-    """An unfitted copy of ``law``; without one, the Gaussian process with one member, as simulations fit hundreds."""
+    """An unfitted copy of ``law``; without one, the Gaussian process with both members: with one, choices from noisy
+    runs lost nearly twice as much (docs/design.md)."""
     if law is None:
         from mixlaw.laws.gp import GaussianProcess
 
-        return GaussianProcess(members=("bc/log",), seed=seed)
+        return GaussianProcess(seed=seed)
     from sklearn.base import clone
 
     copy: Law = clone(law)
