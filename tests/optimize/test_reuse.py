@@ -150,6 +150,57 @@ def test_a_floor_on_an_untouched_domain_leaves_room_for_new_ones(observations):
     assert max(m["math"] for m in plan.mixtures) > 0.2 and min(m["wiki"] for m in plan.mixtures) >= 0.2 - 1e-9
 
 
+def test_an_optimum_at_its_caps_leaves_the_parts_of_a_split_to_be_told_apart(observations):
+    """The last optimum sat at its caps: in frozen ratios the budget would leave a single mixture."""
+    new = corpus({"web": 4000, "py": 500, "c": 1500, "books": 1000, "wiki": 1000})
+    found = reuse(observations, OLD, new, split={"code": ("py", "c")})
+    budget = Budget(tokens=8000, max_epochs={"py": 1.6, "c": 1.6, "web": 1.12}, caps={"books": 0.04})
+    today = found.carried(Mixture({"web": 0.56, "code": 0.4, "books": 0.04, "wiki": 0.0}))
+    plan = found.new_runs(today, budget)
+    assert plan.widths[0] > 1.02 and plan.mixtures and plan.restored
+    limits = budget.check(new)
+    shares = []
+    for m in plan.mixtures:
+        r = m.array(new.names)
+        assert (r >= limits.low - 1e-9).all() and (r <= limits.high + 1e-9).all()
+        assert m["books"] == pytest.approx(0.04) and m["web"] == pytest.approx(0.56)  # what binds stays, wiki gives way
+        shares.append(m["py"] / max(m["py"] + m["c"], 1e-12))
+    assert max(abs(s - 0.25) for s in shares) > 0.1  # off the line on which the old runs drew them
+    assert all(f"(then {w:.2f})" in str(plan) for w in plan.widths[1:])
+
+
+def test_a_refiltered_domain_that_shrank_is_probed_though_the_others_sit_at_their_caps(observations):
+    new = corpus({"web": 2500, "code": 2000, "books": 1000, "wiki": 1000}, {"web": "h-clean"})
+    found = reuse(observations, OLD, new)
+    budget = Budget(tokens=5000, max_epochs=1, caps={"code": 0.2})
+    plan = found.new_runs(found.carried(Mixture({"web": 0.8, "code": 0.2, "books": 0.0, "wiki": 0.0})), budget)
+    assert plan.mixtures and "no further mixture" not in plan.reason
+    assert all(m["web"] <= 0.5 + 1e-9 and m["code"] <= 0.2 + 1e-9 for m in plan.mixtures)
+    assert plan.restored and plan.mixtures[0]["web"] > 0.4
+
+
+def test_a_part_without_room_is_said_to_matter_little(observations):
+    new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 5})
+    plan = reuse(observations, OLD, new).new_runs(OLD.natural, Budget(tokens=8000, max_epochs={"math": 1}))
+    assert not plan.mixtures and plan.restored
+    assert "what no run shows (math) can move predictions by little" in str(plan) and "at most 0.1%" in str(plan)
+
+
+def test_further_limits_across_changed_and_untouched_domains(observations):
+    new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500})
+    budget = Budget(
+        tokens=4000,
+        groups={"hard": Group(("math", "code"), 0.1, 0.3), "easy": Group(("web", "books"), 0.2, 0.6)},
+        limits={"fees": Limit({"math": 3.0, "wiki": 2.0}, 2000)},
+    )
+    limits = budget.check(new)
+    plan = reuse(observations, OLD, new).new_runs(OLD.natural, budget)
+    assert plan.mixtures
+    for m in plan.mixtures:
+        r = m.array(new.names)
+        assert (limits.matrix @ r <= limits.upper * (1 + 1e-9) + 1e-9).all()
+
+
 def test_new_runs_stop_where_the_budget_leaves_no_other_mixture(observations):
     new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500})
     found = reuse(observations, OLD, new)

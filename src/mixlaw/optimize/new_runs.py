@@ -2,7 +2,9 @@
 
 Intervals grow with the leverage of a mixture among the runs. The untouched domains are kept in frozen ratios as one
 *virtual* domain (mixture reuse of Olmix, arXiv:2602.12237), so that the number of runs grows with the changed domains,
-not with all of them; each run is the one that lowers the leverage most over the region the next optimum may lie in.
+not with all of them. A ratio gives way only to the budget: an optimum sits at its caps, and frozen there it would leave
+the changed domains no room to be probed in. Each run is the one that lowers the leverage most over the region the next
+optimum may lie in.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ class NewRuns:
             f"Predictions are {self.widths[0]:.2f} times as wide as before; {len(self.mixtures)} new runs make it "
             f"{self.widths[-1]:.2f} ({ending}):"
         ]
-        return "\n".join([*lines, *(f"  {mixture}" for mixture in self.mixtures)])
+        return "\n".join([*lines, *(f"  {m} (then {w:.2f})" for m, w in zip(self.mixtures, self.widths[1:]))])
 
 
 def propose_runs(
@@ -105,9 +107,8 @@ def propose_runs(
     if not allowed.contains(today)[0]:
         today = allowed.project(today[None])[0]
     fresh = np.array([n in unidentified for n in names])
-    base = np.where(fresh, 0.0, today)
-    if base.sum() > 0 and fresh.any():
-        base = _with_room(allowed, base / base.sum(), fresh)
+    asked = np.where(fresh, 0.0, mixture.array(names))
+    base = asked if asked.sum() > 0 else np.where(fresh, 0.0, today)
     if base.sum() <= 0 and len(unidentified) < len(names):
         untouched = [n for n in names if n not in unidentified]
         raise ConfigError(f"The mixture puts no weight on the untouched domains {untouched}: {mixture}.")
@@ -154,56 +155,66 @@ def propose_runs(
         known = np.vstack([known, wide[best]])
         widths.append(width())
     mixtures = tuple(Mixture.from_array(names, pool[i]) for i in chosen)
+    if changed and not chosen and not reason:
+        most = float(pool[:, [names.index(n) for n in changed]].sum(axis=1).max())
+        reason = (
+            f"what no run shows ({', '.join(changed)}) can move predictions by little within this budget, which leaves "
+            f"at most {most:.1%} of the tokens there"
+        )
     return NewRuns(mixtures, tuple(widths), widths[-1] <= 1 + tolerance, virtual, reason)
 
 
-def _with_room(allowed, base: Array, fresh: Array) -> Array:  # type: ignore[no-untyped-def]
-    """Ratios of the untouched domains that leave the changed ones as much room as the budget does: as they are where
-    no floor stands in the way, otherwise those of the nearest mixture with that much of the changed ones."""
-    high = np.where(fresh, allowed.high, 0.0)
-    most = min(MOST_CHANGED, float(high.sum()))
-    drawn = base > 0
-    if most <= 0 or (allowed.low[drawn] / base[drawn]).max() <= 1.0 - most:
-        return base
-    wanted = (1.0 - most) * base + most * high / high.sum()
-    near = np.where(fresh, 0.0, allowed.project(wanted[None])[0])
-    return np.asarray(near / near.sum()) if near.sum() > 0 else base
-
-
 def _around(allowed, base: Array, changed: list[int], rng: np.random.Generator) -> Array:  # type: ignore[no-untyped-def]
-    """Feasible mixtures (n, K) of the virtual domain and the changed ones, spread evenly over their shares."""
+    """Feasible mixtures (n, K), spread evenly over the shares that the budget leaves the changed domains; the untouched
+    ones in the ratios ``base`` (K,) as far as the budget lets them.
+
+    Ratios that sit at their caps, as those of an optimum do, must not pin the changed domains: where a cap stands in
+    the way, what it cuts off goes to the other untouched domains.
+    """
     from mixlaw.design.feasible import Polytope
 
     k, m = len(base), len(changed)
-    to_mixture = np.zeros((m + 1, k))  # rows: the virtual domain, then each changed one
-    total = base.sum()
-    to_mixture[0] = base / total if total > 0 else 0.0
-    to_mixture[np.arange(1, m + 1), changed] = 1.0
-    ratio = to_mixture[0]
-    drawn = ratio > 0
-    low = np.concatenate([[(allowed.low[drawn] / ratio[drawn]).max(initial=0.0)], allowed.low[changed]])
-    high = np.concatenate([[(allowed.high[drawn] / ratio[drawn]).min(initial=float(total > 0))], allowed.high[changed]])
-    matrix = allowed.matrix @ to_mixture.T if len(allowed.upper) else np.zeros((0, m + 1))
+    rest = np.setdiff1d(np.arange(k), changed)
+    low = np.concatenate([[allowed.low[rest].sum()], allowed.low[changed]])
+    high = np.concatenate([[min(1.0, float(allowed.high[rest].sum()))], allowed.high[changed]])
+    # of the untouched domains only that they are there: which of them pays for a further limit is settled below
+    cheapest = allowed.matrix[:, rest].min(axis=1, initial=0.0 if not len(rest) else np.inf)
+    matrix = np.hstack([cheapest[:, None], allowed.matrix[:, changed]])
     for least in (1.0 - MOST_CHANGED, 0.0):
         floor = low.copy()
         floor[0] = max(low[0], min(least, high[0]))
         if _possible(floor, high, matrix, allowed.upper):
             names = tuple(f"{i}" for i in range(m + 1))
-            limits = Constraints(
-                names,
-                floor,
-                high,
-                matrix,
-                allowed.upper,
-                names,
-                names,
-                tuple(map(str, allowed.upper)),
-                ("cap",) * (m + 1),
-            )
+            labels = tuple(map(str, allowed.upper))
+            limits = Constraints(names, floor, high, matrix, allowed.upper, names, names, labels, ("cap",) * (m + 1))
             shares = Polytope(limits).sample(POOL, rng, np.concatenate([[m + 1.0], np.ones(m)]))
-            return np.asarray(shares @ to_mixture)
+            pool = np.zeros((len(shares), k))
+            pool[:, changed] = shares[:, 1:]
+            pool[:, rest] = _fill(shares[:, 0], base[rest], allowed.low[rest], allowed.high[rest])
+            out = ~allowed.contains(pool)
+            if out.any():
+                pool[out] = allowed.project(pool[out])
+            return pool
     # rounding at a budget that leaves a single mixture
-    return allowed.centre[None]
+    return np.asarray(allowed.centre[None])
+
+
+def _fill(total: Array, ratio: Array, low: Array, high: Array) -> Array:
+    """Weights (n, K) that sum to ``total`` (n,), in the given ratios (K,), between ``low`` and ``high`` (K,).
+
+    What a bound takes is given to the others in their ratios, and to those of ratio zero only where no other has room.
+    """
+    drawn = ratio > 0
+    least, most = np.zeros(len(total)), np.full(len(total), (high[drawn] / ratio[drawn]).max(initial=0.0))
+    for _ in range(100):  # the scale of the ratios at which the weights have their sum
+        middle = (least + most) / 2
+        much = np.clip(middle[:, None] * ratio, low, high).sum(axis=1) > total
+        least, most = np.where(much, least, middle), np.where(much, middle, most)
+    weights = np.clip(((least + most) / 2)[:, None] * ratio, low, high)
+    short = np.maximum(total - weights.sum(axis=1), 0.0)
+    room = high - weights
+    share = np.minimum(short / np.maximum(room.sum(axis=1), 1e-300), 1.0)
+    return np.asarray(weights + np.where(short > 1e-12, share, 0.0)[:, None] * room)
 
 
 def _possible(low: Array, high: Array, matrix: Array, upper: Array) -> bool:

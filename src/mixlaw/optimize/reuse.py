@@ -109,7 +109,8 @@ class Reuse:
         """The fewest further runs after which predictions are as sharp as they were before the change.
 
         The mixtures are distinct, differ from those already run, satisfy the budget, and are the same for the same
-        seed; replicates are not among them. Untouched domains keep the ratios they have in ``mixture``.
+        seed; replicates are not among them. Untouched domains keep the ratios they have in ``mixture`` as far as the
+        budget lets them.
 
         Args:
             mixture: today's or the last recommended mixture over the new domains (new ones may be missing); one that
