@@ -201,6 +201,29 @@ def test_further_limits_across_changed_and_untouched_domains(observations):
         assert (limits.matrix @ r <= limits.upper * (1 + 1e-9) + 1e-9).all()
 
 
+def test_an_optimum_says_what_no_run_tells_apart(observations):
+    split = corpus({"web": 4000, "py": 500, "c": 1500, "books": 1000, "wiki": 1000})
+    found = reuse(observations, OLD, split, split={"code": ("py", "c")})
+    law = law_of(found.observations)
+    recipe = optimize(law, ["a"], Budget(tokens=2000, caps={"c": 0.1}, floors={"py": 0.1}), split, num_bootstrap=0)
+    said = [w for w in recipe.warnings if "not identified" in w]
+    assert len(said) == 1 and "No run tells py and c apart: all drew them as 25% : 75%" in said[0]
+    assert "leave it" in said[0] and "nearly as good under the law: py 0." in said[0]
+    kept = optimize(
+        law, ["a"], Budget(tokens=2000, floors={"py": 0.05, "c": 0.15}, caps={"py": 0.05, "c": 0.15}), split
+    )
+    assert any("The weights above keep that ratio" in w for w in kept.warnings)
+
+    added = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500})
+    law = law_of(reuse(observations, OLD, added).observations)
+    drawn = optimize(law, ["a"], Budget(tokens=2000, floors={"math": 0.1}), added, num_bootstrap=0).warnings
+    assert any("No run drew from math, so what it does is not identified: its weight of 1" in w for w in drawn)
+    none = optimize(law, ["a"], Budget(tokens=2000, caps={"math": 0.0}), added, num_bootstrap=0).warnings
+    assert any("its weight of zero is no finding" in w for w in none)
+    plain = optimize(law_of(observations), ["a"], Budget(tokens=2000), OLD, num_bootstrap=0)
+    assert not any("not identified" in w for w in plain.warnings)
+
+
 def test_new_runs_stop_where_the_budget_leaves_no_other_mixture(observations):
     new = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000, "math": 500})
     found = reuse(observations, OLD, new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mixlaw.optimize.task import TaskLaw
 from mixlaw.optimize.view import LawView, hull_distance
 from mixlaw.prediction import Prediction
 
-__all__ = ["accuracy", "outside_hull", "shape", "standing"]
+__all__ = ["accuracy", "outside_hull", "shape", "standing", "unidentified"]
 
 Array = npt.NDArray[np.float64]
 
@@ -75,6 +75,64 @@ def outside_hull(points: Array, r: Array, warnings: list[str]) -> None:
             f"The mixture lies outside the observed mixtures: {distance:.1%} of its tokens would have to move to be an "
             f"average of them. Predictions there are extrapolations; train a run near it."
         )
+
+
+def unidentified(
+    points: Array, domains: Sequence[str], r: Array, near: Mapping[str, tuple[float, float]], warnings: list[str]
+) -> None:
+    """Warn of what no run of ``points`` (n, K) shows: domains whose share never varied, and domains that only varied
+    together, as the parts of a domain that was split after the runs. A law's ridge answers there as if it knew."""
+    still = np.ptp(points, axis=0) < 1e-6
+    for j in np.flatnonzero(still)[:5]:
+        share = float(points[:, j].mean())
+        seen = "No run drew from" if share < 1e-9 else f"Every run drew the same {share:.1%} from"
+        weight = (
+            f"its weight of {r[j]:.1%}, and every prediction for it, rest on the law's form alone"
+            if r[j] >= _EDGE
+            else "its weight of zero is no finding"
+        )
+        warnings.append(
+            f"{seen} {domains[j]}, so what it does is not identified: {weight}{_ranges(domains, [j], near)}. "
+            f"Train runs that vary it (`mixlaw reuse` or `mixlaw design --more` propose them)."
+        )
+    for group in _together(points, still)[:5]:
+        drawn = points[:, group].sum(axis=0) / points[:, group].sum()
+        names = [domains[j] for j in group]
+        total = float(r[group].sum())
+        own = r[group] / total if total >= _EDGE else drawn
+        place = (
+            "The weights above keep that ratio"
+            if np.abs(own - drawn).max() < 0.01
+            else f"The weights above leave it ({_ratio(own)}), where predictions rest on the law's form alone"
+        )
+        warnings.append(
+            f"No run tells {', '.join(names[:-1])} and {names[-1]} apart: all drew them as {_ratio(drawn)}, so how the "
+            f"{total:.1%} they get are divided is not identified. {place}{_ranges(domains, group, near)}. Train runs "
+            f"that vary it (`mixlaw reuse` or `mixlaw design --more` propose them)."
+        )
+
+
+def _together(points: Array, still: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Groups of columns that were drawn in one ratio by every run; two runs could not tell."""
+    moving = [int(j) for j in np.flatnonzero(~still)]
+    if len(points) < 3 or len(moving) < 2:
+        return []
+    unit = points[:, moving] / np.sqrt((points[:, moving] ** 2).sum(axis=0))
+    same = unit.T @ unit > 1.0 - 1e-9
+    groups = {tuple(moving[j] for j in np.flatnonzero(row)) for row in same if row.sum() > 1}
+    return [list(group) for group in sorted(groups)]
+
+
+def _ratio(shares: Array) -> str:
+    return " : ".join(f"{s:.0%}" for s in shares)
+
+
+def _ranges(domains: Sequence[str], group: Sequence[int], near: Mapping[str, tuple[float, float]]) -> str:
+    """Where weights may lie at nearly the same objective, as the law sees it."""
+    known = [domains[j] for j in group if domains[j] in near]
+    if not known:
+        return ""
+    return "; nearly as good under the law: " + ", ".join(f"{n} {near[n][0]:.3f}-{near[n][1]:.3f}" for n in known)
 
 
 def shape(

@@ -214,6 +214,7 @@ def optimize(
     )
     if rows is not None:
         advice.outside_hull(view.rows(rows)[0], r, warnings)
+        advice.unidentified(view.rows(rows)[0], corpus.names, r, near_table, warnings)
     advice.shape(mixture, c, problem, near_table, score, change.prediction, predictions["objective"], view, warnings)
     info, law_hash = view.describe()
     return Recipe(
