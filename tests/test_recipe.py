@@ -107,6 +107,7 @@ def test_what_was_asked_and_what_it_stands_beside_are_printed():
     ):
         assert words in text
     assert "Asked for" not in str(make())  # a recipe made by hand says nothing of it
+    assert "(equally a, b)." in asked_text({"kind": "mean", "weights": {"a": 0.5, "b": 0.5}})[0]
     gain = asked_text({"kind": "least_change", "weights": {"web": 1.0}, "gain": 0.02, "kl_limit": 0.5})
     assert "for a gain of 0.02 nats" in gain[0] and "at most 0.5 nats" in gain[1]
 

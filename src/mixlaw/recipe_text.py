@@ -44,8 +44,10 @@ def asked_text(objective: Mapping[str, Any]) -> list[str]:
     kind, weights = objective.get("kind"), objective.get("weights")
     if kind is None or not isinstance(weights, Mapping):
         return []
-    shown = [f"{name} {weight:.3g}" for name, weight in weights.items()]
-    sets = ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
+    equal = len(weights) > 1 and max(weights.values()) - min(weights.values()) < 1e-9
+    shown = [name if equal else f"{name} {weight:.3g}" for name, weight in weights.items()]
+    sets = ("equally " if equal else "") + ", ".join(shown[:20])
+    sets += f" and {len(shown) - 20} more" if len(shown) > 20 else ""
     lines = [
         "Asked for: "
         + {
