@@ -18,10 +18,19 @@ from mixlaw.optimize import advice
 from mixlaw.optimize.baselines import baselines, feasible
 from mixlaw.optimize.convex import Solution, solve
 from mixlaw.optimize.forms import combine
-from mixlaw.optimize.general import General, random_feasible
-from mixlaw.optimize.near_optimal import near_optimal, sampled_near_optimal
+from mixlaw.optimize.general import General, complete
+from mixlaw.optimize.near_optimal import near_optimal, searched_near_optimal, worse_by
 from mixlaw.optimize.objective import Problem, mean, pooled
-from mixlaw.optimize.pose import best_of_starts, pose, snap, solve_bounded, solve_certified, why_not, with_tasks
+from mixlaw.optimize.pose import (
+    best_of_starts,
+    losses_and_slopes,
+    pose,
+    snap,
+    solve_bounded,
+    solve_certified,
+    why_not,
+    with_tasks,
+)
 from mixlaw.optimize.prices import prices
 from mixlaw.optimize.request import KINDS, Kind, Request, read_request
 from mixlaw.optimize.resample import bootstrap_laws, weighed
@@ -89,7 +98,9 @@ def optimize(
             ``robust``. A law fitted in this process brings its own.
         num_bootstrap: refits for the interval of the gain (default 40 for parametric laws, 12 for others; 0: none).
         level: of all intervals.
-        near: relative worsening of the objective that ``near_optimal`` allows.
+        near: share of the loss that ``near_optimal`` allows to lose: exact ranges where the optimum is certified, inner
+            ones (found by search) elsewhere. Whatever ``kind`` minimises may get worse by that share of the weighted
+            mean loss; for ``"least_change"`` the gain may be missed by as much and that share of tokens more may move.
         rank_transfer: rank correlation measured between proxies and the target size, or a sentence; printed.
         starts: local searches where nothing can be certified.
 
@@ -206,7 +217,10 @@ def optimize(
         request, exact if convex else problem, over if convex else None, starts, seed, several_tasks
     )
     posed, its_atoms = (mean(c, request.W, request.guards, **request.options), atoms) if robust else (exact, over)
-    near_table = _near(request, posed, its_atoms, solution if convex else None, found, score, r, near, seed, warnings)
+    posed = posed if convex else problem
+    near_table = _near(
+        request, posed, its_atoms, solution if convex else None, bool(several_tasks), r, near, seed, warnings
+    )
     priced = (
         []
         if solution is None or over is None or robust
@@ -347,32 +361,31 @@ def _near(
     problem: Problem,
     atoms: Atoms | None,
     solution: Solution | None,
-    found: General | None,
-    score: Any,
+    several_tasks: bool,
     r: Array,
     near: float,
     seed: int,
     warnings: list[str],
 ) -> dict[str, tuple[float, float]]:
     domains = q.constraints.domains
+    predict, gradient = losses_and_slopes(q, several_tasks)
+    loss = float(predict(r[None])[0] @ q.W)
+    posed, allowance = worse_by(problem, q.kind, loss, near)
     if solution is not None and atoms is not None:
         chosen = list(range(len(domains))) if len(domains) <= 64 else sorted(np.argsort(-r)[:16].tolist())
         value = float(posed_value(problem, atoms, solution))
-        allowance = near * max(abs(value), 1e-12)
-        if q.kind == "least_change":  # the objective there is a share of tokens
-            allowance = max(allowance, near)
         try:
-            ranges = near_optimal(problem, atoms, value, allowance, chosen)
+            ranges = near_optimal(posed, atoms, value, allowance, chosen)
         except ConvergenceError as error:
             warnings.append(f"How far weights may move near the optimum could not be found: {error}")
             return {}
         return {domains[j]: (float(min(a, r[j])), float(max(b, r[j]))) for j, (a, b) in zip(chosen, ranges)}
-    pool = random_feasible(problem, 2000, seed + 7)
-    close = r + np.linspace(0, 1, 12)[1:, None, None] ** 3 * (pool[:180] - r)
-    R = np.vstack([pool, close.reshape(-1, len(r)), *([] if found is None else [found.ends])])
-    values = score(q.view.predict(R))
-    optimum = float(score(q.view.predict(r[None]))[0])
-    ranges = sampled_near_optimal(R, values, r, optimum, near * abs(optimum))
+    value = float(complete(problem, r[None], predict(r[None]))[1][0])
+    ranges = searched_near_optimal(posed, predict, gradient, r, value, allowance, seed)
+    warnings.append(
+        "How far weights may move near the optimum was found by search, since the law is not convex for this "
+        "objective: both ends of each range were reached, and it may be wider."
+    )
     return {d: (float(a), float(b)) for d, (a, b) in zip(domains, ranges)}
 
 

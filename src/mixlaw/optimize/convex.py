@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import ConvergenceError
+from mixlaw.optimize.barrier import central_point
 from mixlaw.optimize.program import Program, Solution, kl_divergence, lower_bound
 
 __all__ = ["Program", "Solution", "lower_bound", "solve"]
@@ -139,6 +140,35 @@ class _InteriorPoint:
         """Distance to the bounds; 1 where there is none."""
         return np.where(self.has_low, z - self.low, 1.0), np.where(self.has_high, self.high - z, 1.0)
 
+    def run(self, x: _Point, max_iter: int) -> tuple[_Point, Array, int]:
+        """Steps from x until every program is done or stuck: the best points, how far from a proof they are (B,), and
+        how many steps it took."""
+        best_score, stalled, iteration = np.full(self.B, np.inf), np.zeros(self.B, dtype=int), 0
+        best = _Point(*(np.array(field) for field in _fields(x)))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for iteration in range(1, max_iter + 1):  # noqa: B007
+                score, exact = self.certificate(x)
+                better = score < best_score
+                stalled = np.where(score < 0.5 * best_score, 0, stalled + 1)
+                best_score = np.where(better, score, best_score)
+                for new, old in zip(_fields(replace(x, p=exact)), _fields(best)):
+                    old[better] = new[better]
+                done = (best_score <= self.tol) | (stalled > 25)
+                if done.all():
+                    break
+                x = self.step(x, done)
+        return best, best_score, iteration
+
+    def central(self, start: Array, mu: float = 1e-6) -> _Point | None:
+        """The point whose products of slacks and multipliers are all mu, from a start (n,) strictly inside."""
+        found = central_point(self.program, start, mu)
+        if found is None:
+            return None
+        z, v = found
+        sF, sG, (sl, su) = -self.program.functions(z)[:, 1:], -self.rows(z), self.room(z)
+        a, b = np.where(self.has_low, mu / sl, 0.0), np.where(self.has_high, mu / su, 0.0)
+        return _Point(z, mu / sF, mu / sG, a, b, v, sF, sG)
+
     def begin(self) -> _Point:
         """A point strictly inside the bounds with evenly sized products of slacks and multipliers."""
         program, z = self.program, _start(self.program)
@@ -173,6 +203,8 @@ class _InteriorPoint:
         p = _exact_free(self.program, x.p, self.free)
         gap = F[:, 0] - lower_bound(self.program, x.z, p, x.y, x.v)
         score = np.maximum(np.abs(gap), 10.0 * violation)
+        if self.centre:  # nothing counts that is not strictly inside
+            score = np.where(violation > 1e-12, np.maximum(score, 1e6 * violation), score)
         return np.where(np.isfinite(score), score, np.inf), p
 
     def merit(self, x: _Point, target: Array) -> Array:
@@ -274,9 +306,7 @@ class _InteriorPoint:
         before = self.merit(x, target)
         ok = done
         for _ in range(30):
-            moved = x.moved(d, step, step)
-            inside = self.program.inside(self.program.inner(moved.z))
-            moved.z = np.where(inside[:, None], moved.z, x.z)
+            moved, inside = self.trial(x, d, step)
             after = self.merit(moved, target)
             ok = done | (inside & (after <= (1 - 0.01 * step) * before + 1e-13))
             if ok.all():
@@ -284,7 +314,20 @@ class _InteriorPoint:
             step = np.where(ok, step, 0.6 * step)
         go = np.where(~done & np.isfinite(after) & np.isfinite(d.z).all(axis=1), step, 0.0)
         d.z = np.where(np.isfinite(d.z), d.z, 0.0)
-        return x.moved(d, go, go)
+        return self.trial(x, d, go)[0]
+
+    def trial(self, x: _Point, d: _Point, step: Array) -> tuple[_Point, Bools]:
+        """Where a step (B,) along d leads, and whether (B,) the law is defined there.
+
+        A function's slack is taken from the function itself where it is nearly that already: what its curvature adds
+        would count as infeasibility otherwise and, for a function that does not even bind, make all steps tiny.
+        """
+        moved = x.moved(d, step, step)
+        inside = self.program.inside(self.program.inner(moved.z))
+        moved.z = np.where(inside[:, None], moved.z, x.z)
+        left = -self.program.functions(moved.z)[:, 1:]
+        moved.sF = np.where(left >= 0.5 * moved.sF, left, moved.sF)
+        return moved, inside
 
 
 def solve(
@@ -308,30 +351,30 @@ def solve(
         m, M, q = program.coef.shape[1] - 1, program.matrix.shape[1], len(program.equal)
         return _finish(program, z, np.zeros((B, m)), np.zeros((B, M)), np.zeros((B, q)), 0, strict)
     method = _InteriorPoint(small, tol, centre)
-    best_score, stalled = np.full(B, np.inf), np.zeros(B, dtype=int)
-    best: _Point | None = None
-    iteration = 0
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        x = method.begin()
-        for iteration in range(1, max_iter + 1):  # noqa: B007
-            score, exact = method.certificate(x)
-            better = score < best_score
-            stalled = np.where(score < 0.5 * best_score, 0, stalled + 1)
-            best_score = np.where(better, score, best_score)
-            now = replace(x, p=exact)
-            if best is None:
-                best = now
-            else:
-                best = _Point(*(np.where(better[:, None], new, old) for new, old in zip(_fields(now), _fields(best))))
-            done = (best_score <= tol) | (stalled > 25)
-            if done.all():
-                break
-            x = method.step(x, done)
-    if best is None or not np.isfinite(best_score).all():
+    best, score, iteration = method.run(method.begin(), max_iter)
+    late = ~(score <= 10.0 * tol)
+    if late.any() and small.start is not None and np.isfinite(small.start).all():
+        iteration += _carefully(_InteriorPoint(small.take(late), tol, centre), small.start, max_iter, late, best, score)
+    if not np.isfinite(score).all():
         raise ConvergenceError("The interior-point method found no finite point; the law may overflow on this budget.")
     z = np.zeros((B, len(keep)))
     z[:, keep], z[:, ~keep] = best.z, fixed[~keep]
     return _finish(program, z, best.p, best.y, best.v, iteration, strict)
+
+
+def _carefully(method: _InteriorPoint, start: Array, max_iter: int, late: Bools, best: _Point, score: Array) -> int:
+    """Improve ``best`` and ``score`` of the programs that are ``late``, which ``method`` has: from the start
+    and down the central path. Returns the further steps."""
+    begin = method.central(start)
+    if begin is None:
+        return 0
+    found, reached, steps = method.run(begin, max_iter)
+    better = reached < score[late]
+    where = np.flatnonzero(late)[better]
+    for new, old in zip(_fields(found), _fields(best)):
+        old[where] = new[better]
+    score[where] = reached[better]
+    return steps
 
 
 def _fields(x: _Point) -> tuple[Array, ...]:
@@ -363,10 +406,12 @@ def _finish(program: Program, z: Array, p: Array, y: Array, v: Array, iterations
     slope = J[:, 0] + np.matmul(p[:, None], J[:, 1:])[:, 0] + np.matmul(y[:, None], program.matrix)[:, 0]
     slope = slope + v @ program.equal
     gap = F[:, 0] - lower_bound(program, z, p, y, v)
+    # below zero, the value is too good by what it overdraws its limits: the gap is what that is worth, not nothing
+    owed = (p * np.maximum(F[:, 1:], 0.0)).sum(1) + (y * np.maximum(rows, 0.0)).sum(1) + np.abs(v * equal).sum(1)
     return Solution(
         z,
         F[:, 0],
-        np.maximum(gap, 0.0) if strict else gap,
+        np.maximum(gap, owed) if strict else gap,
         violation,
         F,
         p,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mixlaw.errors import ConvergenceError
 from mixlaw.optimize.objective import Problem, row_scale
 
-__all__ = ["General", "random_feasible", "search"]
+__all__ = ["General", "complete", "has_slopes", "local_search", "random_feasible", "search"]
 
 Array = npt.NDArray[np.float64]
 
@@ -111,10 +111,11 @@ def search(
         pool = np.vstack([also[ok], pool])
     merit = _merit(problem, pool, predict(pool))
     order = np.argsort(merit, kind="stable")[: max(starts, 1)]
-    slopes = gradient(pool[order])
-    smooth = (np.abs(slopes).max(axis=(1, 2)) > 1e-7).mean() > 0.5 and not _stepwise(predict, pool[order], slopes)
+    smooth = has_slopes(predict, gradient, pool[order])
     ends = (
-        _local(problem, predict, gradient, pool[order]) if smooth else _shrinking(problem, predict, pool, merit, seed)
+        local_search(problem, predict, gradient, pool[order])
+        if smooth
+        else _shrinking(problem, predict, pool, merit, seed)
     )
     values = _merit(problem, ends, predict(ends))
     if smooth:  # a search never ends worse than where it began
@@ -161,8 +162,14 @@ def _merit(problem: Problem, R: Array, losses: Array) -> Array:
     return np.asarray(value + 1e3 * np.where(violation > 1e-6, violation, 0.0))
 
 
+def has_slopes(predict: Callable[[Array], Array], gradient: Callable[[Array], Array], R: Array) -> bool:
+    """Whether the derivatives at mixtures R say where losses fall: those of trees are flat almost everywhere."""
+    slopes = gradient(R)
+    return bool((np.abs(slopes).max(axis=(1, 2)) > 1e-7).mean() > 0.5 and not _stepwise(predict, R, slopes))
+
+
 def _stepwise(predict: Callable[[Array], Array], R: Array, slopes: Array) -> bool:
-    """Whether derivatives say nothing about small moves (trees): compare them with a move of 1% of the tokens."""
+    """Whether derivatives say nothing about small moves: compare them with a move of 1% of the tokens."""
     x = R[: min(8, len(R))]
     direction = np.full_like(x, 1.0 / x.shape[1]) - x
     moved = predict(x + 0.01 * direction) - predict(x)
@@ -171,9 +178,14 @@ def _stepwise(predict: Callable[[Array], Array], R: Array, slopes: Array) -> boo
     return bool(size > 1e-9 and np.abs(moved - expected).mean() > 0.8 * size)
 
 
-def _local(
-    problem: Problem, predict: Callable[[Array], Array], gradient: Callable[[Array], Array], begin: Array
+def local_search(
+    problem: Problem,
+    predict: Callable[[Array], Array],
+    gradient: Callable[[Array], Array],
+    begin: Array,
+    steps: int = 100,
 ) -> Array:
+    """Where SLSQP ends from each of the mixtures ``begin`` (n, K)."""
     from scipy import optimize
 
     minimize: Any = optimize.minimize
@@ -220,7 +232,7 @@ def _local(
             method="SLSQP",
             bounds=bounds,
             constraints=limits,
-            options={"maxiter": 100, "ftol": 1e-9},
+            options={"maxiter": steps, "ftol": 1e-9},
         )
         r = np.clip(result.x[:k], problem.low[:k], problem.high[:k])
         ok = np.isfinite(r).all() and abs(r.sum() - 1) < 1e-4 and (matrix[:, :k] @ r <= upper + 1e-6).all()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,16 @@ from mixlaw.optimize.request import Request
 from mixlaw.optimize.robust import robust_problem
 from mixlaw.optimize.view import LawView
 
-__all__ = ["best_of_starts", "pose", "snap", "solve_bounded", "solve_certified", "why_not", "with_tasks"]
+__all__ = [
+    "best_of_starts",
+    "losses_and_slopes",
+    "pose",
+    "snap",
+    "solve_bounded",
+    "solve_certified",
+    "why_not",
+    "with_tasks",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -149,23 +159,55 @@ def solve_bounded(problem: Problem, atoms: Atoms | None, excluded: Any) -> Solut
 
 
 def snap(problem: Problem, atoms: Atoms, solution: Solution) -> Solution:
-    """Weights within 1e-8 of a bound put on it (no one trains on a hundred-millionth), and the gap taken again."""
-    k, z = problem.num_weights, solution.z.copy()
-    r, low, high = z[0, :k], problem.low[:k], problem.high[:k]
-    r = np.where(r - low < 1e-8, low, np.where(high - r < 1e-8, high, r))
-    between = (r > low) & (r < high)
-    if not between.any():
-        return solution
-    j = int(np.argmax(np.where(between, np.minimum(r - low, high - r), -1.0)))
+    """The same optimum without dust: weights that an interior-point method leaves just off a bound are put on it.
+
+    Which weights those are is tried from 1e-5 (no one trains on a hundred-thousandth) downwards; what they held goes to
+    the others, in one stroke where nothing else binds, by solving for the others again where something does. The answer
+    must satisfy every limit and be as certain as before (or to 1e-8): a weight that is meant to be small stays.
+    """
+    program, k = problem.program(atoms), problem.num_weights
+    low, high, r = problem.low[:k], problem.high[:k], solution.z[0, :k]
+    proven = float(solution.value[0] - solution.gap[0])
+    allowed = max(1e-8, float(solution.gap[0]))
+    for reach in (1e-5, 1e-6, 1e-7, 1e-8):
+        down, up = (r > low) & (r - low < reach), (r < high) & (high - r < reach)
+        if not (down | up).any():
+            return solution
+        onto = np.where(down, low, np.where(up, high, r))
+        for moved in (_shifted, _solved_again):
+            z = moved(problem, atoms, solution.z[0], onto, down | up)
+            if z is None:
+                continue
+            F = program.functions(z[None])
+            rows = program.matrix[0] @ z - program.upper[0]
+            gap = float(F[0, 0]) - proven
+            if np.isfinite(gap) and gap <= allowed and max(F[0, 1:].max(initial=0.0), rows.max(initial=0.0)) <= 1e-9:
+                gaps = np.array([max(gap, float(solution.gap[0]) if gap < 0 else 0.0)])
+                return replace(solution, z=z[None], value=F[:, 0], gap=gaps, functions=F)
+    return solution
+
+
+def _shifted(problem: Problem, atoms: Atoms, z: Array, onto: Array, gone: npt.NDArray[np.bool_]) -> Array | None:
+    """z with weights ``onto``, the rest of the tokens on the one with most room."""
+    k = problem.num_weights
+    if problem.num_extra:
+        return None
+    room = np.where(gone, -1.0, np.minimum(onto - problem.low[:k], problem.high[:k] - onto))
+    j, r = int(np.argmax(room)), onto.copy()
     r[j] += 1.0 - r.sum()
-    if not low[j] <= r[j] <= high[j]:
-        return solution
-    z[0, :k] = r
-    F = problem.program(atoms).functions(z)
-    rise = max(float(F[0, 0] - solution.value[0]), -float(solution.gap[0]))
-    if not np.isfinite(rise) or rise > 1e-8 or F[0, 1:].max(initial=0.0) > 1e-7:
-        return solution
-    return replace(solution, z=z, value=F[:, 0], gap=solution.gap + rise, functions=F)
+    return r if problem.low[j] <= r[j] <= problem.high[j] else None
+
+
+def _solved_again(problem: Problem, atoms: Atoms, z: Array, onto: Array, gone: npt.NDArray[np.bool_]) -> Array | None:
+    """The optimum with the weights that are ``gone`` held where they are in ``onto``."""
+    if not problem.certifiable(atoms):
+        return None
+    c = problem.constraints
+    held = replace(c, low=np.where(gone, onto, c.low), high=np.where(gone, onto, c.high))
+    try:
+        return np.asarray(solve(replace(problem, constraints=held).program(atoms)).z[0])
+    except ConvergenceError:
+        return None  # without the dust the limits are not met: it is no dust
 
 
 def _explain_unreachable(q: Request, needs: Sequence[Function], atoms: Atoms) -> None:
@@ -185,16 +227,12 @@ def _explain_unreachable(q: Request, needs: Sequence[Function], atoms: Atoms) ->
             extra_low=np.array([-np.inf]),
             extra_high=np.array([np.inf]),
         )
-        found = solve(posed.program(atoms))
+        found = solve(posed.program(atoms), strict=False)  # its lower bound holds wherever it ends
         return float(found.value[0] - found.gap[0])
 
     if excess(needs) <= 0:
         return
-    conflict = list(needs)
-    for f in list(needs):
-        rest = [g for g in conflict if g is not f]
-        if rest and excess(rest) > 0:
-            conflict = rest
+    conflict = _smallest(list(needs), excess)
     short = excess(conflict)
     raise InfeasibleBudgetError(
         f"No mixture under this budget satisfies: {'; '.join(f.label for f in conflict)}. The closest one still misses "
@@ -203,7 +241,23 @@ def _explain_unreachable(q: Request, needs: Sequence[Function], atoms: Atoms) ->
     )
 
 
-def best_of_starts(q: Request, problem: Problem, starts: int, seed: int, several_tasks: bool) -> General:
+def _smallest(needs: list[Function], excess: Callable[[Sequence[Function]], float]) -> list[Function]:
+    """A smallest subset that no mixture meets; of more than six needs one from which none can be left out."""
+    if len(needs) <= 6:
+        subsets = (list(some) for size in range(1, len(needs)) for some in combinations(needs, size))
+        return next((some for some in subsets if excess(some) > 0), needs)
+    conflict = needs
+    for f in needs:
+        rest = [g for g in conflict if g is not f]
+        if rest and excess(rest) > 0:
+            conflict = rest
+    return conflict
+
+
+def losses_and_slopes(q: Request, several_tasks: bool) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """What the general search minimises over: losses (n, T) and their derivatives (n, T, K) at mixtures (n, K); of
+    several tasks the errors instead."""
+
     def predict(R: Array) -> Array:
         losses = q.view.predict(R)
         return with_tasks(q, losses) if several_tasks else losses
@@ -217,6 +271,11 @@ def best_of_starts(q: Request, problem: Problem, starts: int, seed: int, several
                 slopes[:, i] *= -curve.slope(losses[:, i])[:, None]
         return slopes
 
+    return predict, gradient
+
+
+def best_of_starts(q: Request, problem: Problem, starts: int, seed: int, several_tasks: bool) -> General:
+    predict, gradient = losses_and_slopes(q, several_tasks)
     also = np.array([m.array(q.constraints.domains) for m in (q.reference, Mixture.uniform(q.constraints.domains))])
     return search(problem, predict, gradient, starts, seed, also)
 

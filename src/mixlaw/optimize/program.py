@@ -75,8 +75,9 @@ class Program:
             )
         )
 
-    def take(self, i: int) -> Program:
-        """The i-th program alone."""
+    def take(self, chosen: int | Bools) -> Program:
+        """The i-th program alone, or those chosen (B,)."""
+        which = slice(chosen, chosen + 1) if isinstance(chosen, int) else chosen
         shared = (
             "coef",
             "linear",
@@ -91,7 +92,7 @@ class Program:
             "right",
             "kl",
         )
-        return replace(self, **{k: v if len(v := getattr(self, k)) == 1 else v[i : i + 1] for k in shared})
+        return replace(self, **{k: v if len(v := getattr(self, k)) == 1 else v[which] for k in shared})
 
     # ---- values and derivatives ------------------------------------------------------------------------
     def phi(self, u: Array, order: int) -> Array:
@@ -198,6 +199,9 @@ def lower_bound(program: Program, z: Array, p: Array, y: Array, v: Array) -> Arr
     slope = slope + v @ program.equal
     with np.errstate(invalid="ignore"):
         down, up = slope * (program.low - z), slope * (program.high - z)
-    dead = np.abs(slope) < 1e-15  # a free variable's slope is zero by construction of p
+    # a free variable's slope is zero by construction of p, up to rounding of the terms that cancel
+    terms = 1.0 + np.abs(program.linear[:, 0]) + np.matmul(p[:, None], np.abs(program.linear[:, 1:]))[:, 0]
+    free = np.isinf(program.low) & np.isinf(program.high)
+    dead = (np.abs(slope) < 1e-15) | (free & (np.abs(slope) < 1e-13 * terms))
     change = np.where(dead, 0.0, np.fmin(np.where(slope > 0, down, 0.0), np.where(slope < 0, up, 0.0)))
     return np.asarray(value + change.sum(1))
