@@ -119,3 +119,9 @@ def test_unknown_names_and_keys():
         Budget(tokens=10, caps={"aa": 0.1}).check(CORPUS)
     with pytest.raises(ConfigError, match="Did you mean 'max_epochs'"):
         Budget.from_dict({"tokens": 1, "max_epoch": 4})
+
+
+def test_caps_that_do_not_fill_the_budget_are_added_up():
+    corpus = Corpus.declared({"web": 600, "code": 400}, source="test")
+    with pytest.raises(InfeasibleBudgetError, match=r"Together the caps allow 4\.00k tokens, 40\.0% of the budget"):
+        Budget(tokens=10_000, max_epochs=4).check(corpus)

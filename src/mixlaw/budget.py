@@ -224,10 +224,18 @@ class Budget:
                 )
         if not _feasible(c, range(len(c.domains)), range(len(c.domains)), range(len(c.upper))):
             needed = _smallest_conflict(c)
+            caps = [j for j, label in enumerate(c.labels_high) if label in needed]
+            together = ""
+            if len(caps) == len(c.domains) and len(needed) == len(caps) + 1:  # no floor, group or limit takes part
+                most = float(c.high[caps].sum())
+                together = (
+                    f" Together the caps allow {format_count(most * self.tokens)} tokens, {most:.1%} of the budget: "
+                    f"allow more epochs or train on fewer tokens."
+                )
             raise InfeasibleBudgetError(
                 "No mixture satisfies the budget of "
-                f"{format_count(self.tokens)} tokens. These limits cannot hold together: {'; '.join(needed)}. "
-                f"Relax one of them.",
+                f"{format_count(self.tokens)} tokens. These limits cannot hold together: {'; '.join(needed)}."
+                f"{together or ' Relax one of them.'}",
                 needed,
             )
         return c

@@ -41,7 +41,7 @@ def format_count(count: float) -> str:
         return str(count)
     for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(count) >= limit:
-            return f"{count / limit:.3g}{suffix}" if abs(count) / limit >= 100 else f"{count / limit:.2f}{suffix}"
+            return f"{count / limit:.{0 if abs(count) / limit >= 100 else 2}f}{suffix}"
     return f"{count:g}"
 
 

@@ -222,6 +222,19 @@ def test_low_discrepancy_covers_more_evenly_than_random():
     assert worst(matrix(propose(PILE, PLAIN, 64, sampler="low_discrepancy"))) < 0.6 * random
 
 
+@pytest.mark.parametrize("name", ["d_optimal", "i_optimal", "maximin", "dirichlet", "double_diminishing", "lattice"])
+def test_no_design_has_dust(name):
+    """A weight of 1e-7 is no weight, and 1e-10 apart is no other mixture: both pass for a run and are not."""
+    two = Corpus.declared({"a": 10**9, "b": 10**8}, source="test")
+    many = Corpus.declared({f"d{i}": 10**9 // (i + 1) ** 3 for i in range(8)}, source="test")
+    tight = Budget(tokens=10**9, max_epochs=4, floors={"d7": 1e-3})
+    for corpus, budget in ((two, Budget(tokens=10**7)), (many, Budget(tokens=10**7)), (many, tight)):
+        X, low = matrix(propose(corpus, budget, 12, sampler=name), corpus), budget.check(corpus).low
+        assert not ((X - low > 0) & (X - low < 1e-5)).any()
+        apart = np.abs(X[:, None] - X[None]).max(axis=2) + np.eye(len(X))
+        assert apart.min() > 1e-4
+
+
 def test_d_optimal_for_a_linear_law_is_the_vertices():
     """Scheffe's linear model: the D-optimal design of K runs is the K pure mixtures (Kiefer 1961)."""
     X = matrix(propose(PILE, PLAIN, 6, sampler="d_optimal", family="linear"))

@@ -6,9 +6,9 @@ from scipy.optimize import minimize
 
 from mixlaw.budget import Budget, Group
 from mixlaw.corpus import Corpus
-from mixlaw.errors import InfeasibleBudgetError
+from mixlaw.errors import ConfigError, InfeasibleBudgetError
 from mixlaw.laws.base import Atoms, Law
-from mixlaw.optimize import optimize
+from mixlaw.optimize import frontier, optimize
 
 import worlds
 
@@ -210,3 +210,18 @@ def test_the_guarded_optimum_is_what_slsqp_finds():
         )
         ends.append(result.fun)
     assert recipe.predictions["t0"].mean <= min(ends) + 1e-6
+
+
+def test_a_frontier_has_no_dust_and_lists_what_is_drawn():
+    found = frontier(Known.of(0, 6.0), SETS[:2], BUDGET, corpus(0), num=50)
+    R, high = found.mixtures, BUDGET.check(corpus(0)).high
+    assert not ((R > 0) & (R < 1e-6)).any() and (R - high).max() <= 1e-12 and found.gap.max() <= 1e-8
+    np.testing.assert_allclose(R.sum(axis=1), 1.0, atol=1e-12)
+    for line, i in zip(str(found).splitlines()[1:], (0, 1)):
+        drawn = {n for n, w in found.mixture(int(np.argmin(found.losses[:, i]))).to_dict().items() if w > 0}
+        assert {part.split(" ")[0] for part in line.partition(" at  ")[2].split(", ")} == drawn < set(NAMES)
+
+
+def test_a_task_that_is_no_task_law_is_refused():
+    with pytest.raises(ConfigError, match=r"task\['t0'\] must be a TaskLaw .*got 3"):
+        optimize(Known.of(0, 1.0), "t0", BUDGET, corpus(0), task={"t0": 3}, **FAST)

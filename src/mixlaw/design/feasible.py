@@ -28,6 +28,9 @@ TOLERANCE = 1e-9
 SAME = 1e-7
 """Two mixtures whose weights all agree to this are one mixture."""
 
+DUST = 1e-5
+"""A weight this little above its floor trains nothing: a design has the floor (mostly zero) instead."""
+
 
 class Polytope:
     """The set of feasible mixtures.
@@ -122,6 +125,16 @@ class Polytope:
             total = room.sum(axis=1, keepdims=True)
             X = np.clip(X + np.where(total > 0, room * short / np.maximum(total, 1e-300), 0.0), self.low, self.high)
         return X
+
+    def without_dust(self, X: Array, dust: float = DUST) -> Array:
+        """X (n, K) with weights less than ``dust`` above their floor on it, their tokens on each row's largest weight;
+        rows that would leave the budget stay as they are."""
+        above = X - self.low
+        gone = (above > 0) & (above < dust)
+        clean, row = np.where(gone, self.low, X), np.arange(len(X))
+        top = np.argmax(np.where(gone, -1.0, X), axis=1)
+        clean[row, top] += 1.0 - clean.sum(axis=1)
+        return np.where((gone.any(axis=1) & self.contains(clean))[:, None], clean, X)
 
     def excess(self, X: npt.ArrayLike) -> Array:
         """(n,) by how much each mixture violates its worst limit; at most 0 where feasible."""
@@ -402,11 +415,12 @@ def begin(corpus: Corpus, budget: Budget, num: int, observations: Observations |
     return Start(polytope, np.random.default_rng(seed), observed_mixtures(observations, corpus.names), int(num))
 
 
-def unique_rows(X: Array, avoid: Array | None = None) -> npt.NDArray[np.int64]:
-    """Indices of the rows of X that are new: unequal to every earlier row and to every row of ``avoid``."""
-    seen = {tuple(r) for r in np.round(avoid / SAME).astype(np.int64)} if avoid is not None else set()
+def unique_rows(X: Array, avoid: Array | None = None, same: float = SAME) -> npt.NDArray[np.int64]:
+    """Indices of the rows of X that are new: unequal (rounded to ``same``) to every earlier row and to every row of
+    ``avoid``."""
+    seen = {tuple(r) for r in np.round(avoid / same).astype(np.int64)} if avoid is not None else set()
     keep = []
-    for index, row in enumerate(map(tuple, np.round(X / SAME).astype(np.int64))):
+    for index, row in enumerate(map(tuple, np.round(X / same).astype(np.int64))):
         if row not in seen:
             seen.add(row)
             keep.append(index)
@@ -422,13 +436,13 @@ def finish(start: Start, X: Array, concentration: npt.ArrayLike | None = None) -
         ConfigError: the budget does not leave ``num`` different mixtures.
     """
     polytope = start.polytope
-    X = polytope._tidy(np.asarray(X, dtype=float).reshape(-1, len(polytope.domains)))
+    X = polytope.without_dust(polytope._tidy(np.asarray(X, dtype=float).reshape(-1, len(polytope.domains))))
     X = X[polytope.contains(X)]
     X = X[unique_rows(X, start.observed)][: start.num]
     for _ in range(20):
         if len(X) >= start.num or polytope.dimension == 0:
             break
-        more = polytope.sample(max(2 * (start.num - len(X)), 8), start.rng, concentration)
+        more = polytope.without_dust(polytope.sample(max(2 * (start.num - len(X)), 8), start.rng, concentration))
         X = np.vstack([X, more[polytope.contains(more)]])
         X = X[unique_rows(X, start.observed)][: start.num]
     if len(X) < start.num:

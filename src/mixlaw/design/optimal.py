@@ -24,6 +24,9 @@ __all__ = ["FEATURES", "criterion_value", "exchange", "parameter_gradient", "pro
 FEATURES = ("linear", "log", "quadratic")
 """Families that need no fit: ``r``; ``1, log(r + eps)``; ``r`` and products of pairs (Scheffe)."""
 
+DISTINCT = 1e-3
+"""Mixtures that differ by less in every weight are replicates, and are asked for as such (``specs``)."""
+
 
 def _basis(X: Array, family: str, eps: float) -> Array:
     """(1, n, P) derivative of a family that is linear in its parameters."""
@@ -209,8 +212,9 @@ def propose(
     if criterion not in ("D", "I"):
         raise ConfigError(f"Unknown criterion {criterion!r}. Use 'D' (parameters) or 'I' (predictions).")
     start = begin(corpus, budget, num, observations, seed)
-    pool = spread(start.polytope, max(candidates, 3 * num), start.rng)
-    pool = pool[unique_rows(pool, start.observed)]
+    pool = start.polytope.without_dust(spread(start.polytope, max(candidates, 3 * num), start.rng), DISTINCT)
+    # the best of two corners is the same corner twice: near copies of it must not pass for other mixtures
+    pool = pool[unique_rows(pool, start.observed, DISTINCT)]
     if len(pool) <= num:
         return finish(start, pool)
     both = np.vstack([pool, start.observed])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from mixlaw.budget import Budget
 from mixlaw.corpus import Corpus
 from mixlaw.errors import ConfigError
 from mixlaw.mixture import Mixture
-from mixlaw.optimize.convex import solve
+from mixlaw.optimize.convex import Program, solve
 from mixlaw.optimize.forms import Repetition
 from mixlaw.optimize.objective import mean
 from mixlaw.optimize.view import LawView
@@ -59,7 +59,8 @@ class Frontier:
         for i, name in enumerate(self.sets):
             best = int(np.argmin(self.losses[:, i]))
             losses = ", ".join(f"{n} {v:.4f}" for n, v in zip(self.sets, self.losses[best]))
-            lines.append(f"  {name:<{width}}  {losses}  at  {self.mixture(best)}")
+            drawn = Mixture({d: w for d, w in self.mixture(best).to_dict().items() if w > 0})
+            lines.append(f"  {name:<{width}}  {losses}  at  {drawn}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,6 +94,22 @@ def simplex_points(num: int, k: int) -> Array:
     u = np.sort((0.5 + np.arange(1, rest + 1)[:, None] * steps) % 1.0, axis=1)
     inner = np.diff(np.hstack([np.zeros((rest, 1)), u, np.ones((rest, 1))]), axis=1)
     return np.vstack([np.eye(k), inner])[:num]
+
+
+def _without_dust(program: Program, R: Array, gap: Array, value: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """R (n, K) with weights just above their floor on it, their tokens on the weight with most room, wherever that
+    satisfies every limit and keeps the gap (n,) within 1e-8."""
+    for reach in (1e-8, 1e-7, 1e-6, 1e-5):
+        low, high, row = program.low[0], program.high[0], np.arange(len(R))
+        gone = (low < R) & (reach > R - low)
+        clean = np.where(gone, low, R)
+        top = np.argmax(np.where(gone, -1.0, np.minimum(clean - low, high - clean)), axis=1)
+        clean[row, top] += 1.0 - clean.sum(axis=1)
+        rise = value(clean) - value(R)
+        ok = (clean[row, top] >= low[top]) & (clean[row, top] <= high[top]) & (gap + rise <= np.maximum(gap, 1e-8))
+        ok &= (clean @ program.matrix[0].T <= program.upper[0] + 1e-9).all(axis=1)
+        R, gap = np.where(ok[:, None], clean, R), np.where(ok, np.maximum(gap + rise, gap * (rise < 0)), gap)
+    return R, gap
 
 
 def frontier(
@@ -150,6 +167,5 @@ def frontier(
     exchange = (share + 1e-4) / span
     exchange /= exchange.sum(axis=1, keepdims=True)
     mixtures, gap = sweep(exchange)
-    mixtures = np.where(mixtures < 1e-8, 0.0, mixtures)
-    mixtures /= mixtures.sum(axis=1, keepdims=True)
+    mixtures, gap = _without_dust(base, mixtures, gap, lambda R: (view.predict(R)[:, index] * exchange).sum(axis=1))
     return Frontier(tuple(sets), corpus.names, mixtures, view.predict(mixtures)[:, index], exchange, gap)

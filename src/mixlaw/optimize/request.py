@@ -124,6 +124,9 @@ def read_request(
             guards.append(Function(np.zeros(len(W)), const=-float(kl_limit), kl=1.0, label=label))
     tasks = dict(task or {})
     view.index(tasks, "task")
+    for name, task_law in tasks.items():
+        if not isinstance(task_law, TaskLaw):
+            raise ConfigError(f"task[{name!r}] must be a TaskLaw (fit one with TaskLaw.fit), got {task_law!r}.")
     return Request(
         view,
         weights,
