@@ -123,7 +123,8 @@ def search(
         ends = np.where(worse[:, None], pool[order], ends)
         values = np.where(worse, merit[order], values)
     best = int(np.argmin(values))
-    z, value, violation = complete(problem, ends[best : best + 1], predict(ends[best : best + 1]))
+    r = _without_dust(problem, predict, ends[best], float(values[best]))[None]
+    z, value, violation = complete(problem, r, predict(r))
     if violation[0] > 1e-5:
         asked = [f.label for f in problem.functions[1:] if f.label and not f.label.startswith("worst:")]
         raise ConvergenceError(
@@ -154,6 +155,22 @@ def complete(problem: Problem, R: Array, losses: Array) -> tuple[Array, Array, A
         extra = np.maximum(R - problem.rows_upper[:k], 0.0)
     values = values + extra @ linear[:, k:].T
     return np.hstack([R, extra]), values[:, 0], np.maximum(values[:, 1:], 0.0).max(axis=1, initial=0.0)
+
+
+def _without_dust(problem: Problem, predict: Callable[[Array], Array], r: Array, merit: float) -> Array:
+    """r with weights just above their floor on it, their tokens on the weight with most room, where that is no worse
+    than the search's own tolerance."""
+    c, k = problem.constraints, problem.num_weights
+    low, high = problem.low[:k], problem.high[:k]
+    for reach in (1e-5, 1e-6, 1e-8):
+        gone = (low < r) & (reach > r - low)
+        clean = np.where(gone, low, r)
+        top = int(np.argmax(np.where(gone, -1.0, np.minimum(clean - low, high - clean))))
+        clean[top] += 1.0 - clean.sum()
+        kept = low[top] <= clean[top] <= high[top] and (c.matrix @ clean <= c.upper + 1e-9 * np.abs(c.upper)).all()
+        if gone.any() and kept and _merit(problem, clean[None], predict(clean[None]))[0] <= merit + 1e-7:
+            return clean
+    return r
 
 
 def _merit(problem: Problem, R: Array, losses: Array) -> Array:

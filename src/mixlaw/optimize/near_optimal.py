@@ -114,7 +114,7 @@ def searched_near_optimal(
     ones may exist.
 
     Random mixtures, alone and drawn towards the optimum ``r``, come first; laws with gradients then climb along every
-    coordinate from the optimum and from the widest mixture seen.
+    coordinate from the optimum and, where that leads no farther, from the widest mixture seen.
 
     Args:
         predict, gradient: as in :func:`~mixlaw.optimize.general.search`.
@@ -127,23 +127,22 @@ def searched_near_optimal(
     seen = _allowed(posed, predict, np.vstack([r[None], pool, close.reshape(-1, k)]), always=1)
     if not has_slopes(predict, gradient, pool[:16]):
         return np.column_stack([seen.min(axis=0), seen.max(axis=0)])
-    extra = np.zeros(problem.num_extra)
-    free = np.flatnonzero(problem.high[:k] - problem.low[:k] > 1e-12)
-    for j in free:
+    low, high, extra = problem.low[:k], problem.high[:k], np.zeros(problem.num_extra)
+    largest = np.argsort(-r, kind="stable")[: k if k <= 64 else 16]  # as many as exact ranges are given for
+    for j in largest[(high - low)[largest] > 1e-12]:
         for sign in (1.0, -1.0):
-            along = np.concatenate([sign * np.eye(k)[j], extra])
             widest = seen[int(np.argmin(sign * seen[:, j]))]
-            ends = local_search(
-                replace(posed, functions=(replace(posed.functions[0], linear=along), *posed.functions[1:])),
-                predict,
-                gradient,
-                np.unique(np.stack([r, widest]), axis=0),
-                steps=40,
-            )
-            # an end may miss the limit by the search's tolerance: a hair back towards the optimum it holds
-            back = np.array([1.0, 0.999, 0.99, 0.9])[:, None, None]
-            tried = r + back * (ends - r)
-            seen = np.vstack([seen, _allowed(posed, predict, tried.reshape(-1, k))])
+            if abs(widest[j] - (low if sign > 0 else high)[j]) < 1e-6:
+                continue  # seen at the bound itself, on the way along another coordinate
+            along = np.concatenate([sign * np.eye(k)[j], extra])
+            climb = replace(posed, functions=(replace(posed.functions[0], linear=along), *posed.functions[1:]))
+            for begin in (r, widest):
+                end = local_search(climb, predict, gradient, begin[None], steps=30)
+                # an end may miss the limit by the search's tolerance: a hair back towards the optimum it holds
+                tried = r + np.array([1.0, 0.999, 0.99, 0.9])[:, None] * (end - r)
+                seen = np.vstack([seen, _allowed(posed, predict, tried)])
+                if (sign * seen[:, j]).min() < sign * widest[j] - 1e-4:
+                    break  # farther than any mixture seen before
     return np.column_stack([seen.min(axis=0), seen.max(axis=0)])
 
 
