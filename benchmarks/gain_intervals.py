@@ -2,9 +2,10 @@
 
     python benchmarks/gain_intervals.py [--quick] [--pairs 100]
 
-Laws fitted on n random ones of the 768 runs; random pairs of the others, predicted and measured difference of the
-objective. Refits alone (bootstrap) against refits stretched to the error of held-out pairs of training runs, which
-is what ``optimize`` prints. The record has no replicates, so both sides hold the seed noise of two runs.
+Laws fitted on n random ones of the 768 runs; predicted and measured difference of the objective between a random one
+of the others and another of them or, half of the time, one that was fitted. Refits alone (bootstrap) against refits
+stretched to what held-out runs show, which is what ``optimize`` prints. The record has no replicates, so seed noise
+counts as error on both sides.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from design import read
 from mixlaw import Budget, Corpus, MixlawWarning
 from mixlaw.laws import LAWS
 from mixlaw.optimize.resample import bootstrap_laws
-from mixlaw.optimize.uncertainty import gain, heldout_difference
+from mixlaw.optimize.uncertainty import difference_error, gain, objective_half_width
 from mixlaw.optimize.view import LawView
 
 OBJECTIVES = ("mean of 13", "pile_cc", "github", "hackernews", "wikipedia_en")
@@ -46,19 +47,23 @@ def main():
             data = dict(zip(domains, X[rows].T)), dict(zip(targets, Y[rows].T))
             law = LAWS[name]().fit(*data)
             view = LawView(law, corpus, Budget(tokens=10**6))
-            worlds = [w.predict(X[test]) for w in bootstrap_laws(view, data, 40 if name != "gp" else 12)]
-            guess = view.predict(X[test])
+            worlds = [w.predict(X) for w in bootstrap_laws(view, data, 40 if name != "gp" else 12)]
+            guess = view.predict(X)
             for objective in OBJECTIVES:
                 weights = np.full(len(targets), 1 / len(targets))
                 if objective in targets:
                     weights = np.eye(len(targets))[targets.index(objective)]
                 rng = np.random.default_rng(0)
-                chosen = [rng.choice(len(test), 2, replace=False) for _ in range(pairs)]
+                chosen = [rng.choice(test, 2, replace=False) for _ in range(pairs)]
+                for pair in chosen[::2]:  # against a run
+                    pair[1] = rng.choice(rows)
                 found = []
                 for a, b in chosen:
-                    predicted, real = (guess[a] - guess[b]) @ weights, (Y[test[a]] - Y[test[b]]) @ weights
+                    predicted, real = (guess[a] - guess[b]) @ weights, (Y[a] - Y[b]) @ weights
                     draws = np.array([(w[a] - w[b]) @ weights for w in worlds])
-                    error = heldout_difference(view, data, lambda y, w=weights: y @ w, X[test[a]], X[test[b]])
+                    low, high = view.interval(X[a][None], 0.9)
+                    half = objective_half_width(view, weights, (high - low)[0] / 2, data)
+                    error = difference_error(view, weights, data, lambda y, w=weights: y @ w, X[a], X[b], half, 0.9)
                     alone = z * draws.std(ddof=1)
                     full = gain(float(predicted), draws, 0.0, 0.0, 0.9, False, error).prediction
                     found.append((real - predicted, alone, full.high - full.low, full.low <= real <= full.high))

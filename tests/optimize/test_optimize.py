@@ -17,7 +17,7 @@ from mixlaw.optimize.general import search
 from mixlaw.optimize.objective import Function, mean
 from mixlaw.optimize.resample import bootstrap_laws, drawn, weighed
 from mixlaw.optimize.robust import robust_problem
-from mixlaw.optimize.uncertainty import gain, heldout_difference
+from mixlaw.optimize.uncertainty import difference_error, gain, heldout_difference, objective_half_width
 from mixlaw.optimize.view import LawView
 from mixlaw.recipe import Recipe
 
@@ -334,6 +334,45 @@ def test_the_gain_of_a_law_of_the_wrong_form_is_covered():
             printed.append(gain(predicted, draws, 0.0, 0.0, 0.9, False, error).prediction.covers(truth))
     assert np.mean(alone) < 0.6
     assert np.mean(printed) >= 0.8
+
+
+def test_a_reference_that_was_run_is_known_better_than_its_neighbour(monkeypatch):
+    world = worlds.effective_tokens(4, 3, seed=1)
+    X, Y = world.sample(30, noise=0.02)
+    names = [f"d{j}" for j in range(4)]
+    corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
+    central = np.full((6, 4), 0.25)
+    noise = 0.02 * np.random.default_rng(3).normal(size=(6, 3))
+    losses = np.vstack([Y, world.loss(central) + noise])
+    runs = dict(zip(names, np.vstack([X, central]).T)), dict(zip(SETS, losses.T))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        view = LawView(ml.laws.EffectiveTokens().fit(*runs), corpus, Budget(tokens=10**6))
+    W, tried = np.full(3, 1 / 3), np.array([0.7, 0.1, 0.1, 0.1])
+    low, high = view.interval(tried[None], 0.9)
+    half = objective_half_width(view, W, (high - low)[0] / 2, runs)
+    pairs = heldout_difference(view, runs, lambda y: y @ W, tried, central[0])
+    assert difference_error(view, W, runs, lambda y: y @ W, tried, central[0], half, 0.9) <= pairs
+    monkeypatch.setattr("mixlaw.optimize.uncertainty.heldout_difference", lambda *_: np.inf)  # the intervals alone
+    found = [
+        difference_error(view, W, runs, lambda y: y @ W, tried, reference, half, 0.9)
+        for reference in (np.full(4, 0.25), np.array([0.255, 0.25, 0.25, 0.245]))
+    ]
+    assert found[0] < found[1]
+
+
+def test_what_a_law_scored_when_it_was_fitted_is_not_refitted(monkeypatch):
+    X, Y = worlds.effective_tokens(3, 2, seed=2).sample(12, noise=0.01)
+    names = ["a", "b", "c"]
+    corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
+    runs = dict(zip(names, X.T)), {"s": Y[:, 0], "t": Y[:, 1]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        law = ml.laws.GaussianProcess(members=("bc/log",), iterations=5).fit(*runs)
+    assert law.heldout_.shape == Y.shape  # scored once, when asked for
+    view = LawView(type(law).from_json(law.to_json()), corpus, Budget(tokens=10**6))
+    monkeypatch.setattr("mixlaw.laws.uncertainty.heldout_predictions", None)
+    assert heldout_difference(view, runs, lambda y: y[:, 0], X[0], X[1]) > 0
 
 
 def test_seed_noise_that_replicates_measured_is_no_error_of_the_law():

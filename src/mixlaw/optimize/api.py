@@ -36,7 +36,7 @@ from mixlaw.optimize.request import KINDS, Kind, Request, read_request
 from mixlaw.optimize.resample import bootstrap_laws, weighed
 from mixlaw.optimize.robust import plug_in_optima
 from mixlaw.optimize.task import TaskLaw
-from mixlaw.optimize.uncertainty import Gain, gain, heldout_difference, objective_half_width
+from mixlaw.optimize.uncertainty import Gain, difference_error, gain, objective_half_width
 from mixlaw.optimize.view import LawView
 from mixlaw.prediction import Prediction
 from mixlaw.recipe import Certificate, Recipe
@@ -306,7 +306,11 @@ def _gain(
         draws = scored[:, 0] - scored[:, 1]
         optimism = _optimism(q, score, worlds, reference) if q.kind in ("mean", "guard") and not q.guards else 0.0
     same = bool(np.allclose(r, reference, atol=1e-6))
-    error = None if same or rows is None or not worlds else heldout_difference(q.view, rows, score, r, reference, level)
+    error = (
+        None
+        if same or rows is None or not worlds
+        else difference_error(q.view, q.W, rows, score, r, reference, half, level)
+    )
     return gain(difference, draws, optimism, half, level, same, error)
 
 

@@ -13,10 +13,13 @@ import numpy.typing as npt
 from mixlaw.optimize.view import LawView
 from mixlaw.prediction import Prediction
 
-__all__ = ["Gain", "gain", "heldout_difference", "objective_half_width"]
+__all__ = ["Gain", "difference_error", "gain", "heldout_difference", "objective_half_width"]
 
 Array = npt.NDArray[np.float64]
 
+
+_RUN = 1e-3
+"""Largest difference of a weight at which two mixtures are one."""
 
 _MOST = 500
 """Held-out runs whose pairs are looked at."""
@@ -48,6 +51,44 @@ def objective_half_width(view: LawView, W: Array, half: Array, runs: tuple[Any, 
     return widest * min(1.0, together / apart) if apart > 0 else widest
 
 
+def difference_error(
+    view: LawView, W: Array, runs: tuple[Any, Any], score: Any, a: Array, b: Array, half: float, level: float
+) -> float | None:
+    """Error (standard deviation) of the predicted difference between mixtures ``a`` and ``b`` (K,): the smaller of what
+    held-out pairs of runs show and what the two mixtures' own intervals allow if they err apart.
+
+    A mixture that was run has no interval of its own here: the law was fitted to it, and what it misses there is known.
+    Seed noise that replicates measured is taken off, as a difference is one of means.
+
+    Args:
+        W: (T,) of the objective; ``score`` as in :func:`heldout_difference`.
+        half: half width of the objective's interval at ``a``.
+    """
+    found = heldout_difference(view, runs, score, a, b, level)
+    _, losses, X = view.rows(runs)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    noise, measured = _noise(X, losses, score)
+    apart = max((half / z) ** 2 - noise, 0.0)
+    same = (np.abs(X - b).max(axis=1) < _RUN) & np.isfinite(measured)
+    if same.any():
+        apart += max(float(score(view.predict(b[None]))[0] - measured[same].mean()) ** 2, noise / int(same.sum()))
+    else:
+        low, high = view.interval(b[None], level)
+        apart += max((objective_half_width(view, W, (high - low)[0] / 2, runs) / z) ** 2 - noise, 0.0)
+    return math.sqrt(apart) if found is None else min(found, math.sqrt(apart))
+
+
+def _noise(X: Array, losses: Array, score: Any) -> tuple[float, Array]:
+    """Variance of the objective between seeds, 0 where no replicates measured it, and the objective of each run."""
+    from mixlaw.laws.replicates import replicate_noise
+
+    measured = np.full(len(X), np.nan)
+    some = np.isfinite(losses).all(axis=1)
+    measured[some] = score(losses[some])
+    noise = replicate_noise(X[some], measured[some])
+    return (float(noise.sd[0]) ** 2 if noise.dof >= 2 else 0.0), measured
+
+
 def heldout_difference(
     view: LawView, runs: tuple[Any, Any], score: Any, a: Array, b: Array, level: float = 0.9
 ) -> float | None:
@@ -67,19 +108,17 @@ def heldout_difference(
     """
     from sklearn.isotonic import IsotonicRegression
 
-    from mixlaw.laws.replicates import replicate_noise
-
     _, losses, X = view.rows(runs)
     heldout = losses + _heldout(view, runs)
     some = np.isfinite(losses).all(axis=1) & np.isfinite(heldout).all(axis=1)
     X, losses, heldout = X[some], losses[some], heldout[some]
+    noise = _noise(X, losses, score)[0]
     if len(X) > _MOST:  # the pairs of so many are plenty
         keep = np.random.default_rng(0).choice(len(X), _MOST, replace=False)
         X, losses, heldout = X[keep], losses[keep], heldout[keep]
     if len(X) < 8:
         return None
-    measured = score(losses)
-    error = score(heldout) - measured
+    error = score(heldout) - score(losses)
     roots = np.sqrt(np.maximum(X, 0.0))
     first, second = np.triu_indices(len(X), 1)
     distance = np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", roots[first], roots[second]), 0.0))
@@ -95,10 +134,7 @@ def heldout_difference(
     rising = IsotonicRegression().fit(at, within, [len(c) for c in classes]).predict(at)
     wanted = math.sqrt(max(1 - float(np.sqrt(np.maximum(a, 0.0)) @ np.sqrt(np.maximum(b, 0.0))), 0.0))
     variance = float(np.interp(wanted, np.concatenate([[0.0], at]), np.concatenate([[0.0], rising])))
-    noise = replicate_noise(X, measured)
-    if noise.dof >= 2:
-        variance -= 2 * float(noise.sd[0]) ** 2
-    return math.sqrt(max(variance, 0.0))
+    return math.sqrt(max(variance - 2 * noise, 0.0))
 
 
 def _heldout(view: LawView, runs: tuple[Any, Any]) -> Array:
@@ -111,6 +147,12 @@ def _heldout(view: LawView, runs: tuple[Any, Any]) -> Array:
         known = np.asarray(law.heldout_, dtype=float)
         if known.shape == losses.shape:
             return known - losses
+    X, Y = (np.asarray(vars(law).get(name, ())) for name in ("train_X_", "train_Y_"))
+    alike = X.shape == matrix.shape and Y.shape == losses.shape and np.allclose(X, matrix, atol=1e-9)
+    if alike and np.allclose(
+        Y, losses, atol=1e-9, equal_nan=True
+    ):  # Auto and the Gaussian process keep what they scored
+        return np.asarray(law.heldout_, dtype=float) - losses
     return heldout_predictions(law, matrix, losses) - losses
 
 
