@@ -42,7 +42,9 @@ class Worth:
         runs: number of runs in the batch.
         gain, gain_sd: reduction of the objective at the mixture we would then choose; mean and standard deviation
             over the worlds the observations allow.
-        regret: expected regret of choosing now; ``gain`` can never exceed it by more than chance.
+        regret: expected regret of choosing now against the best of the candidates, a lower bound of that against all
+            mixtures (with many domains a few hundred candidates miss the optimum); ``gain`` can never exceed it by
+            more than chance.
         objective: predicted objective of today's choice.
     """
 
@@ -60,7 +62,7 @@ class Worth:
         unit = abs(self.objective)
         return (
             f"{self.runs} more runs are worth {self.gain / unit:.2%} \u00b1 {self.gain_sd / unit:.2%} of loss; "
-            f"choosing today costs {self.regret / unit:.2%} against the best mixture, in expectation."
+            f"choosing today costs {self.regret / unit:.2%} against the best mixture considered, in expectation."
         )
 
 
