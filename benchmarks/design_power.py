@@ -48,7 +48,7 @@ def realised(X, exact, noise, domains, names, w, decisions, studies):
         runs = exact[rows] + rng.standard_normal((len(rows), noise.shape[1])) @ noise.T
         for c, n in enumerate(COUNTS):
             law = study_law()
-            law._draws_below = 0
+            law.set_params(draws=False)
             law.fit(dict(zip(domains, X[rows[:n]].T)), dict(zip(names, runs[:n].T)))
             options = np.concatenate([decisions, rows[:n]])
             known = float(np.linalg.norm(w @ noise))

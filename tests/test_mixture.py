@@ -39,6 +39,7 @@ def test_a_sum_that_is_not_one_is_an_error_never_rescaled(values, factor):
         ({}, "at least one"),
         ([("a", 0.5), ("a", 0.5)], "unique"),
         ({"a": "much"}, "numbers"),
+        (np.array([0.5, 0.5]), "pairs"),
     ],
 )
 def test_what_is_not_a_mixture_is_named(weights, message):

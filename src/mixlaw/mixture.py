@@ -44,6 +44,11 @@ class Mixture:
 
     def __init__(self, weights: Mapping[str, float] | Sequence[tuple[str, float]]) -> None:
         pairs = list(weights.items()) if isinstance(weights, Mapping) else list(weights)
+        if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
+            raise ConfigError(
+                f"A mixture is {{domain: weight}} or (domain, weight) pairs, got {str(weights)[:200]}. For an array of "
+                f"weights in a known order there is Mixture.from_array(domains, array)."
+            )
         names = tuple(str(name) for name, _ in pairs)
         try:
             values = tuple(float(value) for _, value in pairs)

@@ -40,8 +40,8 @@ def format_count(count: float) -> str:
     if not math.isfinite(count):
         return str(count)
     for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(count) >= limit:
-            return f"{count / limit:.{0 if abs(count) / limit >= 100 else 2}f}{suffix}"
+        if abs(count) >= (limit if limit == 1e3 else 0.9995 * limit):  # 999.7M rounds to 1.00B
+            return f"{count / limit:.{0 if abs(count) >= 99.995 * limit else 2}f}{suffix}"
     return f"{count:g}"
 
 

@@ -153,6 +153,31 @@ def test_phase_caps_hold(fitted):
     assert [p.mixture["wiki"] <= c + 1e-9 for p, c in zip(recipe.schedule.phases, (0.1, 0.2))] == [True, True]
 
 
+def test_limits_per_phase_let_a_law_of_the_average_gain():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        law = PhaseLaw(structure="constant").fit(*two_phase(24, 1.0))
+    corpus = Corpus.declared({"web": 10**8, "code": 10**8, "wiki": 10**8}, source="test")
+    recipe = best_schedule(
+        law, {"wiki": 1.0}, Budget(tokens=10**6), corpus, phase_caps={"wiki": [0.1, 0.9]}, num_bootstrap=8
+    )
+    first, second = (p.mixture["wiki"] for p in recipe.schedule.phases)
+    assert first <= 0.1 + 1e-9 and second > 0.5
+    assert recipe.difference.mean < -0.05
+    assert not any("no effect of order" in w for w in recipe.warnings)
+
+
+def test_a_law_from_json_learns_from_the_runs_it_is_given():
+    runs = reversed_pairs(12, 0.005, odd=0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixlawWarning)
+        law = PhaseLaw(structure="recency", log_rho=np.log(3.0)).fit(*runs)
+        again = Law.from_json(law.to_json())
+    W = np.array([0.0, 0.0, 1.0])
+    assert order_error(again, W) is None
+    assert order_error(again, W, runs=runs) == pytest.approx(order_error(law, W), rel=1e-6)
+
+
 def test_bad_input_is_explained(fitted):
     with pytest.raises(DataError, match="domain@phase"):
         split_columns(["web", "code"])

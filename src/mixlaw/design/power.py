@@ -329,7 +329,7 @@ def simulate(
             for c, n in enumerate(counts):
                 law = GaussianProcess(seed=seed) if fit is None else fresh(fit, seed)
                 if isinstance(law, GaussianProcess):
-                    law._draws_below = 0  # draws cost ten times the rest: docs/design.md says what they change
+                    law.set_params(draws=False)  # ten times the time: docs/design.md says what they change
                 try:
                     law.fit(dict(zip(corpus.names, design[:n].T)), dict(zip(names, runs[:n].T)))
                 except FitError:  # too few runs for this law: one keeps the natural mixture

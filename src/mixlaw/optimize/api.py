@@ -209,7 +209,8 @@ def optimize(
     predictions["objective"] = Prediction(own_score, own_score - half, own_score + half, level, unit)
 
     reference_array = request.reference.array(corpus.names)
-    change = _gain(request, score, r, reference_array, worlds, half, level, rows)
+    plain = request.kind != "worst" and not several_tasks
+    change = _gain(request, score, r, reference_array, worlds, half, level, rows, plain)
     table = {}
     for name, other in baselines(corpus, budget, request.reference if reference is not None else None).items():
         table[name] = _baseline(request, other, score, half, level)
@@ -296,6 +297,7 @@ def _gain(
     half: float,
     level: float,
     rows: tuple[Any, Any] | None,
+    plain: bool,
 ) -> Gain:
     both = np.stack([r, reference])
     difference = float(np.subtract(*score(q.view.predict(both))))
@@ -306,11 +308,9 @@ def _gain(
         draws = scored[:, 0] - scored[:, 1]
         optimism = _optimism(q, score, worlds, reference) if q.kind in ("mean", "guard") and not q.guards else 0.0
     same = bool(np.allclose(r, reference, atol=1e-6))
-    error = (
-        None
-        if same or rows is None or not worlds
-        else difference_error(q.view, q.W, rows, score, r, reference, half, level)
-    )
+    error = None
+    if not same and rows is not None and worlds:
+        error = difference_error(q.view, q.W, rows, score, r, reference, half if plain else None, level)
     return gain(difference, draws, optimism, half, level, same, error)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ _FEWEST = 4
 """Differences below which a slope says nothing."""
 
 
-def order_error(law: PhaseLaw, weights: Array, seed: int = 0) -> float | None:
+def order_error(law: PhaseLaw, weights: Array, seed: int = 0, runs: tuple[Any, Any] | None = None) -> float | None:
     """Error of a predicted effect of order on the objective, as a share of the effect (a standard deviation).
 
     Runs with one average mixture leave the fit together, with structure and recency kept. Around their mean, measured
@@ -34,16 +35,20 @@ def order_error(law: PhaseLaw, weights: Array, seed: int = 0) -> float | None:
     standard error. Seed noise makes the latter larger, never smaller.
 
     Args:
-        law: fitted in this process; one read from JSON has no runs.
         weights: (T,) of the objective.
+        runs: ``(X, y)`` by name, for a law read from JSON; one fitted in this process has its own.
 
     Returns:
         None where fewer than four differences can be told, or none is predicted.
     """
-    training = getattr(law, "_training", None)
-    if training is None:
+    if runs is not None:
+        X = np.column_stack([np.asarray(runs[0][str(n)], dtype=float) for n in law.feature_names_in_])
+        Y = np.column_stack([np.asarray(runs[1][t], dtype=float) for t in law.target_names_])
+        own = np.ones(len(X))
+    elif "_training" in vars(law):
+        X, Y, own = law._training
+    else:
         return None
-    X, Y, own = training
     used = weights != 0
     some = (own > 0) & np.isfinite(Y[:, used]).all(axis=1)
     X, Y, own = X[some], Y[some], own[some]

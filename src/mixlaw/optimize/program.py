@@ -75,9 +75,8 @@ class Program:
             )
         )
 
-    def take(self, chosen: int | Bools) -> Program:
-        """The i-th program alone, or those chosen (B,)."""
-        which = slice(chosen, chosen + 1) if isinstance(chosen, int) else chosen
+    def take(self, which: Bools) -> Program:
+        """The programs chosen (B,)."""
         shared = (
             "coef",
             "linear",

@@ -154,7 +154,7 @@ def best_schedule(
     best, flat = _both(phased, atoms, W)
     z, r = best.z[0], flat.z[0]
     advantage = float(best.value[0] - flat.value[0])
-    same = law.structure_ == "constant" or advantage > -1e-7
+    same = advantage > -1e-7  # limits that differ between phases let a schedule gain even where order means nothing
     if same:
         z, advantage = np.tile(r, P), 0.0
         warnings.append(
@@ -166,8 +166,8 @@ def best_schedule(
     z /= z.sum(axis=1, keepdims=True)
     constant = Mixture.from_array(corpus.names, np.where(r < 1e-8, 0.0, r) / np.where(r < 1e-8, 0.0, r).sum())
     draws, optimism = (None, 0.0) if same else _refits(law, runs, phased, W, z.ravel(), r, num_bootstrap, seed)
-    if draws is not None:
-        fault = order_error(law, W, seed)
+    if draws is not None and law.structure_ != "constant":
+        fault = order_error(law, W, seed, runs)
         if fault is None:
             warnings.append(
                 "No four runs differ from others in nothing but the order of their phases, so how much of a predicted "

@@ -52,7 +52,7 @@ def objective_half_width(view: LawView, W: Array, half: Array, runs: tuple[Any, 
 
 
 def difference_error(
-    view: LawView, W: Array, runs: tuple[Any, Any], score: Any, a: Array, b: Array, half: float, level: float
+    view: LawView, W: Array, runs: tuple[Any, Any], score: Any, a: Array, b: Array, half: float | None, level: float
 ) -> float | None:
     """Error (standard deviation) of the predicted difference between mixtures ``a`` and ``b`` (K,): the smaller of what
     held-out pairs of runs show and what the two mixtures' own intervals allow if they err apart.
@@ -62,14 +62,19 @@ def difference_error(
 
     Args:
         W: (T,) of the objective; ``score`` as in :func:`heldout_difference`.
-        half: half width of the objective's interval at ``a``.
+        half: half width of the objective's interval at ``a``; None where the objective is no weighted mean of losses,
+            whose own intervals then say nothing of a difference.
     """
     found = heldout_difference(view, runs, score, a, b, level)
-    _, losses, X = view.rows(runs)
+    if half is None:
+        return found
+    weights, losses, X = view.rows(runs)
     z = NormalDist().inv_cdf((1 + level) / 2)
     noise, measured = _noise(X, losses, score)
     apart = max((half / z) ** 2 - noise, 0.0)
-    same = (np.abs(X - b).max(axis=1) < _RUN) & np.isfinite(measured)
+    same = (np.abs(weights - b).max(axis=1) < _RUN) & np.isfinite(measured)
+    if view.other_columns.any():  # runs of other sizes measured something else
+        same &= False
     if same.any():
         apart += max(float(score(view.predict(b[None]))[0] - measured[same].mean()) ** 2, noise / int(same.sum()))
     else:
@@ -108,33 +113,34 @@ def heldout_difference(
     """
     from sklearn.isotonic import IsotonicRegression
 
-    _, losses, X = view.rows(runs)
+    weights, losses, X = view.rows(runs)
     heldout = losses + _heldout(view, runs)
     some = np.isfinite(losses).all(axis=1) & np.isfinite(heldout).all(axis=1)
-    X, losses, heldout = X[some], losses[some], heldout[some]
+    weights, losses, X, heldout = weights[some], losses[some], X[some], heldout[some]
     noise = _noise(X, losses, score)[0]
     if len(X) > _MOST:  # the pairs of so many are plenty
         keep = np.random.default_rng(0).choice(len(X), _MOST, replace=False)
-        X, losses, heldout = X[keep], losses[keep], heldout[keep]
+        weights, losses, X, heldout = weights[keep], losses[keep], X[keep], heldout[keep]
     if len(X) < 8:
         return None
+    size = np.unique(X[:, view.other_columns], axis=0, return_inverse=True)[1].ravel()
     error = score(heldout) - score(losses)
-    roots = np.sqrt(np.maximum(X, 0.0))
+    roots = np.sqrt(np.maximum(weights, 0.0))
     first, second = np.triu_indices(len(X), 1)
     distance = np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", roots[first], roots[second]), 0.0))
     off = np.abs(error[first] - error[second])
-    apart = distance > 1e-6
+    apart = (distance > 1e-6) & (size[first] == size[second])  # a recipe and its reference are of one size
     if apart.sum() < 2:
         return None
     order = np.argsort(distance[apart], kind="stable")
     classes = np.array_split(order, min(20, len(order)))
     at = np.array([distance[apart][c].mean() for c in classes])
     z = NormalDist().inv_cdf((1 + level) / 2)
-    within = np.array([(float(np.quantile(off[apart][c], level)) / z) ** 2 for c in classes])
+    within = np.array([max((float(np.quantile(off[apart][c], level)) / z) ** 2 - 2 * noise, 0.0) for c in classes])
     rising = IsotonicRegression().fit(at, within, [len(c) for c in classes]).predict(at)
     wanted = math.sqrt(max(1 - float(np.sqrt(np.maximum(a, 0.0)) @ np.sqrt(np.maximum(b, 0.0))), 0.0))
     variance = float(np.interp(wanted, np.concatenate([[0.0], at]), np.concatenate([[0.0], rising])))
-    return math.sqrt(max(variance - 2 * noise, 0.0))
+    return math.sqrt(variance)
 
 
 def _heldout(view: LawView, runs: tuple[Any, Any]) -> Array:
@@ -180,8 +186,12 @@ def gain(
         probability = NormalDist().cdf(-difference / sd) if sd > 0 else float(difference < 0)
         return Gain(Prediction(difference, difference - wide, difference + wide, level), probability)
     spread = float(draws.std(ddof=1))
-    if error is not None and error > spread > 0:
-        draws = draws.mean() + (draws - draws.mean()) * (error / spread)
+    if error is not None and error > spread:
+        if spread > 1e-6 * error:
+            draws = draws.mean() + (draws - draws.mean()) * (error / spread)
+        else:  # refits that agree have no shape to stretch
+            steps = [NormalDist().inv_cdf((i + 0.5) / len(draws)) for i in range(len(draws))]
+            draws = draws.mean() + error * np.array(steps)
         spread = error
     sd = spread * math.sqrt(1 + 1 / len(draws))
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])

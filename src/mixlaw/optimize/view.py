@@ -183,6 +183,11 @@ class LawView:
                 weights[:, source] = matrix[:, column]
         return weights, losses, matrix
 
+    @property
+    def other_columns(self) -> npt.NDArray[np.bool_]:
+        """(columns,) of the law's own X: which are no weights of the corpus' domains (sizes, domains that are gone)."""
+        return np.asarray(self._source) < 0
+
     def named(self, matrix: Array) -> dict[str, Array]:
         """The law's own X (n, columns) by name, for refitting."""
         return {n: matrix[:, j] for j, n in enumerate(self._names)}
