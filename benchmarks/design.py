@@ -133,7 +133,7 @@ def replay(part, X, Y, domains, targets, polytope, objectives, replicates, truth
 
 
 def show(part, scores, objectives, replicates):
-    print(f"\n### RegMix replay, {part}: mean regret in nats, {replicates} replicates\n")
+    print(f"\n## RegMix replay, {part}: mean regret in nats, {replicates} replicates\n")
     rivals = [s for s in ("random 512", FAVOURITE) if s in scores]
     steps = sorted(int(s.split()[1]) for s in scores if s.startswith("sequential"))
     columns = ["random 64", "D-optimal 64", *rivals, *(f"sequential {n}" for n in steps)]

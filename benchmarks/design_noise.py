@@ -34,12 +34,12 @@ def together(X, Y, domains, targets, subsets=4, num=64):
         single = np.sqrt((error**2).mean(axis=0) / each).mean()
         rows.append([np.sqrt(found / whole), np.sqrt(found / (w**2 @ each)), single, pairs.mean()])
     rows = np.array(rows)
-    print(f"### {num} runs, {subsets} subsets of the training rows: held-out error over the error expected\n")
+    print(f"## {num} runs, {subsets} subsets of the training rows: held-out error over the error expected\n")
     print("| what | mean | least | most |")
     print("|---|--:|--:|--:|")
     names = (
         "mean of 13",
-        "mean of 13, if targets erred on their own",
+        "mean of 13, if the errors of the losses were independent",
         "single losses",
         "correlation of held-out residuals",
     )

@@ -60,9 +60,13 @@ def realised(X, exact, noise, domains, names, w, decisions, studies):
 def compare(part, X, exact, noise, domains, targets, objectives, corpus, budget, decisions, options):
     """The table of one truth: ``exact`` (n, T) losses and a root ``noise`` (T, T) of a run's covariance."""
     mixtures = [Mixture.from_array(domains, x) for x in X]
-    print(f"\n### {part}: predicted from {options.pilots} pilots of {PILOT} runs, {options.worlds} worlds each; "
+    print(f"\n## {part}: predicted from {options.pilots} pilots of {PILOT} runs, {options.worlds} simulated "
+          f"truths each; "
           f"{options.studies} studies realised\n")  # fmt: skip
-    print("| objective | runs | predicted | realised (se) | ratio (se) | intervals that hold it |")
+    print(
+        "| objective | runs | predicted regret, nats | realised regret, nats (se) | ratio (se) | 80% intervals "
+        "that contain the realised mean |"
+    )
     print("|---|--:|--:|--:|--:|--:|")
     every, held = [], []
     for name, w in objectives.items():
@@ -98,7 +102,10 @@ def compare(part, X, exact, noise, domains, targets, objectives, corpus, budget,
                   f"| {ratio:.2f} ({error:.2f}) | {sum(holds)} of {options.pilots} |", flush=True)  # fmt: skip
             every.append((n, guess.mean(), mean, ratio, error))
         print(f"  {part}, {name}: {time.process_time():.0f} s", file=sys.stderr, flush=True)
-    print("\n| all objectives | mean predicted | mean realised | ratio of the means (se over objectives) |")
+    print(
+        "\n| all objectives | mean predicted regret, nats | mean realised regret, nats | ratio of the means (se "
+        "over objectives) |"
+    )
     print("|--:|--:|--:|--:|")
     for n in COUNTS:
         guess, real = (np.array([e[i] for e in every if e[0] == n]) for i in (1, 2))
@@ -108,7 +115,8 @@ def compare(part, X, exact, noise, domains, targets, objectives, corpus, budget,
     near = sum(abs(e[3] - 1) <= 0.3 for e in every)
     could = sum(abs(e[3] - 1) <= 0.3 + e[4] for e in every)
     print(f"\nWithin 30%: {near} of {len(every)} objectives and counts; {could} within 30% and one standard error. The "
-          f"80% intervals hold the realised mean in {np.mean(held):.0%} of {np.size(held)} predictions.")  # fmt: skip
+          f"80% intervals contain the realised mean in {np.mean(held):.0%} of {np.size(held)} "
+          f"predictions.")  # fmt: skip
 
 
 def limit(X, Y, domains, targets, objectives, decisions, worlds, studies=16):
@@ -126,8 +134,11 @@ def limit(X, Y, domains, targets, objectives, decisions, worlds, studies=16):
         means.append(each.mean(axis=0))
         spreads.append(np.sqrt(np.maximum(each.var(axis=0, ddof=1) - within, 0)) / np.maximum(each.mean(axis=0), 1e-9))
         print(f"  worlds, {name}: {time.process_time():.0f} s", file=sys.stderr, flush=True)
-    print(f"\n### Studies in {worlds} worlds drawn from the law on all 768 runs, {studies} in each\n")
-    print("| runs | mean regret, all objectives | relative sd between worlds: median | quartiles |")
+    print(f"\n## Studies in {worlds} truths drawn from the law on all 768 runs, {studies} in each\n")
+    print(
+        "| runs | mean regret of all objectives, nats | relative standard deviation between truths: median | "
+        "quartiles |"
+    )
     print("|--:|--:|--:|--:|")
     for n, mean, spread in zip(COUNTS, np.mean(means, axis=0), np.array(spreads).T):
         low, middle, high = np.quantile(spread, [0.25, 0.5, 0.75])

@@ -60,8 +60,11 @@ def samplers(X, Y, domains, targets, corpus, budget, polytope, truth, objectives
 
     name, w = next(iter(objectives.items()))
     exact = predicted(truth.law, X)
-    print(f"\n### 32 runs by each sampler, surrogate truth, {replicates} replicates\n")
-    print(f"| sampler | RMSE on the published mixtures, nats | Spearman | regret, {name} | seconds to propose |")
+    print(f"\n## 32 runs by each sampler, surrogate truth, {replicates} replicates\n")
+    print(
+        f"| sampler | RMSE on the published mixtures, nats | mean Spearman | regret of the {name}, nats | "
+        f"seconds to propose |"
+    )
     print("|---|--:|--:|--:|--:|")
     for sampler in (
         "dirichlet",

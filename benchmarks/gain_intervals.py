@@ -36,8 +36,11 @@ def main():
     shuffled = np.random.default_rng(0).permutation(len(X))
     test = shuffled[512:]
     corpus = Corpus.declared({d: int(1e6 * s) + 1 for d, s in zip(domains, X.mean(axis=0))}, source="mean mixture")
-    print(f"### 90% intervals of a difference, {pairs} pairs of held-out mixtures\n")
-    print("| law | runs | objective | rms error | refits: half width, covers | as printed: half width, covers |")
+    print(f"## 90% intervals of a difference, {pairs} pairs of held-out mixtures\n")
+    print(
+        "| law | runs | objective | root mean square error, nats | refits: half width in nats, share of pairs "
+        "inside | as printed: half width in nats, share of pairs inside |"
+    )
     print("|---|--:|---|--:|--:|--:|")
     z = NormalDist().inv_cdf(0.95)
     everything = []

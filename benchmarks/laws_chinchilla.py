@@ -85,25 +85,26 @@ def chinchilla(quick: bool) -> None:
     _, peer_boot = timed(peer_bootstrap)
     p = law.parameters_
     print("## Chinchilla, 240 of the 245 digitised points\n")
-    print("| | mixlaw | SciPy BFGS | target |\n|---|--:|--:|--:|")
-    print(f"| objective | {law.objective_:.10f} | {values.min():.10f} | .0010182740 |")
+    print("| | mixlaw | SciPy BFGS | published |\n|---|--:|--:|--:|")
+    print(f"| objective | {law.objective_:.10f} | {values.min():.10f} | 0.0010182740 |")
     full = peer / len(sample) * len(grid)
-    print(f"| one fit, s | {seconds:.4f} | {full:.0f} ({len(sample)} of {len(grid)} starts, extrapolated) | < .1 |")
+    print(f"| one fit, seconds | {seconds:.4f} | {full:.0f} ({len(sample)} of {len(grid)} starts, extrapolated) | |")
     print(f"| starts that reach the optimum | {law.agreement_[0]} of {law.num_starts_} | {100 * reached:.0f}% | |")
-    print(f"| 4,000 bootstraps, s | {boot_seconds:.2f} | {peer_boot / few * 4_000:.0f} ({few}, extrapolated) | < 1.5 |")
+    print(f"| 4,000 bootstraps, seconds | {boot_seconds:.2f} | {peer_boot / few * 4_000:.0f} ({few}, extrapolated) | |")
     print(
         f"\nE {p['E']:.4f}, A {p['A']:.1f}, B {p['B']:.1f}, alpha {p['alpha']:.5f}, beta {p['beta']:.5f}; 90% intervals"
     )
     print("; ".join(f"{k} {low:.4g} to {high:.4g}" for k, (low, high) in boot.intervals_.items()))
     print("Profiles, 90%: " + "; ".join(str(law.profile(k)) for k in ("alpha", "A")) + ".")
     print(
-        "Published: 1.81722, 477.8, 2143.4, .34731, .36717. Compute-optimal tokens per parameter at 5.76e23 FLOP: "
-        f"{law.optimal_allocation(5.76e23)['tokens_per_param']:.1f} (17.9)."
+        "Published: 1.81722, 477.8, 2143.4, 0.34731, 0.36717. Compute-optimal tokens per parameter at 5.76e23 FLOP: "
+        f"{law.optimal_allocation(5.76e23)['tokens_per_param']:.1f} (published 17.9)."
     )
     by_compute = np.argsort(X[:, 0] * X[:, 1], kind="stable")
     small, large = by_compute[:180], by_compute[180:]
-    print("\nLargest quarter of the compute from the other three, mean absolute error of the loss (the 240 points hold "
-          "noise of digitising):")  # fmt: skip
+    print("\nThe quarter of the points with the most compute, predicted from the other three quarters; mean "
+          "absolute error of "
+          "the loss (the points were digitised from a figure, which adds noise):\n")  # fmt: skip
     for label, one in {
         "Chinchilla": Chinchilla(),
         "Chinchilla, tied": Chinchilla(tied=True),
@@ -114,7 +115,7 @@ def chinchilla(quick: bool) -> None:
     print()
     for which, score in (("hoffmann2022_rounded", "4.121e-3"), ("hoffmann2022", "1.231e-3")):
         value = huber(np.log(published(which).predict(X)) - np.log(y), 1e-3).sum()
-        print(f"Objective of {which}: {value:.3e} ({score})")
+        print(f"- Objective of the constants `{which}`: {value:.3e} (published {score})")
 
 
 def overfitted(X: np.ndarray, loss: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -133,7 +134,7 @@ def repeated() -> None:
     loss, seed = np.array(table["loss"]), np.array(table["seed"])
     base = {k: v for k, v in published("muennighoff2023").parameters_.items() if k not in ("R_D", "R_N")}
     print("\n## Repeated data\n")
-    print("| rows | n | optima (R_D, R_N, objective) | flat | warned | s |\n|---|--:|---|---|---|--:|")
+    print("| rows | n | optima (R_D, R_N, objective) | flat | warned | seconds |\n|---|--:|---|---|---|--:|")
     for label, keep in {
         "all": loss > 0,
         "seed 0": seed == 0,
@@ -161,7 +162,7 @@ def over_training() -> None:
     params, tokens = (np.array(table[k], dtype=float) for k in ("params", "tokens"))
     loss = np.array([np.nan if v is None else v for v in table["loss_c4_val"]], dtype=float)
     corpus = np.array(table["train_set"])
-    print("\n## Over-training: 412M runs' C4 loss from models up to 154M, mean relative error\n")
+    print("\n## Over-training: the C4 loss of 412M models predicted from models of at most 154M, mean relative error\n")
     print(
         "| exponents | "
         + " | ".join(map(str, sorted(set(corpus))))
@@ -178,7 +179,6 @@ def over_training() -> None:
             errors.append(float(np.abs(predicted / loss[large] - 1).mean()))
         cells = " | ".join(f"{100 * e:.2f}%" for e in errors)
         print(f"| {'tied' if tied else 'free'} | {cells} | {100 * np.mean(errors):.2f}% |")
-    print("\nBaseline: 1.8% tied, 2.9% free.")
 
 
 def annealing() -> None:
@@ -211,8 +211,14 @@ def annealing() -> None:
                 law, x = make(), {"step": steps}
             law.fit({k: v[fit] for k, v in x.items()}, y[fit])
             errors[label] += (law.predict({k: v[late] for k, v in x.items()}) - y[late]).tolist()
-    print("\n## Learning-rate annealing: five-domain curves, steps 70k to 100k from 5k to 60k\n")
-    print("| law | bias, mn | mean absolute error, mn | points |\n|---|--:|--:|--:|")
+    print(
+        "\n## Learning-rate annealing: five-domain curves, steps 70,000 to 100,000 predicted from steps 5,000 "
+        "to 60,000\n"
+    )
+    print(
+        "| law | bias, thousandths of a nat (1e-3 nats) | mean absolute error, thousandths of a nat (1e-3 nats) "
+        "| points |\n|---|--:|--:|--:|"
+    )
     for label, found in errors.items():
         e = 1e3 * np.array(found)
         print(f"| {label} | {e.mean():+.1f} | {np.abs(e).mean():.1f} | {len(e)} |")
@@ -238,7 +244,8 @@ def annealing_intervals(quick: bool) -> None:
             }.items():
                 held.setdefault(label, dict.fromkeys(true, 0))[name] += int(low <= truth <= high)
     print(
-        f"\n## Learning-rate annealing: 90% intervals that hold the truth, of {num} made curves (39 steps, noise .2%)\n"
+        f"\n## Learning-rate annealing: 90% intervals that contain the truth, of {num} simulated curves (39 "
+        f"steps, noise 0.2%)\n"
     )
     print("| interval | L0 | alpha | C |\n|---|--:|--:|--:|")
     for label, counts in held.items():

@@ -2,7 +2,7 @@
 
     python benchmarks/laws_growth.py [--quick]
 
-Every case runs in its own process, so that memory is that of the case. Losses are those of a world with one
+Every case runs in its own process, so that memory is that of the case. Losses are simulated: one
 effective-token term per target, plus noise; the last column is the error of the prediction against the truth,
 in units of the noise.
 """
@@ -30,7 +30,7 @@ CASES = [
 ]
 
 
-def world(n: int, K: int, T: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def simulated(n: int, K: int, T: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mixtures (n, K), observed and true losses (n, T)."""
     fixed, rng = np.random.default_rng(7), np.random.default_rng(seed)
     transfer = np.exp(fixed.normal(-3, 1, (T, K)))
@@ -44,18 +44,22 @@ def world(n: int, K: int, T: int, seed: int) -> tuple[np.ndarray, np.ndarray, np
 def one(n: int, K: int, T: int) -> None:
     from mixlaw.laws.auto import Auto
 
-    X, Y, _ = world(n, K, T, 0)
+    X, Y, _ = simulated(n, K, T, 0)
     names = [f"domain_{j}" for j in range(K)]
     targets = [f"loss_domain_{t % K}" + (f"_{t // K}" if t >= K else "") for t in range(T)]
     began, clock = time.process_time(), time.perf_counter()
     law = Auto().fit(dict(zip(names, X.T, strict=True)), dict(zip(targets, Y.T, strict=True)))
     cpu, wall = time.process_time() - began, time.perf_counter() - clock
-    fresh, _, truth = world(300, K, T, 1)
+    fresh, _, truth = simulated(300, K, T, 1)
     error = float(np.abs(law.predict(dict(zip(names, fresh.T, strict=True))) - truth).mean() / NOISE)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     share = {k: round(float(np.mean(w)), 2) for k, w in law.weights_.items() if np.max(w) > 0}
     parts = {row.name: round(row.seconds, 1) for row in law.league_.rows if not row.error}
     print(json.dumps({"cpu": cpu, "wall": wall, "peak": peak, "error": error, "weights": share, "seconds": parts}))
+
+
+def listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{k} {v:g}" for k, v in values.items())
 
 
 def main() -> None:
@@ -67,7 +71,10 @@ def main() -> None:
     if options.case:
         one(*options.case)
         return
-    print("| n | K | T | CPU s | wall s | peak GB | error / noise | weights | seconds by family |")
+    print(
+        "| runs n | domains K | targets T | CPU seconds | wall seconds | peak memory, GB | error / noise | "
+        "weights of the average | seconds by family |"
+    )
     print("|--:|--:|--:|--:|--:|--:|--:|---|---|")
     cases = CASES[:2] if options.quick else CASES if options.only is None else [CASES[options.only]]
     for n, K, T in cases:
@@ -79,7 +86,7 @@ def main() -> None:
         r = json.loads(done.stdout.strip().splitlines()[-1])
         print(
             f"| {n} | {K} | {T} | {r['cpu']:.1f} | {r['wall']:.1f} | {r['peak']:.2f} | {r['error']:.2f} | "
-            f"{r['weights']} | {r['seconds']} |",
+            f"{listed(r['weights'])} | {listed(r['seconds'])} |",
             flush=True,
         )
 

@@ -114,12 +114,14 @@ def torch_starts(X, y, starts):
 
 
 def speed(quick):
-    print("\n## M4, 300 starts, one target\n")
+    print("\n## 300 starts of M4 for one target\n")
     print("Raced: starts that fall behind are given up. The peers' seconds are scaled to 300 from the starts run.\n")
     print(
-        "| data | ours, raced, s | all to the end, s (agree) | scipy least_squares, s | torch LBFGS loop, s |", end=""
+        "| data | mixlaw, raced, seconds | mixlaw, all starts to the end, seconds (starts that agree) | SciPy "
+        "least_squares, seconds | PyTorch LBFGS loop, seconds |",
+        end="",
     )
-    print(" residual SS, each |")
+    print(" residual sum of squares: mixlaw / SciPy / PyTorch |")
     print("|---|--:|--:|--:|--:|--:|")
     X512, Y512 = (table.to_numpy() for table in regmix("train"))
     rows = np.random.default_rng(0).choice(512, 64, replace=False)
@@ -147,8 +149,11 @@ def speed(quick):
 
 def race_certificate(quick):
     """Whether racing starts reach what all starts reach: every RegMix target, several subsets of its training rows."""
-    print("\n## M4, 300 starts raced, against all 300 to the end: RegMix, 13 targets, subsets of the training rows\n")
-    print("| runs | fits | same optimum (relative 1e-6) | certified | raced, mean s (largest) | to the end, mean s |")
+    print("\n## 300 raced starts of M4 beside all 300 to the end: RegMix, 13 targets, subsets of the training rows\n")
+    print(
+        "| runs | fits | same optimum (relative 1e-6) | certified | raced, mean seconds (largest) | to the end, "
+        "mean seconds |"
+    )
     print("|--:|--:|--:|--:|--:|--:|")
     X, Y = (table.to_numpy() for table in regmix("train"))
     for n in (32, 64, 128):
@@ -170,13 +175,16 @@ def race_certificate(quick):
 
 # ---- a prior shared by the targets -------------------------------------------------------------------
 def shared_prior(quick):
-    print("\n## A ridge centre learned across targets: held-out training rows, no test set involved\n")
+    print("\n## Coefficients shrunk towards their mean over targets: held-out training rows, no test set involved\n")
     print(
         "RegMix: n of the 512 training mixtures, scored on the other training mixtures, 13 targets. Data Mixing Laws:"
     )
     print("n of the 26 mixtures (30k steps), scored on the others, 22 targets. `default_rng(seed).permutation`.")
-    print("MSE relative to `prior='separate'`; chosen: how often `'cv'` took the shared centre.\n")
-    print("| law | data | n | subsets | separate: Spearman, MSE | shared | cv | chosen |")
+    print(
+        "The columns `shared` and `cv` give the rank correlation and the change of the MSE against "
+        "`prior='separate'`; *chosen* is how often `'cv'` used the shared mean.\n"
+    )
+    print("| law | data | n | subsets | separate: Spearman, MSE in nats² | shared | cv | chosen |")
     print("|---|---|--:|--:|--:|--:|--:|--:|")
     X, Y = regmix("train")
     X5, Y5, _, columns = five_domains("70M")
@@ -226,7 +234,7 @@ def families(quick):
 def regmix_accuracy(quick):
     print("\n## RegMix: trained on n of the 512 mixtures, scored on the 256 of regmix_1m_test (13 targets)\n")
     print("Subsets `numpy.random.default_rng(seed).choice(512, n, replace=False)`, seeds 0, 1, ...; means over them.\n")
-    print("| law | n | subsets | Spearman | MSE | in 90% | s per fit |")
+    print("| law | n | subsets | mean Spearman | MSE, nats² | inside the 90% interval | CPU seconds per fit |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     X, Y = regmix("train")
     X_test, Y_test = regmix("test")
@@ -246,13 +254,17 @@ def regmix_accuracy(quick):
                 inside = ((truth >= low) & (truth <= high)).mean()
                 scores.append((rank, ((predicted - truth) ** 2).mean(), inside, seconds))
             rank, mse, inside, seconds = np.mean(scores, axis=0)
-            print(f"| {name} | {n} | {subsets} | {rank:.4f} | {mse:.4f} | {inside:.1%} | {seconds:.2f} |", flush=True)
+            shown = f"{rank:.4f}" if np.isfinite(rank) else "none: constant"
+            print(f"| {name} | {n} | {subsets} | {shown} | {mse:.4f} | {inside:.1%} | {seconds:.2f} |", flush=True)
 
 
 def dml_accuracy(quick):
     splits = 3 if quick else 5
     print(f"\n## Data Mixing Laws, five domains, 30k steps: held-out 25% of mixtures, {splits} splits\n")
-    print("Mean absolute error of the overall loss (22 validation domains, each fitted, summed with their weights).\n")
+    print(
+        "Mean absolute error of the overall loss in nats (22 validation domains, each fitted, summed with their "
+        "weights).\n"
+    )
     print("| law | 70M | 410M |")
     print("|---|--:|--:|")
     data = {size: five_domains(size) for size in ("70M", "410M")}

@@ -8,7 +8,7 @@ Backtests, each on RedPajama (42 mixtures) and five domains (26), weighted loss 
     D  late 160M from late 70M               G  late 160M and 410M together
     H  the late curve of one mixture at a time (five domains, six mixtures)
 
-Bias: mean of predicted - measured, in thousandths of a nat (mn). Where a backtest hides two groups (G), each has
+Bias: mean of predicted - measured, in thousandths of a nat (1e-3 nats). Where a backtest hides two groups (G), each has
 its own bias and the squares are averaged, so that they cannot cancel. Score: root of half the mean squared
 RedPajama bias, a quarter five-domain, a quarter H.
 
@@ -98,7 +98,8 @@ def score(biases: dict[tuple[str, str], list[float]]) -> float:
 
 
 def run(make, studies, biggest: int = 3):
-    """Biases in mn, coverage of 90% intervals per study, CPU seconds per fit with interval, rows' absolute errors."""
+    """Biases in thousandths of a nat, coverage of 90% intervals per study, CPU seconds per fit with interval, "
+    "rows' absolute errors."""
     biases, covered, seconds, errors = {}, {}, [], []
     for name, data in studies.items():
         y = data["losses"] @ data["weight"]
@@ -161,9 +162,11 @@ def main() -> None:
         other = "five_domains" if name == "redpajama" else "redpajama"
         priors[other] = (law.parameters_["G"], 0.015)
         together[name] = float(np.mean([m["run"] / (m["run"] + m["within"]) for m in law.members_[0]]))
-    print("annealing prior from the other study, nats:", {k: round(v[0], 4) for k, v in priors.items()})
-    print("share of the residual variance that evaluations of one run have in common:",
-          {k: round(v, 2) for k, v in together.items()}, "\n")  # fmt: skip
+    print(
+        "Annealing prior from the other study, nats: " + "; ".join(f"{k} {v[0]:.4f}" for k, v in priors.items()) + "."
+    )
+    print("Share of the residual variance that evaluations of one run have in common: "
+          + "; ".join(f"{k} {v:.2f}" for k, v in together.items()) + ".\n")  # fmt: skip
 
     rows = {
         "Joint, annealing prior from the other study": lambda name: Joint(**base, annealing_prior=priors[name]),
@@ -177,7 +180,9 @@ def main() -> None:
             "Joint, blind to the schedule": lambda name: Joint(**blind, **fast),
             "Nested on tokens": lambda name: Nested(**blind),
         }
-    print("| law | hiding | score, mn | row MAE, mn | 90% interval covers RedPajama / five domains | CPU s per fit |")
+    print("| law | hidden size | score, 1e-3 nats | MAE of rows, 1e-3 nats | share inside the 90% interval, "
+          "RedPajama / "
+          "five domains | CPU seconds per fit |")  # fmt: skip
     print("|---|---|--:|--:|---|--:|")
     detail = {}
     for label, make in rows.items():
@@ -189,8 +194,7 @@ def main() -> None:
             print(f"| {label} | {hidden} | {score(biases):.2f} | {mae:.1f} | {cover} | {seconds:.2f} |", flush=True)
             if biggest == 3:
                 detail[label] = biases
-    print("\nTarget: score <= 5.0 hiding 410M, < 5 s. Prototypes: 5.9 to 6.2.\n")
-    print("Biases hiding 410M, mn:\n")
+    print("\n## Biases with 410M hidden, thousandths of a nat (1e-3 nats)\n")
     for label, biases in detail.items():
         for study in studies:
             shown = "; ".join(f"{k} {', '.join(f'{b:+.1f}' for b in v)}" for (s, k), v in biases.items() if s == study)
@@ -199,13 +203,15 @@ def main() -> None:
     per_start, fits = peer_seconds(studies["redpajama"], 2 if quick else 10)
     hours = per_start * (5_500 * fits + 10_000 * 22) / 3600
     print(
-        f"\nThe published pipeline's starts (SciPy L-BFGS, same process): {per_start:.3f} s each; 5,500 for each of "
+        f"\n## Time of the published pipeline\n\nIts starts (SciPy L-BFGS, same process) take {per_start:.3f} s "
+        f"each; 5,500 for each of "
         f"{fits} step-law fits and 10,000 for the size laws extrapolate to {hours:.1f} h (extrapolated, not run)."
     )
     data = studies["redpajama"]
     short = data["step"] <= 30_000
-    print("\nRank transfer, RedPajama at 30k steps (known: the published optimum ranks 1, 2, 2, 4):\n")
-    print(rank_transfer(columns(data, short), data["losses"][short], data["weight"]))
+    print("\n## Do mixtures rank the same at other sizes? RedPajama at 30,000 steps\n")
+    print("The published optimum ranks 1, 2, 2 and 4.\n")
+    print(f"```text\n{rank_transfer(columns(data, short), data['losses'][short], data['weight'])}\n```")
 
 
 if __name__ == "__main__":

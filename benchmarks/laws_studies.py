@@ -74,7 +74,7 @@ def records(swarm: Path, quick: bool) -> list[Record]:
         kept = np.random.default_rng(seed).choice(512, 64, replace=False)
         splits.append((kept, np.setdiff1d(np.arange(512), kept)))
     found = [Record("RegMix", "64 runs", X, Y, splits)]
-    for name, (study, size, *_) in laws_dml.CASES.items():
+    for name, (study, size) in laws_dml.CASES.items():
         X, Y = laws_dml.load(study, size)
         num = len(next(iter(Y.values())))
         found.append(Record("Data Mixing Laws", name, X, Y, list(laws_dml.splits(num, 1 if quick else 2))))
@@ -155,7 +155,7 @@ def main() -> None:
             with priors(setting):
                 known = alone[s]["GaussianProcess"] if setting == SHIPPED else over(s, every, GaussianProcess)
             by_setting[s][setting] = float(known[0])
-    print("| held-out study | law | error / sd | Spearman | 90% covers | CPU s per fit |")
+    print("| held-out study | law | error / sd | mean Spearman | share inside the 90% interval | CPU seconds per fit |")
     print("|---|---|--:|--:|--:|--:|")
     for s in studies:
         others = [o for o in studies if o != s]
@@ -172,7 +172,9 @@ def main() -> None:
         for label, (error, rank, inside, seconds) in rows.items():
             cover = "-" if np.isnan(inside) else f"{inside:.3f}"
             print(f"| {s} | {label} | {error:.4f} | {rank:.4f} | {cover} | {seconds:.2f} |", flush=True)
-    print(f"\nShipped priors: {SHIPPED} (width of targets without an own domain, mean of log own slope over others').")
+    print("\nA setting is the prior's width for targets without an own domain, and the mean of the log of the "
+          "own slope over "
+          f"the others'. Shipped: {SHIPPED}.\n")  # fmt: skip
     for s in studies:
         shown = ", ".join(f"{k}: {v:.4f}" for k, v in by_setting[s].items())
         print(f"- Gaussian process alone on {s}, by setting: {shown}")

@@ -10,6 +10,7 @@ caps within 1% of it), so that there is nothing to gain; its verdict should be a
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from mixlaw.quickstart import run
@@ -75,12 +76,14 @@ def main() -> None:
         run(folder, minutes=args.minutes, corpus=text, objective=OBJECTIVE, seed=seed, say=lambda text: None)
         rows.append(row(Study(folder)))
         r = rows[-1]
-        print(
-            f"seed {seed}: predicted {r['predicted']}, measured {r['measured']['mean']:.3f}, {r['verdict']}", flush=True
-        )
+        said = f"seed {seed}: predicted {r['predicted']}, measured {r['measured']['mean']:.3f}, {r['verdict']}"
+        print(said, file=sys.stderr, flush=True)
     null = control(args.out / "control", Study(args.out / "seed-0"))
-    print(f"\n{args.minutes:g} minutes a study.\n")
-    print("| seed | runs | predicted gain | measured gain | verdict | inside interval | steps to natural's loss |")
+    print(f"Each study takes {args.minutes:g} minutes.\n")
+    print(
+        "| seed | runs x tokens | predicted gain, nats | measured gain, nats | verdict | measured loss inside "
+        "the predicted interval | steps to natural's loss |"
+    )
     print("|--:|---|---|---|---|---|--:|")
     for seed, r in enumerate(rows):
         m, p = r["measured"], r["predicted"]
@@ -93,7 +96,10 @@ def main() -> None:
     held = sum((r["measured"]["mean"] < 0) == (r["predicted"].mean < 0) for r in rows)
     inside = sum(r["inside"] for r in rows)
     n = null.verification()["difference"]["vs natural"]
-    print(f"\nSign held in {held} of {len(rows)}; measured loss inside the interval in {inside} of {len(rows)}.")
+    print(
+        f"\nThe sign of the gain was right in {held} of {len(rows)} studies; the measured loss was inside the "
+        f"interval in {inside} of {len(rows)}."
+    )
     print(
         f"Control pinned to natural: {n['mean']:+.3f} [{n['low']:+.3f}, {n['high']:+.3f}], "
         f"verdict: {null.verification()['verdict']}."

@@ -50,14 +50,19 @@ def main() -> None:
         "verify": {"seeds": 5, "arms": ["natural", "uniform"]},
     }
     study = Study.create(args.out, config, progress=_line())
-    print(study.tokenize().natural, flush=True)
+    natural = study.tokenize().natural
     study.design()
     failures = study.train()
-    print(f"{len(study.specs())} runs, {len(failures)} failed", flush=True)
-    print(study.fit().summary(), flush=True)
-    print(study.optimize(), flush=True)
-    print(verification_text(study.verify()), flush=True)
-    print(study.report())
+    law, recipe, verification = study.fit(), study.optimize(), study.verify()
+    parts = {
+        "The natural mixture and the runs": f"{natural}\n{len(study.specs())} runs, {len(failures)} failed",
+        "The law": law.summary(),
+        "The recipe": recipe,
+        "What was measured": verification_text(verification),
+    }
+    for title, text in parts.items():
+        print(f"## {title}\n\n```text\n{text}\n```\n")
+    print(study.report(), file=sys.stderr)
 
 
 def _line():

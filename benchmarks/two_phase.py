@@ -95,13 +95,15 @@ def main() -> None:
     held = np.array(sorted(held_rows))
     train = np.setdiff1d(np.arange(len(X)), held)
     print(
-        f"{len(X)} runs of {len(groups)} sets of mixtures, {len(fractions)} phases of {fractions.tolist()}; "
+        f"{len(X)} runs in {len(groups)} groups of the same mixtures, {len(fractions)} phases with fractions "
+        f"{fractions.tolist()}; "
         f"{len(held)} runs held out, each with its reverse.\n"
     )
 
-    print("### Held-out third: predicted against measured\n")
+    print("## Held-out third: predicted against measured\n")
     print(
-        "| law over phases | log recency | mean absolute error, nats | share of variance explained | rank correlation |"
+        "| law over phases | log of the recency factor | mean absolute error, nats | share of variance "
+        "explained | rank correlation |"
     )
     print("|---|---|--:|--:|--:|")
     from scipy.stats import spearmanr
@@ -119,11 +121,11 @@ def main() -> None:
         )
     law = fit("cv", fractions, X[train], Y[train], names, sets)
     predicted = law.predict(dict(zip(names, X[held].T)))
-    print("\n| run | " + " | ".join(f"{s} predicted / measured" for s in sets) + " |")
+    print("\n| held-out run | " + " | ".join(f"{s}: predicted / measured, nats" for s in sets) + " |")
     print("|---" * (1 + len(sets)) + "|")
-    for row, i in enumerate(held):
+    for number, (row, i) in enumerate(enumerate(held), 1):
         cells = " | ".join(f"{predicted[row, t]:.3f} / {Y[i, t]:.3f}" for t in range(len(sets)))
-        print(f"| {ids[keep[i]]} | {cells} |")
+        print(f"| {number} | {cells} |")
 
     given = {k: float(v) for k, _, v in (item.partition("=") for item in options.objective)}
     weights_of = given or dict.fromkeys(sets, 1.0)
@@ -136,8 +138,12 @@ def main() -> None:
         corpus,
         num_bootstrap=15 if options.quick else 60,
     )
-    print("\n### Best schedule beside the best constant mixture\n")
-    print(f"{recipe.certificate}; law: {law.structure_}, held-out scores {law.scores_}\n")
+    scores = ", ".join(f"{k} {v:.4f}" for k, v in law.scores_.items())
+    print("\n## Best schedule beside the best constant mixture\n")
+    print(
+        f"{recipe.certificate}; law: {law.structure_}; held-out squared error "
+        f"over the variance of the losses: {scores}\n"
+    )
     phases = recipe.schedule.phases
     print("| domain | " + " | ".join(f"phase {p + 1}" for p in range(len(phases))) + " | best constant | epochs |")
     print("|---" * (3 + len(phases)) + "|")

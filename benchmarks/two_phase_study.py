@@ -79,7 +79,7 @@ def main() -> None:
     recipe = best_schedule(
         PhaseLaw(fractions=[0.5, 0.5]).fit(X, y), study.config.objective_weights(), scarce, study.corpus
     )
-    print(f"\n### {SCARCE} is scarce: at most 20% of the run's tokens\n")
+    print(f"\n## {SCARCE} is scarce: at most 20% of the run's tokens\n")
     print(f"{recipe.certificate}\n\n| domain | phase 1 | phase 2 | best constant |\n|---|--:|--:|--:|")
     first, second = (p.mixture for p in recipe.schedule.phases)
     for d in DOMAINS:
@@ -103,8 +103,8 @@ def compare(study: Study, recipe: Recipe, seeds: int, title: str) -> None:
     curves = objective_curves(observed.values.to_pylist(), study.config.objective_weights())
     finals = {name: [curves[specs[name, k].id][-1][1] for k in range(1000, 1000 + seeds)] for name in arms}
     difference = paired_difference(*finals.values())
-    print(f"\n### {title}\n")
-    print("| arm | objective, mean of seeds | seeds |\n|---|--:|---|")
+    print(f"\n## {title}\n")
+    print("| arm | objective, mean of seeds, nats | each seed, nats |\n|---|--:|---|")
     for name, losses in finals.items():
         print(f"| {name} | {np.mean(losses):.4f} | {', '.join(f'{v:.4f}' for v in losses)} |")
     print(f"\nPredicted difference {recipe.difference}; measured {difference}: {verdict(difference)}.")
