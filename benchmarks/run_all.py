@@ -64,8 +64,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         """
         Three numbers in the priors of the Gaussian process were set with records at hand. Here two of them are
         chosen again on two of three studies (RegMix, Data Mixing Laws, and this project's own swarm of small
-        models) and `Auto` is judged on the third. *Error / sd* is the mean absolute error divided by the standard deviation
-        of the loss in its record, averaged over losses and records.
+        models) and `Auto` is judged on the third. *Error / sd* is the mean absolute error divided by the standard
+        deviation of the loss in its record, averaged over losses and records.
         """,
     ),
     "laws_mixture": Benchmark(
