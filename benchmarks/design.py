@@ -3,8 +3,8 @@
     python benchmarks/design.py [--quick] [--replicates 20]
 
 The 768 measured runs are all there is: a strategy buys runs, a law is fitted, one of the 768 is chosen by the
-library's rule (mixlaw.design.recommendation), and its loss is looked up; regret is against the best measured. Looking
-a run up twice gives the same number, so seed noise is 0 and every strategy is told so; what the law leaves
+library's rule (mixlaw.design.adaptive.recommendation), and its loss is looked up; regret is against the best measured.
+Looking a run up twice gives the same number, so seed noise is 0 and every strategy is told so; what the law leaves
 unexplained then belongs to the mixture. The 512 random runs are also judged by the law's favourite alone, and the
 better of the two is the regret to reach.
 
@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mixlaw import Budget, Corpus, MixlawWarning
+from mixlaw.design.adaptive.recommendation import answer, choose_among
+from mixlaw.design.adaptive.sequential import choose, choose_from
 from mixlaw.design.optimal import exchange
-from mixlaw.design.recommendation import answer, choose_among
-from mixlaw.design.sequential import choose, choose_from
 from mixlaw.laws import GaussianProcess
 
 from _data import experiments

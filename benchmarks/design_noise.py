@@ -14,7 +14,7 @@ import numpy as np
 
 from design import fit, predicted, read
 from mixlaw import MixlawWarning
-from mixlaw.design.worlds import draw_worlds, noise_sd
+from mixlaw.design.adaptive.worlds import draw_worlds, noise_sd
 
 
 def together(X, Y, domains, targets, subsets=4, num=64):

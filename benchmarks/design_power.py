@@ -25,7 +25,7 @@ import numpy as np
 from design import fit, objectives_of, predicted, read, space
 from mixlaw import MixlawWarning, Mixture, Observations, Schedule
 from mixlaw.design import SAMPLERS, Polytope, power_analysis
-from mixlaw.design.recommendation import choose_among
+from mixlaw.design.adaptive.recommendation import choose_among
 from mixlaw.laws import GaussianProcess
 
 COUNTS = (16, 32, 64)

@@ -18,9 +18,9 @@ import numpy as np
 from design import read
 from mixlaw import Budget, Corpus, MixlawWarning
 from mixlaw.laws import LAWS
-from mixlaw.optimize.resample import bootstrap_laws
-from mixlaw.optimize.uncertainty import difference_error, gain, objective_half_width
-from mixlaw.optimize.view import LawView
+from mixlaw.optimize.around.gain import difference_error, gain, objective_half_width
+from mixlaw.optimize.around.resample import bootstrap_laws
+from mixlaw.optimize.pose.view import LawView
 
 OBJECTIVES = ("mean of 13", "pile_cc", "github", "hackernews", "wikipedia_en")
 

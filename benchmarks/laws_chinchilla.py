@@ -17,10 +17,10 @@ import warnings
 import numpy as np
 import pyarrow.parquet as pq
 
+from mixlaw.data.learning_rate import Cosine
 from mixlaw.errors import MixlawWarning
 from mixlaw.laws import BrokenPowerLaw, Chinchilla, Kaplan, LearningRateAnnealing, RepeatedData, published
-from mixlaw.laws.engine import huber
-from mixlaw.laws.schedules import Cosine
+from mixlaw.laws.fit.engine import huber
 
 from _data import experiments
 

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from mixlaw.laws.auto import Auto
-from mixlaw.laws.effective import EffectiveTokens
-from mixlaw.laws.gp import GaussianProcess
-from mixlaw.laws.loglinear import LogLinear
-from mixlaw.laws.m4 import M4
+from mixlaw.laws.choose.auto import Auto
+from mixlaw.laws.mixture.effective_tokens import EffectiveTokens
+from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+from mixlaw.laws.mixture.log_linear import LogLinear
+from mixlaw.laws.mixture.m4 import M4
 
 from _data import experiments
 

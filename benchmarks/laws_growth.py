@@ -42,7 +42,7 @@ def simulated(n: int, K: int, T: int, seed: int) -> tuple[np.ndarray, np.ndarray
 
 
 def one(n: int, K: int, T: int) -> None:
-    from mixlaw.laws.auto import Auto
+    from mixlaw.laws.choose.auto import Auto
 
     X, Y, _ = simulated(n, K, T, 0)
     names = [f"domain_{j}" for j in range(K)]

@@ -24,10 +24,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mixlaw import laws
-from mixlaw.laws.compare import spearman
-from mixlaw.laws.engine import Prior, fit_batch
-from mixlaw.laws.m4 import ExponentialModel
-from mixlaw.laws.parametric import log_slopes, more_starts
+from mixlaw.laws.choose.league import spearman
+from mixlaw.laws.fit.engine import Prior, fit_batch
+from mixlaw.laws.fit.mixture_law import log_slopes, more_starts
+from mixlaw.laws.mixture.m4 import ExponentialModel
 
 from _data import experiments
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from mixlaw.laws.auto import Auto
-from mixlaw.laws.compare import spearman
-from mixlaw.laws.gp import GaussianProcess
+from mixlaw.laws.choose.auto import Auto
+from mixlaw.laws.choose.league import spearman
+from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 
 from _data import experiments
 

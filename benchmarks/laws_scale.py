@@ -28,9 +28,9 @@ import warnings
 import numpy as np
 import pyarrow.parquet as pq
 
+from mixlaw.data.learning_rate import Cosine
 from mixlaw.errors import MixlawWarning
 from mixlaw.laws import Joint, LogLinear, Nested, rank_transfer
-from mixlaw.laws.schedules import Cosine
 
 from _data import experiments
 

@@ -33,16 +33,16 @@ import numpy as np
 
 import laws_dml
 import laws_regmix
+from mixlaw.data.observations import Observations
 from mixlaw.errors import MixlawWarning
 from mixlaw.laws import gp_kernel
-from mixlaw.laws.auto import Auto
-from mixlaw.laws.compare import spearman
-from mixlaw.laws.effective import EffectiveTokens
-from mixlaw.laws.folds import fold_ids
-from mixlaw.laws.gp import GaussianProcess
-from mixlaw.laws.loglinear import LogLinear
-from mixlaw.laws.m4 import M4
-from mixlaw.observations import Observations
+from mixlaw.laws.choose.auto import Auto
+from mixlaw.laws.choose.league import spearman
+from mixlaw.laws.core.folds import fold_ids
+from mixlaw.laws.mixture.effective_tokens import EffectiveTokens
+from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+from mixlaw.laws.mixture.log_linear import LogLinear
+from mixlaw.laws.mixture.m4 import M4
 
 Table = dict[str, np.ndarray]
 FAMILIES: dict[str, Any] = {

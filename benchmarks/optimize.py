@@ -16,20 +16,20 @@ import warnings
 import numpy as np
 import pyarrow.parquet as pq
 
-from mixlaw.budget import Budget, Constraints
-from mixlaw.corpus import Corpus
+from mixlaw.data.budget import Budget, Constraints
+from mixlaw.data.corpus import Corpus
 from mixlaw.errors import MixlawWarning
 from mixlaw.laws import LAWS
-from mixlaw.laws.base import Atoms
-from mixlaw.optimize.api import optimize
-from mixlaw.optimize.convex import solve
-from mixlaw.optimize.critical import critical
-from mixlaw.optimize.forms import combine
-from mixlaw.optimize.objective import mean
-from mixlaw.optimize.pareto import frontier
-from mixlaw.optimize.resample import bootstrap_laws, weighed
-from mixlaw.optimize.robust import robust_problem
-from mixlaw.optimize.view import LawView
+from mixlaw.laws.core.atoms import Atoms
+from mixlaw.optimize.around.pareto import frontier
+from mixlaw.optimize.around.resample import bootstrap_laws, weighed
+from mixlaw.optimize.around.robust import robust_problem
+from mixlaw.optimize.critical_share import critical
+from mixlaw.optimize.optimum import optimize
+from mixlaw.optimize.pose.forms import combine
+from mixlaw.optimize.pose.objective import mean
+from mixlaw.optimize.pose.view import LawView
+from mixlaw.optimize.solve.convex import solve
 
 from _data import experiments
 

@@ -13,10 +13,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from mixlaw.quickstart import run
-from mixlaw.quickstart_text import OBJECTIVE, write_domains
-from mixlaw.store import Store
-from mixlaw.study import Study
+from mixlaw.kit.store import Store
+from mixlaw.study.quickstart.plan import run
+from mixlaw.study.quickstart.text import OBJECTIVE, write_domains
+from mixlaw.study.study import Study
 
 
 def row(study: Study) -> dict:

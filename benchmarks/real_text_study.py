@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mixlaw.study import Study
-from mixlaw.verification import verification_text
+from mixlaw.study.study import Study
+from mixlaw.verify.paired import verification_text
 
 from _data import corpora
 

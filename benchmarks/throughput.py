@@ -39,8 +39,8 @@ class PlainLoop:
     def __init__(self, preset: str, seed: int) -> None:
         import torch
 
-        from mixlaw.train.model import Decoder
-        from mixlaw.train.presets import model_config
+        from mixlaw.models.proxy.model import Decoder
+        from mixlaw.models.proxy.presets import model_config
 
         self.model = Decoder(model_config({"preset": preset}, VOCABULARY), seed)
         hidden = [p for n, p in self.model.named_parameters() if p.ndim == 2 and n.startswith("blocks.")]
@@ -99,8 +99,8 @@ def plain_speed(preset: str, seconds: float) -> float:
 
 def speeds(preset: str, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
     """Tokens per second of the whole machine, plain and fast, in turns."""
-    from mixlaw.mixture import Schedule
-    from mixlaw.runspec import RunSpec
+    from mixlaw.data.mixture import Schedule
+    from mixlaw.data.runspec import RunSpec
     from mixlaw.train.throughput import measure_parts
 
     spec = RunSpec(Schedule.constant({"x": 1.0}), BATCH * CONTEXT, {"preset": preset}, batch=BATCH, context=CONTEXT)
@@ -115,13 +115,13 @@ def losses(preset: str, corpus: Any, tokens_root: Path, steps: int, seed: int) -
     """Final validation losses of the plain and the fast loop on the same tokens."""
     import torch
 
-    from mixlaw.mixture import Schedule
-    from mixlaw.runspec import RunSpec
+    from mixlaw.data.mixture import Schedule
+    from mixlaw.data.runspec import RunSpec
+    from mixlaw.models.proxy.model import Decoder
+    from mixlaw.models.proxy.presets import model_config
     from mixlaw.tokens.loader import Loader, validation
     from mixlaw.train.evaluate import evaluate
     from mixlaw.train.loop import Training, choose_precision
-    from mixlaw.train.model import Decoder
-    from mixlaw.train.presets import model_config
     from mixlaw.train.schedule import LearningRate
 
     torch.set_num_threads(1)  # losses do not depend on it, time does

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 from mixlaw import tokens
-from mixlaw.tokens.readers import find_files, read_documents
+from mixlaw.text.readers import find_files, read_documents
 from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
 
 from _data import corpora

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus
+from mixlaw.data.budget import Budget
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.observations import Observations
 from mixlaw.errors import MixlawWarning
-from mixlaw.observations import Observations
-from mixlaw.optimize.phases import STRUCTURES, PhaseLaw
-from mixlaw.optimize.schedule import best_schedule
-from mixlaw.study import Study
+from mixlaw.laws.mixture.phase_law import STRUCTURES, PhaseLaw
+from mixlaw.optimize.schedules.best import best_schedule
+from mixlaw.study.study import Study
 
 
 def read(folder: Path) -> Observations:

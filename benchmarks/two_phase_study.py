@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 import two_phase
-from mixlaw.budget import Budget
+from mixlaw.data.budget import Budget
+from mixlaw.data.mixture import Schedule
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import RunError
-from mixlaw.mixture import Schedule
 from mixlaw.optimize import PhaseLaw, best_schedule
-from mixlaw.recipe import Recipe
-from mixlaw.study import Study
-from mixlaw.verification import objective_curves, paired_difference, verdict
+from mixlaw.study.study import Study
+from mixlaw.verify.paired import objective_curves, paired_difference, verdict
 
 from _data import corpora
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from mixlaw import Budget, Corpus
-from mixlaw.budget import Group, Limit
+from mixlaw.data.budget import Group, Limit
 
 
 @st.composite

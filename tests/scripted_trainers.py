@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixlaw.data.mixture import Schedule
+from mixlaw.data.observations import Observations
+from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, RunError
-from mixlaw.mixture import Schedule
-from mixlaw.observations import Observations
-from mixlaw.runspec import RunSpec
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 from mixlaw.train.contract import RunStopped, finish, is_done
 
 

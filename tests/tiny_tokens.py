@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mixlaw.corpus import Corpus, Domain, ValidationSet
-from mixlaw.mixture import Schedule
-from mixlaw.runspec import RunSpec
-from mixlaw.store import Store
+from mixlaw.data.corpus import Corpus, Domain, ValidationSet
+from mixlaw.data.mixture import Schedule
+from mixlaw.data.runspec import RunSpec
+from mixlaw.kit.store import Store
 from mixlaw.tokens.shards import publish
 
 VOCABULARY = 64

@@ -35,9 +35,9 @@ def main() -> None:
     if len(options.files) == 1:
         observations = ml.Observations.read(options.files[0], repair=True)
     else:
-        from mixlaw.io.importers.regmix import read_regmix
+        from mixlaw.io.importers import regmix
 
-        observations = read_regmix(options.files, repair=True)
+        observations = regmix.read(options.files, repair=True)
     if options.runs:
         observations = observations.select(observations.runs["run"].to_pylist()[: options.runs])
     X, y = observations.table()

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixlaw import Budget, Corpus
-from mixlaw.budget import Group, Limit
+from mixlaw.data.budget import Group, Limit
 from mixlaw.design import Polytope, cut
 from mixlaw.errors import ConfigError, InfeasibleBudgetError
+
 from random_budgets import budgets
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from mixlaw import Budget, Corpus, Mixture, Observations
 from mixlaw.design import Recommendation, plan, recommend
-from mixlaw.design.recommendation import choose_among, credit, split_noise
-from mixlaw.design.worlds import noise_sd
+from mixlaw.design.adaptive.recommendation import choose_among, credit, split_noise
+from mixlaw.design.adaptive.worlds import noise_sd
 from mixlaw.laws import GaussianProcess, LogLinear
 
 NAMES = ("a", "b", "c")

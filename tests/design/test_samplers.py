@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from mixlaw import Budget, Corpus, Observations, Schedule
 from mixlaw.design import SAMPLERS, Polytope, propose
-from mixlaw.design.double_diminishing import levels, resample
 from mixlaw.design.grid import Grid
-from mixlaw.design.hierarchical import paths_of
-from mixlaw.design.low_discrepancy import simplex_points
-from mixlaw.design.maximin import farthest
 from mixlaw.design.optimal import criterion_value, exchange, parameter_gradient
+from mixlaw.design.samplers.double_diminishing import levels, resample
+from mixlaw.design.samplers.hierarchical import paths_of
+from mixlaw.design.samplers.low_discrepancy import simplex_points
+from mixlaw.design.samplers.maximin import farthest
 from mixlaw.errors import ConfigError, DataError, InfeasibleBudgetError
+
 from random_budgets import budgets
 
 PILE = Corpus.declared(
@@ -273,7 +274,7 @@ def test_optimal_designs_beat_random_on_their_own_criterion():
 
 
 def test_parameter_gradient_against_differences():
-    from mixlaw.laws.base import Atoms
+    from mixlaw.laws.core.atoms import Atoms
 
     class Fixed:
         def __init__(self, atoms):

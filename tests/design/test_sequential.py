@@ -5,13 +5,13 @@ import pytest
 
 from mixlaw import Budget, Corpus, MixlawWarning, Mixture, Observations
 from mixlaw.design import Polytope, Size, noise, plan, power_analysis, propose
-from mixlaw.design.power import Point, Power, shared_variance, simulate
-from mixlaw.design.recommendation import choose_among
-from mixlaw.design.sequential import Worth, _batch, _price
-from mixlaw.design.worlds import draw_worlds, minimise, mutate, noise_sd, objective_weights, replicate_sd
+from mixlaw.design.adaptive.power import Point, Power, shared_variance, simulate
+from mixlaw.design.adaptive.recommendation import choose_among
+from mixlaw.design.adaptive.sequential import Worth, _batch, _price
+from mixlaw.design.adaptive.worlds import draw_worlds, minimise, mutate, noise_sd, objective_weights, replicate_sd
 from mixlaw.errors import ConfigError
 from mixlaw.laws import GaussianProcess, LogLinear
-from mixlaw.laws.base import Law
+from mixlaw.laws.core.base import Law
 
 from worlds import power
 

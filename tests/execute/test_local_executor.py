@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, RunError
 from mixlaw.execute import EXECUTORS, LocalExecutor
-from mixlaw.observations import Observations
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 from mixlaw.train import CommandTrainer, TorchTrainer
+
 from scripted_trainers import EnvironmentTrainer, PlainTrainer, ScriptedTrainer, scripted
 from tiny_tokens import tiny_spec
 

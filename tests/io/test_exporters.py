@@ -11,13 +11,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixlaw.corpus import Corpus, Domain
+from mixlaw.data.corpus import Corpus, Domain
+from mixlaw.data.mixture import Mixture, Phase, Schedule
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, ExportError
 from mixlaw.io.exporters import EXPORTERS, export, simulate
 from mixlaw.io.exporters.megatron import blend_counts
 from mixlaw.io.exporters.torchtitan import mix_counts
-from mixlaw.mixture import Mixture, Phase, Schedule
-from mixlaw.recipe import Recipe
 
 # documents of very different lengths: 1000, 100 and 10 tokens
 CORPUS = Corpus(

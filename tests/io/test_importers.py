@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.io.importers import read
-from mixlaw.observations import Observations
 
 from shared import experiments
 

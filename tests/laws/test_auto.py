@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mixlaw.errors import ConfigError, DataError, TooFewRunsError
-from mixlaw.laws import auto
-from mixlaw.laws.auto import Auto
-from mixlaw.laws.base import Law
+from mixlaw.laws.choose import auto
+from mixlaw.laws.choose.auto import Auto
+from mixlaw.laws.core.base import Law
 
 FAST = ("effective_tokens", "loglinear", "m4")
 

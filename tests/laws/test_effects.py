@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mixlaw.errors import ConfigError
-from mixlaw.laws.effects import Effects, benjamini_hochberg, effects
-from mixlaw.laws.gp import GaussianProcess
-from mixlaw.laws.loglinear import LogLinear
+from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+from mixlaw.laws.mixture.log_linear import LogLinear
+from mixlaw.laws.read.effects import Effects, benjamini_hochberg, effects
 
 
 def world(n, seed=0, noise=0.01):

@@ -5,16 +5,16 @@ import pytest
 from scipy.optimize import least_squares, minimize
 
 from mixlaw.errors import ConfigError, DataError
-from mixlaw.laws.autoscale import AutoScaleModel
-from mixlaw.laws.bimix import OwnShareModel, PowerSumModel
-from mixlaw.laws.effective import EffectiveTokensModel
-from mixlaw.laws.engine import Prior, Separable, fit_batch, huber, linear_bounds, resample_weights, with_linear
-from mixlaw.laws.implicit import ImplicitModel
-from mixlaw.laws.loglinear import LogModel
-from mixlaw.laws.m1 import ExponentialSumModel
-from mixlaw.laws.m2 import SharedAmplitudeModel
-from mixlaw.laws.m3 import ProductModel
-from mixlaw.laws.m4 import ExponentialModel
+from mixlaw.laws.fit.engine import Prior, Separable, fit_batch, huber, linear_bounds, resample_weights, with_linear
+from mixlaw.laws.mixture.auto_scale import AutoScaleModel
+from mixlaw.laws.mixture.bi_mix import OwnShareModel, PowerSumModel
+from mixlaw.laws.mixture.effective_tokens import EffectiveTokensModel
+from mixlaw.laws.mixture.implicit import ImplicitModel
+from mixlaw.laws.mixture.log_linear import LogModel
+from mixlaw.laws.mixture.m1 import ExponentialSumModel
+from mixlaw.laws.mixture.m2 import SharedAmplitudeModel
+from mixlaw.laws.mixture.m3 import ProductModel
+from mixlaw.laws.mixture.m4 import ExponentialModel
 
 import worlds
 
@@ -176,7 +176,7 @@ def test_an_exact_fit_is_certified():
 )
 def test_reduced_gradient_is_the_derivative_of_the_reduced_objective(build):
     """Variable projection with weights and ridges, in whichever form a family gives its Jacobian."""
-    from mixlaw.laws import engine
+    from mixlaw.laws.fit import engine
 
     R, rng = worlds.mixtures(30, 4), np.random.default_rng(0)
     Y, W = rng.normal(size=(1, 30)) + 2, rng.uniform(0, 2, (1, 30))
@@ -212,7 +212,7 @@ def test_words_for_what_cannot_be_fitted():
 @pytest.mark.parametrize("n, seed", [(40, 0), (80, 1)])
 def test_a_race_of_many_starts_ends_at_the_same_optimum(n, seed):
     """Starts that fall behind are given up; what is left reaches what all starts reach."""
-    from mixlaw.laws.parametric import log_slopes, more_starts
+    from mixlaw.laws.fit.mixture_law import log_slopes, more_starts
 
     world = worlds.effective_tokens(k=8, targets=3, seed=seed)
     X, Y = world.sample(n, seed=seed, noise=0.02)

@@ -6,7 +6,7 @@ import pytest
 
 from mixlaw import laws
 from mixlaw.errors import ConfigError, MixlawWarning, TooFewRunsError
-from mixlaw.laws.autoscale import scale_amounts
+from mixlaw.laws.mixture.auto_scale import scale_amounts
 
 import worlds
 from shared import experiments
@@ -161,7 +161,7 @@ def regmix():
 )
 def test_regmix_held_out_scores(law, mse, rank):
     """512 mixtures of 17 domains predict 256 others as well as the best prototypes measured."""
-    from mixlaw.laws.compare import spearman
+    from mixlaw.laws.choose.league import spearman
 
     X, y, X_test, y_test = regmix()
     fitted = law().fit(X, y)
@@ -199,7 +199,7 @@ def test_huber_shrugs_off_a_broken_run():
 
 def test_many_runs_take_the_short_way_to_the_same_law(monkeypatch):
     """Starts that race on a sample, and a ridge chosen on one, end where the long way ends."""
-    from mixlaw.laws import tuning
+    from mixlaw.laws.fit import ridge as tuning
 
     world = worlds.effective_tokens(k=3, targets=2, seed=1)
     X, Y = world.sample(700, seed=0, noise=0.01)

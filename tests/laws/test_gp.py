@@ -5,10 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixlaw.errors import ConfigError, TooFewRunsError
-from mixlaw.laws import gp, gp_draws
-from mixlaw.laws import gp_kernel as gk
-from mixlaw.laws.base import Law
-from mixlaw.laws.gp import GaussianProcess
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.mixture import gaussian_process as gp
+from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+from mixlaw.laws.process import gp_draws
+from mixlaw.laws.process import gp_kernel as gk
 
 from shared import experiments
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mixlaw.errors import ConfigError
-from mixlaw.laws.own import own_domains, own_matrix
+from mixlaw.laws.core.own import own_domains, own_matrix
 
 
 @pytest.mark.parametrize(

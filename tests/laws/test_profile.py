@@ -5,7 +5,7 @@ import pytest
 
 from mixlaw import laws
 from mixlaw.errors import ConfigError, DataError
-from mixlaw.laws.base import Law
+from mixlaw.laws.core.base import Law
 from mixlaw.report import plots
 
 import worlds

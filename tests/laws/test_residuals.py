@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixlaw.laws.residuals import residual_correlation
+from mixlaw.laws.core.residuals import residual_correlation
 
 
 def mean_of_pairs(R: np.ndarray) -> float:

@@ -5,7 +5,7 @@ import pytest
 
 from mixlaw import laws
 from mixlaw.errors import DataError
-from mixlaw.laws.uncertainty import heldout_predictions, predict_interval, relative_weights
+from mixlaw.laws.core.intervals import heldout_predictions, predict_interval, relative_weights
 
 import worlds
 

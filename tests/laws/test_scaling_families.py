@@ -10,14 +10,14 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.base import clone
 
+from mixlaw.data.learning_rate import Constant, Cosine, WarmupStableDecay
 from mixlaw.errors import ConfigError, DataError, FitError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 from mixlaw.laws import BrokenPowerLaw, Chinchilla, Kaplan, LearningRateAnnealing, RepeatedData, published
-from mixlaw.laws.base import Law
-from mixlaw.laws.engine import huber
-from mixlaw.laws.published_laws import PUBLISHED
-from mixlaw.laws.repeated import effective_epochs
-from mixlaw.laws.schedules import Constant, Cosine, WarmupStableDecay
-from mixlaw.laws.uncertainty import heldout_predictions
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.intervals import heldout_predictions
+from mixlaw.laws.fit.engine import huber
+from mixlaw.laws.published import PUBLISHED
+from mixlaw.laws.scale.repeated_data import effective_epochs
 
 import worlds
 from shared import experiments
@@ -246,13 +246,15 @@ def test_intervals_widen_where_the_law_extrapolates():
     np.testing.assert_array_equal(back.predict_interval(far), boot.predict_interval(far))
 
 
-MODULES = ["annealing", "broken", "chinchilla", "joint", "kaplan", "published_laws", "repeated", "schedules"]
-MODULES += ["transfer"]
+MODULES = [
+    f"laws.scale.{m}" for m in ("learning_rate_annealing", "broken_power_law", "chinchilla", "kaplan", "repeated_data")
+]
+MODULES += ["laws.joint.joint", "laws.published", "laws.read.transfer", "data.learning_rate"]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_in_docstrings(module):
-    found = doctest.testmod(importlib.import_module(f"mixlaw.laws.{module}"), extraglobs={"np": np})
+    found = doctest.testmod(importlib.import_module(f"mixlaw.{module}"), extraglobs={"np": np})
     assert found.attempted > 0 and found.failed == 0
 
 

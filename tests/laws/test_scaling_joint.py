@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.optimize import minimize
 
+from mixlaw.data.learning_rate import Cosine
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError
 from mixlaw.laws import Joint, LogLinear, Nested, rank_transfer
-from mixlaw.laws.base import Law
-from mixlaw.laws.joint import _run_noise
-from mixlaw.laws.nested import power_curves
-from mixlaw.laws.random_effects import MixedModel
-from mixlaw.laws.schedules import Cosine
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.fit.random_effects import MixedModel
+from mixlaw.laws.joint.joint import _run_noise
+from mixlaw.laws.joint.nested import power_curves
 
 from shared import experiments
 

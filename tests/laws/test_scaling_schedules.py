@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixlaw.data.learning_rate import Constant, Cosine, Linear, Tabulated, WarmupStableDecay, as_schedule
 from mixlaw.errors import ConfigError
-from mixlaw.laws.schedules import Constant, Cosine, Linear, Tabulated, WarmupStableDecay, as_schedule
 
 ALL = [
     Constant(warmup=100),

@@ -5,7 +5,7 @@ import pytest
 
 from mixlaw import laws
 from mixlaw.errors import ConfigError
-from mixlaw.laws.shared_prior import SKIP, Comparable, learn_centres
+from mixlaw.laws.fit.shared_prior import SKIP, Comparable, learn_centres
 
 import worlds
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mixlaw.laws.folds import fold_ids
-from mixlaw.laws.stacking import cross_fitted, stack_weights
+from mixlaw.laws.choose.stacking import cross_fitted, stack_weights
+from mixlaw.laws.core.folds import fold_ids
 
 
 def test_independent_errors_are_weighted_by_inverse_variance():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mixlaw.laws.summary import _certificate
+from mixlaw.laws.core.summary import _certificate
 
 
 def test_an_optimum_that_few_starts_reach_is_the_lowest_of_them_all():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mixlaw.errors import TooFewRunsError
-from mixlaw.laws.base import Law
-from mixlaw.laws.trees import Trees
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.mixture.trees import Trees
 
 pytest.importorskip("lightgbm", reason="needs the [trees] extra")
 

@@ -6,10 +6,10 @@ from scipy import stats
 
 from mixlaw import laws
 from mixlaw.errors import ConfigError, DataError
-from mixlaw.laws.engine import fit_batch
-from mixlaw.laws.folds import fold_ids
-from mixlaw.laws.replicates import chi2_quantile, replicate_noise
-from mixlaw.laws.uncertainty import describe_optima, profile_likelihood
+from mixlaw.laws.core.folds import fold_ids
+from mixlaw.laws.core.intervals import describe_optima, profile_likelihood
+from mixlaw.laws.core.replicates import chi2_quantile, replicate_noise
+from mixlaw.laws.fit.engine import fit_batch
 
 import worlds
 

@@ -8,7 +8,7 @@ import pytest
 
 from mixlaw import laws
 from mixlaw.errors import DataError, MixlawWarning, NotIdentifiableError, TooFewRunsError
-from mixlaw.laws.inputs import mixed_counts, mixed_units
+from mixlaw.laws.core.notes import mixed_counts, mixed_units
 
 import worlds
 from shared import experiments

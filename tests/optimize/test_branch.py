@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus
-from mixlaw.laws.base import Atoms
-from mixlaw.optimize.branch import branchable, solve_branching
-from mixlaw.optimize.objective import Function, mean, pooled
+from mixlaw.data.budget import Budget
+from mixlaw.data.corpus import Corpus
+from mixlaw.laws.core.atoms import Atoms
+from mixlaw.optimize.pose.objective import Function, mean, pooled
+from mixlaw.optimize.solve.branch import branchable, solve_branching
 
 import worlds
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixlaw.budget import Budget, Group, Limit
-from mixlaw.corpus import Corpus
+from mixlaw.data.budget import Budget, Group, Limit
+from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConvergenceError
-from mixlaw.laws.base import Atoms
-from mixlaw.optimize.convex import _solve_thin, _solve_whole, _Sum, lower_bound, solve
-from mixlaw.optimize.forms import Repetition, combine, monotone
-from mixlaw.optimize.objective import Function, least_change, mean, worst
+from mixlaw.laws.core.atoms import Atoms
+from mixlaw.optimize.pose.forms import Repetition, combine, monotone
+from mixlaw.optimize.pose.objective import Function, least_change, mean, worst
+from mixlaw.optimize.solve.convex import _solve_thin, _solve_whole, _Sum, lower_bound, solve
 
 import worlds
 

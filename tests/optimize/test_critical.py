@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, TooFewRunsError
-from mixlaw.observations import Observations
-from mixlaw.optimize.critical import critical, critical_from_observations
+from mixlaw.optimize.critical_share import critical, critical_from_observations
 
 from shared import experiments
 

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 import mixlaw as ml
-from mixlaw.budget import Budget, Group, Limit
-from mixlaw.corpus import Corpus
+from mixlaw.data.budget import Budget, Group, Limit
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, ConvergenceError, InfeasibleBudgetError, MixlawWarning
-from mixlaw.laws.m4 import M4
-from mixlaw.mixture import Mixture
+from mixlaw.laws.mixture.m4 import M4
 from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, temperature, unimax
-from mixlaw.optimize.convex import solve
-from mixlaw.optimize.general import search
-from mixlaw.optimize.objective import Function, mean
-from mixlaw.optimize.resample import bootstrap_laws, drawn, weighed
-from mixlaw.optimize.robust import robust_problem
-from mixlaw.optimize.uncertainty import difference_error, gain, heldout_difference, objective_half_width
-from mixlaw.optimize.view import LawView
-from mixlaw.recipe import Recipe
+from mixlaw.optimize.around.gain import difference_error, gain, heldout_difference, objective_half_width
+from mixlaw.optimize.around.resample import bootstrap_laws, drawn, weighed
+from mixlaw.optimize.around.robust import robust_problem
+from mixlaw.optimize.pose.objective import Function, mean
+from mixlaw.optimize.pose.view import LawView
+from mixlaw.optimize.solve.convex import solve
+from mixlaw.optimize.solve.general import search
 
 import worlds
 
@@ -169,7 +169,7 @@ def test_near_optimal_ranges_that_fail_are_said(law, corpus, monkeypatch):
     def fail(*_):
         raise ConvergenceError("no room")
 
-    monkeypatch.setattr("mixlaw.optimize.api.near_optimal", fail)
+    monkeypatch.setattr("mixlaw.optimize.optimum.near_optimal", fail)
     recipe = optimize(law, SETS, BUDGET, corpus, **FAST)
     assert recipe.near_optimal == {} and any("could not be found: no room" in w for w in recipe.warnings)
 
@@ -351,7 +351,7 @@ def test_a_reference_that_was_run_is_known_better_than_its_neighbour(monkeypatch
     W, tried = np.full(3, 1 / 3), np.array([0.7, 0.1, 0.1, 0.1])
     low, high = view.interval(tried[None], 0.9)
     half = objective_half_width(view, W, (high - low)[0] / 2, runs)
-    monkeypatch.setattr("mixlaw.optimize.uncertainty.heldout_difference", lambda *_: np.inf)  # the intervals alone
+    monkeypatch.setattr("mixlaw.optimize.around.gain.heldout_difference", lambda *_: np.inf)  # the intervals alone
     found = [
         difference_error(view, W, runs, lambda y: y @ W, tried, reference, half, 0.9)
         for reference in (np.full(4, 0.25), np.array([0.255, 0.25, 0.25, 0.245]))
@@ -418,7 +418,7 @@ def test_what_a_law_scored_when_it_was_fitted_is_not_refitted(monkeypatch):
         law = ml.laws.GaussianProcess(members=("bc/log",), iterations=5).fit(*runs)
     assert law.heldout_.shape == Y.shape  # scored once, when asked for
     view = LawView(type(law).from_json(law.to_json()), corpus, Budget(tokens=10**6))
-    monkeypatch.setattr("mixlaw.laws.uncertainty.heldout_predictions", None)
+    monkeypatch.setattr("mixlaw.laws.core.intervals.heldout_predictions", None)
     assert heldout_difference(view, runs, lambda y: y[:, 0], X[0], X[1]) > 0
 
 

@@ -5,13 +5,13 @@ import warnings
 import numpy as np
 import pytest
 
-from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus
+from mixlaw.data.budget import Budget
+from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
-from mixlaw.laws.base import Law
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.mixture.phase_law import split_columns
 from mixlaw.optimize import PhaseLaw, best_schedule
-from mixlaw.optimize.order_effect import order_error
-from mixlaw.optimize.phases import split_columns
+from mixlaw.optimize.schedules.order_effect import order_error
 
 import worlds
 

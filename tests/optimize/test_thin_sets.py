@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from mixlaw.budget import Budget, Group
-from mixlaw.corpus import Corpus
+from mixlaw.data.budget import Budget, Group
+from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError, InfeasibleBudgetError
-from mixlaw.laws.base import Atoms, Law
+from mixlaw.laws.core.atoms import Atoms
+from mixlaw.laws.core.base import Law
 from mixlaw.optimize import frontier, optimize
 
 import worlds

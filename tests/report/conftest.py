@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from mixlaw.corpus import Corpus, Domain, ValidationSet
-from mixlaw.ledger import Ledger
-from mixlaw.mixture import Mixture, Schedule
-from mixlaw.observations import Observations
-from mixlaw.prediction import Prediction
-from mixlaw.recipe import Certificate, Recipe
+from mixlaw.data.corpus import Corpus, Domain, ValidationSet
+from mixlaw.data.ledger import Ledger
+from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.data.observations import Observations
+from mixlaw.data.prediction import Prediction
+from mixlaw.data.recipe import Certificate, Recipe
+from mixlaw.kit.store import Store
 from mixlaw.report.facts import ReportFacts, installed_versions
-from mixlaw.store import Store
-from mixlaw.verification import paired_difference, steps_saved, verdict
+from mixlaw.verify.paired import paired_difference, steps_saved, verdict
 
 DOMAINS = ("source", "docstrings", "pydoc", "readme", "arithmetic")
 OBJECTIVE = {"docstrings": 0.5, "readme": 0.3, "arithmetic": 0.2}
@@ -92,7 +92,7 @@ def make_verification(recipe, natural, gain, seeds=5, noise=0.004, seed=1):
 
 def make_facts(folder, gain=True):
     """A finished study."""
-    from mixlaw.laws.m4 import M4
+    from mixlaw.laws.mixture.m4 import M4
 
     counts = dict(zip(DOMAINS, (450_000, 480_000, 340_000, 230_000, 210_000)))
     corpus = Corpus(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mixlaw import report
-from mixlaw.budget import Budget, Group
-from mixlaw.corpus import Corpus
-from mixlaw.laws.base import Atoms
+from mixlaw.data.budget import Budget, Group
+from mixlaw.data.corpus import Corpus
+from mixlaw.laws.core.atoms import Atoms
 
 pytestmark = pytest.mark.slow
 SIZES = ((1280, 900), (420, 800))
@@ -211,7 +211,7 @@ def test_steering_in_a_browser(visit, facts, size):
 
 
 def test_the_browser_finds_pythons_optimum(visit, facts):
-    from mixlaw.optimize.api import optimize
+    from mixlaw.optimize.optimum import optimize
 
     budget = Budget(
         tokens=1_200_000,
@@ -230,7 +230,7 @@ def test_the_browser_finds_pythons_optimum(visit, facts):
 
 
 def test_sliders_move_the_optimum_to_where_python_finds_it(visit, facts):
-    from mixlaw.optimize.api import optimize
+    from mixlaw.optimize.optimum import optimize
 
     browser = visit(
         report.steer.page(facts.law, facts.corpus, Budget(tokens=1_200_000, max_epochs=1.2), facts.objective)

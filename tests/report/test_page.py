@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mixlaw import report
+from mixlaw.data.mixture import Mixture, Phase, Schedule
+from mixlaw.data.prediction import Prediction
 from mixlaw.errors import MixlawError
-from mixlaw.mixture import Mixture, Phase, Schedule
-from mixlaw.prediction import Prediction
 from mixlaw.report.answer import answer, describe_mixture, digits_for, interval_text
 from mixlaw.report.facts import ReportFacts
 from mixlaw.report.tables import table
@@ -186,7 +186,7 @@ def test_an_empty_study_has_a_page():
 
 
 def test_a_study_folder_has_a_report_from_its_first_verb(tmp_path):
-    from mixlaw.study import Study
+    from mixlaw.study.study import Study
 
     config = {"corpus": {"domains": {"a": ["a.txt"]}}, "objective": {"a": 1.0}, "budget": {"tokens": "1M"}}
     study = Study.create(tmp_path / "mine", config)
@@ -229,8 +229,8 @@ def test_the_configuration_is_shown_whole():
 
 
 def test_steering_needs_linear_forms(facts):
-    from mixlaw.budget import Budget
-    from mixlaw.laws.base import Law
+    from mixlaw.data.budget import Budget
+    from mixlaw.laws.core.base import Law
 
     class Opaque(Law):
         def _fit(self, X, Y, sample_weight):
@@ -248,7 +248,7 @@ def test_steering_needs_linear_forms(facts):
 
 
 def test_a_study_writes_its_steering_page(facts, tmp_path):
-    from mixlaw.study import Study
+    from mixlaw.study.study import Study
 
     config = {
         "corpus": {"domains": {d: ["x.txt"] for d in facts.corpus.names}},
@@ -267,7 +267,7 @@ def test_a_study_writes_its_steering_page(facts, tmp_path):
 
 def test_every_law_that_is_said_to_be_steerable_is(facts):
     from mixlaw import laws
-    from mixlaw.budget import Budget
+    from mixlaw.data.budget import Budget
     from mixlaw.report.steer import _STEERABLE
 
     X, y = facts.observations.table(["docstrings"])
@@ -277,7 +277,7 @@ def test_every_law_that_is_said_to_be_steerable_is(facts):
 
 
 def test_steering_refuses_unknown_names(facts):
-    from mixlaw.budget import Budget
+    from mixlaw.data.budget import Budget
 
     budget = Budget(tokens=1000)
     with pytest.raises(MixlawError, match="Did you mean 'docstrings'"):

@@ -7,9 +7,9 @@ import matplotlib
 import numpy as np
 import pytest
 
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.prediction import Prediction
 from mixlaw.errors import ConfigError, DataError
-from mixlaw.mixture import Mixture
-from mixlaw.prediction import Prediction
 from mixlaw.report import plots
 from mixlaw.report.plots.effects import along
 from mixlaw.report.style import Chart, grid_shape, styled
@@ -19,7 +19,7 @@ import worlds
 
 @pytest.fixture(scope="module")
 def law_of_three():
-    from mixlaw.laws.m4 import M4
+    from mixlaw.laws.mixture.m4 import M4
 
     world = worlds.exponential(3, 2)
     X, Y = world.sample(30, noise=0.003)
@@ -33,7 +33,7 @@ def charts(facts, law_of_three):
     triangle = law_of_three[0]
     scale = worlds.chinchilla()
     N, D = np.repeat([1e7, 1e8, 1e9], 4), np.tile([2e8, 2e9, 2e10, 2e11], 3)
-    from mixlaw.laws.chinchilla import Chinchilla
+    from mixlaw.laws.scale.chinchilla import Chinchilla
 
     loss = scale.loss(N, D) if callable(getattr(scale, "loss", None)) else 1.69 + 406 / N**0.34 + 410 / D**0.28
     chinchilla = Chinchilla(seed=0).fit(np.c_[N, D], loss)
@@ -216,7 +216,7 @@ def test_rank_transfer_says_where_the_best_small_mixture_ends():
 
 def test_frontiers_and_rank_transfers_of_other_rooms_are_drawn_as_they_come(facts):
     from mixlaw import laws
-    from mixlaw.optimize.pareto import Frontier
+    from mixlaw.optimize.around.pareto import Frontier
 
     frontier = Frontier(
         ("docs", "code"),
@@ -253,7 +253,7 @@ def test_ternary_finds_the_lowest_mixture(law_of_three):
 def test_extrapolation_fan_wants_every_other_column_and_marks_what_was_not_observed(charts):
     texts = [t.get_text() for t in charts["extrapolation_fan"].axes[0].texts]
     assert texts == ["extrapolated →"]
-    from mixlaw.laws.chinchilla import Chinchilla
+    from mixlaw.laws.scale.chinchilla import Chinchilla
 
     N, D = np.repeat([1e7, 1e8, 1e9], 4), np.tile([2e8, 2e9, 2e10, 2e11], 3)
     law = Chinchilla(seed=0).fit(np.c_[N, D], 1.69 + 406 / N**0.34 + 410 / D**0.28)
@@ -304,7 +304,7 @@ def test_all_plots_of_a_law_are_written_as_files(law_of_three, tmp_path):
     assert [p.stem for p in written] == names
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in written)
     N, D = np.repeat([1e7, 1e8, 1e9], 4), np.tile([2e8, 2e9, 2e10, 2e11], 3)
-    from mixlaw.laws.chinchilla import Chinchilla
+    from mixlaw.laws.scale.chinchilla import Chinchilla
 
     loss = 1.69 + 406 / N**0.34 + 410 / D**0.28
     scale = Chinchilla(seed=0).fit(np.c_[N, D], loss)

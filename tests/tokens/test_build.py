@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mixlaw import tokens
-from mixlaw.corpus import Corpus
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Schedule
+from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
-from mixlaw.mixture import Schedule
-from mixlaw.runspec import RunSpec
 from mixlaw.tokens import pipeline
 from mixlaw.tokens.shards import open_shard
 from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
@@ -77,8 +77,8 @@ def test_building_again_repeats_nothing_and_changes_nothing(study, write, texts,
     corpus = tokens.build(domains, root, vocab_size=500, validation_tokens=1500)
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.bin")}
     scanned = []
-    real = pipeline.split.signatures
-    monkeypatch.setattr(pipeline.split, "signatures", lambda t: scanned.append(len(t)) or real(t))
+    real = pipeline.holdout.signatures
+    monkeypatch.setattr(pipeline.holdout, "signatures", lambda t: scanned.append(len(t)) or real(t))
     assert tokens.build(domains, root, vocab_size=500, validation_tokens=1500) == corpus
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*.bin")} == before
     assert not scanned
@@ -174,7 +174,7 @@ def test_a_validation_set_that_was_being_replaced_is_not_believed(study, write, 
         def killed(texts):
             raise KeyboardInterrupt
 
-        patch.setattr(pipeline.split, "signatures", killed)
+        patch.setattr(pipeline.holdout, "signatures", killed)
         with pytest.raises(KeyboardInterrupt):
             tokens.build(domains, root, **build)
     raw = np.fromfile(root / "tokens" / "exam" / "val.bin", old.dtype)

@@ -1,4 +1,4 @@
-from mixlaw.corpus import Corpus, Domain, ValidationSet
+from mixlaw.data.corpus import Corpus, Domain, ValidationSet
 from mixlaw.tokens import corpus_diff
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixlaw.corpus import Corpus, Domain, ValidationSet
+from mixlaw.data.corpus import Corpus, Domain, ValidationSet
+from mixlaw.data.mixture import Mixture, Phase, Schedule
+from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
-from mixlaw.mixture import Mixture, Phase, Schedule
-from mixlaw.runspec import RunSpec
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 from mixlaw.tokens.loader import Loader, schedule_quotas, validation
 from mixlaw.tokens.shards import publish
 

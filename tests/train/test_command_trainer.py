@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, RunError
-from mixlaw.observations import Observations
 from mixlaw.train import TRAINERS, CommandTrainer, RunStopped, Trainer
-from mixlaw.train.command import read_metrics
+from mixlaw.train.command_trainer import read_metrics
+
 from tiny_tokens import tiny_spec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_trainer" / "train.py"

@@ -2,8 +2,9 @@
 
 import pytest
 
-from mixlaw.train.presets import model_config
+from mixlaw.models.proxy.presets import model_config
 from mixlaw.train.throughput import checkpoint_bytes, flops, measure_parts
+
 from tiny_tokens import tiny_spec
 
 
@@ -12,7 +13,7 @@ def test_flops_count_every_matrix_product(tiny):
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mixlaw.train.model import Decoder
+    from mixlaw.models.proxy.model import Decoder
 
     spec = tiny_spec(tiny[0], steps=1)
     config = model_config(spec.model, 64)

@@ -16,14 +16,14 @@ from tiny_tokens import VOCABULARY, tiny_spec
 
 torch = pytest.importorskip("torch")
 
-from mixlaw.corpus import Corpus  # noqa: E402
+from mixlaw.data.corpus import Corpus  # noqa: E402
+from mixlaw.data.observations import Observations  # noqa: E402
+from mixlaw.data.runspec import RunSpec  # noqa: E402
 from mixlaw.errors import ConfigError, DataError, RunError  # noqa: E402
-from mixlaw.observations import Observations  # noqa: E402
-from mixlaw.runspec import RunSpec  # noqa: E402
 from mixlaw.train import TRAINERS, RunStopped, TorchTrainer, Trainer  # noqa: E402
 from mixlaw.train import checkpoint as checkpoints  # noqa: E402
 from mixlaw.train.evaluate import evaluate  # noqa: E402
-from mixlaw.train.trainer import evaluation_steps  # noqa: E402
+from mixlaw.train.torch_trainer import evaluation_steps  # noqa: E402
 
 
 def run(tiny, folder, spec, trainer_options=None, **hooks):
@@ -100,9 +100,9 @@ def test_what_is_written_down(tiny, tmp_path):
 
 def test_validation_is_fp32_and_the_checkpoint_is_the_model(tiny, tmp_path):
     """The reported loss is the plain formula's, recomputed here from the checkpoint's weights."""
+    from mixlaw.models.proxy.model import Decoder
+    from mixlaw.models.proxy.presets import model_config
     from mixlaw.tokens.loader import validation
-    from mixlaw.train.model import Decoder
-    from mixlaw.train.presets import model_config
 
     corpus, root = tiny
     spec = tiny_spec(corpus, steps=20, optimizer={"precision": "bf16"})
@@ -172,8 +172,8 @@ def test_a_killed_run_continues_bit_for_bit(tiny, tmp_path):
         f"""
         import json, sys, time
         from pathlib import Path
-        from mixlaw.corpus import Corpus
-        from mixlaw.runspec import RunSpec
+        from mixlaw.data.corpus import Corpus
+        from mixlaw.data.runspec import RunSpec
         from mixlaw.train import TorchTrainer
         here = Path({str(tmp_path)!r})
         corpus = Corpus.from_dict(json.loads((here / "corpus.json").read_text()))
@@ -306,7 +306,7 @@ def test_a_validation_only_set_is_scored(tiny, tmp_path):
 
 
 def test_the_first_import_of_the_room_leaves_torch_out():
-    code = "import sys, mixlaw.train, mixlaw.execute, mixlaw.train.presets; print('torch' in sys.modules)"
+    code = "import sys, mixlaw.train, mixlaw.execute, mixlaw.models.proxy.presets; print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"

@@ -6,35 +6,16 @@ in :data:`SAMPLERS`; a user's own joins with ``SAMPLERS.register("mine", my_prop
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from typing import TYPE_CHECKING, Any
 
-from mixlaw.errors import ConfigError, did_you_mean
-from mixlaw.registry import Registry
+from mixlaw.data.seams import SAMPLERS
+from mixlaw.kit.lazy import attach
 
 if TYPE_CHECKING:
-    from mixlaw.budget import Budget
-    from mixlaw.corpus import Corpus
-    from mixlaw.mixture import Schedule
-    from mixlaw.observations import Observations
-
-SAMPLERS: Registry = Registry(
-    "sampler",
-    {
-        "dirichlet": "mixlaw.design.dirichlet:propose",
-        "lattice": "mixlaw.design.lattice:propose",
-        "double_diminishing": "mixlaw.design.double_diminishing:propose",
-        "maximin": "mixlaw.design.maximin:propose",
-        "low_discrepancy": "mixlaw.design.low_discrepancy:propose",
-        "d_optimal": "mixlaw.design.optimal:d_optimal",
-        "i_optimal": "mixlaw.design.optimal:i_optimal",
-        "hierarchical": "mixlaw.design.hierarchical:propose",
-        "phases": "mixlaw.design.phases:propose",
-        "sequential": "mixlaw.design.sequential:propose",
-    },
-)
-"""Samplers by name."""
+    from mixlaw.data.budget import Budget
+    from mixlaw.data.corpus import Corpus
+    from mixlaw.data.mixture import Schedule
+    from mixlaw.data.observations import Observations
 
 _ATTRIBUTES = {
     "Cut": "mixlaw.design.volume:Cut",
@@ -42,23 +23,24 @@ _ATTRIBUTES = {
     "anchor_mixtures": "mixlaw.design.anchors:anchor_mixtures",
     "cut": "mixlaw.design.volume:cut",
     "ladder_specs": "mixlaw.design.ladder:ladder_specs",
-    "Power": "mixlaw.design.power:Power",
-    "Size": "mixlaw.design.power:Size",
-    "power_analysis": "mixlaw.design.power:power_analysis",
-    "Recommendation": "mixlaw.design.recommendation:Recommendation",
-    "recommend": "mixlaw.design.recommendation:recommend",
-    "Plan": "mixlaw.design.sequential:Plan",
-    "Worth": "mixlaw.design.sequential:Worth",
-    "plan": "mixlaw.design.sequential:plan",
+    "Power": "mixlaw.design.adaptive.power:Power",
+    "Size": "mixlaw.design.adaptive.power:Size",
+    "power_analysis": "mixlaw.design.adaptive.power:power_analysis",
+    "Recommendation": "mixlaw.design.adaptive.recommendation:Recommendation",
+    "recommend": "mixlaw.design.adaptive.recommendation:recommend",
+    "Plan": "mixlaw.design.adaptive.sequential:Plan",
+    "Worth": "mixlaw.design.adaptive.sequential:Worth",
+    "plan": "mixlaw.design.adaptive.sequential:plan",
     "noise": "mixlaw.design.anchors:noise",
     "simulated_epoching": "mixlaw.design.epoching:simulated_epoching",
     "specs": "mixlaw.design.anchors:specs",
     "with_simulated_epoching": "mixlaw.design.epoching:with_simulated_epoching",
-    "Polytope": "mixlaw.design.feasible:Polytope",
-    "resample": "mixlaw.design.double_diminishing:resample",
+    "Polytope": "mixlaw.design.polytope:Polytope",
+    "resample": "mixlaw.design.samplers.double_diminishing:resample",
 }
 
-__all__ = ["SAMPLERS", "propose", *sorted(_ATTRIBUTES)]
+__getattr__, __dir__, __all__ = attach(__name__, _ATTRIBUTES)
+__all__ += ["SAMPLERS", "propose"]
 
 
 def propose(
@@ -93,26 +75,6 @@ def propose(
         >>> len(propose(corpus, Budget(tokens="10M"), 4, sampler="lattice"))
         4
     """
-    function = SAMPLERS[sampler]
-    accepted = inspect.signature(function).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-        known = [n for n, p in accepted.items() if p.kind is p.KEYWORD_ONLY]
-        for name in options:
-            if name not in known:
-                raise ConfigError(f"The {sampler} sampler has no option {name!r}.{did_you_mean(name, known)}")
-    result: list[Schedule] = function(corpus, budget, num, observations, seed, **options)
+    SAMPLERS.check(sampler, options)
+    result: list[Schedule] = SAMPLERS[sampler](corpus, budget, num, observations, seed, **options)
     return result
-
-
-def __getattr__(name: str) -> Any:
-    try:
-        module, _, attribute = _ATTRIBUTES[name].partition(":")
-    except KeyError:
-        raise AttributeError(f"mixlaw.design has no {name!r}.{did_you_mean(name, __all__)}") from None
-    value = getattr(importlib.import_module(module), attribute)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(set(__all__) | set(globals()))

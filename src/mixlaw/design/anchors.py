@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus
-from mixlaw.design.feasible import Polytope
+from mixlaw.data.budget import Budget
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.data.observations import Observations
+from mixlaw.data.runspec import RunSpec
+from mixlaw.design.polytope import Polytope
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
-from mixlaw.mixture import Mixture, Schedule
-from mixlaw.observations import Observations
-from mixlaw.runspec import RunSpec
 
 __all__ = ["Noise", "anchor_mixtures", "noise", "specs"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import warnings
 
-from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus
+from mixlaw.data.budget import Budget
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, MixlawWarning
-from mixlaw.runspec import RunSpec
 
 __all__ = ["simulated_epoching", "with_simulated_epoching"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mixlaw.design.maximin import farthest
+from mixlaw.data.mixture import Schedule
+from mixlaw.data.runspec import RunSpec
+from mixlaw.design.samplers.maximin import farthest
 from mixlaw.errors import ConfigError
-from mixlaw.mixture import Schedule
-from mixlaw.runspec import RunSpec
 
 __all__ = ["Rung", "ladder_specs", "nested"]
 
@@ -72,7 +72,7 @@ def ladder_specs(
         ConfigError: no rung, growing counts, or fewer schedules than the first rung asks for.
 
     Example:
-        >>> from mixlaw.mixture import Mixture
+        >>> from mixlaw.data.mixture import Mixture
         >>> design = [Schedule.constant({"a": w, "b": 1 - w}) for w in (0.1, 0.5, 0.9)]
         >>> steps = [Rung(3, 1_000, {"preset": "d64"}), Rung(2, 4_000, {"preset": "d128"})]
         >>> [run.tokens for run in ladder_specs(design, steps, RunSpec(design[0], tokens=1_000))]

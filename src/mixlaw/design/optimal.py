@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus
-from mixlaw.design.feasible import Array, begin, finish, unique_rows
-from mixlaw.design.maximin import spread
+from mixlaw.data.budget import Budget
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Schedule
+from mixlaw.data.observations import Observations
+from mixlaw.design.polytope import Array, begin, finish, unique_rows
+from mixlaw.design.samplers.maximin import spread
 from mixlaw.errors import ConfigError, did_you_mean
-from mixlaw.mixture import Schedule
-from mixlaw.observations import Observations
 
-__all__ = ["FEATURES", "criterion_value", "exchange", "parameter_gradient", "propose"]
+__all__ = ["FEATURES", "criterion_value", "exchange", "parameter_gradient", "propose_optimal"]
 
 FEATURES = ("linear", "log", "quadratic")
 """Families that need no fit: ``r``; ``1, log(r + eps)``; ``r`` and products of pairs (Scheffe)."""
@@ -179,7 +179,7 @@ def criterion_value(G: npt.ArrayLike, chosen: npt.ArrayLike, criterion: str = "D
     return float(np.einsum("tpq,tqp->t", np.linalg.inv(information), target).mean())
 
 
-def propose(
+def propose_optimal(
     corpus: Corpus,
     budget: Budget,
     num: int,
@@ -221,40 +221,6 @@ def propose(
     G = _basis(both, family, eps) if law is None else _law_gradient(law, both, corpus)
     chosen = exchange(G[:, : len(pool)], num, criterion, G[:, len(pool) :], seed)
     return finish(start, pool[chosen])
-
-
-def d_optimal(
-    corpus: Corpus,
-    budget: Budget,
-    num: int,
-    observations: Observations | None = None,
-    seed: int = 0,
-    *,
-    family: str = "log",
-    law: Any = None,
-    eps: float = 0.01,
-    candidates: int = 600,
-) -> list[Schedule]:
-    """:func:`propose` with ``criterion="D"``."""
-    options: dict[str, Any] = {"family": family, "law": law, "eps": eps, "candidates": candidates}
-    return propose(corpus, budget, num, observations, seed, criterion="D", **options)
-
-
-def i_optimal(
-    corpus: Corpus,
-    budget: Budget,
-    num: int,
-    observations: Observations | None = None,
-    seed: int = 0,
-    *,
-    family: str = "log",
-    law: Any = None,
-    eps: float = 0.01,
-    candidates: int = 600,
-) -> list[Schedule]:
-    """:func:`propose` with ``criterion="I"``."""
-    options: dict[str, Any] = {"family": family, "law": law, "eps": eps, "candidates": candidates}
-    return propose(corpus, budget, num, observations, seed, criterion="I", **options)
 
 
 def _law_gradient(law: Any, X: Array, corpus: Corpus) -> Array:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixlaw.budget import Budget, Constraints
-from mixlaw.corpus import Corpus
-from mixlaw.design.feasible import Array, Polytope
+from mixlaw.data.budget import Budget, Constraints
+from mixlaw.data.corpus import Corpus
+from mixlaw.design.polytope import Array, Polytope
 
 __all__ = ["Cut", "cut"]
 

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from mixlaw.data.seams import EXECUTORS as EXECUTORS
+from mixlaw.kit.lazy import attach
 
-from mixlaw.registry import Registry
-
-__all__ = ["EXECUTORS", "LocalExecutor"]
-
-EXECUTORS = Registry("executor", {"local": "mixlaw.execute.local:LocalExecutor"})
-
-_LAZY = {"LocalExecutor": "mixlaw.execute.local"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'mixlaw.execute' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__, __dir__, __all__ = attach(__name__, {"LocalExecutor": "mixlaw.execute.local_executor"})

@@ -1,1 +1,1 @@
-"""Formats in and out, one per file: runs become :class:`~mixlaw.observations.Observations`, recipes become configs."""
+"""Formats in and out: files of runs become observations, recipes become configurations of training frameworks."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mixlaw.prediction import Prediction
-from mixlaw.recipe import Recipe
-from mixlaw.recipe_text import compared_with, score_text
+from mixlaw.data.prediction import Prediction
+from mixlaw.data.recipe import Recipe
+from mixlaw.data.recipe_text import compared_with, score_text
 from mixlaw.report.facts import ReportFacts
 
 __all__ = ["Answer", "answer", "describe_mixture", "digits_for", "interval_text", "number", "unit_text"]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data.recipe import Recipe
+from mixlaw.data.recipe_text import NOT_FOR_SCHEDULES, asked_text, compared_with
 from mixlaw.errors import DataError, FitError, MixlawError
-from mixlaw.recipe import Recipe
-from mixlaw.recipe_text import NOT_FOR_SCHEDULES, asked_text, compared_with
 from mixlaw.report.answer import Answer, answer, interval_text, unit_text
 from mixlaw.report.facts import ReportFacts
 from mixlaw.report.tables import (
@@ -26,7 +26,7 @@ from mixlaw.report.tables import (
     prices_table,
     table,
 )
-from mixlaw.verification import left_out_text
+from mixlaw.verify.paired import left_out_text
 
 __all__ = ["asset", "page", "shell"]
 
@@ -294,8 +294,8 @@ def _range_cell(value: Any, form: str) -> str:
 
 def _held_out(law: Any, X: Any, y: Any) -> Any:
     """Held-out predictions (n, T): the law's own, else by five quick refits; None where neither can be had."""
-    from mixlaw.report.plots._inputs import own_heldout
     from mixlaw.report.plots.fits import held_out
+    from mixlaw.report.plots.inputs import own_heldout
 
     own = own_heldout(law, X.num_rows)
     if own is not None or hasattr(law, "members_") or X.num_rows < 10:
@@ -310,7 +310,7 @@ def _effects(law: Any, X: Any, y: Any) -> Any:
     """Effects of every domain; a law read from a file that lost its runs is fitted to them again."""
     from sklearn.base import clone
 
-    from mixlaw.laws.effects import effects
+    from mixlaw.laws.read.effects import effects
 
     try:
         return effects(law, X)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mixlaw.corpus import Corpus
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.ledger import GENESIS, Entry
+from mixlaw.data.observations import Observations
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import DataError
-from mixlaw.ledger import GENESIS, Entry
-from mixlaw.observations import Observations
-from mixlaw.recipe import Recipe
 
 __all__ = ["ReportFacts", "installed_versions"]
 
@@ -39,7 +39,7 @@ class ReportFacts:
         title: name of the study.
         corpus: the text that was measured.
         observations: the swarm's runs (of one size, that the law was fitted to).
-        law: the fitted law (any :class:`~mixlaw.laws.base.Law`).
+        law: the fitted law (any :class:`~mixlaw.laws.core.base.Law`).
         league: what ``laws.compare`` returned, as plain data.
         effects: what ``laws.effects`` returned, or as plain data; drawn as a heat map.
         recipe: the proposed mixture with its predictions.
@@ -51,7 +51,7 @@ class ReportFacts:
         next_step: the command line that continues an unfinished study, or "".
         versions: see :func:`installed_versions`.
         now: when the report was made (ISO 8601).
-        stale: ``{verb: why what it wrote no longer holds}``; see :mod:`mixlaw.freshness`.
+        stale: ``{verb: why what it wrote no longer holds}``; see :mod:`mixlaw.study.freshness`.
         schedule: the proposed mixtures of several phases, where runs with phases were there to find them from.
 
     Example:
@@ -99,9 +99,9 @@ class ReportFacts:
 
     @classmethod
     def from_study(cls, study: Any) -> ReportFacts:
-        """Whatever a :class:`mixlaw.study.Study` holds so far; a verification only of today's recipe."""
-        from mixlaw.freshness import stale
-        from mixlaw.whatsnext import needless
+        """Whatever a :class:`mixlaw.study.study.Study` holds so far; a verification only of today's recipe."""
+        from mixlaw.study.freshness import stale
+        from mixlaw.study.progress import needless
 
         reasons = stale(study)
         store, config = study.store, study.config

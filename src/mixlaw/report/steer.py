@@ -1,7 +1,7 @@
 """A page of sliders: push one skill or one cap, and see the new optimum and what else moves. Works offline.
 
 The browser solves the same problem as :func:`mixlaw.optimize.optimize` (weighted mean, floors, caps, groups and
-limits), over the law's :class:`~mixlaw.laws.base.Atoms`, by a log-barrier Newton method (``solver.js``).
+limits), over the law's :class:`~mixlaw.laws.core.base.Atoms`, by a log-barrier Newton method (``solver.js``).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from mixlaw.budget import Budget
-from mixlaw.corpus import Corpus
+from mixlaw.data.budget import Budget
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Mixture
 from mixlaw.errors import ConfigError, DataError, MixlawError, did_you_mean
-from mixlaw.mixture import Mixture
 from mixlaw.report.document import asset, shell
 
 __all__ = ["page"]
@@ -53,7 +53,7 @@ def page(
     Example:
         >>> html = page(law, corpus, Budget(tokens="20B", max_epochs=4))  # doctest: +SKIP
     """
-    from mixlaw.optimize.view import LawView
+    from mixlaw.optimize.pose.view import LawView
 
     constraints = budget.check(corpus)
     member, view = _steerable(law, lambda one: LawView(one, corpus, budget))

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from mixlaw.prediction import Prediction
-from mixlaw.recipe import Recipe
-from mixlaw.recipe_text import baseline_rows, phase_epochs, score_text
+from mixlaw.data.prediction import Prediction
+from mixlaw.data.recipe import Recipe
+from mixlaw.data.recipe_text import baseline_rows, phase_epochs, score_text
+from mixlaw.kit.units import format_bytes, format_count
 from mixlaw.report.answer import digits_for, interval_text, number
 from mixlaw.report.facts import ReportFacts
-from mixlaw.units import format_bytes, format_count
 
 __all__ = [
     "baselines_table",

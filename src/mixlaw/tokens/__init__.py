@@ -10,30 +10,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mixlaw.kit.lazy import attach
 
 if TYPE_CHECKING:
-    from mixlaw.corpus import Corpus
-    from mixlaw.tokens.diff import Diff, corpus_diff
-    from mixlaw.tokens.loader import Loader, validation
+    from mixlaw.data.corpus import Corpus
 
-__all__ = ["Diff", "Loader", "build", "corpus_diff", "validation"]
-
-_LAZY = {
-    "Diff": "mixlaw.tokens.diff",
-    "corpus_diff": "mixlaw.tokens.diff",
-    "Loader": "mixlaw.tokens.loader",
-    "validation": "mixlaw.tokens.loader",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_LAZY[name]), name)
-
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Diff": "mixlaw.tokens.diff",
+        "Loader": "mixlaw.tokens.loader",
+        "corpus_diff": "mixlaw.tokens.diff",
+        "validation": "mixlaw.tokens.loader",
+    },
+)
+__all__ += ["build"]
 
 _Path = str | os.PathLike[str]
 
@@ -57,7 +50,7 @@ def build(
     Args:
         domains: ``{name: path or paths}``: files or folders of JSONL (``.gz``, ``.zst``), Parquet, text or source code,
             local or any fsspec URL; or tokens as ``.npy`` or Megatron ``.bin``/``.idx`` (see
-            :mod:`mixlaw.tokens.readers` and :mod:`mixlaw.tokens.pretokenized`).
+            :mod:`mixlaw.text.readers` and :mod:`mixlaw.tokens.pretokenized`).
         root: the study folder, local.
         validation: sets to validate on beside the held-out parts of the domains. One with a domain's name replaces its
             held-out part. Their near duplicates in the training text are counted and warned about, not removed.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mixlaw.corpus import Corpus
-from mixlaw.units import format_count
+from mixlaw.data.corpus import Corpus
+from mixlaw.kit.units import format_count
 
 __all__ = ["Diff", "DomainChange", "corpus_diff", "diff"]
 

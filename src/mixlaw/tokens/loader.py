@@ -31,12 +31,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.corpus import Corpus, content_hash
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Schedule, quotas
+from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
-from mixlaw.mixture import Schedule, quotas
-from mixlaw.runspec import RunSpec
+from mixlaw.kit.hashing import content_hash
+from mixlaw.tokens.holdout import mix64
 from mixlaw.tokens.shards import open_shard, read_index
-from mixlaw.tokens.split import mix64
 
 __all__ = ["Loader", "schedule_quotas", "validation"]
 

@@ -1,4 +1,4 @@
-"""From files to shards and a :class:`~mixlaw.corpus.Corpus`, domain by domain, each step done once.
+"""From files to shards and a :class:`~mixlaw.data.corpus.Corpus`, domain by domain, each step done once.
 
 1. *scan*: one pass over each domain's text for content hashes and near-duplicate signatures -> ``scan.npz``;
 2. *tokenizer*: trained on a sample drawn evenly from the domains by content hash, or given;
@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.corpus import Corpus, Domain, ValidationSet, content_hash
+from mixlaw.data.corpus import Corpus, Domain, ValidationSet
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
-from mixlaw.store import Store
-from mixlaw.tokens import pretokenized, shards, split
-from mixlaw.tokens.readers import ReadCounts
-from mixlaw.tokens.sources import FORMAT, Source, read_sources
+from mixlaw.kit.hashing import content_hash
+from mixlaw.kit.store import Store
+from mixlaw.text.readers import ReadCounts
+from mixlaw.text.sources import FORMAT, Source, read_sources
+from mixlaw.tokens import holdout, pretokenized, shards
 from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
 
 __all__ = ["Progress", "Source", "build"]
@@ -86,9 +87,9 @@ class _Build:
         sizes: list[int] = []
         parts: list[npt.NDArray[np.uint32]] = []
         for group in _by_bytes(self._encoded(source, counts, encoder)):
-            keys += [split.document_key(t, self.seed) for t in group]
+            keys += [holdout.document_key(t, self.seed) for t in group]
             sizes += [len(t) for t in group]
-            parts.append(split.signatures(group))
+            parts.append(holdout.signatures(group))
         if not keys:
             raise DataError(
                 f"{source.name!r} holds no text: {list(source.paths)} gave {counts.to_dict()}. "
@@ -197,10 +198,10 @@ class _Build:
             tokens = np.concatenate(lengths)
             if len(tokens) != len(scan.keys):
                 raise DataError(f"{list(source.paths)} changed while it was read. Run again when nothing writes there.")
-            label = split.clusters(scan.signatures)
+            label = holdout.clusters(scan.signatures)
             most = int(tokens.sum() * MAX_VALIDATION_SHARE)
             limit = min(wanted, most)
-            chosen = split.choose_validation(scan.signatures, label, scan.keys, tokens, limit, most)
+            chosen = holdout.choose_validation(scan.signatures, label, scan.keys, tokens, limit, most)
             if wanted and not len(chosen):
                 raise DataError(
                     f"Domain {source.name!r} cannot be split: its {len(tokens)} documents are "
@@ -278,7 +279,7 @@ class _Build:
         known: bool,
     ) -> None:
         """``val.bin``: a window of each chosen document, exactly ``limit`` tokens in all where there are so many."""
-        first, length = split.windows(tokens[chosen], scan.keys[chosen], max(2, limit))
+        first, length = holdout.windows(tokens[chosen], scan.keys[chosen], max(2, limit))
         begin = starts[chosen] + first
         ids = np.concatenate([data[b : b + n] for b, n in zip(begin.tolist(), length.tolist())])
         kept = ids[: max(2, limit)]
@@ -313,8 +314,8 @@ class _Build:
             assert encoder is not None
             parts = [one for flat, sizes in encoder.encode(documents) for one in np.split(flat, np.cumsum(sizes)[:-1])]
         whole = sum(len(p) for p in parts)
-        keys = np.array([split.document_key(_spell(p), self.seed) for p in parts], dtype=np.uint64)
-        first, length = split.windows(np.array([len(p) for p in parts]), keys, wanted)
+        keys = np.array([holdout.document_key(_spell(p), self.seed) for p in parts], dtype=np.uint64)
+        first, length = holdout.windows(np.array([len(p) for p in parts]), keys, wanted)
         ids = np.concatenate([p[a : a + n] for p, a, n in zip(parts, first.tolist(), length.tolist())])
         size = sum(len(d.encode()) for d in documents) if not source.is_tokens else 0
         shown = ids[:wanted]
@@ -325,7 +326,7 @@ class _Build:
         count, digest = shards.publish(self.folder / source.name / "val.bin", [shown])
         spelled = [_spell(d) if source.is_tokens else d.encode() for d in documents]
         buffer = io.BytesIO()
-        np.save(buffer, split.signatures(spelled))
+        np.save(buffer, holdout.signatures(spelled))
         self.store.write_bytes(f"{source.name}/val-signatures.npy", buffer.getvalue())
         index.setdefault("dtype", dtype.str)
         index["val"] = {
@@ -351,11 +352,11 @@ class _Build:
         )
         for document in stream:
             spelled = _spell(document) if source.is_tokens else document.encode()
-            key = split.document_key(spelled, self.seed)
+            key = holdout.document_key(spelled, self.seed)
             if key in held:
                 continue
             # a long document counts for what it may show, so that there are many
-            length = min(len(document) * (8 if source.is_tokens else 1), 16 * split.share_of(wanted))
+            length = min(len(document) * (8 if source.is_tokens else 1), 16 * holdout.share_of(wanted))
             heapq.heappush(heap, (-key, length))
             held[key] = document
             size += length
@@ -386,7 +387,7 @@ class _Build:
             signatures = scans(source).signatures
             rows = self._note(source.name, "index.json").get("val", {}).get("rows") or []
             among = np.delete(signatures, rows, axis=0)
-            found = split.has_near_duplicate(together, among)
+            found = holdout.has_near_duplicate(together, among)
             for k, name in enumerate(sets):
                 count = int(found[bounds[k] : bounds[k + 1]].sum())
                 if count:

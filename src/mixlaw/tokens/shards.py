@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import DataError
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["open_shard", "publish", "read_index", "token_hash", "write_stream"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.corpus import content_hash
 from mixlaw.errors import ConfigError, DataError
+from mixlaw.kit.hashing import content_hash
 
 __all__ = ["END_OF_DOCUMENT", "Encoder", "train_tokenizer"]
 

@@ -1,55 +1,28 @@
 """Training runs: the proxy model, its loop, evaluation, checkpoints, and trainers of the user's own.
 
-A *trainer* has one method, ``run(spec, folder)``: it trains what the :class:`~mixlaw.runspec.RunSpec` describes and
-leaves ``spec.json``, ``runs.parquet``, ``values.parquet``, ``log.txt`` and, last of all, ``DONE`` in ``folder``. It may
-also take the keywords ``progress`` and ``should_stop`` (see :mod:`mixlaw.train.contract`). Nothing here imports torch
-until a built-in trainer runs.
+A *trainer* has one method, ``run(spec, folder)``: it trains what the :class:`~mixlaw.data.runspec.RunSpec` describes
+and leaves ``spec.json``, ``runs.parquet``, ``values.parquet``, ``log.txt`` and, last of all, ``DONE`` in ``folder``.
+It may also take the keywords ``progress`` and ``should_stop`` (see :mod:`mixlaw.train.contract`). Nothing here imports
+torch until a built-in trainer runs.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from mixlaw.data.seams import TRAINERS as TRAINERS
+from mixlaw.kit.lazy import attach
 
-from mixlaw.registry import Registry
-
-__all__ = [
-    "TRAINERS",
-    "CommandTrainer",
-    "ModelConfig",
-    "RunStopped",
-    "Throughput",
-    "TorchTrainer",
-    "Trainer",
-    "flops",
-    "measure",
-    "model_config",
-    "presets",
-]
-
-TRAINERS = Registry(
-    "trainer",
+__getattr__, __dir__, __all__ = attach(
+    __name__,
     {
-        "torch": "mixlaw.train.trainer:TorchTrainer",
-        "command": "mixlaw.train.command:CommandTrainer",
+        "CommandTrainer": "mixlaw.train.command_trainer",
+        "ModelConfig": "mixlaw.models.proxy.presets",
+        "RunStopped": "mixlaw.train.contract",
+        "Throughput": "mixlaw.train.throughput",
+        "TorchTrainer": "mixlaw.train.torch_trainer",
+        "Trainer": "mixlaw.train.contract",
+        "flops": "mixlaw.train.throughput",
+        "measure": "mixlaw.train.throughput",
+        "model_config": "mixlaw.models.proxy.presets",
+        "presets": "mixlaw.models.proxy.presets",
     },
 )
-
-_LAZY = {
-    "CommandTrainer": "mixlaw.train.command",
-    "ModelConfig": "mixlaw.train.presets",
-    "RunStopped": "mixlaw.train.contract",
-    "Throughput": "mixlaw.train.throughput",
-    "TorchTrainer": "mixlaw.train.trainer",
-    "Trainer": "mixlaw.train.contract",
-    "flops": "mixlaw.train.throughput",
-    "measure": "mixlaw.train.throughput",
-    "model_config": "mixlaw.train.presets",
-    "presets": "mixlaw.train.presets",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'mixlaw.train' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)

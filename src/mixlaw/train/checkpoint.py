@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlaw.errors import DataError
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["NAME", "Progressed", "load", "load_weights", "save"]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from mixlaw.data.observations import Observations
+from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import RunError
-from mixlaw.observations import Observations
-from mixlaw.runspec import RunSpec
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["Progress", "RunStopped", "ShouldStop", "Trainer", "finish", "is_done", "log_tail"]
 

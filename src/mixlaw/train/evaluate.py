@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.units import bits_per_byte
+from mixlaw.kit.units import bits_per_byte
 
 __all__ = ["Validation", "evaluate", "value_rows"]
 

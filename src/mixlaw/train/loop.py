@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mixlaw.errors import ConfigError, did_you_mean
-from mixlaw.train.model import Decoder
+from mixlaw.models.proxy.model import Decoder
 
 __all__ = ["OPTIMIZER_DEFAULTS", "Training", "choose_device", "choose_precision", "optimizer_options"]
 

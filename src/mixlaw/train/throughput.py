@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import RunError
-from mixlaw.runspec import RunSpec
+from mixlaw.models.proxy.presets import ModelConfig, model_config
 from mixlaw.train.cores import cores, worker_environment
-from mixlaw.train.presets import ModelConfig, model_config
 
 __all__ = ["Throughput", "checkpoint_bytes", "default_workers", "flops", "measure", "measure_parts"]
 
@@ -140,9 +140,9 @@ def _time(pipe: Any, spec: RunSpec, vocab_size: int | None, seconds: float) -> N
     import numpy as np
     import torch
 
+    from mixlaw.models.proxy.model import Decoder
     from mixlaw.train.evaluate import evaluate
     from mixlaw.train.loop import Training, choose_device, choose_precision, optimizer_options
-    from mixlaw.train.model import Decoder
 
     torch.set_num_threads(1)
     device = choose_device("auto")

@@ -11,28 +11,14 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixlaw.data.seams import EXPORTERS
 from mixlaw.errors import ConfigError, ExportError, did_you_mean
-from mixlaw.registry import Registry
 
 if TYPE_CHECKING:
+    from mixlaw.data.recipe import Recipe
     from mixlaw.io.exporters.base import Simulation
-    from mixlaw.recipe import Recipe
 
 __all__ = ["EXPORTERS", "SWITCHES", "export", "simulate"]
-
-EXPORTERS = Registry(
-    "exporter",
-    {
-        "huggingface": "mixlaw.io.exporters.huggingface:HuggingFace",
-        "llama_factory": "mixlaw.io.exporters.llama_factory:LlamaFactory",
-        "megatron": "mixlaw.io.exporters.megatron:Megatron",
-        "nanotron": "mixlaw.io.exporters.nanotron:Nanotron",
-        "olmo_core": "mixlaw.io.exporters.olmo_core:OlmoCore",
-        "streaming": "mixlaw.io.exporters.streaming:Streaming",
-        "torchtitan": "mixlaw.io.exporters.torchtitan:TorchTitan",
-    },
-)
-"""Framework name to exporter class."""
 
 SWITCHES = ("nanotron",)
 """Frameworks that go from phase to phase in one run; elsewhere every phase is a run from the last checkpoint."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.recipe import Recipe
 
 __all__ = ["Simulation", "document_probabilities", "summarize", "tokens_per_document"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import yaml
 
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
 from mixlaw.io.exporters.base import Simulation, summarize
 from mixlaw.io.exporters.huggingface import HuggingFace
-from mixlaw.recipe import Recipe
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["LlamaFactory"]
 

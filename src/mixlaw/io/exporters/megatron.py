@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.mixture import quotas
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
 from mixlaw.io.exporters.base import Simulation, summarize
-from mixlaw.mixture import quotas
-from mixlaw.recipe import Recipe
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["Megatron", "blend_counts"]
 

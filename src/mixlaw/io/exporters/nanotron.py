@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
 from mixlaw.io.exporters.base import Simulation, summarize
 from mixlaw.io.exporters.megatron import blend_counts
-from mixlaw.recipe import Recipe
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["Nanotron"]
 

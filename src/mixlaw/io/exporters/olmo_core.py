@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, ExportError
 from mixlaw.io.exporters.base import Simulation, summarize
-from mixlaw.recipe import Recipe
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["OlmoCore"]
 

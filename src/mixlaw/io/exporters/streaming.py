@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
 from mixlaw.io.exporters.base import Simulation, document_probabilities, summarize, tokens_per_document
-from mixlaw.recipe import Recipe
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["Streaming"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
 from mixlaw.io.exporters.base import Simulation, document_probabilities, summarize, tokens_per_document
-from mixlaw.recipe import Recipe
-from mixlaw.store import Store
+from mixlaw.kit.store import Store
 
 __all__ = ["TorchTitan", "mix_counts"]
 

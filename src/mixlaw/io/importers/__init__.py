@@ -1,4 +1,4 @@
-"""Files of runs as :class:`~mixlaw.observations.Observations`.
+"""Files of runs as :class:`~mixlaw.data.observations.Observations`.
 
 ``read`` recognises what it is given; ``format=`` names it where that is ambiguous. Weights that do not sum to one are
 reported and rejected, and rescaled only where ``repair=True`` asks for it.
@@ -11,25 +11,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from mixlaw.data.observations import Observations
+from mixlaw.data.seams import IMPORTERS
 from mixlaw.errors import ConfigError, DataError, did_you_mean
-from mixlaw.observations import Observations
-from mixlaw.registry import Registry
 
 __all__ = ["IMPORTERS", "read", "takes"]
-
-IMPORTERS = Registry(
-    "importer",
-    {
-        "mlflow": "mixlaw.io.importers.mlflow_runs:read_mlflow",
-        "olmix": "mixlaw.io.importers.olmix:read_olmix",
-        "table": "mixlaw.io.importers.table:read_table",
-        "regmix": "mixlaw.io.importers.regmix:read_regmix",
-        "study": "mixlaw.io.importers.study:read_study",
-        "tensorboard": "mixlaw.io.importers.tensorboard_events:read_tensorboard",
-        "wandb": "mixlaw.io.importers.wandb_export:read_wandb",
-    },
-)
-"""Format name to function ``(paths, **options) -> Observations``."""
 
 
 def read(path: str | Path | Sequence[str | Path], *, format: str | None = None, **options: Any) -> Observations:
@@ -118,21 +104,21 @@ def _is_olmix(paths: Sequence[Path]) -> bool:
 
 
 def _is_tensorboard(paths: Sequence[Path]) -> bool:
-    from mixlaw.io.importers.tensorboard_events import holds_events, is_event_file
+    from mixlaw.io.importers.tensorboard import holds_events, is_event_file
 
     return all(holds_events(p) if p.is_dir() else is_event_file(p) for p in paths)
 
 
 def _is_mlflow(paths: Sequence[Path]) -> bool:
-    from mixlaw.io.importers.frames import read_columns
-    from mixlaw.io.importers.mlflow_runs import holds_runs, is_search_csv
+    from mixlaw.io.frames import read_columns
+    from mixlaw.io.importers.mlflow import holds_runs, is_search_csv
 
     return all(holds_runs(p) if p.is_dir() else is_search_csv(read_columns(p)) for p in paths)
 
 
 def _is_wandb(paths: Sequence[Path]) -> bool:
-    from mixlaw.io.importers.frames import read_columns
-    from mixlaw.io.importers.wandb_export import is_chart, is_runs_table
+    from mixlaw.io.frames import read_columns
+    from mixlaw.io.importers.wandb import is_chart, is_runs_table
 
     return all(is_chart(columns) or is_runs_table(columns) for columns in map(read_columns, paths))
 

@@ -16,13 +16,13 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
-from mixlaw.io.importers.frames import check_weights, numbers, read_frame
-from mixlaw.io.importers.names import measured_values
-from mixlaw.mixture import Mixture
-from mixlaw.observations import Observations
+from mixlaw.io.frames import check_weights, numbers, read_frame
+from mixlaw.io.names import measured_values
 
-__all__ = ["find_pair", "read_olmix"]
+__all__ = ["find_pair", "read"]
 
 _IDS = ("run_id", "run", "name", "index", "")
 _UNITS = {"bits_per_byte": "bits_per_byte", "loss": "nats_per_token", "accuracy": "fraction"}
@@ -37,7 +37,7 @@ def find_pair(paths: Sequence[Path]) -> tuple[Path, Path] | None:
     return (ratios[0], metrics[0]) if len(ratios) == 1 and len(metrics) == 1 else None
 
 
-def read_olmix(
+def read(
     paths: Sequence[Path],
     *,
     metric: Literal["bits_per_byte", "loss", "accuracy"] = "bits_per_byte",

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
-from mixlaw.io.importers.frames import check_weights, numbers, read_columns, read_frame
-from mixlaw.mixture import Mixture
-from mixlaw.observations import Observations
+from mixlaw.io.frames import check_weights, numbers, read_columns, read_frame
 
-__all__ = ["is_regmix", "read_regmix"]
+__all__ = ["is_regmix", "read"]
 
 
 def _role(columns: Sequence[str]) -> str | None:
@@ -55,7 +55,7 @@ def _short(columns: Sequence[str]) -> list[str]:
     return [r[: len(r) - len(suffix)] if suffix else r for r in rest]
 
 
-def read_regmix(paths: Sequence[Path], *, repair: bool = False, source: str | None = None) -> Observations:
+def read(paths: Sequence[Path], *, repair: bool = False, source: str | None = None) -> Observations:
     """Observations from RegMix's two files, joined on their ``index`` column (or row by row without one).
 
     Raises:

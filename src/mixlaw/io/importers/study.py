@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
-from mixlaw.observations import Observations
 
-__all__ = ["read_study"]
+__all__ = ["read"]
 
 
-def read_study(paths: Sequence[Path]) -> Observations:
+def read(paths: Sequence[Path]) -> Observations:
     """Runs that are done (a ``DONE`` marker) under each study's ``runs/``, or the folder's own tables.
 
     Raises:

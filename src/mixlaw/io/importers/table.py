@@ -28,20 +28,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError, MixlawWarning
-from mixlaw.io.importers.frames import check_weights, numbers, read_frame
-from mixlaw.io.importers.names import ALIASES, find, measured, measured_values
-from mixlaw.io.importers.names import weight_columns as named_weights
-from mixlaw.mixture import Mixture
-from mixlaw.observations import Observations
+from mixlaw.io.frames import check_weights, numbers, read_frame
+from mixlaw.io.names import ALIASES, find, measured, measured_values
+from mixlaw.io.names import weight_columns as named_weights
 
-__all__ = ["read_table"]
+__all__ = ["read"]
 
 _SIZES = ("params", "params_total", "tokens", "unique_tokens", "step")
 _METRICS = {"acc": "accuracy", "bpb": "bits_per_byte", "val_loss": "loss", "cross_entropy": "loss", "nll": "loss"}
 
 
-def read_table(
+def read(
     paths: Sequence[Path],
     *,
     weights: Sequence[str] | None = None,

@@ -8,10 +8,8 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
-from mixlaw.registry import Registry
+from mixlaw.kit.lazy import attach
+from mixlaw.kit.registry import Registry
 
 _FUNCTIONS = {
     "fit_vs_observed": "fits",
@@ -33,16 +31,7 @@ _FUNCTIONS = {
 
 PLOTS: Registry = Registry("plot", {name: f"mixlaw.report.plots.{file}:{name}" for name, file in _FUNCTIONS.items()})
 
-__all__ = ["PLOTS", *sorted(_FUNCTIONS), "save_all"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _FUNCTIONS:
-        return PLOTS[name]
-    if name == "save_all":
-        return importlib.import_module("mixlaw.report.plots.save").save_all
-    raise AttributeError(f"mixlaw.report.plots has no {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {name: f"mixlaw.report.plots.{file}" for name, file in {**_FUNCTIONS, "save_all": "save"}.items()},
+)

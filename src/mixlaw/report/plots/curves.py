@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mixlaw.errors import DataError
+from mixlaw.kit.arrays import Array
 from mixlaw.report.style import INK, Chart, arm_color, styled, top_legend
 
 __all__ = ["learning_curves"]
-
-Array = npt.NDArray[np.float64]
 Curve = Sequence[Sequence[float]]
 
 
@@ -29,7 +27,7 @@ def learning_curves(
 
     Args:
         curves: ``{arm: {seed: [(step, loss), ...]}}`` with the proposed mixture first, or
-            :class:`~mixlaw.observations.Observations` (every run a thin line; replicate groups are arms).
+            :class:`~mixlaw.data.observations.Observations` (every run a thin line; replicate groups are arms).
         target: for observations, the validation set or ``{set: weight}`` (all sets alike without).
 
     Raises:

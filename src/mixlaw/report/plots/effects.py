@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError, did_you_mean
-from mixlaw.report.plots._inputs import Array, mixture_array, objective_array, predict_all, target_columns
+from mixlaw.report.plots.inputs import Array, mixture_array, objective_array, predict_all, target_columns
 from mixlaw.report.style import ACCENT, INK, MUTED, REFERENCE, Chart, grid_shape, styled
 
 __all__ = ["along", "effect_curves", "effects_heatmap"]
@@ -64,7 +64,7 @@ def effect_curves(
         marks: ``{name: mixture}``, drawn as triangles at their share of the panel's domain.
         max_panels: with more domains, only so many (those with the largest effects) are shown.
     """
-    from mixlaw.laws.base import as_matrix
+    from mixlaw.laws.core.table import as_matrix
 
     names = [str(n) for n in law.feature_names_in_]
     sets = [str(n) for n in law.target_names_]
@@ -179,9 +179,9 @@ def effects_heatmap(effects: Any, *, width: float = 7.2) -> Chart:
     """Domain x validation set: which domain helps (blue), hurts (orange) or has no shown effect (blank) on what.
 
     Args:
-        effects: what ``mixlaw.laws.effects`` returned, its plain data, or any mapping with ``effect`` (K, T) (change
-            of loss as the domain grows; negative helps), ``domains``, ``targets`` and, where known, ``low``, ``high``,
-            ``significant`` (K, T), ``share``, ``unit`` and ``higher_is_better``.
+        effects: what ``mixlaw.laws.read.effects`` returned, its plain data, or any mapping with ``effect`` (K, T)
+            (change of loss as the domain grows; negative helps), ``domains``, ``targets`` and, where known, ``low``,
+            ``high``, ``significant`` (K, T), ``share``, ``unit`` and ``higher_is_better``.
     """
     data = _effects_data(effects)
     matrix: Array = data["effect"]

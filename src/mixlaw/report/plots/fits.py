@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixlaw.errors import DataError
-from mixlaw.report.plots._inputs import Array, own_heldout, predict_all, spearman, target_columns
+from mixlaw.report.plots.inputs import Array, own_heldout, predict_all, spearman, target_columns
 from mixlaw.report.style import ACCENT, INK, MANY_POINTS, MUTED, REFERENCE, Chart, grid_shape, styled
 
 __all__ = ["fit_vs_observed", "held_out", "predicted_vs_measured", "residuals"]
@@ -23,7 +23,7 @@ def held_out(law: Any, X: Any, y: Any, folds: int = 5) -> Array:
     """
     from sklearn.base import clone
 
-    from mixlaw.laws.base import as_matrix, as_targets
+    from mixlaw.laws.core.table import as_matrix, as_targets
 
     (matrix, columns), (observed, names, _) = as_matrix(X), as_targets(y, allow_missing=True)
     if isinstance(folds, str) or not 2 <= folds <= len(matrix):
@@ -43,7 +43,7 @@ def _fitted_and_observed(
     law: Any, X: Any, y: Any, folds: int | str | None, heldout: Any, targets: Sequence[str] | None
 ) -> tuple[Array, Array, list[str]]:
     """Predictions and observations (n, T) of the wanted targets, worst fitted first, and their names."""
-    from mixlaw.laws.base import as_targets
+    from mixlaw.laws.core.table import as_targets
 
     observed, names, _ = as_targets(y, allow_missing=True)
     names = names or list(getattr(law, "target_names_", [f"y{t}" for t in range(observed.shape[1])]))
@@ -203,7 +203,7 @@ def predicted_vs_measured(
     Raises:
         DataError: no set has both.
     """
-    from mixlaw.prediction import Prediction
+    from mixlaw.data.prediction import Prediction
 
     names = [n for n in predictions if n in measured]
     if not names:

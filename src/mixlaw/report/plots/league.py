@@ -51,7 +51,7 @@ def league_table(league: Any, *, width: float = 7.2) -> Chart:
     """Laws by held-out error, with rank correlation, interval coverage and time beside it.
 
     Args:
-        league: what ``mixlaw.laws.compare`` returned, or its plain data.
+        league: what ``mixlaw.laws.choose.league`` returned, or its plain data.
     """
     rows = league_rows(league)
     known = [c for c in _COLUMNS if any(isinstance(r.get(c), int | float) for r in rows)]

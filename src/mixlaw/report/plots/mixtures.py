@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import DataError
-from mixlaw.report.plots._inputs import mixture_array, weights_mapping
+from mixlaw.kit.units import format_count
+from mixlaw.report.plots.inputs import mixture_array, weights_mapping
 from mixlaw.report.style import ACCENT, INK, MANY_POINTS, Chart, arm_color, styled, top_legend
-from mixlaw.units import format_count
 
 __all__ = ["mixture_bars", "pareto", "swarm"]
 
@@ -99,12 +99,12 @@ def swarm(
     """Which weights the runs tried, one row per domain and one dot per run, coloured by how well the run did.
 
     Args:
-        X: mixtures (n, K), a dataframe, or :class:`~mixlaw.observations.Observations`.
+        X: mixtures (n, K), a dataframe, or :class:`~mixlaw.data.observations.Observations`.
         loss: (n,) what a run reached; colours the dots (dark is better).
         marks: ``{name: mixture}`` to point out, for instance the recipe and the natural mixture.
         label: what ``loss`` is.
     """
-    from mixlaw.laws.base import as_matrix
+    from mixlaw.laws.core.table import as_matrix
 
     if hasattr(X, "schedules"):
         schedules = X.schedules()

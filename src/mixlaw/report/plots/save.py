@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixlaw.errors import DataError
-from mixlaw.report.plots._inputs import own_heldout
+from mixlaw.report.plots.inputs import own_heldout
 from mixlaw.report.style import Chart
 
 __all__ = ["save_all"]
@@ -30,8 +30,8 @@ def save_all(
         >>> save_all(law, X, y, "plots")  # doctest: +SKIP
         [PosixPath('plots/fit_vs_observed.png'), ...]
     """
-    from mixlaw.laws.base import as_matrix, as_targets
-    from mixlaw.laws.effects import effects
+    from mixlaw.laws.core.table import as_matrix, as_targets
+    from mixlaw.laws.read.effects import effects
     from mixlaw.report import plots
 
     matrix, names = as_matrix(X)

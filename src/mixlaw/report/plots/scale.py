@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mixlaw.errors import ConfigError, DataError, did_you_mean
-from mixlaw.report.plots._inputs import Array, predict_all, spearman, target_columns
+from mixlaw.kit.units import format_count
+from mixlaw.report.plots.inputs import Array, predict_all, spearman, target_columns
 from mixlaw.report.style import ACCENT, INK, MUTED, REFERENCE, Chart, styled, top_legend
-from mixlaw.units import format_count
 
 __all__ = ["extrapolation_fan", "rank_transfer"]
 
@@ -43,7 +43,7 @@ def extrapolation_fan(
     Raises:
         ConfigError: a column or target the law does not have.
     """
-    from mixlaw.laws.base import as_matrix, as_targets
+    from mixlaw.laws.core.table import as_matrix, as_targets
 
     columns = _columns(law)
     if vary not in columns:

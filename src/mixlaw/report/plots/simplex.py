@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixlaw.errors import DataError
-from mixlaw.report.plots._inputs import Array, mixture_array, objective_array, predict_all
+from mixlaw.report.plots.inputs import Array, mixture_array, objective_array, predict_all
 from mixlaw.report.style import INK, MUTED, Chart, arm_color, styled, top_legend
 
 __all__ = ["ternary"]
@@ -40,7 +40,7 @@ def ternary(
     Raises:
         DataError: not exactly three domains, or several targets and no objective.
     """
-    from mixlaw.laws.base import as_matrix
+    from mixlaw.laws.core.table import as_matrix
 
     names = [str(n) for n in law.feature_names_in_]
     chosen = list(domains) if domains is not None else names

@@ -1,0 +1,1 @@
+"""The data types: plain, frozen, checked when made."""

@@ -1,0 +1,411 @@
+"""The narrow waist: what was measured. Everything left of it makes measurements, everything right explains them.
+
+Two Arrow tables. **runs** has one row per training run; **values** one row per number measured in it. Only measured
+or imported values can enter: there is no way to write a predicted number into these tables.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.errors import DataError, MixlawWarning, did_you_mean
+
+__all__ = ["RUNS_SCHEMA", "VALUES_SCHEMA", "Observations"]
+
+_PHASE = pa.struct([("fraction", pa.float64()), ("weights", pa.map_(pa.string(), pa.float64()))])
+
+RUNS_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),  # id, unique
+        ("schedule", pa.list_(_PHASE)),  # null where the mixture is not known (a pure scaling study)
+        ("params", pa.float64()),  # non-embedding parameters N
+        ("params_total", pa.float64()),
+        ("tokens", pa.float64()),  # token budget D of the run
+        ("learning_rate", pa.string()),  # schedule as JSON
+        ("batch_tokens", pa.float64()),
+        ("seed", pa.int64()),
+        ("replicate_group", pa.string()),
+        ("epochs", pa.map_(pa.string(), pa.float64())),
+        ("start", pa.string()),  # run it started from
+        ("trainer", pa.string()),
+        ("corpus_hash", pa.string()),
+        ("status", pa.string()),  # "done" | "diverged" | "partial"
+    ]
+)
+"""Columns of the runs table; all but ``run`` may be null."""
+
+VALUES_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("step", pa.int64()),
+        ("tokens", pa.float64()),  # trained when measured
+        ("target", pa.string()),  # validation set or task
+        ("target_hash", pa.string()),
+        ("metric", pa.string()),  # "loss", "bits_per_byte", "accuracy", ...
+        ("unit", pa.string()),  # "nats_per_token", "bits_per_byte", "fraction", ...
+        ("value", pa.float64()),
+        ("std", pa.float64()),
+        ("censored", pa.string()),  # "none" | "left" (true value below) | "right" (true value above)
+        ("prompt_format", pa.string()),
+        ("shots", pa.int64()),
+        ("source", pa.string()),  # "measured" or where it was imported from
+    ]
+)
+"""Columns of the values table. ``value`` is finite, or infinite only where ``censored`` says so."""
+
+_CENSORED = ("none", "left", "right")
+_STATUS = ("done", "diverged", "partial")
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Runs and what was measured in them.
+
+    Args:
+        runs: table in :data:`RUNS_SCHEMA`.
+        values: table in :data:`VALUES_SCHEMA`.
+
+    Raises:
+        DataError: wrong columns, repeated run ids, values of unknown runs, NaN values, sources that say "predicted".
+
+    Example:
+        >>> obs = Observations.from_records(
+        ...     [{"run": "a", "schedule": {"web": 1.0}}],
+        ...     [{"run": "a", "target": "web", "value": 3.2}],
+        ... )
+        >>> X, y = obs.table()
+        >>> y.column("web").to_pylist()
+        [3.2]
+    """
+
+    runs: pa.Table
+    values: pa.Table
+
+    def __post_init__(self) -> None:
+        for what, table, schema in (("runs", self.runs, RUNS_SCHEMA), ("values", self.values, VALUES_SCHEMA)):
+            if table.schema.names != schema.names:
+                extra = [n for n in table.schema.names if n not in schema.names]
+                missing = [n for n in schema.names if n not in table.schema.names]
+                raise DataError(f"The {what} table lacks columns {missing} and has unknown columns {extra}.")
+        object.__setattr__(self, "runs", self.runs.cast(RUNS_SCHEMA))
+        object.__setattr__(self, "values", self.values.cast(VALUES_SCHEMA))
+        ids = self.runs.column("run").to_pylist()
+        if len(set(ids)) != len(ids) or None in ids:
+            repeated = sorted({str(i) for i in ids if ids.count(i) > 1})[:5]
+            raise DataError(f"Run ids must be present and unique; repeated: {repeated}.")
+        unknown = set(self.values.column("run").to_pylist()) - set(ids)
+        if unknown:
+            raise DataError(f"Values name runs that the runs table lacks: {sorted(map(str, unknown))[:5]}.")
+        status = set(self.runs.column("status").to_pylist()) - set(_STATUS)
+        if status:
+            raise DataError(f"Run status must be one of {_STATUS}, got {sorted(map(str, status))}.")
+        censored = set(self.values.column("censored").to_pylist()) - set(_CENSORED)
+        if censored:
+            raise DataError(f"'censored' must be one of {_CENSORED}, got {sorted(map(str, censored))}.")
+        numbers = self.values.column("value").to_numpy(zero_copy_only=False)
+        flags = np.array(self.values.column("censored").to_pylist(), dtype=object)
+        bad = np.where(~np.isfinite(numbers) & (flags == "none"))[0] if len(numbers) else np.array([])
+        if len(bad):
+            rows = self.values.take(bad[:3]).select(["run", "step", "target", "value"]).to_pylist()
+            raise DataError(
+                f"{len(bad)} values are NaN or infinite, for example {rows}. Leave out what was not measured; "
+                f"record a diverged run with status 'diverged' and its values censored='right'."
+            )
+        sources = {s for s in self.values.column("source").to_pylist() if s and "predict" in s.lower()}
+        if sources:
+            raise DataError(f"Predicted numbers cannot enter observations; sources {sorted(sources)}.")
+
+    # ---- making ------------------------------------------------------------------------------------
+    @classmethod
+    def from_records(
+        cls, runs: Iterable[Mapping[str, Any]], values: Iterable[Mapping[str, Any]], source: str = "measured"
+    ) -> Observations:
+        """From dicts; missing fields take their defaults. ``schedule`` may be a :class:`Schedule`,
+        :class:`Mixture` or ``{domain: weight}``."""
+        run_rows, value_rows = [], []
+        for row in runs:
+            unknown = [k for k in row if k not in RUNS_SCHEMA.names]
+            if unknown:
+                raise DataError(f"Unknown run field {unknown[0]!r}.{did_you_mean(unknown[0], RUNS_SCHEMA.names)}")
+            full: dict[str, Any] = {name: row.get(name) for name in RUNS_SCHEMA.names}
+            full["schedule"] = _schedule_rows(full["schedule"])
+            full["status"] = full["status"] or "done"
+            if full["epochs"] is not None:
+                full["epochs"] = list(dict(full["epochs"]).items())
+            run_rows.append(full)
+        for row in values:
+            unknown = [k for k in row if k not in VALUES_SCHEMA.names]
+            if unknown:
+                raise DataError(f"Unknown value field {unknown[0]!r}.{did_you_mean(unknown[0], VALUES_SCHEMA.names)}")
+            full = {name: row.get(name) for name in VALUES_SCHEMA.names}
+            full["metric"] = full["metric"] or "loss"
+            full["unit"] = full["unit"] or ("nats_per_token" if full["metric"] == "loss" else full["metric"])
+            full["censored"] = full["censored"] or "none"
+            full["source"] = full["source"] or source
+            value_rows.append(full)
+        return cls(
+            pa.Table.from_pylist(run_rows, schema=RUNS_SCHEMA),
+            pa.Table.from_pylist(value_rows, schema=VALUES_SCHEMA),
+        )
+
+    @classmethod
+    def empty(cls) -> Observations:
+        """No runs yet."""
+        return cls(RUNS_SCHEMA.empty_table(), VALUES_SCHEMA.empty_table())
+
+    @classmethod
+    def read(cls, path: str | Path, **options: Any) -> Observations:
+        """From a study folder, a folder written by :meth:`save`, CSV (wide or long), Parquet, RegMix, olmix,
+        W&B, MLflow or TensorBoard exports; see :mod:`mixlaw.io.importers`."""
+        from importlib import import_module  # above us: looked up by name when a file is read
+
+        return import_module("mixlaw.io.importers").read(path, **options)  # type: ignore[no-any-return]
+
+    @classmethod
+    def concat(cls, parts: Sequence[Observations]) -> Observations:
+        """All runs of ``parts``.
+
+        Raises:
+            DataError: a run is in several of them.
+        """
+        if not parts:
+            return cls.empty()
+        return cls(pa.concat_tables([p.runs for p in parts]), pa.concat_tables([p.values for p in parts]))
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``runs.parquet`` and ``values.parquet`` (each whole or not at all)."""
+        import io
+
+        from mixlaw.kit.store import Store
+
+        store = Store(folder)
+        for name, table in (("runs", self.runs), ("values", self.values)):
+            buffer = io.BytesIO()
+            pq.write_table(table, buffer, compression="zstd")
+            store.write_bytes(f"{name}.parquet", buffer.getvalue())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Observations:
+        """Inverse of :meth:`save`."""
+        root = Path(folder)
+        try:
+            return cls(pq.read_table(root / "runs.parquet"), pq.read_table(root / "values.parquet"))
+        except FileNotFoundError as error:
+            raise DataError(f"{folder} does not hold runs.parquet and values.parquet: {error}.") from None
+
+    # ---- reading -----------------------------------------------------------------------------------
+    def __len__(self) -> int:
+        return int(self.runs.num_rows)
+
+    @property
+    def domains(self) -> list[str]:
+        """Training domains named by any run, in order of first appearance."""
+        seen: dict[str, None] = {}
+        for phases in self.runs.column("schedule").to_pylist():
+            for phase in phases or []:
+                for name, _ in phase["weights"]:
+                    seen.setdefault(name)
+        return list(seen)
+
+    @property
+    def targets(self) -> list[str]:
+        """Validation sets and tasks with values, in order of first appearance."""
+        return list(dict.fromkeys(self.values.column("target").to_pylist()))
+
+    def schedules(self) -> dict[str, Schedule]:
+        """Schedule of each run that has one, over all of :attr:`domains` (weight 0 where a run does not name one)."""
+        domains, result = self.domains, {}
+        for run, phases in zip(self.runs.column("run").to_pylist(), self.runs.column("schedule").to_pylist()):
+            if phases:
+                result[run] = Schedule.from_dict(
+                    {
+                        "phases": [
+                            {
+                                "fraction": p["fraction"],
+                                "weights": {d: dict(p["weights"]).get(d, 0.0) for d in domains},
+                            }
+                            for p in phases
+                        ]
+                    }
+                )
+        return result
+
+    def select(self, runs: Iterable[str]) -> Observations:
+        """Only these runs and their values."""
+        keep = pa.array(list(runs), pa.string())
+        return Observations(
+            self.runs.filter(pc.is_in(self.runs.column("run"), keep)),
+            self.values.filter(pc.is_in(self.values.column("run"), keep)),
+        )
+
+    def _warn_mixed_sizes(self, runs: set[str]) -> None:
+        """Runs of different sizes or lengths do not share one law of the mixture alone."""
+        for name in ("params", "tokens"):
+            values = [
+                v for r, v in zip(self.runs.column("run").to_pylist(), self.runs.column(name).to_pylist()) if r in runs
+            ]
+            known = [v for v in values if v is not None]
+            if known and max(known) > 1.01 * min(known):
+                warnings.warn(
+                    f"The runs differ in {name} ({min(known):.4g} to {max(known):.4g}), which a law of the mixture "
+                    f"alone takes for noise. Select one size, or use features='joint'.",
+                    MixlawWarning,
+                    stacklevel=3,
+                )
+
+    def table(
+        self,
+        targets: Sequence[str] | None = None,
+        *,
+        metric: str = "loss",
+        at: Literal["final", "all"] = "final",
+        features: Literal["mixture", "scale", "repeated", "joint", "phases"] = "mixture",
+        missing: Literal["error", "drop", "keep"] = "drop",
+    ) -> tuple[pa.Table, pa.Table]:
+        """``(X, y)`` for fitting a law.
+
+        Args:
+            targets: validation sets, default all that have ``metric``.
+            at: ``"final"`` = the last measured step of each run that came to its end (those with status ``"partial"``
+                are left out, with a warning); ``"all"`` = one row per run and step.
+            features: ``"mixture"`` = weights (average over phases); ``"scale"`` = ``params``, ``tokens``;
+                ``"repeated"`` = ``params``, ``tokens``, ``unique_tokens`` seen (of runs on one training set, from
+                their epochs); ``"joint"`` = weights, ``params``, ``tokens`` (and ``step``); ``"phases"`` = weights per
+                phase, columns ``domain@1`` ...
+            missing: rows where some target was not measured or is censored: ``"drop"`` them, ``"keep"`` them as
+                NaN, or raise an ``"error"``. Diverged runs are never used.
+
+        Returns:
+            Two pyarrow tables with equally many rows; ``X.schema.metadata`` holds the run ids under ``b"runs"``.
+
+        Raises:
+            DataError: unknown target, nothing left, or mixed units of one target.
+        """
+        available = [
+            t
+            for t in self.targets
+            if pc.any(pc.and_(pc.equal(self.values["target"], t), pc.equal(self.values["metric"], metric))).as_py()
+        ]
+        wanted = list(targets) if targets is not None else available
+        for name in wanted:
+            if name not in available:
+                raise DataError(f"No {metric!r} was measured on {name!r}.{did_you_mean(name, available)}")
+        status = dict(zip(self.runs.column("run").to_pylist(), self.runs.column("status").to_pylist()))
+        rows: dict[tuple[str, int], dict[str, float]] = {}
+        trained: dict[tuple[str, int], float | None] = {}
+        units: dict[str, set[str]] = {}
+        for record in self.values.select(
+            ["run", "step", "tokens", "target", "metric", "unit", "value", "censored"]
+        ).to_pylist():
+            if record["metric"] != metric or record["target"] not in wanted or status[record["run"]] == "diverged":
+                continue
+            key = (record["run"], -1 if record["step"] is None else record["step"])
+            value = record["value"] if record["censored"] == "none" else math.nan
+            rows.setdefault(key, {})[record["target"]] = value
+            trained[key] = record["tokens"]
+            units.setdefault(record["target"], set()).add(record["unit"])
+        mixed = {t: sorted(u) for t, u in units.items() if len(u) > 1}
+        if mixed:
+            raise DataError(f"Values of one target come in several units: {mixed}. Convert them to one first.")
+        if at == "final":
+            last: dict[str, int] = {}
+            unfinished = sorted({run for run, _ in rows if status[run] == "partial"})
+            if unfinished:
+                warnings.warn(
+                    f"{len(unfinished)} runs did not come to their end, for example {unfinished[:3]}: their last step "
+                    f"is not a final loss, so they are left out. Use at='all' for laws of whole curves.",
+                    MixlawWarning,
+                    stacklevel=2,
+                )
+            for run, step in rows:
+                if status[run] != "partial":
+                    last[run] = max(step, last.get(run, step))
+            keys = [(run, last[run]) for run in self.runs.column("run").to_pylist() if run in last]
+        else:
+            order = {r: i for i, r in enumerate(self.runs.column("run").to_pylist())}
+            keys = sorted(rows, key=lambda k: (order[k[0]], k[1]))
+        incomplete = [k for k in keys if any(math.isnan(rows[k].get(t, math.nan)) for t in wanted)]
+        if incomplete and missing == "error":
+            run, step = incomplete[0]
+            lacking = [t for t in wanted if math.isnan(rows[(run, step)].get(t, math.nan))]
+            raise DataError(f"{len(incomplete)} rows lack some target; run {run!r} step {step} lacks {lacking[:5]}.")
+        if missing == "drop":
+            gone = set(incomplete)
+            keys = [k for k in keys if k not in gone]
+        if not keys:
+            which = "No run that came to its end" if at == "final" else "No run"
+            raise DataError(
+                f"{which} has all of the targets {wanted[:10]} measured as {metric!r}. "
+                f"Ask for fewer targets, or use missing='keep'."
+            )
+        y = pa.table({t: [rows[k].get(t, math.nan) for k in keys] for t in wanted})
+        columns: dict[str, list[float]] = {}
+        if features in ("mixture", "phases"):
+            self._warn_mixed_sizes({k[0] for k in keys})
+        if features in ("mixture", "joint", "phases"):
+            schedules = self.schedules()
+            without = sorted({r for r, _ in keys if r not in schedules})
+            if without:
+                raise DataError(f"Runs {without[:5]} have no mixture recorded; use features='scale'.")
+            if features == "phases":
+                counts = {schedules[r].num_phases for r, _ in keys}
+                if len(counts) > 1:
+                    raise DataError(f"Runs differ in their number of phases ({sorted(counts)}); select one kind.")
+                for p in range(counts.pop()):
+                    for d in self.domains:
+                        columns[f"{d}@{p + 1}"] = [schedules[r].phases[p].mixture[d] for r, _ in keys]
+            else:
+                averages = {r: schedules[r].mixture for r in {k[0] for k in keys}}
+                for d in self.domains:
+                    columns[d] = [averages[r][d] for r, _ in keys]
+        if features in ("scale", "repeated", "joint"):
+            info = {r["run"]: r for r in self.runs.select(["run", "params", "tokens", "epochs"]).to_pylist()}
+            for name in ("params", "tokens"):
+                numbers = [
+                    (trained[k] if name == "tokens" and trained[k] is not None else info[k[0]][name]) for k in keys
+                ]
+                if any(v is None for v in numbers):
+                    lacking = sorted({k[0] for k, v in zip(keys, numbers) if v is None})
+                    raise DataError(f"Runs {lacking[:5]} have no {name!r} recorded; it is needed for {features!r}.")
+                columns[name] = [float(v) for v in numbers if v is not None]
+            if features == "repeated":
+                columns["unique_tokens"] = [self._unique_tokens(info[run]) for run, _ in keys]
+            if features == "joint" and at == "all":
+                columns["step"] = [float(k[1]) for k in keys]
+        X = pa.table(columns).replace_schema_metadata({"runs": "\n".join(k[0] for k in keys)})
+        return X, y
+
+    @staticmethod
+    def _unique_tokens(run: Mapping[str, Any]) -> float:
+        epochs = dict(run["epochs"] or [])
+        if len(epochs) != 1 or not run["tokens"]:
+            raise DataError(
+                f"Run {run['run']!r} does not say how often it repeats one training set (epochs: {epochs or None}); "
+                f"features='repeated' needs tokens and unique_tokens of every run."
+            )
+        return min(float(run["tokens"]), float(round(run["tokens"] / next(iter(epochs.values())))))
+
+
+def _schedule_rows(value: Any) -> list[dict[str, Any]] | None:
+    if value is None:
+        return None
+    if isinstance(value, Mapping) and "phases" in value:
+        value = Schedule.from_dict(value)
+    if isinstance(value, Mapping):
+        value = Mixture(value)
+    if isinstance(value, Mixture):
+        value = Schedule.constant(value)
+    if not isinstance(value, Schedule):
+        raise DataError(f"A run's schedule must be a Schedule, a Mixture or {{domain: weight}}, got {value!r}.")
+    return [{"fraction": p.fraction, "weights": list(p.mixture.to_dict().items())} for p in value.phases]

@@ -1,0 +1,180 @@
+"""What to train on, and everything needed to believe it: self-contained for exporters and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.data.prediction import Prediction
+from mixlaw.data.recipe_text import recipe_text
+from mixlaw.errors import DataError
+from mixlaw.kit.hashing import content_hash
+from mixlaw.kit.store import Store
+
+__all__ = ["Certificate", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How the optimum was obtained.
+
+    Args:
+        kind: ``"certified"`` (global optimum, ``gap`` bounds how far the objective can still fall) or ``"best_of"``
+            (``starts`` local searches, no certificate).
+        gap: duality gap in the objective's units; None without a certificate.
+        starts: number of starts of a local search; None for a convex solve.
+        solver: what solved it.
+    """
+
+    kind: str
+    gap: float | None = None
+    starts: int | None = None
+    solver: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "certified":
+            return f"certified optimum (gap {self.gap:.1e})"
+        return f"best of {self.starts} starts, no certificate"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A schedule with its predictions, limits and provenance.
+
+    Args:
+        schedule: what to train on.
+        tokens: token budget of the target run.
+        corpus: manifest of the corpus the weights refer to.
+        objective: weight of each validation set in the objective (or its description).
+        predictions: per validation set, plus ``"objective"``.
+        reference: the mixture it is compared with (natural unless the user gave one).
+        difference: objective of the recipe minus that of the reference, with interval (negative is better).
+        probability_better: probability that the recipe beats the reference.
+        shadow_prices: one dict per binding limit: ``{"limit", "domain", "loss_per_billion_tokens",
+            "loss_per_extra_epoch", ...}``.
+        certificate: how the optimum was obtained.
+        unconstrained: the optimum without epoch caps, caps and floors, for comparison.
+        near_optimal: per domain ``[low, high]`` the weight may move to at 0.1% of loss.
+        baselines: objective predictions of other mixtures ``{name: {"weights": ..., "prediction": ...}}``.
+        law: name and held-out score of the law; ``law_hash`` its content hash.
+        budget: the limits, as plain data.
+        warnings: everything the reader must know (outside the hull, ranks not shown to transfer, ...).
+        versions: mixlaw, numpy, ... versions.
+    """
+
+    schedule: Schedule
+    tokens: int
+    corpus: Corpus
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    reference: Mixture | None = None
+    difference: Prediction | None = None
+    probability_better: float | None = None
+    shadow_prices: tuple[Mapping[str, Any], ...] = ()
+    certificate: Certificate = field(default_factory=lambda: Certificate("best_of", starts=0))
+    unconstrained: Mixture | None = None
+    near_optimal: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    law: Mapping[str, Any] = field(default_factory=dict)
+    law_hash: str = ""
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def mixture(self) -> Mixture:
+        """Token share of each domain over the whole run."""
+        return self.schedule.mixture
+
+    @property
+    def domain_tokens(self) -> dict[str, float]:
+        """Tokens drawn from each domain."""
+        return self.schedule.tokens(self.tokens)
+
+    @property
+    def epochs(self) -> dict[str, float]:
+        """Epochs of each domain: tokens drawn / unique tokens."""
+        return self.schedule.epochs(self.tokens, self.corpus.unique_tokens)
+
+    @property
+    def hash(self) -> str:
+        """Content hash of everything that is claimed; versions and notes on how the text was read are not part."""
+        claimed = self.to_dict()
+        del claimed["versions"], claimed["corpus"]["extra"]
+        return content_hash(claimed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``recipe.json``."""
+        return {
+            "schedule": self.schedule.to_dict(),
+            "tokens": self.tokens,
+            "domain_tokens": self.domain_tokens,
+            "epochs": self.epochs,
+            "corpus": self.corpus.to_dict(),
+            "objective": dict(self.objective),
+            "predictions": {k: v.to_dict() for k, v in self.predictions.items()},
+            "reference": self.reference.to_dict() if self.reference else None,
+            "difference": self.difference.to_dict() if self.difference else None,
+            "probability_better": self.probability_better,
+            "shadow_prices": [dict(p) for p in self.shadow_prices],
+            "certificate": vars(self.certificate),
+            "unconstrained": self.unconstrained.to_dict() if self.unconstrained else None,
+            "near_optimal": {k: list(v) for k, v in self.near_optimal.items()},
+            "baselines": {k: dict(v) for k, v in self.baselines.items()},
+            "law": dict(self.law),
+            "law_hash": self.law_hash,
+            "budget": dict(self.budget),
+            "warnings": list(self.warnings),
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """Inverse of :meth:`to_dict`."""
+        try:
+            return cls(
+                schedule=Schedule.from_dict(data["schedule"]),
+                tokens=int(data["tokens"]),
+                corpus=Corpus.from_dict(data["corpus"]),
+                objective=data["objective"],
+                predictions={k: Prediction.from_dict(v) for k, v in data["predictions"].items()},
+                reference=Mixture(data["reference"]) if data["reference"] else None,
+                difference=Prediction.from_dict(data["difference"]) if data["difference"] else None,
+                probability_better=data["probability_better"],
+                shadow_prices=tuple(data["shadow_prices"]),
+                certificate=Certificate(**data["certificate"]),
+                unconstrained=Mixture(data["unconstrained"]) if data["unconstrained"] else None,
+                near_optimal={k: (v[0], v[1]) for k, v in data["near_optimal"].items()},
+                baselines=data["baselines"],
+                law=data["law"],
+                law_hash=data["law_hash"],
+                budget=data["budget"],
+                warnings=tuple(data["warnings"]),
+                versions=data["versions"],
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError(f"This is not a recipe written by mixlaw: {error!r}.") from None
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, whole or not at all."""
+        target = Path(path)
+        Store(target.parent).write_json(target.name, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read what :meth:`save` wrote."""
+        target = Path(path)
+        return cls.from_dict(Store(target.parent).read_json(target.name))
+
+    def export(self, framework: str, path: str | Path, **options: Any) -> Any:
+        """Write the configuration of a training framework; see :mod:`mixlaw.io.exporters`, whose options it takes."""
+        from importlib import import_module
+
+        return import_module("mixlaw.io.exporters").export(self, framework, path, **options)
+
+    def __str__(self) -> str:
+        return recipe_text(self)

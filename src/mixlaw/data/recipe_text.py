@@ -1,0 +1,179 @@
+"""A recipe as it is printed: what was asked for, the mixture, what it is predicted to do, what it stands beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mixlaw.data.prediction import Prediction
+from mixlaw.kit.units import format_count
+
+if TYPE_CHECKING:
+    from mixlaw.data.recipe import Recipe
+
+__all__ = ["asked_text", "baseline_rows", "compared_with", "phase_epochs", "recipe_text", "score_text"]
+
+_PER = {
+    "loss_per_billion_tokens": "per billion tokens more",
+    "loss_per_extra_epoch": "per epoch more",
+    "loss_per_billion_unique_tokens": "per billion unique tokens more",
+    "loss_per_unit": "per unit more",
+    "loss_per_nat": "per nat more",
+    "share_of_tokens_per_nat": "(share of the tokens moved) per nat more",
+}
+"""How the numbers of a shadow price are read."""
+
+_ROBUST = {
+    "mean": "the mean over refitted laws",
+    "cvar": "the mean over the worse half of refitted laws, of the change against the reference",
+    "regret": "the largest loss over refitted laws against each one's own optimum",
+}
+
+NOT_FOR_SCHEDULES = (
+    "Near-optimal ranges, prices of limits and the optimum without limits are not computed for schedules."
+)
+
+
+def asked_text(objective: Mapping[str, Any]) -> list[str]:
+    """What was asked for, a sentence each: the kind with its weights, then everything that changed it.
+
+    Example:
+        >>> asked_text({"kind": "mean", "weights": {"web": 0.7, "exam": 0.3}, "robust": "mean"})
+        ['Asked for: the lowest weighted mean of losses (web 0.7, exam 0.3).', 'Robust: the mean over refitted laws.']
+    """
+    kind, weights = objective.get("kind"), objective.get("weights")
+    if kind is None or not isinstance(weights, Mapping):
+        return []
+    equal = len(weights) > 1 and max(weights.values()) - min(weights.values()) < 1e-9
+    shown = [name if equal else f"{name} {weight:.3g}" for name, weight in weights.items()]
+    sets = ("equally " if equal else "") + ", ".join(shown[:20])
+    sets += f" and {len(shown) - 20} more" if len(shown) > 20 else ""
+    lines = [
+        "Asked for: "
+        + {
+            "mean": f"the lowest weighted mean of losses ({sets}).",
+            "guard": f"the lowest weighted mean of losses ({sets}), with guards.",
+            "worst": f"the lowest worst case, the largest excess of a set over the best it could reach here ({sets}).",
+            "least_change": "the fewest tokens moved away from the reference for a gain of "
+            f"{objective.get('gain', 0):g} nats in the weighted mean of losses ({sets}).",
+        }.get(str(kind), f"{kind} ({sets}).")
+    ]
+    if objective.get("guards"):
+        lines.append(f"Held to: {'; '.join(map(str, objective['guards']))}.")
+    if objective.get("robust"):
+        lines.append(f"Robust: {_ROBUST.get(str(objective['robust']), objective['robust'])}.")
+    if objective.get("repetition_half_life_epochs") is not None:
+        lines.append(
+            f"Repetition: repeated tokens count by their effective worth, "
+            f"R* = {objective['repetition_half_life_epochs']:.4g} epochs."
+        )
+    if objective.get("kl_weight"):
+        lines.append(f"KL divergence to the prior mixture: {objective['kl_weight']:g} times it is added.")
+    if objective.get("kl_limit") is not None and not objective.get("guards"):
+        lines.append(f"KL divergence to the prior mixture: at most {objective['kl_limit']:g} nats.")
+    if objective.get("tasks"):
+        lines.append(f"Accuracy instead of loss, through a task law: {', '.join(map(str, objective['tasks']))}.")
+    return lines
+
+
+def score_text(objective: Mapping[str, Any]) -> str:
+    """What the number called objective is, where it is no mean of losses; else empty."""
+    if objective.get("kind") == "worst":
+        return "largest excess over the best reachable, not a loss"
+    return "error of the tasks and losses, weighted" if objective.get("tasks") else ""
+
+
+def compared_with(recipe: Recipe) -> str:
+    """What the recipe's difference is counted from."""
+    return "best constant mixture" if "best constant" in recipe.baselines else "reference"
+
+
+def baseline_rows(recipe: Recipe) -> list[tuple[str, Prediction | None, bool]]:
+    """``(names, prediction, within the budget)`` of every other mixture; equal mixtures share a row."""
+    rows: list[tuple[list[str], Any, Prediction | None, bool]] = []
+    for name, data in recipe.baselines.items():
+        known = next((row for row in rows if row[1] and row[1] == data["weights"]), None)
+        if known is not None:
+            known[0].append(name)
+            continue
+        prediction = data.get("prediction")
+        found = prediction if isinstance(prediction, Prediction | None) else Prediction.from_dict(prediction)
+        rows.append(([name], data["weights"], found, bool(data.get("feasible", True))))
+    return [(" = ".join(names), prediction, feasible) for names, _, prediction, feasible in rows]
+
+
+def phase_epochs(recipe: Recipe) -> list[dict[str, float]]:
+    """Epochs of each domain within each phase: tokens drawn there / unique tokens."""
+    unique = recipe.corpus.unique_tokens
+    return [
+        {d: w * phase.fraction * recipe.tokens / unique[d] for d, w in phase.mixture.to_dict().items()}
+        for phase in recipe.schedule.phases
+    ]
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe in lines; the first says how the optimum was obtained."""
+    lines = [str(recipe.certificate)]
+    if recipe.difference is not None:
+        chance = recipe.probability_better
+        better = f", better with probability {chance:.0%}" if chance is not None else ""
+        lines.append(f"objective minus {compared_with(recipe)}: {recipe.difference}{better}")
+    lines += asked_text(recipe.objective)
+    lines += _domains(recipe)
+    if recipe.schedule.num_phases > 1:
+        lines += _phases(recipe)
+    what = score_text(recipe.objective)
+    for name, prediction in recipe.predictions.items():
+        lines.append(f"{name}{f' ({what})' if what and name == 'objective' else ''}: {prediction}")
+    lines += _baselines(recipe)
+    for price in recipe.shadow_prices:
+        each = ", ".join(f"{price[k]:+.3g} {words}" for k, words in _PER.items() if k in price)
+        lines.append(f"price of {price['limit']}: objective {each}")
+    if recipe.schedule.num_phases > 1:
+        lines.append(NOT_FOR_SCHEDULES)
+    return "\n".join([*lines, *(f"warning: {w}" for w in recipe.warnings)])
+
+
+def _domains(recipe: Recipe) -> list[str]:
+    epochs, tokens, free = recipe.epochs, recipe.domain_tokens, recipe.unconstrained
+    width = max(6, *(len(d) for d in recipe.mixture))
+    reference = f"  {compared_with(recipe)}" if recipe.reference else ""
+    lines = [f"{'domain':<{width}}  weight   tokens   epochs{reference}{'  without limits' if free else ''}"]
+    for domain, weight in recipe.mixture.to_dict().items():
+        beside = f"  {recipe.reference.get(domain):{len(reference) - 2}.4f}" if recipe.reference else ""
+        unlimited = f"  {free.get(domain):14.4f}" if free else ""
+        lines.append(
+            f"{domain:<{width}}  {weight:6.4f}  {format_count(round(tokens[domain])):>7}  "
+            f"{epochs[domain]:7.2f}{beside}{unlimited}"
+        )
+    if free:
+        unique = recipe.corpus.unique_tokens
+        most = max(free, key=lambda d: free[d] * recipe.tokens / unique[d])
+        lines.append(
+            f"Without limits {most} would be repeated most, {free[most] * recipe.tokens / unique[most]:.3g} epochs."
+        )
+    return lines
+
+
+def _phases(recipe: Recipe) -> list[str]:
+    phases, epochs = recipe.schedule.phases, phase_epochs(recipe)
+    width = max(6, *(len(d) for d in recipe.mixture))
+    heads = [f"phase {k + 1} ({phase.fraction:.0%})" for k, phase in enumerate(phases)]
+    lines = [f"{'domain':<{width}}" + "".join(f"  {head:>14}   epochs" for head in heads)]
+    for domain in recipe.schedule.domains:
+        cells = (f"  {p.mixture[domain]:14.4f}  {e[domain]:7.2f}" for p, e in zip(phases, epochs))
+        lines.append(f"{domain:<{width}}" + "".join(cells))
+    return lines
+
+
+def _baselines(recipe: Recipe) -> list[str]:
+    rows, own = baseline_rows(recipe), recipe.predictions.get("objective")
+    if not rows:
+        return []
+    width = max(len("other mixtures"), *(len(names) for names, _, _ in rows))
+    lines = [f"{'other mixtures':<{width}}  objective"]
+    for names, prediction, feasible in rows:
+        shown = "not predicted" if prediction is None else str(prediction)
+        more = f", {prediction.mean - own.mean:+.4f} against the recipe" if prediction is not None and own else ""
+        lines.append(f"{names:<{width}}  {shown}{more}{'' if feasible else ', breaks the budget'}")
+    return lines

@@ -1,0 +1,50 @@
+"""The seams: one registry for each kind of part that others may add.
+
+The rooms are named here as text, so the data types below them can ask for an importer or an exporter without importing
+a room that stands above them. Nothing is loaded until a name is asked for.
+"""
+
+from __future__ import annotations
+
+from mixlaw.kit.registry import Registry
+
+__all__ = ["EXECUTORS", "EXPORTERS", "IMPORTERS", "LAWS", "SAMPLERS", "TRAINERS"]
+
+LAWS = Registry(
+    "law",
+    {"auto": "mixlaw.laws.choose.auto:Auto"},
+    rooms=("mixlaw.laws.mixture", "mixlaw.laws.scale", "mixlaw.laws.joint"),
+    aliases={
+        "gp": "gaussian_process",
+        "loglinear": "log_linear",
+        "bimix": "bi_mix",
+        "autoscale": "auto_scale",
+        "annealing": "learning_rate_annealing",
+        "broken": "broken_power_law",
+        # wrappers around another law: saved and read like laws, but not families that a user asks for by name
+        "published": "mixlaw.laws.published:PublishedLaw",
+        "restricted": "mixlaw.laws.core.restricted:Restricted",
+        "task": "mixlaw.optimize.pose.task:TaskLaw",
+    },
+    group="mixlaw.laws",
+)
+"""Laws: a scikit-learn estimator each; the contract is :class:`mixlaw.laws.Law`."""
+
+SAMPLERS = Registry("sampler", rooms=("mixlaw.design.samplers",), attribute="propose", group="mixlaw.samplers")
+"""Samplers: ``propose(corpus, budget, num, observations=None, seed=0, *, ...) -> list[Schedule]``."""
+
+TRAINERS = Registry("trainer", rooms=("mixlaw.train",), suffix="_trainer", group="mixlaw.trainers")
+"""Trainers: a class with ``run(spec, folder)``; the contract is :mod:`mixlaw.train.contract`."""
+
+EXECUTORS = Registry("executor", rooms=("mixlaw.execute",), suffix="_executor", group="mixlaw.executors")
+"""Executors: where runs run; ``map`` yields results as they finish."""
+
+IMPORTERS = Registry("importer", rooms=("mixlaw.io.importers",), attribute="read", group="mixlaw.importers")
+"""Importers: ``read(paths, *, ...) -> Observations``."""
+
+EXPORTERS = Registry(
+    "exporter",
+    rooms=("mixlaw.io.exporters",),
+    group="mixlaw.exporters",
+)
+"""Exporters: a class with ``write(recipe, path)`` and ``simulate(recipe)``; it sees only the recipe."""

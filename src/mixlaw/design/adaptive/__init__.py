@@ -1,0 +1,1 @@
+"""Designs that build on runs already trained."""

@@ -1,0 +1,230 @@
+"""What the losses could be, given the runs so far: joint draws of an objective over many mixtures.
+
+Sequential designs and power analysis need more than an error bar per mixture: they need to know which mixture *wins*
+in each world that the observations allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.design.polytope import SAME, Array, Polytope
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.residuals import residual_correlation
+
+__all__ = [
+    "draw_worlds",
+    "fresh",
+    "minimise",
+    "mutate",
+    "noise_correlation",
+    "noise_sd",
+    "noise_sds",
+    "objective_weights",
+    "replicate_sd",
+    "replicates",
+]
+
+
+def objective_weights(objective: Mapping[str, float] | None, targets: list[str]) -> dict[str, float]:
+    """``{target: weight}`` as given, or equal weights that sum to one.
+
+    Raises:
+        ConfigError: an unknown target, or weights that are negative or all zero.
+    """
+    if objective is None:
+        return {t: 1.0 / len(targets) for t in targets}
+    for name, weight in objective.items():
+        if name not in targets:
+            raise ConfigError(f"The objective names {name!r}, which was not measured.{did_you_mean(name, targets)}")
+        if not np.isfinite(weight) or weight < 0:
+            raise ConfigError(f"The objective's weight of {name!r} must be non-negative, got {weight!r}.")
+    chosen = {t: float(w) for t, w in objective.items() if w > 0}
+    if not chosen:
+        raise ConfigError(f"The objective {dict(objective)} gives no target any weight.")
+    return chosen
+
+
+def draw_worlds(law: Law, X: npt.ArrayLike, num: int, rng: np.random.Generator, columns: Any = None) -> Array:
+    """Losses (num, n, T) at mixtures X (n, K) in ``num`` worlds that the fitted ``law`` thinks possible.
+
+    A Gaussian process is drawn from its posterior, jointly over mixtures and targets. Any other law is
+    refitted to reweighted runs (Bayesian bootstrap, Rubin 1981); that shows how uncertain its parameters are, but
+    not that its form may be wrong.
+
+    Args:
+        columns: ``(X, y)`` the law was fitted on; needed for laws other than a Gaussian process.
+    """
+    X = np.atleast_2d(np.asarray(X, dtype=float))
+    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+
+    if isinstance(law, GaussianProcess):
+        return law.sample(X, num, rng)
+    if columns is None:
+        raise ConfigError(f"Worlds of a {type(law).__name__} are refits: give the (X, y) it was fitted on.")
+    from sklearn.base import clone
+
+    from mixlaw.laws.core.table import as_matrix, as_targets
+
+    rows, targets = as_matrix(columns[0])[0], as_targets(columns[1], True)[0]
+    small = clone(law)
+    if getattr(law, "ridge", None) == "cv":  # chosen once; choosing it again in every world would cost most of the time
+        small.set_params(ridge=float(np.exp(np.mean(np.log(np.maximum(law.ridge_, 1e-12))))))  # type: ignore[attr-defined]
+    out = np.empty((num, len(X), targets.shape[1]))
+    for s in range(num):
+        weight = rng.standard_exponential(len(rows))
+        out[s] = np.asarray(clone(small).fit(rows, targets, weight / weight.mean()).predict(X)).reshape(len(X), -1)
+    return out
+
+
+def replicates(X: Array, value: Array) -> tuple[float, int]:
+    """Sum of squares of ``value`` (n,) within rows of X with the same mixture, and its degrees of freedom."""
+    _, group = np.unique(np.round(X / SAME).astype(np.int64), axis=0, return_inverse=True)
+    total, dof = 0.0, 0
+    for g in np.unique(group):
+        same = value[group.ravel() == g]
+        if len(same) > 1:
+            total, dof = total + float(((same - same.mean()) ** 2).sum()), dof + len(same) - 1
+    return total, dof
+
+
+def replicate_sd(X: Array, value: Array) -> float | None:
+    """Noise of ``value`` (n,) pooled over rows of X with the same mixture; None with fewer than two to spare."""
+    total, dof = replicates(X, value)
+    return float(np.sqrt(total / dof)) if dof >= 2 else None
+
+
+def fresh(law: Law | None, seed: int) -> Law:
+    """An unfitted copy of ``law``; without one, the Gaussian process with both members: with one, choices from noisy
+    runs lost nearly twice as much (docs/design.md)."""
+    if law is None:
+        from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+
+        return GaussianProcess(seed=seed)
+    from sklearn.base import clone
+
+    copy: Law = clone(law)
+    return copy
+
+
+def noise_sds(law: Law, X: Array, Y: Array) -> Array:
+    """(T,) seed noise of each target as the fitted law sees it, for where no replicates measured it."""
+    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+
+    if isinstance(law, GaussianProcess):
+        return law.seed_noise()
+    residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
+    return np.asarray(np.sqrt(np.mean(residual**2, axis=0)))
+
+
+def noise_correlation(law: Law, X: Array | None = None, Y: Array | None = None) -> Array:
+    """(T, T) correlation between the targets of one run of what the fitted law leaves unexplained; none is known of a
+    law that is no Gaussian process and comes without the X (n, K), Y (n, T) it was fitted on."""
+    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+
+    if isinstance(law, GaussianProcess):
+        return law.target_correlation()
+    if X is None or Y is None:
+        return np.eye(len(law.target_names_))
+    residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
+    return residual_correlation(residual / np.maximum(np.sqrt(np.mean(residual**2, axis=0)), 1e-300))
+
+
+def noise_sd(law: Law, X: Array, Y: Array, weights: Array) -> float:
+    """Seed noise of the weighted objective as the fitted law sees it, for where no replicates measured it.
+
+    Targets of one run err together. How much that makes of the objective is taken from its own residuals: their
+    spread, over what it would be if each target erred on its own.
+    """
+    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+
+    if not isinstance(law, GaussianProcess):
+        residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
+        return float(np.sqrt(np.mean((residual @ weights) ** 2)))
+    alone = float(weights**2 @ law.seed_noise() ** 2)
+    residual = (law.train_Y_ - law.leave_one_out()[0])[:, weights != 0] * weights[weights != 0]
+    residual = residual[np.isfinite(residual).all(axis=1)]
+    if residual.shape[1] == 1 or len(residual) < 3 or not residual.any():
+        return float(np.sqrt(alone))
+    return float(np.sqrt(alone * (residual.sum(axis=1) ** 2).sum() / (residual**2).sum()))
+
+
+def minimise(
+    law: Law,
+    polytope: Polytope,
+    weights: Array,
+    rng: np.random.Generator,
+    starts: Array,
+    rounds: int = 10,
+    descents: int = 6,
+    steps: int = 40,
+) -> tuple[Array, float]:
+    """(mixture (K,), objective) where the law predicts the least weighted loss: a shrinking random search, then
+    projected gradient descents from the best points found.
+
+    Good enough to aim a design; the answer itself comes from :func:`mixlaw.optimize.optimize`.
+    """
+
+    def value(X: Array) -> Array:
+        return np.asarray(np.asarray(law.predict(X)).reshape(len(X), -1) @ weights)
+
+    pool = np.vstack([starts, polytope.sample(100, rng, np.full(len(polytope.domains), 0.5))])
+    values = value(pool)
+    keep = 16
+    order = np.argsort(values, kind="stable")[:keep]
+    pool, values = pool[order], values[order]
+    for step in np.geomspace(0.7, 0.05, rounds):
+        trial = mutate(pool, polytope, rng, 6, float(step))
+        pool, values = np.vstack([pool, trial]), np.concatenate([values, value(trial)])
+        order = np.argsort(values, kind="stable")[:keep]
+        pool, values = pool[order], values[order]
+    X, best = pool[:descents], values[:descents]
+    rate, slope = np.full(len(X), 0.0), np.zeros_like(X)
+    fresh = np.ones(len(X), dtype=bool)
+    for _ in range(steps):
+        if fresh.any():
+            gradient = np.asarray(law.gradient(X[fresh])).reshape(int(fresh.sum()), -1, X.shape[1])
+            new = np.einsum("ntk,t->nk", gradient, weights)
+            slope[fresh] = new - new.mean(axis=1, keepdims=True)
+        size = np.abs(slope).max(axis=1)
+        rate = np.where(rate > 0, rate, 0.05 / np.maximum(size, 1e-12))
+        trial = polytope.project(X - rate[:, None] * slope)
+        found = value(trial)
+        fresh = found < best
+        X = np.where(fresh[:, None], trial, X)
+        best = np.where(fresh, found, best)
+        rate = np.where(fresh, 1.6 * rate, 0.4 * rate)
+        if (rate * size < 1e-5).all():
+            break
+    winner = int(np.argmin(best))
+    return X[winner], float(best[winner])
+
+
+def mutate(X: Array, polytope: Polytope, rng: np.random.Generator, each: int, step: float) -> Array:
+    """``each`` feasible neighbours of every row of X: a share of the weight moves towards or away from a domain or
+    between two domains."""
+    n, k = X.shape
+    rows = np.repeat(np.arange(n), each)
+    base = X[rows]
+    to = rng.integers(k, size=len(rows))
+    size = step * rng.random(len(rows))
+    away = rng.random(len(rows)) < 0.35
+    moved = base.copy()
+    line = np.arange(len(rows))
+    # towards: everything shrinks to make room; away: the weight goes to one other domain in use
+    toward = ~away
+    moved[toward] *= 1 - size[toward, None]
+    moved[line[toward], to[toward]] += size[toward]
+    source = np.argmax(base * rng.random(base.shape), axis=1)
+    amount = base[line, source] * np.where(rng.random(len(rows)) < 0.3, 1.0, size)
+    moved[line[away], source[away]] -= amount[away]
+    moved[line[away], to[away]] += amount[away]
+    bad = ~polytope.contains(moved)
+    if bad.any():
+        moved[bad] = polytope.pull(moved[bad]) if step > 0.2 else polytope.project(moved[bad])
+    return moved

@@ -1,0 +1,132 @@
+"""MLflow: a file store (``mlruns/<experiment>/<run>/{params,metrics,meta.yaml}``), or ``mlflow.search_runs`` as CSV.
+
+Both are read as documented files, without importing mlflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixlaw.data.observations import Observations
+from mixlaw.errors import DataError
+from mixlaw.io.frames import read_frame
+from mixlaw.io.runlogs import RunLog, number, to_observations
+
+__all__ = ["holds_runs", "is_search_csv", "read"]
+
+_FINISHED = ("3", "FINISHED")
+_NAME_TAG = "mlflow.runName"
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    """Run folders at or below a run, an experiment, or a store; deleted ones (``.trash``) are none."""
+    depths = ("meta.yaml", "*/meta.yaml", "*/*/meta.yaml")
+    metas = [m for depth in depths for m in sorted(folder.glob(depth)) if ".trash" not in m.parts]
+    return [m.parent for m in metas if (m.parent / "metrics").is_dir() or (m.parent / "params").is_dir()]
+
+
+def holds_runs(folder: Path) -> bool:
+    """Whether ``folder`` is an MLflow store, experiment or run."""
+    return bool(_run_folders(folder))
+
+
+def is_search_csv(columns: Sequence[str]) -> bool:
+    """Whether the columns are those of ``mlflow.search_runs``."""
+    return "run_id" in columns and any(c.startswith("metrics.") for c in columns)
+
+
+def read(
+    paths: Sequence[Path],
+    *,
+    mixtures: str | Path | None = None,
+    values: Sequence[str] | None = None,
+    repair: bool = False,
+    source: str | None = None,
+) -> Observations:
+    """Observations from MLflow; params hold the mixture, metrics the values.
+
+    Args:
+        mixtures: table of mixtures (columns ``run``, one per domain) where params hold none.
+        values: metric keys that are losses, where their names do not say so.
+        repair: rescale weights that do not sum to one.
+
+    Raises:
+        DataError: no runs, a metrics file that is none, or what
+            :func:`~mixlaw.io.runlogs.to_observations` refuses.
+    """
+    logs: list[RunLog] = []
+    for path in paths:
+        logs += [log for f in _run_folders(path) if (log := _read_run(f))] if path.is_dir() else _read_search(path)
+    names = [log.name for log in logs]
+    if len(set(names)) == len(names) and all(names):  # people know their runs by name
+        for log in logs:
+            log.run, log.name = log.name, log.run
+    where = ", ".join(p.name for p in paths)
+    return to_observations(logs, where=where, mixtures=mixtures, values=values, repair=repair, source=source)
+
+
+def _read_run(folder: Path) -> RunLog | None:
+    try:
+        meta = yaml.safe_load((folder / "meta.yaml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DataError(f"{folder / 'meta.yaml'} cannot be read: {error}") from None
+    if not isinstance(meta, dict):
+        raise DataError(f"{folder / 'meta.yaml'} does not describe a run.")
+    if meta.get("lifecycle_stage") == "deleted":
+        return None
+    tag = folder / "tags" / _NAME_TAG
+    name = meta.get("run_name") or (tag.read_text(encoding="utf-8").strip() if tag.is_file() else "")
+    log = RunLog(
+        run=str(meta.get("run_id") or meta.get("run_uuid") or folder.name),
+        name=str(name),
+        status="done" if str(meta.get("status", "3")) in _FINISHED else "partial",
+    )
+    for file in _files(folder / "params"):
+        log.config[file.relative_to(folder / "params").as_posix()] = file.read_text(encoding="utf-8").strip()
+    for file in _files(folder / "metrics"):
+        log.metrics += _read_metric(file, file.relative_to(folder / "metrics").as_posix())
+    return log
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+
+
+def _read_metric(file: Path, key: str) -> list[tuple[str, int | None, float]]:
+    """Lines ``timestamp value [step [dataset]]``."""
+    entries: list[tuple[str, int | None, float]] = []
+    for row, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        parts = line.split()
+        if not parts:
+            continue
+        value = number(parts[1]) if len(parts) > 1 else None
+        step = number(parts[2]) if len(parts) > 2 else 0.0
+        if value is None or step is None:
+            raise DataError(f"{file}, line {row}: {line!r} is not 'timestamp value step'.")
+        entries.append((key, int(step), value))
+    return entries
+
+
+def _read_search(path: Path) -> list[RunLog]:
+    table = read_frame(path)
+    if not is_search_csv(table.column_names):
+        raise DataError(f"{path.name} is not a table of mlflow.search_runs: it needs run_id and metrics.* columns.")
+    logs = []
+    for row in table.to_pylist():
+        log = RunLog(
+            run=str(row["run_id"]),
+            name=str(row.get(f"tags.{_NAME_TAG}") or ""),
+            status="done" if str(row.get("status") or "FINISHED") in _FINISHED else "partial",
+        )
+        config: dict[str, Any] = {k.removeprefix("params."): v for k, v in row.items() if k.startswith("params.")}
+        log.config = {k: v for k, v in config.items() if v is not None}
+        for key, raw in row.items():
+            value = number(raw) if key.startswith("metrics.") else None
+            if value is not None:
+                log.metrics.append((key.removeprefix("metrics."), None, value))
+        logs.append(log)
+    return logs

@@ -1,0 +1,1 @@
+"""Tools that every room uses: units, registry, lazy names, hashing, store, lock."""

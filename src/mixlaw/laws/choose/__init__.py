@@ -1,0 +1,1 @@
+"""Choosing and averaging laws by held-out error."""

@@ -1,0 +1,589 @@
+"""``Auto``: several families fitted, judged on rows they had not seen, and averaged. The thing to call first."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import (
+    ConfigError,
+    DataError,
+    FitError,
+    MissingExtraError,
+    MixlawWarning,
+    TooFewRunsError,
+    did_you_mean,
+)
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.choose.league import League, LeagueRow, spearman
+from mixlaw.laws.choose.stacking import cross_fitted, stack_weights
+from mixlaw.laws.core.atoms import Atoms
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.censoring import refuse_censored
+from mixlaw.laws.core.folds import Ints, fold_ids, replicate_groups
+from mixlaw.laws.core.notes import design_notes
+from mixlaw.laws.core.own import own_domains
+from mixlaw.laws.core.replicates import replicate_noise
+from mixlaw.laws.core.table import as_matrix
+from mixlaw.laws.mixture.effective_tokens import EffectiveTokens
+from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+from mixlaw.laws.mixture.log_linear import LogLinear
+from mixlaw.laws.mixture.m2 import M2
+from mixlaw.laws.mixture.m4 import M4
+from mixlaw.laws.mixture.trees import Trees
+
+__all__ = ["Auto"]
+
+_SIZE_COLUMNS = ("params", "tokens", "step", "unique_tokens")
+_FEWEST = 4  # different mixtures below which nothing can be held out
+_FULL = 8  # different mixtures from which families compete
+_SLOW = 2e8  # multiplications in one step of a parametric fit from which there is one start and one ridge
+_MOST = 1.5e9  # and from which it is given a part of the runs only
+_FAR = 1.25  # times the best squared error, on every target: such trees never had a weight that mattered
+
+
+class Auto(Law):
+    """The average of several families, with weights from held-out predictions at the sample size at hand.
+
+    Fits the hierarchical Gaussian process, effective tokens (one term; two from 100 runs), the log-linear law,
+    the exponential law M4 (and M2 up to 10 domains), and from 100 runs boosted trees where LightGBM is
+    installed; predicts every run by fits that had not seen it; and chooses non-negative weights per target that
+    minimise the error of the average. Nothing depends on a particular study: each choice is made inside the
+    rows given.
+
+    With ``params`` and ``tokens`` columns of three sizes or more it becomes :class:`mixlaw.laws.Joint`.
+    From 4 to 7 different mixtures only effective tokens, held by their prior, are used, and ``notes_`` says so.
+
+    Args:
+        seed: of folds and subsets.
+        own: which training domain(s) each target is measured on, ``{target: domain}``; by name where not given.
+        families: names to choose from (default: all that suit the number of runs): ``gp``, ``effective_tokens``,
+            ``effective_tokens_2``, ``loglinear``, ``m2``, ``m4``, ``trees``.
+
+    Attributes:
+        weights_: ``{family: (T,)}`` weights in the average.
+        members_: ``{family: fitted law}`` of those with weight, and of the best convex one.
+        league_: :class:`mixlaw.laws.choose.league.League` of held-out scores, the average included (its weights are
+            cross-fitted for that, so the score is honest).
+        heldout_values_: (n, T) predictions of the training runs without themselves (``heldout_``).
+        certifiable_name_: the convex parametric family with the lowest held-out error; ``certifiable_`` is
+            that law, whose optimum :func:`mixlaw.optimize` can certify.
+        noise_: (T,) seed noise from replicates (NaN without any).
+        notes_: everything about the rows worth knowing, in sentences.
+
+    Raises:
+        TooFewRunsError: fewer than 4 different mixtures.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> r = rng.dirichlet(np.ones(3), 24)
+        >>> law = Auto(families=("effective_tokens", "loglinear")).fit(r, 2 + (r[:, 0] + 0.05) ** -0.3)
+        >>> sorted(law.weights_)
+        ['effective_tokens', 'loglinear']
+
+    Source: stacking after Breiman 1996 and van der Laan et al. 2007; the families' own pages.
+    """
+
+    name = "auto"
+    allows_missing = True
+    source = "stacked average of mixlaw's families (Breiman 1996, Stacked regressions)"
+
+    def __init__(
+        self,
+        seed: int = 0,
+        own: Mapping[str, str | Sequence[str] | None] | None = None,
+        families: Sequence[str] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.own = own
+        self.families = families
+
+    # ---- what comes in ----------------------------------------------------------------------------------
+    def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None, censored: Any = None) -> Auto:
+        """Fit to runs; see :class:`Auto`.
+
+        Args:
+            X: (n, K) weights, array or dataframe; with ``params`` and ``tokens`` columns too for several sizes.
+            y: (n,) or (n, T) losses. NaN: not measured in that run. Infinite: diverged, left out and noted.
+            sample_weight: (n,) weights of runs.
+            censored: not taken; the parametric laws take it.
+        """
+        refuse_censored(self, censored)
+        for name in ("delegate_", "heldout_values_", "conformal_", "members_", "certifiable_name_"):
+            self.__dict__.pop(name, None)
+        y, diverged = _without_infinite(y)
+        self._arrival: list[str] = []
+        if diverged:
+            self._arrival.append(f"{diverged} infinite values in y (diverged runs) were left out.")
+        matrix, names = as_matrix(X)
+        sizes = [c for c in names or [] if c in _SIZE_COLUMNS]
+        if sizes:
+            X = self._sizes(matrix, list(names or []), sizes)
+        if X is None:
+            return self._delegate(dict(zip(names or [], matrix.T, strict=True)), y, sample_weight)
+        super().fit(X, y, sample_weight)
+        return self
+
+    def _sizes(self, matrix: Array, names: list[str], sizes: list[str]) -> dict[str, Array] | None:
+        """X without its columns of sizes where one size is all there is; None where Joint should take over."""
+        column = {c: matrix[:, names.index(c)] for c in sizes}
+        if "params" in column and len(np.unique(column["params"])) >= 3:
+            return None
+        moving = [c for c in sizes if len(np.unique(column[c])) > 1]
+        if moving:
+            raise DataError(
+                f"X holds the columns {sizes} and {moving} take several values, but a law across sizes needs "
+                f"'params' of at least 3 sizes (here {len(np.unique(column.get('params', np.zeros(1))))}). Fit the "
+                f"runs of one size and one number of tokens at a time, or add runs of other sizes."
+            )
+        self._arrival.append(f"All runs share {', '.join(f'{c}={column[c][0]:g}' for c in sizes)}: mixture law only.")
+        return {c: matrix[:, j] for j, c in enumerate(names) if c not in sizes}
+
+    def _delegate(self, X: dict[str, Array], y: Any, sample_weight: npt.ArrayLike | None) -> Auto:
+        from mixlaw.laws.joint.joint import Joint
+
+        law = Joint().fit(X, y) if sample_weight is None else Joint().fit(X, y, sample_weight)
+        self.delegate_ = law
+        for key in ("feature_names_in_", "target_names_", "n_features_in_", "n_targets_", "num_runs_"):
+            setattr(self, key, getattr(law, key))
+        self.single_target_ = law.single_target_
+        self.parameters_ = dict(getattr(law, "parameters_", {}))
+        self.notes_ = [
+            *self._arrival,
+            "X holds three sizes or more: the Joint law of mixture, size and tokens was fitted.",
+            *getattr(law, "notes_", []),
+        ]
+        return self
+
+    # ---- fitting --------------------------------------------------------------------------------------------
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        domains = [str(n) for n in self.feature_names_in_]
+        notes = [*self._arrival, *design_notes(X, Y, domains, self.target_names_)]
+        usable = np.isfinite(Y).any(axis=1) & (sample_weight > 0)
+        if not usable.all():
+            notes.append(f"{int((~usable).sum())} runs without any usable loss were left out.")
+        X, Y, weight = X[usable], Y[usable], sample_weight[usable]
+        distinct = len(np.unique(replicate_groups(X))) if len(X) else 0
+        if distinct < _FEWEST:
+            raise TooFewRunsError(
+                f"Auto needs at least {_FEWEST} different mixtures, got {distinct} (in {len(X)} usable runs). "
+                f"Train a few more; 16 are enough for a first ranking."
+            )
+        ties = own_domains(domains, self.target_names_, self.own)
+        untied = [t for t, d in ties.items() if not d]
+        if untied:
+            shown = ", ".join(untied[:6]) + (", ..." if len(untied) > 6 else "")
+            notes.append(f"No training domain of their own: {shown}. If one exists, say own={{target: domain}}.")
+        still = [t for t, y in zip(self.target_names_, Y.T, strict=True) if np.nanmax(y) == np.nanmin(y)]
+        if still:
+            notes.append(
+                f"The same in every run, so no mixture can be told from another by it: {', '.join(still[:6])}"
+                + (", ..." if len(still) > 6 else "")
+                + ". Check that these columns are what they should be."
+            )
+        self.noise_ = replicate_noise(X, Y).sd
+        self.train_X_, self.train_Y_ = X, Y
+        self._training = (X, Y, weight)  # the rows that heldout_ speaks of
+        laws = self._candidates(distinct, X.shape[1], Y.shape[1], notes)
+        used = self._part(len(X), X.shape[1], Y.shape[1])
+        if used is not None:
+            notes.append(
+                f"Parametric laws were fitted on {len(used)} of {len(X)} runs; the others judged every family."
+            )
+        fitted, heldout, seconds, failed = self._fit_all(laws, X, Y, weight, used)
+        if not fitted:
+            raise FitError("No family could be fitted: " + "; ".join(f"{k}: {v}" for k, v in failed.items()))
+        ids = fold_ids(X, Y, 5, self.seed + 1)
+        names = list(fitted)
+        stacked = np.stack([heldout[k] for k in names])
+        weights = stack_weights(stacked, Y)
+        self.weights_ = {k: weights[f].tolist() for f, k in enumerate(names)}
+        self.heldout_values_ = cross_fitted(stacked, Y, ids) if len(names) > 1 else stacked[0]
+        self._keep(fitted, heldout, Y)
+        self._calibrate(X, Y)
+        self.notes_ = notes
+        self._rate(heldout, seconds, failed)
+        mean = {k: float(np.mean(v)) for k, v in self.weights_.items()}
+        self.parameters_ = {"weights": mean}
+
+    def _candidates(self, distinct: int, K: int, T: int, notes: list[str]) -> dict[str, Law]:
+        """The families worth fitting to this many runs, domains and targets."""
+        step = T * K * K * (distinct + K)
+        quick: dict[str, Any] = {"ridge": 3e-3, "num_starts": 1} if step > _SLOW else {}
+        everything: dict[str, Law] = {
+            "gp": GaussianProcess(own=self.own, seed=self.seed, **_gp_effort(distinct, K, T)),
+            "effective_tokens": EffectiveTokens(own=self.own, seed=self.seed, **quick),
+            "effective_tokens_2": EffectiveTokens(terms=2, own=self.own, seed=self.seed),
+            "loglinear": LogLinear(own=self.own, seed=self.seed, **quick),
+            "m2": M2(own=self.own, seed=self.seed),
+            "m4": M4(own=self.own, seed=self.seed),
+            "trees": Trees(seed=self.seed),
+        }
+        if self.families is not None:
+            unknown = [f for f in self.families if f not in everything]
+            if unknown:
+                raise ConfigError(f"Unknown families {unknown}.{did_you_mean(unknown[0], everything)}")
+            return {k: everything[k] for k in self.families}
+        if distinct < _FULL:
+            notes.append(
+                f"Only {distinct} different mixtures: effective tokens, held by their prior, are all that can be "
+                f"fitted. Treat the ranking as a first guess; 16 runs make a large difference."
+            )
+            return {"effective_tokens": everything["effective_tokens"]}
+        chosen = ["gp", "effective_tokens", "loglinear", "m4"]
+        if K <= 10:  # with more domains its exponents cost much and never won
+            chosen.append("m2")
+        work = distinct * K * T
+        if distinct >= 100 and work <= 500_000:
+            chosen.append("effective_tokens_2")
+        if work > 2_000_000 or step > _SLOW:  # what a certified optimum needs stays; its rivals of the same kind do not
+            chosen = ["gp", "loglinear", "effective_tokens"]
+        if step > _SLOW:
+            notes.append("Many domains and targets: parametric laws from one start, with a fixed ridge.")
+        if step > _MOST:
+            chosen.remove("loglinear")
+        if distinct >= 100 and work <= 5_000_000:
+            chosen.append("trees")
+        elif distinct >= 100:
+            notes.append("Boosted trees were left out: too slow at this many runs, domains and targets.")
+        return {k: everything[k] for k in chosen}
+
+    def _part(self, n: int, K: int, T: int) -> Ints | None:
+        """The runs that parametric families are fitted on where all of them would take minutes and gigabytes."""
+        few = max(2 * K, int(_MOST / (T * K * K)) - K)
+        return np.sort(np.random.default_rng(self.seed).permutation(n)[:few]) if few < n else None
+
+    def _fit_all(
+        self, laws: dict[str, Law], X: Array, Y: Array, weight: Array, used: Ints | None
+    ) -> tuple[dict[str, Law], dict[str, Array], dict[str, float], dict[str, str]]:
+        """Each family fitted (to the runs ``used``), its held-out predictions (n, T), seconds, and why some failed."""
+        fitted: dict[str, Law] = {}
+        heldout: dict[str, Array] = {}
+        seconds: dict[str, float] = {}
+        failed: dict[str, str] = {}
+        for name, law in laws.items():
+            began = time.perf_counter()
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", MixlawWarning)  # what matters is in notes_, once
+                    if name == "trees" and self._far_behind(law, X, Y, weight, heldout):
+                        failed[name] = "left out: on the first fold far behind the best family on every target"
+                        continue
+                    # the Gaussian process draws fewer runs of its own
+                    rows = np.arange(len(X)) if used is None or isinstance(law, GaussianProcess) else used
+                    law.fit(self._named(X[rows]), _columns(self.target_names_, Y[rows]), weight[rows])
+                    if len(rows) < len(X):
+                        law.rows_ = rows
+                    values = self._heldout(law, X, Y, weight)
+            except (FitError, DataError, MissingExtraError) as error:
+                failed[name] = f"{type(error).__name__}: {error}"
+                continue
+            seconds[name] = time.perf_counter() - began
+            fitted[name], heldout[name] = law, values
+        return fitted, heldout, seconds, failed
+
+    def _far_behind(self, law: Law, X: Array, Y: Array, weight: Array, others: dict[str, Array]) -> bool:
+        """Whether one fold shows that a slow family cannot help: its squared error there is above ``_FAR`` times that
+        of the best of the families fitted before, on every target."""
+        held = fold_ids(X, Y, 5, self.seed) == 0
+        model = type(law)(**law.get_params(deep=False))
+        model.fit(self._named(X[~held]), _columns(self.target_names_, Y[~held]), weight[~held])
+        guess = np.asarray(model.predict(self._named(X[held]))).reshape(int(held.sum()), -1)
+        best = np.full(Y.shape[1], np.inf)
+        for values in others.values():
+            best = np.fmin(best, np.nanmean((values[held] - Y[held]) ** 2, axis=0))
+        return bool(np.all(np.nanmean((guess - Y[held]) ** 2, axis=0) > _FAR * best))
+
+    def _heldout(self, law: Law, X: Array, Y: Array, weight: Array) -> Array:
+        """Held-out predictions (n, T): the family's own where it has them, else 5 folds; NaN where none."""
+        part = getattr(law, "rows_", None)
+        own = getattr(law, "heldout_", None) if part is None else None
+        if own is not None and np.shape(own) == Y.shape:
+            return np.asarray(own, dtype=float)
+        if part is not None:  # it was fitted on a few of many runs: all the others are unseen already
+            out = np.full(Y.shape, np.nan)
+            unseen = np.setdiff1d(np.arange(len(X)), part)
+            unseen = unseen[~np.isin(replicate_groups(X)[unseen], replicate_groups(X)[part])]
+            out[unseen] = np.asarray(law.predict(self._named(X[unseen]))).reshape(len(unseen), -1)
+            return out
+        distinct = len(np.unique(replicate_groups(X)))
+        ids = fold_ids(X, Y, distinct if distinct <= 24 else 5, self.seed)
+        folds = range(int(ids.max()) + 1) if X.shape[0] <= 3000 else range(1)
+        out = np.full(Y.shape, np.nan)
+        for fold in folds:
+            rest, held = ids != fold, ids == fold
+            model = type(law)(**law.get_params(deep=False))
+            model.fit(self._named(X[rest]), _columns(self.target_names_, Y[rest]), weight[rest])
+            out[held] = np.asarray(model.predict(self._named(X[held]))).reshape(int(held.sum()), -1)
+        return out
+
+    def _keep(self, fitted: dict[str, Law], heldout: dict[str, Array], Y: Array) -> None:
+        """The members with weight, and the convex law that an optimiser can certify."""
+        error = {k: float(np.nanmean(_scaled_error(heldout[k], Y))) for k in fitted}
+        convex = [k for k, law in fitted.items() if _all_convex(law)]
+        if convex:
+            self.certifiable_name_ = min(convex, key=lambda k: error[k])
+            off = np.abs(heldout[self.certifiable_name_] - Y)  # the league's number: targets count alike
+            self.certifiable_error_ = float(np.mean([np.nanmean(e) for e in off.T if np.isfinite(e).any()]))
+        used = {k for k, w in self.weights_.items() if np.max(w) > 0}
+        used |= {"gp"} & set(fitted)  # its standard deviation shapes the intervals
+        used |= {self.certifiable_name_} if convex else set()
+        self.members_ = {k: law for k, law in fitted.items() if k in used}
+
+    @property
+    def certifiable_(self) -> Law | None:
+        """The convex parametric law with the lowest held-out error, or None."""
+        name = getattr(self, "certifiable_name_", None)
+        return None if name is None else self.members_[name]
+
+    @property
+    def heldout_(self) -> Array:
+        """(n, T) predictions of the training runs by fits, and weights, that had not seen them."""
+        self._check_fitted()
+        return self.heldout_values_
+
+    # ---- intervals --------------------------------------------------------------------------------------------
+    def _local(self, X: Array, training: bool = False) -> Array:
+        """How uncertain the Gaussian process thinks each place is, (n, T); 1 where there is none."""
+        gp = self.members_.get("gp")
+        if not isinstance(gp, GaussianProcess):
+            return np.ones((len(X), self.n_targets_))
+        if training and len(X) == len(gp.train_X_):
+            gp.heldout_  # noqa: B018  (makes heldout_sd_)
+            return np.asarray(gp.heldout_sd_)
+        return gp.scale(self._named(X))
+
+    def _calibrate(self, X: Array, Y: Array) -> None:
+        """How far held-out errors reach, in units of the local sd: a quantile function per target."""
+        rows = np.flatnonzero(np.isfinite(self.heldout_values_).any(axis=1))
+        if len(rows) > 1000:
+            rows = np.sort(np.random.default_rng(self.seed).permutation(rows)[:1000])
+        local = self._local(X[rows], training=len(rows) == len(X))
+        ratio = np.abs(Y[rows] - self.heldout_values_[rows]) / local
+        known = [np.sort(r[np.isfinite(r)]) for r in ratio.T]
+        units = np.array([np.sqrt(np.mean(r**2)) if len(r) else 1.0 for r in known])
+        # A constant target is predicted exactly: its tiny errors must not speak for the others.
+        live = units > 1e-6
+        units = np.maximum(units, 1e-9)
+        # A target's own spread counts the more, the more runs measured it.
+        count = np.array([len(r) for r in known], dtype=float)
+        middle = float(np.exp(np.mean(np.log(units[live])))) if live.any() else 1.0
+        share = count / (count + 16.0)
+        self.unit_ = np.where(live, np.exp(share * np.log(units) + (1 - share) * np.log(middle)), units)
+        kept = [r / u for r, u, ok in zip(known, self.unit_, live, strict=True) if ok]
+        pooled = np.concatenate(kept) if kept else np.zeros(0)
+        self.ratios_ = np.quantile(pooled, np.linspace(0, 1, 401)) if len(pooled) else np.ones(401)
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
+        """Ends of an interval for a new observation at X.
+
+        The Gaussian process' standard deviation there, times what held-out errors of the average needed to be
+        covered at ``level``. Valid for mixtures exchangeable with those tried; wider away from them.
+
+        Raises:
+            ConfigError: ``level`` is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
+        if hasattr(self, "delegate_"):
+            return self.delegate_.predict_interval(X, level)
+        matrix = self._align(X)
+        n = len(self.train_X_)
+        reach = float(np.interp(min(1.0, level * (1 + 1 / n)), np.linspace(0, 1, 401), self.ratios_))
+        half = reach * self.unit_[None] * self._local(matrix)
+        mean = self._predict(matrix)
+        low, high = mean - half, mean + half
+        return (low[:, 0], high[:, 0]) if self.single_target_ else (low, high)
+
+    # ---- predicting ---------------------------------------------------------------------------------------------
+    def _named(self, X: Array) -> dict[str, Array]:
+        return _columns([str(n) for n in self.feature_names_in_], X)
+
+    def _align(self, X: Any) -> Array:
+        matrix, names = as_matrix(X)
+        extra = [c for c in names or [] if c in _SIZE_COLUMNS and c not in list(self.feature_names_in_)]
+        if names is not None and extra:
+            X = {c: matrix[:, j] for j, c in enumerate(names) if c not in extra}
+        return super()._align(X)
+
+    def _predict(self, X: Array) -> Array:
+        if hasattr(self, "delegate_"):
+            return np.asarray(self.delegate_.predict(self._named(X))).reshape(len(X), -1)
+        out = np.zeros((len(X), self.n_targets_))
+        for name, weight in self.weights_.items():
+            if np.max(weight) > 0:
+                values = np.asarray(self.members_[name].predict(self._named(X))).reshape(len(X), -1)
+                out += np.asarray(weight) * values
+        return out
+
+    def gradient(self, X: Any) -> Array:
+        """d target / d weight (n, T, K): the members' gradients, averaged."""
+        if hasattr(self, "delegate_"):
+            return self.delegate_.gradient(X)
+        matrix = self._align(X)
+        out = np.zeros((len(matrix), self.n_targets_, self.n_features_in_))
+        for name, weight in self.weights_.items():
+            if np.max(weight) > 0:
+                out += np.asarray(weight)[None, :, None] * self.members_[name].gradient(self._named(matrix))
+        return out
+
+    def atoms(self) -> Atoms | None:
+        """The average as atoms where all of its weight is on parametric laws, else None (see ``certifiable_``)."""
+        if hasattr(self, "delegate_"):
+            return self.delegate_.atoms()
+        parts: list[tuple[Array, Atoms]] = []
+        for name, weight in self.weights_.items():
+            if np.max(weight) > 0:
+                one = self.members_[name].atoms()
+                if one is None:
+                    return None
+                parts.append((np.asarray(weight), one))
+        return Atoms(
+            const=np.sum([w * a.const for w, a in parts], axis=0),
+            target=np.concatenate([a.target for _, a in parts]),
+            kind=np.concatenate([a.kind for _, a in parts]),
+            scale=np.concatenate([w[a.target] * a.scale for w, a in parts]),
+            linear=np.concatenate([a.linear for _, a in parts]),
+            offset=np.concatenate([a.offset for _, a in parts]),
+            exponent=np.concatenate([a.exponent for _, a in parts]),
+        )
+
+    # ---- how good it is --------------------------------------------------------------------------------------------
+    def _rate(self, heldout: dict[str, Array], seconds: dict[str, float], failed: dict[str, str]) -> None:
+        rows = [LeagueRow(name, float("inf"), *(float("nan"),) * 5, error) for name, error in failed.items()]
+        scored = {**heldout, "average": self.heldout_values_}
+        total = sum(seconds.values())
+        local = self._local(self.train_X_, training=True) if len(self.train_X_) <= 2000 else None
+        for name, values in scored.items():
+            rows.append(self._league_row(name, values, seconds.get(name, total), local))
+        rows.sort(key=lambda r: (bool(r.error), r.mae))
+        distinct = len(np.unique(replicate_groups(self.train_X_)))
+        splits = "leave-one-out" if distinct <= 24 else "5 folds or leave-one-out"
+        if distinct <= 24 and "gp" in heldout:
+            splits += ", the Gaussian process 8 folds"
+        self._league = League(rows, len(self.train_X_), 5, 0.9, splits)
+        self.league_rows_ = [
+            {k: getattr(r, k) for k in ("name", "mae", "rmse", "spearman", "coverage", "width", "seconds", "error")}
+            | {"by_target": r.by_target}
+            for r in rows
+        ]
+
+    def _league_row(self, name: str, values: Array, seconds: float, local: Array | None) -> LeagueRow:
+        Y = self.train_Y_
+        by_target: dict[str, dict[str, float]] = {}
+        for t, target in enumerate(self.target_names_):
+            ok = np.isfinite(Y[:, t]) & np.isfinite(values[:, t])
+            error = values[ok, t] - Y[ok, t]
+            spread = local[ok, t] if local is not None else np.ones(int(ok.sum()))
+            half = _fold_halves(np.abs(error) / spread) * spread
+            by_target[target] = {
+                "mae": float(np.abs(error).mean()),
+                "rmse": float(np.sqrt((error**2).mean())),
+                "spearman": spearman(values[ok, t], Y[ok, t]),
+                "coverage": float((np.abs(error) <= half).mean()),
+                "width": float(2 * half.mean()),
+            }
+
+        def mean(key: str) -> float:
+            found = [row[key] for row in by_target.values() if np.isfinite(row[key])]
+            return float(np.mean(found)) if found else float("nan")
+
+        return LeagueRow(
+            name, mean("mae"), mean("rmse"), mean("spearman"), mean("coverage"), mean("width"), seconds, "", by_target
+        )
+
+    @property
+    def league_(self) -> League:
+        """Held-out scores of every family and of the average, best first."""
+        self._check_fitted()
+        if hasattr(self, "delegate_"):
+            raise DataError("Several sizes: the Joint law was fitted, which has backtest_ instead of a league.")
+        if getattr(self, "_league", None) is None:
+            rows = [LeagueRow(**row) for row in self.league_rows_]
+            self._league = League(rows, len(self.train_X_), 5, 0.9, "5 folds or leave-one-out")
+        return self._league
+
+    def summary(self) -> str:
+        """The league, the weights, the certifiable law and the notes."""
+        self._check_fitted()
+        if hasattr(self, "delegate_"):
+            return "Auto chose the Joint law (several sizes).\n" + self.delegate_.summary()
+        league = self.league_
+        lines = [
+            f"Auto: {len(self.train_X_)} runs, {self.n_features_in_} domains, {self.n_targets_} "
+            f"target{'s' if self.n_targets_ != 1 else ''}; the average of "
+            + ", ".join(f"{k} {np.mean(w):.0%}" for k, w in self.weights_.items() if np.max(w) > 0),
+            *str(league).splitlines(),
+        ]
+        average = league["average"]
+        if average.spearman < 0.5:
+            lines.append(
+                f"WARNING: held-out rank correlation is {average.spearman:.2f}; an optimum found on this law is "
+                f"a guess."
+            )
+        if self.certifiable_ is not None:
+            lines.append(
+                f"Certifiable: {self.certifiable_name_} (convex), held-out error {self.certifiable_error_:.4g} against "
+                f"the average's {average.mae:.4g}."
+            )
+        if np.isfinite(self.noise_).any():
+            lines.append(f"Seed noise from replicates: {float(np.nanmean(self.noise_)):.4g} (mean over targets).")
+        lines += [f"Note: {note}" for note in self.notes_]
+        return "\n".join(lines)
+
+
+def _gp_effort(n: int, K: int, T: int) -> dict[str, Any]:
+    """How much of a Gaussian process is affordable: four members for the smallest swarms, a subset for huge ones."""
+    work = min(n, 1000) * K * T
+    if work > 2_000_000:
+        return {"members": ("bc/log",), "iterations": 12, "max_runs": 256}
+    if n <= 24:
+        return {"members": ("bc/log", "pow/logc", "log/log", "bc/logc")}
+    return {}
+
+
+def _columns(names: Sequence[str], values: Array) -> dict[str, Array]:
+    return {str(name): values[:, j] for j, name in enumerate(names)}
+
+
+def _without_infinite(y: Any) -> tuple[Any, int]:
+    """y with infinite values turned to NaN (and their number); anything else is left for ``as_targets`` to judge."""
+    if isinstance(y, Mapping):
+        table = {k: np.array(v, dtype=float) for k, v in y.items()}
+        count = sum(int(np.isinf(v).sum()) for v in table.values())
+        return {k: np.where(np.isinf(v), np.nan, v) for k, v in table.items()}, count
+    if hasattr(y, "column_names") and hasattr(y, "column"):
+        return _without_infinite(
+            {str(c): y.column(i).to_numpy(zero_copy_only=False) for i, c in enumerate(y.column_names)}
+        )
+    if hasattr(y, "columns") and hasattr(y, "to_numpy"):
+        values = np.asarray(y.to_numpy(), dtype=float)
+        return _without_infinite({str(c): values[:, i] for i, c in enumerate(y.columns)})
+    array = np.array(y, dtype=float)
+    return np.where(np.isinf(array), np.nan, array), int(np.isinf(array).sum())
+
+
+def _scaled_error(values: Array, Y: Array) -> Array:
+    spread = np.nanstd(Y, axis=0)
+    return np.abs(values - Y) / np.where(spread > 0, spread, 1.0)
+
+
+def _all_convex(law: Law) -> bool:
+    atoms = law.atoms()
+    return atoms is not None and bool(atoms.convex().all())
+
+
+def _fold_halves(scores: Array, level: float = 0.9, parts: int = 5) -> Array:
+    """Reach of each row's interval from the scores of the other rows' folds: coverage that is not circular."""
+    n = len(scores)
+    out = np.empty(n)
+    for part in range(min(parts, n)):
+        held = np.arange(n) % parts == part
+        rest = scores[~held] if (~held).any() else scores
+        out[held] = np.quantile(rest, min(1.0, level * (1 + 1 / max(1, len(rest)))), method="higher")
+    return out

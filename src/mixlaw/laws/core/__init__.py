@@ -1,0 +1,1 @@
+"""What every law is: the contract, its inputs, folds and intervals."""

@@ -1,0 +1,95 @@
+"""The form of a fitted mixture law that solvers can certify: sums of one-dimensional functions of linear forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import DataError
+from mixlaw.kit.arrays import Array
+
+__all__ = ["Atoms", "align"]
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """A fitted mixture law as sums of one-dimensional functions of linear forms: what solvers can certify.
+
+    ``loss_t(r) = const[t] + sum over atoms a of target t:  scale[a] * phi_kind(u_a)``,
+    ``u_a = linear[a] @ r + offset[a]``
+
+    ========  =======================  ============================
+    kind      phi(u)                   convex in r when
+    ========  =======================  ============================
+    "exp"     exp(u)                   scale >= 0
+    "power"   u ** -exponent (u > 0)   scale >= 0 (exponent > 0)
+    "log"     log(u)         (u > 0)   scale <= 0
+    ========  =======================  ============================
+
+    Shapes: ``const`` (T,), ``target`` (A,) int index into T, ``kind`` (A,) str, ``scale``, ``offset``,
+    ``exponent`` (A,) (exponent is used by "power" only), ``linear`` (A, K).
+    """
+
+    const: Array
+    target: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.str_]
+    scale: Array
+    linear: Array
+    offset: Array
+    exponent: Array
+
+    def convex(self) -> npt.NDArray[np.bool_]:
+        """(T,) whether each target is convex on the simplex."""
+        ok = np.where(self.kind == "log", self.scale <= 0, self.scale >= 0)
+        result = np.ones(len(self.const), dtype=bool)
+        np.logical_and.at(result, self.target, ok)
+        return result
+
+    def _phi(self, X: Array, order: int) -> Array:
+        """phi (order 0) or its first / second derivative with respect to u, times scale: (n, A)."""
+        u = X @ self.linear.T + self.offset
+        out = np.empty_like(u)
+        for kind in np.unique(self.kind):
+            cols = self.kind == kind
+            v, p = u[:, cols], self.exponent[cols]
+            if kind == "exp":
+                out[:, cols] = np.exp(v)
+            elif kind == "power":
+                out[:, cols] = (v**-p, -p * v ** (-p - 1), p * (p + 1) * v ** (-p - 2))[order]
+            elif kind == "log":
+                out[:, cols] = (np.log(v), 1 / v, -1 / v**2)[order]
+            else:
+                raise DataError(f"Unknown atom kind {kind!r}; known: exp, power, log.")
+        return out * self.scale
+
+    def _collect(self, columns: Array) -> Array:
+        out = np.zeros((columns.shape[0], len(self.const), *columns.shape[2:]))
+        np.add.at(out, (slice(None), self.target), columns)  # type: ignore[arg-type]
+        return out
+
+    def value(self, X: npt.ArrayLike) -> Array:
+        """Predicted targets (n, T) at mixtures X (n, K)."""
+        return self.const + self._collect(self._phi(np.atleast_2d(np.asarray(X, dtype=float)), 0))
+
+    def gradient(self, X: npt.ArrayLike) -> Array:
+        """d loss_t / d r_j at X (n, K): shape (n, T, K)."""
+        slope = self._phi(np.atleast_2d(np.asarray(X, dtype=float)), 1)  # (n, A)
+        return self._collect(slope[:, :, None] * self.linear[None])
+
+    def hessian(self, x: npt.ArrayLike) -> Array:
+        """Second derivatives at one mixture x (K,): shape (T, K, K)."""
+        curve = self._phi(np.atleast_2d(np.asarray(x, dtype=float)), 2)[0]  # (A,)
+        out = np.zeros((len(self.const), self.linear.shape[1], self.linear.shape[1]))
+        np.add.at(out, self.target, curve[:, None, None] * self.linear[:, :, None] * self.linear[:, None, :])
+        return out
+
+
+def align(atoms: Atoms, columns: Sequence[int], num_variables: int | None = None) -> Atoms:
+    """Atoms over the caller's variables: variable i of the result is column ``columns[i]``, the rest are zero."""
+    n = len(columns) if num_variables is None else num_variables
+    linear = np.zeros((len(atoms.linear), n))
+    linear[:, : len(columns)] = atoms.linear[:, list(columns)]
+    return replace(atoms, linear=linear)

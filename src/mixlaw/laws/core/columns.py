@@ -1,0 +1,77 @@
+"""Reading sizes and token counts: which column is what, and whether the numbers can be counts at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixlaw.errors import DataError, NotIdentifiableError, TooFewRunsError
+from mixlaw.kit.arrays import Array
+
+__all__ = ["RESERVED", "Columns", "check_counts", "find_columns", "need_runs", "need_sizes"]
+
+RESERVED = ("params", "tokens", "step", "unique_tokens")
+_SMALLEST = 1e4
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where things are in X: indices of the mixture weights and of the reserved columns (None where absent)."""
+
+    weights: tuple[int, ...]
+    params: int
+    tokens: int | None
+    step: int | None
+
+
+def find_columns(names: Sequence[str] | None, num: int) -> Columns:
+    """Columns of a joint law: every column that is not ``params``, ``tokens``, ``step`` or ``unique_tokens`` is a
+    weight. A plain array is read as weights, then params, then tokens."""
+    if names is None or all(n.startswith("x") and n[1:].isdigit() for n in names):
+        if num < 3:
+            raise DataError(f"A plain array for a joint law holds weights, params, tokens; got only {num} columns.")
+        return Columns(tuple(range(num - 2)), num - 2, num - 1, None)
+    where = {n: i for i, n in enumerate(names)}
+    if "params" not in where or not {"tokens", "step"} & set(where):
+        raise DataError(
+            f"A law of mixture, size and tokens needs the columns 'params' and 'tokens' (or 'step') beside the "
+            f"weights; got {list(names)}. Rename yours, for example non_embedding_params -> params."
+        )
+    weights = tuple(i for i, n in enumerate(names) if n not in RESERVED)
+    if not weights:
+        raise DataError(f"X has no column of mixture weights, only {list(names)}. Use laws.Chinchilla for sizes alone.")
+    return Columns(weights, where["params"], where.get("tokens"), where.get("step"))
+
+
+def check_counts(values: Array, name: str) -> None:
+    """Refuse counts that are not positive or are plainly in millions or billions, or in two units at once."""
+    if (values <= 0).any():
+        rows = np.flatnonzero(values <= 0)[:5].tolist()
+        raise DataError(f"{name} must be positive; rows {rows} hold {values[rows].tolist()}.")
+    small = values < _SMALLEST
+    if small.any():
+        rows = np.flatnonzero(small)[:5].tolist()
+        unit = "millions or billions" if small.all() else "two units at once (some in millions or billions)"
+        raise DataError(
+            f"{name} looks as if it were in {unit}: rows {rows} hold {values[rows].tolist()}. Give plain counts, "
+            f"for example 70e6 and not 70."
+        )
+
+
+def need_runs(n: int, needed: int, law: str) -> None:
+    """Raise where there are fewer rows than parameters to find."""
+    if n < needed:
+        raise TooFewRunsError(f"{law} has {needed} parameters and was given {n} runs. Give at least {needed + 1}.")
+
+
+def need_sizes(values: Array, needed: int, what: str, law: str) -> None:
+    """Raise where a quantity takes too few different values to say how the loss depends on it."""
+    found = np.unique(values)
+    if len(found) < needed:
+        shown = ", ".join(f"{v:.4g}" for v in found[:5])
+        raise NotIdentifiableError(
+            f"{law} needs at least {needed} different {what} to say how the loss depends on it; these runs have "
+            f"{len(found)} ({shown}). Add runs at other values, or use a law that leaves {what} out."
+        )

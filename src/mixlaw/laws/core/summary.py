@@ -1,0 +1,129 @@
+"""``law.summary()``: what was fitted and how far to trust it, in a few readable lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mixlaw.laws.core.base import Law
+
+__all__ = ["summarize"]
+
+_MOST = 8  # rows and columns shown before "... and n more"
+
+
+def summarize(law: Law) -> str:
+    """The law's formula, certificate, held-out error, parameters with 90% intervals where known, and notes."""
+    law._check_fitted()
+    lines = [f"{type(law).__name__}: {law.num_runs_} runs, {_inputs(law)}, {_count(law.n_targets_, 'target')}"]
+    formula = getattr(law, "formula", "")
+    if formula:
+        lines.append(f"  {formula}")
+    report = getattr(law, "fit_report_", None)
+    if getattr(law, "converged_", None) is not None:
+        lines.append("  " + _certificate(bool(law.converged_), report))
+    lines += ["  " + text for text in _heldout(law)]
+    lines += ["  " + row for row in _parameters(law)]
+    found = vars(law).get("identifiability_")
+    if found is None and hasattr(type(law), "identifiability_") and hasattr(law, "_training"):
+        found = law.identifiability_
+    if isinstance(found, dict):
+        found = found.get("text", "")
+    if found:
+        lines += ["  Identifiability:", *("    " + row for row in str(found).splitlines())]
+    notes = list(getattr(law, "notes_", []) or [])
+    if notes:
+        lines += ["  Notes:", *(f"    - {note}" for note in notes)]
+    if law.source:
+        lines.append(f"  Source: {law.source}")
+    return "\n".join(lines)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _inputs(law: Law) -> str:
+    if law.kind == "mixture":
+        return _count(law.n_features_in_, "domain")
+    return "inputs " + ", ".join(str(n) for n in law.feature_names_in_[:_MOST])
+
+
+def _certificate(converged: bool, report: Any) -> str:
+    word = "certified optimum" if converged else "NOT a certified optimum: best start kept"
+    if not isinstance(report, dict):
+        return word
+    parts = []
+    norm = report.get("gradient_norm")
+    if norm is not None and np.size(norm):
+        parts.append(f"gradient {float(np.max(norm)):.1e}")
+    if "agreeing_starts" in report and "starts" in report:
+        agree = np.atleast_1d(report["agreeing_starts"])
+        low, high = int(agree.min()), int(agree.max())
+        reached = f"{low} of them" if low == high else f"{low} to {high} of them, by target"
+        parts.append(f"the lowest of {report['starts']} starts, reached by {reached}")
+    ridge = report.get("ridge")
+    if ridge is not None and np.size(ridge):
+        least, most = float(np.min(ridge)), float(np.max(ridge))
+        parts.append(f"ridge {least:g}" if least == most else f"ridge {least:g} to {most:g}")
+    return f"{word} ({', '.join(parts)})" if parts else word
+
+
+def _heldout(law: Law) -> list[str]:
+    stored = {k: v for k, v in (getattr(law, "heldout_error_", None) or {}).items() if np.isfinite(v)}
+    if not stored:
+        return []
+    values = np.array(list(stored.values()))
+    text = f"held-out mean absolute error {values.mean():.4g}"
+    if len(values) > 1:
+        worst = max(stored, key=lambda k: stored[k])
+        text += f" (worst {worst}: {stored[worst]:.4g})"
+    return [text]
+
+
+def _parameters(law: Law) -> list[str]:
+    parameters = getattr(law, "parameters_", None) or {}
+    intervals = vars(law).get("intervals_") or {}
+    rows: list[str] = []
+    targets, domains = list(law.target_names_), [str(n) for n in law.feature_names_in_]
+    for key, value in parameters.items():
+        if isinstance(value, str | bool) or value is None:
+            rows.append(f"{key} = {value}")
+            continue
+        try:
+            array = np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            continue
+        if array.ndim == 0:
+            ends = intervals.get(key)
+            between = f"  [{float(ends[0]):.4g}, {float(ends[1]):.4g}]" if ends is not None else ""
+            rows.append(f"{key} = {float(array):.6g}{between}")
+        elif array.ndim == 1 and len(array) == len(targets):
+            shown = ", ".join(f"{t} {v:.4g}" for t, v in zip(targets[:_MOST], array))
+            rows.append(f"{key}: {shown}{_more(len(array))}")
+        elif array.ndim == 2 and array.shape == (len(targets), len(domains)):
+            rows.append(f"{key} (target x domain):")
+            heads = [_fitted(d, 14) for d in domains[:_MOST]]
+            width = max(9, *map(len, heads))
+            rows.append("  " + " " * 24 + " ".join(h.rjust(width) for h in heads))
+            for t, row in zip(targets[:_MOST], array):
+                cells = " ".join(f"{v:.3g}".rjust(width) for v in row[:_MOST])
+                rows.append(f"  {_fitted(t, 24):24s} {cells}{_more(len(row))}")
+            if len(targets) > _MOST:
+                rows.append(f"  ... and {len(targets) - _MOST} more targets")
+        else:
+            rows.append(f"{key}: array {array.shape}")
+    return rows
+
+
+def _fitted(name: str, width: int) -> str:
+    """A long name without its middle: families of names differ at either end (``web:news:high``, ``loss_arxiv``)."""
+    if len(name) <= width:
+        return name
+    front = (width - 1) // 2
+    return f"{name[:front]}\u2026{name[front + 1 - width :]}"
+
+
+def _more(number: int) -> str:
+    return f" ... and {number - _MOST} more" if number > _MOST else ""

@@ -1,0 +1,91 @@
+"""Reading what a law is given: arrays, mappings and tables of pyarrow, pandas or polars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mixlaw.errors import DataError
+from mixlaw.kit.arrays import Array
+
+__all__ = ["as_matrix", "as_targets"]
+
+
+def as_matrix(X: Any) -> tuple[Array, list[str] | None]:
+    """Numbers (n, K) and column names (or None) of an array, mapping, pyarrow / pandas / polars table.
+
+    Raises:
+        DataError: not two-dimensional, not numeric, NaN or infinite; says which rows and columns.
+    """
+    names: list[str] | None = None
+    try:
+        if isinstance(X, Mapping):
+            names = [str(k) for k in X]
+            values = np.column_stack([np.asarray(v, dtype=float) for v in X.values()]) if X else np.empty((0, 0))
+        elif hasattr(X, "column_names") and hasattr(X, "column"):  # pyarrow
+            names = [str(c) for c in X.column_names]
+            columns = [np.asarray(X.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
+            values = np.column_stack(columns) if columns else np.empty((0, 0))
+        elif hasattr(X, "columns") and hasattr(X, "to_numpy"):  # pandas, polars
+            names = [str(c) for c in X.columns]
+            values = np.asarray(X.to_numpy(), dtype=float)
+        else:
+            values = np.asarray(X, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"X must be numeric (n, K): {error}. Got {type(X).__name__}.") from None
+    if values.ndim != 2:
+        raise DataError(f"X must be two-dimensional (runs, features), got shape {values.shape}.")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        rows, cols = np.unique(np.where(bad)[0])[:5].tolist(), np.unique(np.where(bad)[1])[:5].tolist()
+        labels = [names[c] for c in cols] if names else cols
+        raise DataError(
+            f"X holds {int(bad.sum())} NaN or infinite values (rows {rows}, columns {labels}). "
+            f"Drop those runs or fill in the weights they were trained with."
+        )
+    return np.ascontiguousarray(values, dtype=np.float64), names
+
+
+def as_targets(y: Any, allow_missing: bool = False) -> tuple[Array, list[str] | None, bool]:
+    """Targets as (n, T), their names (or None), and whether the caller gave a single column (n,).
+
+    Raises:
+        DataError: infinite, NaN where ``allow_missing`` is false, or more than two dimensions.
+    """
+    names: list[str] | None = None
+    try:
+        if isinstance(y, Mapping):
+            names = [str(k) for k in y]
+            values = np.column_stack([np.asarray(v, dtype=float) for v in y.values()]) if y else np.empty((0, 0))
+        elif hasattr(y, "column_names") and hasattr(y, "column"):
+            names = [str(c) for c in y.column_names]
+            columns = [np.asarray(y.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
+            values = np.column_stack(columns) if columns else np.empty((0, 0))
+        elif hasattr(y, "columns") and hasattr(y, "to_numpy"):
+            names = [str(c) for c in y.columns]
+            values = np.asarray(y.to_numpy(), dtype=float)
+        else:
+            values = np.asarray(y, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"y must be numbers, (n,) or (n, T): {error}. Got {type(y).__name__}.") from None
+    single = values.ndim == 1
+    if single:
+        values = values[:, None]
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise DataError(f"y must be (n,) or (n, T) with at least one target, got shape {values.shape}.")
+    if np.isinf(values).any():
+        rows = np.unique(np.where(np.isinf(values))[0])[:5].tolist()
+        raise DataError(
+            f"y holds infinite values (rows {rows}). A diverged run is not a loss: leave it out of the fit, put "
+            f"NaN where only some targets diverged, or use laws.Auto, which leaves such runs out and counts them."
+        )
+    if not allow_missing and np.isnan(values).any():
+        rows, cols = np.where(np.isnan(values))
+        labels = [names[c] for c in np.unique(cols)[:5]] if names else np.unique(cols)[:5].tolist()
+        raise DataError(
+            f"y holds {len(rows)} NaN values (rows {np.unique(rows)[:5].tolist()}, targets {labels}). "
+            f"Drop those runs or targets; this law does not accept missing targets."
+        )
+    return np.ascontiguousarray(values, dtype=np.float64), names, single

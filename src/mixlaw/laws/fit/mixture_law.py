@@ -1,0 +1,434 @@
+"""What every parametric mixture law inherits: starts, ridge chosen by held-out error, certificate, intervals.
+
+A family is one file: a model (:class:`mixlaw.laws.fit.engine.Separable` or a function), its starting points, its
+ridge and how its parameters are called. All targets, folds and ridge strengths are fitted in one batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import ConfigError, ConvergenceError, DataError, MixlawWarning, TooFewRunsError
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.censoring import censored_notes
+from mixlaw.laws.core.folds import replicate_groups
+from mixlaw.laws.core.intervals import calibrate, relative_weights
+from mixlaw.laws.core.notes import design_notes
+from mixlaw.laws.fit.engine import (
+    Ints,
+    linear_bounds,
+    resample_weights,
+    with_linear,
+)
+from mixlaw.laws.fit.ridge import Centres, RidgeLaw, Rows, Sharing, clearly_better
+
+if TYPE_CHECKING:
+    from mixlaw.laws.core.intervals import Profile
+    from mixlaw.laws.fit.profile import ProfileProblem
+
+__all__ = ["ParametricLaw", "Sharing", "log_slopes", "more_starts"]
+
+
+class ParametricLaw(RidgeLaw):
+    """Base of the parametric mixture families.
+
+    Args:
+        ridge: strength of the pull towards the family's prior, in units of the target's variance; ``"cv"``
+            chooses it by held-out error inside the rows given (leave-one-out up to 24 mixtures, else 5 folds).
+        loss: ``"squared"`` or ``"huber"``; ``delta`` is Huber's threshold (None: about a quarter of
+            the targets' robust spread, a guess at 1.35 residual sds).
+        log: residuals of log losses instead of losses.
+        num_starts: starting points per target (None: the family's own choice).
+        own: ``{target: domain}``, which domain a target is measured on; otherwise by name.
+        prior: what the ridge pulls towards. ``"separate"``: the family's own values, for each target alone;
+            ``"shared"``: the mean over the targets fitted together (:mod:`mixlaw.laws.fit.shared_prior`), which helps
+            where runs are few and targets many; ``"cv"``: whichever has the lower held-out error (with more than
+            ten runs per parameter: ``"separate"``).
+        seed: of the starts beyond the deterministic ones, and of the folds.
+    """
+
+    _limits: tuple[npt.NDArray[np.int8], Array] | None = None  # sides and bounds (T, n) of censored values
+    _centres: Centres | None = None  # of the ridge, where they were learned across targets
+    formula: str = ""
+
+    def __init__(
+        self,
+        ridge: float | Literal["cv"] = "cv",
+        loss: Literal["squared", "huber"] = "squared",
+        delta: float | None = None,
+        log: bool = False,
+        num_starts: int | None = None,
+        own: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        prior: Sharing = "cv",
+    ) -> None:
+        self.ridge = ridge
+        self.loss = loss
+        self.delta = delta
+        self.log = log
+        self.num_starts = num_starts
+        self.own = own
+        self.seed = seed
+        self.prior = prior
+
+    # ---- shared ----------------------------------------------------------------------------------
+    def _reset(self) -> None:
+        for name in ("intervals_", "conformal_", "notes_", "identifiability_", "_limits", "_centres"):
+            self.__dict__.pop(name, None)
+
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        self._reset()
+        if self.ridge != "cv" and not (isinstance(self.ridge, int | float) and self.ridge >= 0):
+            raise ConfigError(f"ridge={self.ridge!r} must be 'cv' or a number >= 0.")
+        self._check_prior()
+        given, sample_weight = (X, Y, self._side), relative_weights(len(X), sample_weight)
+        used = sample_weight > 0  # a row of weight 0 is as one left out, down to folds, centres and starts
+        X, Y, weight = X[used], Y[used], sample_weight[used]
+        side = None if self._side is None else self._side[used].T
+        measured = np.isfinite(Y.T) if side is None else np.isfinite(Y.T) & (side == 0)
+        notes = design_notes(X, Y, list(self.feature_names_in_), self.target_names_)
+        notes += censored_notes(self._side, self.target_names_)
+        W = np.where(np.isfinite(Y.T), weight[None], 0.0)  # (T, n)
+        exact = np.where(measured, W, 0.0)
+        distinct = replicate_groups(X)
+        seen = np.array([len(np.unique(distinct[w > 0])) for w in exact])
+        free = self._num_free()
+        need = max(4, free) if self.ridge == 0 else 4
+        if (seen < need).any():
+            worst = int(np.argmin(seen))
+            raise TooFewRunsError(
+                f"{type(self).__name__} needs at least {need} different mixtures per target"
+                f"{f' ({free} parameters, no ridge)' if self.ridge == 0 else ''}; "
+                f"{self.target_names_[worst]!r} has {int(seen[worst])}. Add runs"
+                f"{', or let ridge=' + repr('cv') + ' hold what they cannot determine.' if self.ridge == 0 else '.'}"
+            )
+        if (seen < free).any():
+            notes.append(
+                f"{int(seen.min())} different mixtures for {free} parameters per target: the ridge decides what "
+                f"the runs cannot."
+            )
+        total = exact.sum(1)
+        mean = np.where(measured, Y.T, 0.0)
+        mean = (exact * mean).sum(1) / total
+        filled = np.where(np.isfinite(Y.T), Y.T, mean[:, None])  # (T, n)
+        if self.log and (filled <= 0).any():
+            raise DataError("log=True needs positive losses; some are zero or negative. Use log=False.")
+        spread = np.log(filled) - np.log(np.maximum(mean, 1e-300))[:, None] if self.log else filled - mean[:, None]
+        variance = (exact * spread**2).sum(1) / total
+        constant = variance <= 1e-20 * np.maximum(mean**2, 1e-20)
+        if constant.any():
+            names = [self.target_names_[t] for t in np.flatnonzero(constant)]
+            notes.append(f"Constant targets {names}: predicted as constants, nothing can be learned from them.")
+        self._variance = np.where(constant, 1.0, variance)
+        self.simplex_ = bool(np.abs(X.sum(axis=1) - 1.0).max() <= 1e-9)
+        self.centre_ = X.mean(axis=0)  # models are written around the mean mixture
+        model = self._model(X)
+        starts = self._starts(X, filled.T, W)
+        self._delta = self._threshold(spread)
+        if self.ridge == "cv":
+            ridge = np.full(len(filled), self.ridge_grid[len(self.ridge_grid) // 2])
+        else:
+            ridge = np.full(len(filled), float(self.ridge))
+        rows = Rows(model, filled, W, side)
+        finalists, agreeing = self._search(rows, X, starts, ridge)
+        tuned = self._tune(rows, X, finalists, ridge, None)
+        best, centres = self._solve(rows, finalists, tuned.ridge), None
+        if self._may_share(tuned):
+            assert tuned.theta is not None and tuned.linear is not None
+            trust = np.where(constant, 0.0, total)
+            folds = self._learn(tuned.theta, tuned.linear, trust)
+            shared = self._tune(rows, X, tuned.theta.reshape(-1, 1, tuned.theta.shape[2]), ridge, folds)
+            if self.prior == "shared" or clearly_better(shared.score, tuned.score):
+                tuned, centres = shared, self._learn(best.theta[None], best.linear[None], trust)
+                finalists = np.concatenate([best.theta[:, None], finalists], axis=1)
+                best = self._solve(rows, finalists, tuned.ridge, centres=centres)
+        self._centres = centres
+        self.prior_shared_ = centres is not None
+        if self.prior_shared_:
+            notes.append(
+                "The ridge pulls each target towards the mean over all targets (prior='shared')"
+                + (", which had the lower held-out error." if self.prior == "cv" else ".")
+            )
+        ridge, heldout = tuned.ridge, tuned.heldout
+        theta, linear = self._finish(model, filled, W, best.theta.copy(), best.linear.copy())
+        if constant.any():
+            theta[constant] = self._prior()[0][constant]
+            self._heal_constant(theta, linear, constant, mean)
+        if not (np.isfinite(theta).all() and np.isfinite(linear).all() and np.isfinite(best.objective).all()):
+            raise ConvergenceError(
+                f"{type(self).__name__} found no finite optimum. Check for extreme losses, or raise ridge."
+            )
+        self.theta_, self.linear_, self.ridge_ = theta, linear, ridge
+        ok = best.converged | constant
+        self.converged_ = bool(ok.all())
+        self.fit_report_ = {
+            "objective": best.objective.tolist(),
+            "gradient_norm": best.gradient_norm.tolist(),
+            "converged": ok.tolist(),
+            "starts": int(starts.shape[1]),
+            "agreeing_starts": agreeing.tolist(),
+            "ridge": ridge.tolist(),
+            "prior": "shared" if self.prior_shared_ else "separate",
+            "loss": self.loss,
+        }
+        if not self.converged_:
+            bad = [self.target_names_[t] for t in np.flatnonzero(~ok)]
+            text = f"{type(self).__name__} did not reach a certified optimum for {bad[:5]} (of {len(ok)} targets)"
+            notes.append(text + ".")
+            warnings.warn(
+                f"{text}; its best start is kept. See fit_report_; more starts or a larger ridge may help.",
+                MixlawWarning,
+                stacklevel=3,
+            )
+        self._unseen = np.full(given[1].shape, np.nan)
+        self._unseen[used] = heldout
+        X, Y, side = given[0], given[1], None if given[2] is None else given[2].T
+        if side is not None:
+            Y = np.where(side.T == 0, Y, np.nan)  # a bound is no measurement: no interval is calibrated on it
+            self._limits = (side, np.where(side != 0, given[1].T, mean[:, None]))
+        self._training = (X, Y, sample_weight)
+        error = np.abs(self._unseen - Y)
+        self.heldout_error_ = {
+            name: float(np.nanmean(error[:, t])) if np.isfinite(error[:, t]).any() else float("nan")
+            for t, name in enumerate(self.target_names_)
+        }
+        self.notes_ = notes
+        self.parameters_ = {k: _plain(v) for k, v in self._describe(theta, linear).items()}
+        calibrate(self, X, Y, self._unseen, sample_weight)
+
+    def _threshold(self, spread: Array) -> float:
+        if self.delta is not None:
+            return float(self.delta)
+        return 1.35 * max(float(np.median(np.abs(spread))) * 1.4826 * 0.2, 1e-6)
+
+    def _heal_constant(self, theta: Array, linear: Array, constant: Any, mean: Array) -> None:
+        """Make constant targets exactly so: every coefficient 0 but the intercept."""
+        linear[constant] = 0.0
+        linear[constant, 0] = mean[constant]
+
+    def _finish(self, model: Any, Y: Array, W: Array, theta: Array, linear: Array) -> tuple[Array, Array]:
+        """A family's last touch on the optimum (default: none)."""
+        return theta, linear
+
+    def _search(self, rows: Rows, X: Array, starts: Array, ridge: Array) -> tuple[Array, npt.NDArray[Any]]:
+        """The two best distinct optima (T, 2, P) over all starts, and how many starts agree with the first.
+        Where rows abound, starts are told apart on a sample of them; many starts race."""
+        T, S, P = starts.shape
+        sample = self._sample(X, rows.Y, P)
+        if sample is not None and S > 2:
+            part = rows.take(self._model(X[sample]), sample)
+            fit = self._fit_problems(part, starts, ridge * sample.mean(), 100, 1e-5, race=S >= 48)
+        else:
+            # with hardly more rows than parameters a start far behind may still win: all go to the end
+            race = S >= 48 and 2 * (rows.W > 0).sum(axis=1).min() >= 3 * self._num_free()
+            fit = self._fit_problems(rows, starts, ridge, 200, 1e-6, race=race)
+        first = fit.best()
+        order = np.argsort(fit.objective, axis=1, kind="stable")
+        ranked = np.take_along_axis(fit.objective, order, axis=1)
+        other = np.argmax(ranked > ranked[:, :1] * (1 + 1e-5), axis=1)  # 0, the first again, if all agree
+        second = fit.theta[np.arange(T), order[np.arange(T), other]]
+        return np.stack([first.theta, second], axis=1), first.agreement
+
+    def _predict(self, X: Array) -> Array:
+        model = self._model(X)
+        problem = np.arange(len(self.theta_))
+        size = max(1, 2_000_000 // max(1, len(X) * max(1, self.linear_.shape[1])))
+        parts = [
+            self._values(model, self.theta_[i : i + size], self.linear_[i : i + size], problem[i : i + size])
+            for i in range(0, len(problem), size)
+        ]
+        return np.ascontiguousarray(np.concatenate(parts).T)
+
+    @property
+    def heldout_(self) -> Array:
+        """(n, T) predictions of the training rows by folds that had not seen them (NaN where none). Not saved."""
+        self._need_training("heldout_")
+        return self._unseen
+
+    # ---- intervals of parameters -------------------------------------------------------------------
+    def bootstrap(self, num: int = 200, seed: int = 0) -> dict[str, Array]:
+        """Parameters of ``num`` fits to resampled runs, all in one batch: name to (num, T, ...).
+
+        Needs the training rows, so it works on a law that was fitted in this process, not on one read back.
+        """
+        X, _, _ = self._need_training("bootstrap")
+        out: dict[str, list[Array]] = {}
+        for theta, linear in self._refits(resample_weights(len(X), num, seed), "bootstrap"):
+            for key, value in self._describe(theta, linear).items():
+                out.setdefault(key, []).append(np.asarray(value, dtype=float))
+        return {key: np.stack(values) for key, values in out.items()}
+
+    def reweighted(self, weights: npt.ArrayLike) -> list[Self | None]:
+        """Copies of this law refitted under other weights (B, n) of its training rows, all in one batch.
+
+        Each copy predicts and has atoms; None stands for a refit that found no finite optimum. Needs the training
+        rows, like :meth:`bootstrap`.
+        """
+        copies: list[Self | None] = []
+        for theta, linear in self._refits(np.asarray(weights, dtype=float), "reweighted"):
+            other = copy.copy(self)
+            for name in ("parameters_", "intervals_", "identifiability_", "conformal_"):
+                other.__dict__.pop(name, None)  # those of the fit itself
+            other.theta_, other.linear_ = theta, linear
+            copies.append(other if np.isfinite(theta).all() and np.isfinite(linear).all() else None)
+        return copies
+
+    def _refits(self, weights: Array, what: str) -> Iterator[tuple[Array, Array]]:
+        """(theta, linear) of a refit from this optimum under each row of weights (B, n)."""
+        rows = self._rows(what)
+        num, T = len(weights), len(rows.Y)
+        centres = None
+        if self._centres is not None:  # what was learned across targets stays as it was learned
+            centres = np.tile(self._centres[0], (num, 1)), np.tile(self._centres[1], (num, 1))
+        best = self._solve(
+            rows.tile(weights),
+            np.tile(self.theta_[:, None], (num, 1, 1)),
+            np.tile(self.ridge_, num),
+            max_iter=60,
+            gtol=1e-6,
+            centres=centres,
+        )
+        for i in range(num):
+            yield best.theta[i * T : (i + 1) * T], best.linear[i * T : (i + 1) * T]
+
+    def _need_training(self, what: str) -> tuple[Array, Array, Array]:
+        self._check_fitted()
+        if not hasattr(self, "_training"):
+            raise DataError(
+                f"{what} needs the rows the law was fitted on, and a law read from JSON does not carry them. "
+                f"Call {what} (or read intervals_) before saving, or fit again."
+            )
+        return self._training
+
+    def _rows(self, what: str) -> Rows:
+        """The training rows as the fit saw them."""
+        X, Y, weight = self._need_training(what)
+        finite = np.isfinite(Y)
+        mean = np.nanmean(np.where(finite, Y, np.nan), axis=0)
+        filled, seen, side = np.where(finite, Y, mean).T, finite.T, None
+        if self._limits is not None:
+            side, limit = self._limits
+            filled, seen = np.where(side != 0, limit, filled), seen | (side != 0)
+        return Rows(self._model(X), filled, np.where(seen, weight[None], 0.0), side)
+
+    @cached_property
+    def intervals_(self) -> dict[str, Any]:
+        """90% bootstrap intervals over runs, ``{name: (low, high)}``, shaped like ``parameters_``; made on
+        first use (about 100 refits in one batch) and saved with the law from then on."""
+        draws = self.bootstrap(100, self.seed)
+        return {
+            k: (_plain(np.quantile(v, 0.05, axis=0)), _plain(np.quantile(v, 0.95, axis=0))) for k, v in draws.items()
+        }
+
+    def profile(
+        self,
+        parameter: str,
+        target: str | None = None,
+        domain: str | None = None,
+        level: float = 0.9,
+        values: npt.ArrayLike | None = None,
+    ) -> Profile:
+        """Profile likelihood of one reported parameter: it is held at values, the rest is fitted again.
+
+        Args:
+            parameter: a key of ``parameters_``.
+            target: whose (may be left out with one target); ``domain``: of which domain, where there is one per domain.
+            level: of the interval.
+            values: at which to hold it (None: around the optimum until the fit gets worse than the noise).
+
+        Returns:
+            :class:`mixlaw.laws.core.intervals.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
+            ``flat``; ``str()`` says it in words, ``report.plots.profile`` draws it.
+
+        Raises:
+            ConfigError: no such parameter, target or domain.
+            DataError: a law read from JSON, which no longer has its rows.
+
+        Example:
+            >>> print(law.profile("t", target="loss_github", domain="weight_github"))  # doctest: +SKIP
+            t[weight_github] of loss_github = -2.31, 90% interval -2.9 to -1.8
+        """
+        from mixlaw.laws.fit.profile import profile_parameter
+
+        return profile_parameter(self, parameter, target, domain, level, values)
+
+    def _profile_problem(self, t: int) -> ProfileProblem:
+        from mixlaw.laws.fit.profile import ProfileProblem
+
+        rows = self._rows("profile")
+        low, high = (np.broadcast_to(b, self.theta_[t].shape) for b in self._bounds() or (-np.inf, np.inf))
+        centres = None if self._centres is None else (self._centres[0][[t]], self._centres[1][[t]])
+        prior, linear = self._priors(rows.model, np.array([t]), self.ridge_[[t]], centres)
+        P = len(low)
+        centre, strength = (v[0] for v in prior.broadcast((1, P)))
+        best, model, extra = self.theta_[t], rows.model, 0
+        if linear is not None:
+            extra = len(self.linear_[t])
+            best, model = np.concatenate([best, self.linear_[t]]), with_linear(rows.model)
+            at, pull = (v[0] for v in linear.broadcast((1, rows.model.num_linear)))
+            pad = np.zeros(extra - len(at))
+            centre, strength = np.concatenate([centre, pad, at]), np.concatenate([strength, pad, pull])
+            floor, ceiling = linear_bounds(rows.model)
+            low, high = np.concatenate([low, floor]), np.concatenate([high, ceiling])
+
+        def one(theta: Array, problem: Ints) -> tuple[Array, Array]:
+            return model(theta, np.full(len(theta), t))
+
+        def describe(theta: Array) -> dict[str, Array]:
+            return {k: np.asarray(v) for k, v in self._describe(theta[:, :P], theta[:, P:]).items()}
+
+        return ProfileProblem(
+            one, rows.Y[t], rows.W[t], None if rows.side is None else rows.side[t], best, describe, (low, high),
+            centre, strength, self.loss, self._delta, self.log,
+        )  # fmt: skip
+
+    @cached_property
+    def identifiability_(self) -> dict[str, Any]:
+        """Flat directions and rival optima, in words; see :func:`mixlaw.laws.core.intervals.identifiability`."""
+        from mixlaw.laws.core.intervals import diagnose
+
+        return diagnose(self)
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value, dtype=float).tolist()
+
+
+def more_starts(base: Array, num: int | None, spread: float, seed: int) -> Array:
+    """``base`` (T, S, P) cut or grown to ``num`` starts: further ones are the given ones plus Gaussian jitter."""
+    if num is None or num == base.shape[1]:
+        return base
+    if num < 1:
+        raise ConfigError(f"num_starts={num!r} must be at least 1.")
+    if num < base.shape[1]:
+        return base[:, :num]
+    extra = num - base.shape[1]
+    again = base[:, np.arange(extra) % base.shape[1]]
+    jitter = np.random.default_rng(seed).normal(size=(extra, base.shape[2]))
+    return np.concatenate([base, again + spread * jitter[None]], axis=1)
+
+
+def log_slopes(X: Array, Y: Array, above: Array) -> tuple[Array, Array]:
+    """Slopes b (T, S, K) of ``log(y - c)`` on the centred mixture for several floors c below the losses, and the
+    floors (T, S). ``above`` (S,) says how far each floor lies below the lowest loss, in ranges of y; a negative
+    entry mirrors (``log(c - y)`` with c above the highest)."""
+    Z = X - X.mean(axis=0)
+    gram = Z.T @ Z
+    # a start need not be exact: a ridge that grows as rows get few keeps it from fitting their noise
+    gram[np.diag_indices_from(gram)] += (1e-6 + 0.02 / len(X)) * max(float(np.trace(gram)), 1e-12) + 1e-9
+    low, high = Y.min(axis=0), Y.max(axis=0)
+    width = np.maximum(high - low, 1e-9 * np.maximum(np.abs(high), 1.0))
+    mirror = above < 0
+    floor = np.where(mirror[None], high[:, None], low[:, None]) - above[None] * width[:, None]
+    gap = np.abs(Y.T[:, None, :] - floor[:, :, None])  # (T, S, n)
+    logs = np.log(np.maximum(gap, 1e-300))
+    slopes = np.linalg.solve(gram, (logs @ Z)[..., None])[..., 0]
+    reach = np.abs(slopes @ Z.T).max(axis=-1, keepdims=True)
+    return slopes * np.minimum(1.0, 6.0 / np.maximum(reach, 1e-12)), floor

@@ -1,0 +1,316 @@
+"""How a parametric mixture law is solved: priors, folds, and a ridge and its centre chosen by held-out error.
+
+All targets, folds and strengths of the ridge are fitted in one batch (:mod:`mixlaw.laws.fit.engine`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import ConfigError
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.folds import fold_ids, replicate_groups
+from mixlaw.laws.core.own import own_matrix
+from mixlaw.laws.fit.engine import BatchFit, Best, Ints, Model, Prior, Separable, fit_batch
+from mixlaw.laws.fit.shared_prior import Comparable, learn_centres
+
+__all__ = ["Centres", "RidgeLaw", "Rows", "Sharing", "Tuned", "clearly_better"]
+
+_WORK = 4e9  # multiplications the ridge search may cost before it looks at fewer rows and strengths
+
+Sharing = Literal["separate", "shared", "cv"]
+Centres = tuple[Array, Array]  # of the ridges on theta (M, P) and on the linear coefficients (M, L)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What problems are fitted to: the model over the rows, targets Y (M, n) without NaN, weights W (M, n), and for
+    censored values the side (M, n) on which the truth lies (+1 above Y, -1 below, 0 measured; None: all measured)."""
+
+    model: Any
+    Y: Array
+    W: Array
+    side: npt.NDArray[np.int8] | None
+
+    def tile(self, weights: Array) -> Rows:
+        """The problems once for each of ``weights`` (F, n), which multiply their own: F * M problems."""
+        F = len(weights)
+        W = (weights[:, None, :] * self.W[None]).reshape(F * len(self.W), -1)
+        return Rows(self.model, np.tile(self.Y, (F, 1)), W, None if self.side is None else np.tile(self.side, (F, 1)))
+
+    def take(self, model: Any, keep: npt.NDArray[np.bool_]) -> Rows:
+        """Some rows only; ``model`` is the one over them."""
+        side = None if self.side is None else self.side[:, keep]
+        return Rows(model, self.Y[:, keep], self.W[:, keep], side)
+
+    def error(self, predicted: Array) -> Array:
+        """(n, T) predicted minus measured; for a censored value only as far as the prediction is on the wrong side."""
+        error = predicted - self.Y.T
+        if self.side is None:
+            return error
+        above, below = self.side.T > 0, self.side.T < 0
+        return np.where(above, np.minimum(error, 0.0), np.where(below, np.maximum(error, 0.0), error))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Ridges chosen by held-out error, with what the folds found at them."""
+
+    ridge: Array
+    heldout: Array
+    """(n, T) predictions by folds that had not seen the row."""
+    score: Array
+    """(T,) log of the mean squared held-out error, in units of the target's variance."""
+    theta: Array | None
+    """(F, T, P) and (F, T, 1 + L): the folds' optima; None where one sample of the rows chose."""
+    linear: Array | None
+
+
+class RidgeLaw(Law):
+    """What :class:`mixlaw.laws.fit.mixture_law.ParametricLaw` is solved by; its options are described there."""
+
+    allows_missing = True
+    accepts_censored = True
+    ridge_grid: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    ridge: float | Literal["cv"]
+    loss: Literal["squared", "huber"]
+    log: bool
+    own: Mapping[str, Any] | None
+    seed: int
+    prior: Sharing
+    _delta: float
+    _variance: Array  # (T,) of the targets
+
+    # ---- written by a family ---------------------------------------------------------------------
+    def _model(self, X: Array) -> Separable | Model:
+        """The model over the rows of X."""
+        raise NotImplementedError
+
+    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+        """(T, S, P) starting points; Y has no NaN (missing values hold the target's mean), W (T, n)."""
+        raise NotImplementedError
+
+    def _prior(self) -> tuple[Array, Array]:
+        """(centre, pattern), each (T, P): ridge strength is ``ridge * pattern``."""
+        raise NotImplementedError
+
+    def _linear_pattern(self) -> Array:
+        """(L,) pattern of the ridge on the linear coefficients."""
+        return np.zeros(1)
+
+    def _comparable(self) -> Comparable | None:
+        """Which coefficients mean the same in every target (None: none do, nothing can be shared)."""
+        return None
+
+    def _bounds(self) -> tuple[npt.ArrayLike, npt.ArrayLike] | None:
+        return None
+
+    def _num_free(self) -> int:
+        """Parameters per target that data must determine where nothing is pulled."""
+        raise NotImplementedError
+
+    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+        """Parameters under the field's names: arrays with targets first."""
+        raise NotImplementedError
+
+    # ---- shared ----------------------------------------------------------------------------------
+    def _own(self) -> Array:
+        """(T, K): 1 where the domain is the target's own."""
+        return own_matrix(list(self.feature_names_in_), self.target_names_, self.own)
+
+    def _check_prior(self) -> None:
+        if self.prior not in ("separate", "shared", "cv"):
+            raise ConfigError(f"prior={self.prior!r} is not known. Use 'separate', 'shared' or 'cv'.")
+        if self.prior == "shared" and self._comparable() is None:
+            raise ConfigError(
+                f"{type(self).__name__} has no coefficients that mean the same in every target, so prior='shared' has "
+                f"nothing to share. Use prior='separate'."
+            )
+
+    def _may_share(self, tuned: Tuned) -> bool:
+        """Whether a shared prior is worth a try: asked for, several targets, a ridge that has a centre."""
+        wanted = self.prior != "separate" and self._comparable() is not None
+        if self.prior == "cv" and len(tuned.heldout) > 10 * self._num_free():  # each target speaks for itself
+            return False
+        return wanted and self.n_targets_ > 1 and tuned.theta is not None and bool((tuned.ridge > 0).any())
+
+    def _learn(self, theta: Array, linear: Array, trust: Array) -> Centres:
+        """Ridge centres (F*T, P) and (F*T, L) learned across targets from optima (F, T, P), (F, T, 1 + L)."""
+        comparable = self._comparable()
+        assert comparable is not None
+        a, b = learn_centres(comparable, theta, linear, self._prior()[0], self._own(), np.sqrt(self._variance), trust)
+        return a.reshape(-1, a.shape[2]), b.reshape(-1, b.shape[2])
+
+    def _sample(self, X: Array, Y: Array, P: int) -> npt.NDArray[np.bool_] | None:
+        """(n,) a sample of rows large enough to tell starts apart, or None where all rows are hardly more."""
+        rows = max(256, 8 * P)
+        if len(X) < 2 * rows:
+            return None
+        return fold_ids(X, Y.T, len(X) // rows, self.seed) == 0
+
+    def _fit_problems(
+        self,
+        rows: Rows,
+        starts: Array,
+        ridge: Array,
+        max_iter: int,
+        gtol: float,
+        centres: Centres | None = None,
+        race: bool = False,
+    ) -> BatchFit:
+        """Fit the problems of ``rows``; problem m belongs to target ``m % T``."""
+        prior, linear = self._priors(rows.model, np.arange(len(rows.Y)) % len(self.target_names_), ridge, centres)
+        return fit_batch(
+            rows.model,
+            rows.Y,
+            starts,
+            loss=self.loss,
+            delta=self._delta,
+            log=self.log,
+            weights=rows.W,
+            censored=rows.side,
+            bounds=self._bounds(),
+            prior=prior,
+            linear_prior=linear,
+            max_iter=max_iter,
+            gtol=gtol,
+            race=race,
+        )
+
+    def _priors(
+        self, model: Any, target: npt.NDArray[Any], ridge: Array, centres: Centres | None
+    ) -> tuple[Prior, Prior | None]:
+        """Ridges on theta and on the linear coefficients of problems (M,), each of a target."""
+        centre, pattern = self._prior()
+        at, linear_at = (centre[target], 0.0) if centres is None else centres
+        prior = Prior(at, (ridge * self._variance[target])[:, None] * pattern[target])
+        linear = Prior(linear_at, ridge[:, None] * self._linear_pattern()) if isinstance(model, Separable) else None
+        return prior, linear
+
+    def _solve(
+        self,
+        rows: Rows,
+        starts: Array,
+        ridge: Array,
+        max_iter: int = 300,
+        gtol: float = 1e-9,
+        centres: Centres | None = None,
+    ) -> Best:
+        return self._fit_problems(rows, starts, ridge, max_iter, gtol, centres).best()
+
+    def _values(self, model: Any, theta: Array, linear: Array, problem: Ints) -> Array:
+        """(M, n) predictions of M parameter sets."""
+        with np.errstate(all="ignore"):
+            if isinstance(model, Separable):
+                phi = model.basis(theta, problem)
+                if not model.intercept:
+                    return np.matmul(phi, linear[:, :, None])[:, :, 0]
+                return np.matmul(phi, linear[:, 1:, None])[:, :, 0] + linear[:, :1]
+            return model(theta, problem)[0]
+
+    # ---- the ridge, by held-out error --------------------------------------------------------------
+    def _tune(self, rows: Rows, X: Array, starts: Array, ridge: Array, centres: Centres | None) -> Tuned:
+        """Ridges by held-out error (or ``ridge`` where the caller set it), pulling towards ``centres``.
+
+        ``starts`` are (T, S, P), or (F*T, 1, P) with the folds' own, as ``centres`` are.
+        """
+        T, n = rows.Y.shape
+        chosen = self.ridge == "cv"
+        grid = np.array(self.ridge_grid) if chosen else np.array([np.nan])
+        if centres is None and float(n) * starts.shape[2] ** 2 * T * 40 * len(grid) > _WORK:
+            sample = self._sample(X, rows.Y, starts.shape[2])
+            if chosen and sample is not None:
+                return self._tune_on_sample(rows, X, starts, sample)
+        ids, folds = self._folds(X, rows.Y)
+        if not chosen and float(n) * starts.shape[2] ** 2 * T * 40 > _WORK:
+            folds = folds[:1]
+        begin = starts
+        if centres is None:
+            begin = np.repeat(starts[None, :, 0], len(folds), axis=0).reshape(len(folds) * T, 1, -1)
+        # from the middle outwards, each strength starts where its neighbour ended
+        found: dict[int, tuple[Array, Best]] = {}
+        middle_at = len(grid) // 2
+        for path in (range(middle_at, len(grid)), range(middle_at - 1, -1, -1)):
+            start = begin
+            for g in path:
+                strength = np.full(T, grid[g]) if chosen else ridge
+                predicted, best = self._fold_predictions(rows, start, strength, ids, folds, centres)
+                start = best.theta[:, None]
+                found[g] = (predicted, best)
+                if g == middle_at:
+                    begin = start
+        choice, heldout, score = self._pick([found[g][0] for g in range(len(grid))], rows)
+        F, at = len(folds), np.arange(T)
+        theta = np.stack([found[g][1].theta.reshape(F, T, -1) for g in range(len(grid))])[choice, :, at]
+        linear = np.stack([found[g][1].linear.reshape(F, T, -1) for g in range(len(grid))])[choice, :, at]
+        return Tuned(
+            grid[choice] if chosen else ridge,
+            heldout,
+            score,
+            np.ascontiguousarray(theta.swapaxes(0, 1)),
+            np.ascontiguousarray(linear.swapaxes(0, 1)),
+        )
+
+    def _pick(self, predictions: Sequence[Array], rows: Rows) -> tuple[npt.NDArray[Any], Array, Array]:
+        """Each target's choice by held-out error, the held-out predictions (n, T) at it, and how good they are."""
+        T, n = rows.Y.shape
+        scores = []
+        for predicted in predictions:
+            seen = np.isfinite(predicted) & (rows.W.T > 0)
+            error, weight = np.where(seen, rows.error(predicted), 0.0), np.where(seen, rows.W.T, 0.0)
+            known = np.where(seen.any(0), weight.sum(0), 1.0)
+            scores.append(np.log((weight * error**2).sum(0) / known / self._variance + 1e-12))
+        table = np.array(scores)  # (G, T)
+        # a target's own evidence and everyone's: few runs cannot choose for one target alone
+        share = n / (n + 64.0)
+        choice = np.argmin(share * table + (1 - share) * table.mean(axis=1, keepdims=True), axis=0)
+        heldout = np.stack([predictions[choice[t]][:, t] for t in range(T)], axis=1)
+        return choice, heldout, table[choice, np.arange(T)]
+
+    def _tune_on_sample(self, rows: Rows, X: Array, starts: Array, sample: npt.NDArray[np.bool_]) -> Tuned:
+        """As :meth:`_tune` where rows abound: fit a sample, score on all the others."""
+        grid = np.array(self.ridge_grid)[:: max(1, len(self.ridge_grid) // 3)]
+        part = rows.take(self._model(X[sample]), sample)
+        problem = np.arange(len(rows.Y))
+        predictions, begin = [], starts[:, :1]
+        for strength in grid:
+            ridge = np.full(len(rows.Y), strength * sample.mean())
+            best = self._solve(part, begin, ridge, max_iter=60, gtol=1e-5)
+            begin = best.theta[:, None]
+            values = np.concatenate(
+                [self._values(rows.model, best.theta[[t]], best.linear[[t]], problem[[t]]) for t in problem]
+            ).T
+            predictions.append(np.where(sample[:, None], np.nan, values))
+        choice, heldout, score = self._pick(predictions, rows)
+        return Tuned(grid[choice], heldout, score, None, None)
+
+    def _folds(self, X: Array, Y: Array) -> tuple[Ints, list[int]]:
+        distinct = len(np.unique(replicate_groups(X)))
+        num = distinct if distinct <= 24 else 5
+        return fold_ids(X, Y.T, num, self.seed), list(range(min(num, distinct)))
+
+    def _fold_predictions(
+        self, rows: Rows, starts: Array, ridge: Array, ids: Ints, folds: Sequence[int], centres: Centres | None
+    ) -> tuple[Array, Best]:
+        """Held-out predictions (n, T) and the folds' optima (F*T), fitted in one batch."""
+        T, n = rows.Y.shape
+        F = len(folds)
+        fold_rows = rows.tile(np.stack([ids != f for f in folds]).astype(float))
+        best = self._solve(fold_rows, starts, np.tile(ridge, F), max_iter=40, gtol=1e-4, centres=centres)
+        out = np.full((n, T), np.nan)
+        values = self._values(rows.model, best.theta, best.linear, np.tile(np.arange(T), F)).reshape(F, T, n)
+        for i, f in enumerate(folds):
+            out[ids == f] = values[i][:, ids == f].T
+        return out, best
+
+
+def clearly_better(score: Array, other: Array) -> bool:
+    """Whether held-out errors are lower over the targets by more than the standard error of their difference."""
+    gain = other - score
+    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))

@@ -1,0 +1,1 @@
+"""Laws of mixture, size and data together, one per file."""

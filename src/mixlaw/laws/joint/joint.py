@@ -1,0 +1,433 @@
+"""Mixture, size, tokens and learning-rate schedule in one law: what large runs of a mixture will lose.
+
+For a mixture m, a model of N parameters and a run that has summed S1 peak-rate steps (or D tokens where the
+schedule is not known), with n = N^-a, s = S1^-b and g = 1 - rate / peak, three forms are fitted:
+
+    power       E + A n + B s N^-c            - G g N^-c
+    logarithm   E + A n + B s + C s ln N      - G g N^0.1
+    product     E + A n + B s + C n s         - G g N^0.1
+
+each for the loss and for its logarithm, with the first two and with the first three coefficients varying by
+mixture: 12 fits, averaged with equal weights. a, b, c and G are shared by all mixtures; the mixture's own
+coefficients are shrunk toward the common ones by a covariance that is estimated; what all runs share at one step
+is a random effect too (see :mod:`mixlaw.laws.fit.random_effects`).
+
+Legend: E irreducible loss, A/B size and data terms, C their interaction, G nats that a full annealing to rate 0
+takes off, a/b/c exponents. N and S1 are in units of their geometric means among the observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.data.learning_rate import LearningRateSchedule, as_schedule
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.columns import find_columns
+from mixlaw.laws.fit.engine import Ints
+from mixlaw.laws.fit.joint_law import MixtureAtScale
+from mixlaw.laws.fit.random_effects import MixedFit, MixedModel
+
+__all__ = ["Joint"]
+
+_FORMS = ("power", "logarithm", "product")
+_LOWER, _UPPER = np.array([0.02, 0.05, -0.3]), np.array([1.5, 2.0, 0.8])
+_STARTS = np.array([(a, b, c) for a in (0.15, 0.35, 0.7) for b in (0.3, 0.6, 1.0) for c in (0.0, 0.15)])
+_STEP_LENGTH = 0.5
+"""How far what runs share at one step carries to other steps: e-folding distance in ln(step)."""
+_OFFSET = 4e-3
+"""Prior for how far off, in nats, all runs of one size can be from a smooth law; worth _OFFSET_WEIGHT backtests."""
+_OFFSET_WEIGHT = 4.0
+_REFERENCE_PARAMS = 1e8
+_ANNEALED = 0.3
+"""An observation with g above this says something about annealing."""
+
+
+class Joint(MixtureAtScale):
+    """Loss of a mixture at any size and number of tokens, from runs of several mixtures, sizes and steps.
+
+    X holds one column per domain (weights), ``params`` (N, non-embedding) and ``tokens`` (D; or ``step``); every
+    evaluation along a training run is a row. y is (n,) for one loss, or (n, T); NaN where a target was not
+    measured. At least three sizes are needed: with fewer the law refuses, because any exponent fits two.
+
+    Args:
+        schedule: learning-rate schedule of the runs, a :class:`LearningRateSchedule` or its ``to_dict()``;
+            ``None`` when unknown: then the law sees tokens only, and is worse where rates differ (measured:
+            5.4 thousandths of a nat against 4.6 in the backtests).
+        tokens_per_step: batch size in tokens; needed with ``schedule`` unless X has a ``step`` column.
+        first_step: rows before it are left out (warm-up and the first fast drop follow other laws).
+            In tokens where neither ``tokens_per_step`` nor ``schedule`` is given. Default: five times the warm-up of
+            ``schedule``; without one 0, a sixth or a third of the usual run, chosen by hiding the last third.
+        forms: which of ``"power"``, ``"logarithm"``, ``"product"`` to average.
+        random: how many leading coefficients vary by mixture; one fit for each entry.
+        annealing_prior: (mean, sd) of G at 1e8 parameters, in nats. The default was measured on both
+            late-curve records of Data Mixing Laws. It matters only where no run was observed far into its
+            decay; ``None`` drops the annealing term there.
+        target_weights: {target: weight} or (T,): the aggregate whose exponents all targets share; equal when
+            not given. With one target nothing is aggregated (the implicit way: give the weighted loss as y).
+        mixture_law: law of the mixture used for mixtures that were not run; fitted to the predicted losses of
+            those that were, at the size and tokens asked for. Default :class:`~mixlaw.laws.Auto`.
+        backtest: whether to hide the largest size, and the late steps, and measure the bias (``backtest_``).
+
+    Fitted: ``parameters_`` (means over the fits), ``intervals_`` (their range), ``backtest_`` (list of dicts:
+    what was hidden, bias and mean absolute error in nats), ``mixtures_`` (M, K), ``members_``.
+
+    Not for: repeated data (epochs above 4, use :class:`RepeatedData`), fewer than three sizes, runs whose
+    schedules differ (fit them apart).
+
+    Source: the recipe is this project's, from backtests on the records of arXiv:2403.16952 (Data Mixing Laws);
+    S1 and the annealing gain follow arXiv:2408.11029.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> r, n, d = np.meshgrid([.2, .5, .8], [1e7, 3e7, 1e8], [1e9, 2e9, 4e9], indexing="ij")
+        >>> loss = 2 - .4 * r + 30 * n ** -.25 + 900 * d ** -.35
+        >>> X = {"web": r.ravel(), "code": 1 - r.ravel(), "params": n.ravel(), "tokens": d.ravel()}
+        >>> law = Joint(backtest=False).fit(X, loss.ravel())
+        >>> bool(abs(law.predict({"web": [.5], "code": [.5], "params": [2e8], "tokens": [8e9]})[0] - 2.374) < .02)
+        True
+    """
+
+    name = "joint"
+    source = "backtests on the records of Ye et al. 2024, arXiv:2403.16952; Tissue et al. 2024, arXiv:2408.11029"
+
+    def __init__(
+        self,
+        schedule: LearningRateSchedule | Mapping[str, Any] | None = None,
+        tokens_per_step: float | None = None,
+        first_step: float | None = None,
+        forms: tuple[str, ...] = _FORMS,
+        random: tuple[int, ...] = (2, 3),
+        annealing_prior: tuple[float, float] | None = (0.044, 0.02),
+        target_weights: Mapping[str, float] | npt.ArrayLike | None = None,
+        mixture_law: Law | None = None,
+        backtest: bool = True,
+    ) -> None:
+        self.schedule = schedule
+        self.tokens_per_step = tokens_per_step
+        self.first_step = first_step
+        self.forms = forms
+        self.random = random
+        self.annealing_prior = annealing_prior
+        self.target_weights = target_weights
+        self.mixture_law = mixture_law
+        self.backtest = backtest
+
+    def _check_inputs(self, X: Array, Y: Array, names: Any) -> None:
+        for form in self.forms:
+            if form not in _FORMS:
+                raise ConfigError(f"Joint: unknown form {form!r}.{did_you_mean(form, _FORMS)}")
+        if not self.forms or not self.random or any(r not in (1, 2, 3) for r in self.random):
+            raise ConfigError(f"Joint needs forms and random in 1..3, got {self.forms!r} and {self.random!r}.")
+        super()._check_inputs(X, Y, names)
+
+    # ---- fitting ---------------------------------------------------------------------------------------
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        if self.first_step is None and self.schedule is None:
+            self._choose_start(X, Y, sample_weight)
+        table, weight, gap = self._read(X, Y, sample_weight)
+        self._warn_sums(self.mixtures_)
+        late = bool((gap > _ANNEALED).any())
+        self.annealed_ = as_schedule(self.schedule) is not None and (late or self.annealing_prior is not None)
+        self._fit_table(table, weight)
+        self._describe()
+        self.backtest_: list[dict[str, Any]] = []
+        if self.backtest:
+            self._backtest(table, weight)
+        self._offset_sd(table, weight)
+        self.converged_ = True
+
+    def _choose_start(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        """Where to start where no warm-up is known: at 0, a sixth or a third of the usual run's length, whichever
+        predicts the last third of the runs best from what comes before it. Sets ``start_`` and ``starts_tried_``.
+        """
+        self.annealed_, self.start_ = False, 0.0
+        self.starts_tried_: dict[float, float] = {}
+        step = self._exposure(X, find_columns([str(n) for n in self.feature_names_in_], X.shape[1]))[0]
+        table, weight, _ = self._read(X, Y, sample_weight)
+        at, (table, weight) = self.cells_[:, 1], self._whole(table, weight)
+        last = np.where(weight > 0, at, 0).max(axis=1)  # of every mixture
+        usual = float(np.median(last))
+        hidden = at > usual * 2 / 3
+        for fraction in (0.0, 1 / 6, 1 / 3):
+            start = fraction * usual
+            rest = weight * (~hidden & (at >= start))
+            rows = (rest.sum(axis=1) > 0)[:, None] & (weight > 0) & hidden
+            usable = rest.sum(axis=0) > 0
+            if len(np.unique(self.cells_[usable, 0])) < 3 or len(np.unique(at[usable])) < 3 or not rows.any():
+                continue
+            group, cell = np.nonzero(rows)
+            fits = [
+                self._member({"form": f, "random": min(2, len(last)), "log": False}, table, rest) for f in self.forms
+            ]
+            predicted = self._of_mixtures(group, self.cells_[cell, 0], at[cell], [fits])[:, 0]
+            self.starts_tried_[start] = float(np.abs(predicted - table[group, cell]).mean())
+        if self.starts_tried_:
+            self.start_ = min(self.starts_tried_, key=lambda s: self.starts_tried_[s])
+        if not (step >= self.start_).any():
+            self.start_ = 0.0
+
+    def _whole(self, table: Array, weight: Array) -> tuple[Array, Array]:
+        """The one target, or the aggregate of several."""
+        return (table[0], weight[0]) if len(table) == 1 else self._aggregate(table, weight)
+
+    def _specs(self) -> list[dict[str, Any]]:
+        limit = max(1, min(3, len(self.mixtures_) - 1))
+        counts = sorted({min(r, limit) for r in self.random})
+        return [{"form": f, "random": r, "log": g} for f in self.forms for r in counts for g in (False, True)]
+
+    def _design(self, form: str, params: Array, step: Array) -> Any:
+        schedule = as_schedule(self.schedule)
+        S = (step if schedule is None else schedule.area(step)) / self.scale_["exposure"]
+        lnN, lnS = np.log(params / self.scale_["params"]), np.log(S)
+        ln_ref = np.log(params / _REFERENCE_PARAMS)
+        gap = None if not self.annealed_ or schedule is None else schedule.gap(step)
+
+        def design(theta: Array) -> Array:
+            a, b, c = theta[:, :1], theta[:, 1:2], theta[:, 2:3]
+            n, s = np.exp(-a * lnN), np.exp(-b * lnS)
+            one = np.ones_like(n)
+            if form == "power":
+                columns = [one, n, s * np.exp(-c * lnN)]
+            elif form == "logarithm":
+                columns = [one, n, s, s * lnN]
+            else:
+                columns = [one, n, s, n * s]
+            if gap is not None:  # the gain from annealing grows slowly with size
+                columns.append(-gap * (np.exp(-c * ln_ref) if form == "power" else one * np.exp(0.1 * ln_ref)))
+            return np.stack(columns, axis=2)
+
+        return design
+
+    def _step_basis(self, step: Array) -> tuple[Array, Array]:
+        """Distinct steps and the square root of the correlation of what runs share at them."""
+        distinct = np.unique(step)
+        spread = self._step_correlation(distinct, distinct) + 1e-9 * np.eye(len(distinct))
+        return distinct, np.asarray(np.linalg.cholesky(spread), dtype=float)
+
+    @staticmethod
+    def _step_correlation(a: Array, b: Array) -> Array:
+        return np.exp(-np.abs(np.log(a)[:, None] - np.log(b)[None]) / _STEP_LENGTH)
+
+    def _member(
+        self,
+        spec: dict[str, Any],
+        table: Array,
+        weight: Array,
+        theta: Array | None = None,
+        warm: MixedFit | None = None,
+    ) -> dict[str, Any]:
+        """One fit of one target; ``theta`` fixes the exponents."""
+        used = weight.sum(axis=0) > 0
+        level = float((table * weight).sum() / weight.sum())
+        Y = np.log(np.where(weight > 0, table, 1.0)) if spec["log"] else table
+        middle = float((Y * weight).sum() / weight.sum())
+        Y = Y - middle  # every form has a constant column: this only spares digits, and goes back into it below
+        params, step = self.cells_[used].T
+        distinct, root = self._step_basis(step)
+        shared = (step[:, None] == distinct) @ root if len(distinct) <= 64 else np.zeros((len(step), 0))
+        prior = None
+        if self.annealed_ and self.annealing_prior is not None:
+            unit = level if spec["log"] else 1.0
+            prior = (self.annealing_prior[0] / unit, self.annealing_prior[1] / unit)
+        rows = weight.sum(axis=1) > 0
+        model = MixedModel(Y[rows][:, used], weight[rows][:, used], shared, spec["random"], last_prior=prior)
+        lower, upper = (_LOWER, _UPPER) if theta is None else (theta, theta)
+        if spec["form"] != "power" and theta is None:
+            lower, upper = lower * [1, 1, 0], upper * [1, 1, 0]  # c belongs to the power form
+        starts = np.clip(_STARTS, lower, upper) if theta is None else theta[None]
+        if warm is None:
+            fit = model.fit(self._design(spec["form"], params, step), starts, lower, upper)
+        else:
+            fit = model.fit(
+                self._design(spec["form"], params, step), starts, lower, upper, warm=warm, rounds=1, em_rounds=5
+            )
+        effects = np.zeros((len(rows), spec["random"]))
+        effects[rows] = fit.effects
+        spread = np.zeros((len(rows), spec["random"], spec["random"]))
+        spread[rows], spread[~rows] = fit.spread, fit.covariance * fit.noise
+        on_steps = root @ fit.crossed if shared.shape[1] else np.zeros(len(distinct))
+        phi = self._design(spec["form"], params, step)(fit.theta[None])[0]
+        fitted = phi @ fit.beta + fit.effects @ phi[:, : spec["random"]].T
+        fitted += shared @ fit.crossed if shared.shape[1] else 0.0
+        return {
+            **spec,
+            "theta": fit.theta,
+            "beta": fit.beta + middle * (np.arange(len(fit.beta)) == 0),
+            "effects": effects,
+            "spread": spread,
+            "steps": distinct,
+            "on_steps": on_steps,
+            "covariance": fit.covariance,
+            "ratio": fit.crossed_ratio,
+            "noise": fit.noise,
+            "level": level,
+            "objective": fit.objective,
+            **_run_noise(
+                (Y[rows][:, used] - fitted) * (weight[rows][:, used] > 0), weight[rows][:, used] > 0, params, fit
+            ),
+        }
+
+    def _fit_table(self, table: Array, weight: Array) -> None:
+        T = len(table)
+        specs = self._specs()
+        if (table[weight > 0] <= 0).any():
+            specs = [s for s in specs if not s["log"]]
+        whole = self._whole(table, weight)
+        first = [self._member(s, *whole) for s in specs]
+        self.aggregate_ = first
+        if T == 1:
+            self.members_ = [first]
+        else:
+            self.members_ = [
+                [self._member(s, table[t], weight[t], theta=f["theta"]) for s, f in zip(specs, first)] for t in range(T)
+            ]
+
+    def _describe(self) -> None:
+        thetas = np.array([m["theta"] for m in self.aggregate_])
+        power = np.array([m["form"] == "power" for m in self.aggregate_])
+        values = {"a": thetas[:, 0], "b": thetas[:, 1]}
+        if power.any():
+            values["c"] = thetas[power, 2]
+        if self.annealed_:
+            values["G"] = np.array([m["beta"][-1] * (m["level"] if m["log"] else 1.0) for m in self.aggregate_])
+        self.parameters_ = {k: float(v.mean()) for k, v in values.items()}
+        self.intervals_ = {k: (float(v.min()), float(v.max())) for k, v in values.items()}
+
+    # ---- predicting --------------------------------------------------------------------------------------
+    def _of_member(self, member: dict[str, Any], group: Ints, params: Array, step: Array) -> tuple[Array, Array, Array]:
+        """Prediction, slope of its link (d loss / d linear predictor) and random-effect columns, per row."""
+        phi = self._design(member["form"], params, step)(member["theta"][None])[0]
+        R = member["random"]
+        own = phi[:, :R]
+        value = phi @ member["beta"] + (own * member["effects"][group]).sum(axis=1)
+        if len(member["steps"]):
+            known = self._step_correlation(member["steps"], member["steps"]) + 1e-9 * np.eye(len(member["steps"]))
+            value = value + self._step_correlation(step, member["steps"]) @ np.linalg.solve(known, member["on_steps"])
+        if member["log"]:
+            value = np.exp(value)
+            return value, value, own
+        return value, np.ones_like(value), own
+
+    def _of_mixtures(self, group: Ints, params: Array, step: Array, members: list[list[dict[str, Any]]]) -> Array:
+        """(n, T) mean over the fits, for mixtures that were run."""
+        return np.stack(
+            [np.mean([self._of_member(m, group, params, step)[0] for m in fits], axis=0) for fits in members], axis=1
+        )
+
+    def _of_known(self, group: Ints, params: Array, step: Array) -> Array:
+        return self._of_mixtures(group, params, step, self.members_)
+
+    def _variance(self, t: int, group: Ints, params: Array, step: Array, known: npt.NDArray[np.bool_]) -> Array:
+        values, spread, noise = [], [], []
+        for m in self.members_[t]:
+            value, slope, own = self._of_member(m, group, params, step)
+            values.append(value)
+            # what a run's evaluations share makes them that much fewer looks at the mixture's own coefficients
+            fewer = 1 + (m["looks"] - 1) * m["run"] / max(m["run"] + m["within"], 1e-300)
+            spread.append(slope**2 * fewer * np.einsum("ni,nij,nj->n", own, m["spread"][group], own) * known)
+            noise.append(slope**2 * (max(m["noise"], m["within"] + m["run"]) + m["noise"] * m["ratio"]))
+        disagree = np.var(values, axis=0)
+        offset = self._sensitivity(group, params, step) ** 2 * self.offset_sd_**2
+        return disagree + np.mean(spread, axis=0) + offset + np.mean(noise, axis=0)
+
+    # ---- how far off it may be -----------------------------------------------------------------------
+    def _offset_sd(self, table: Array, weight: Array) -> None:
+        """How the aggregate answers to an offset at each size, and how large such offsets are.
+
+        Each size's rows are moved by a thousandth of a nat and the fits repeated from where they stand. Offsets
+        have a prior of 4 thousandths, worth four observations, corrected by the backtests that hid a size.
+        """
+        whole = self._whole(table, weight)
+        self.shifted_ = []
+        chosen = [m for m in self.aggregate_ if not m["log"]] or self.aggregate_
+        for size in np.unique(self.cells_[:, 0]):
+            moved = whole[0] + 1e-3 * (self.cells_[:, 0] == size) * (whole[1] > 0)
+            pairs = []
+            for m in chosen:
+                warm = MixedFit(
+                    m["theta"], m["beta"], m["effects"], m["on_steps"], m["covariance"], m["ratio"], m["noise"],
+                    m["spread"], 0.0,
+                )  # fmt: skip
+                spec = {k: m[k] for k in ("form", "random", "log")}
+                # the same short refit without the move, so that only the move's effect remains
+                pairs.append([self._member(spec, v, whole[1], warm=warm) for v in (whole[0], moved)])
+            self.shifted_.append(pairs)
+        squares = [b["bias"] ** 2 for b in self.backtest_ if b["hidden"].startswith("size")]
+        self.offset_sd_ = float(np.sqrt((_OFFSET_WEIGHT * _OFFSET**2 + sum(squares)) / (_OFFSET_WEIGHT + len(squares))))
+
+    def _sensitivity(self, group: Ints, params: Array, step: Array) -> Array:
+        """Norm over sizes of d prediction / d offset of that size's runs."""
+        total = np.zeros(len(params))
+        for pairs in self.shifted_:
+            change = np.mean(
+                [
+                    self._of_member(b, group, params, step)[0] - self._of_member(a, group, params, step)[0]
+                    for a, b in pairs
+                ],
+                axis=0,
+            )
+            total += (change / 1e-3) ** 2
+        return np.sqrt(total)
+
+    def _backtest(self, table: Array, weight: Array) -> None:
+        """Hide the largest size (with four or more), then the last tenth of the steps, and predict them."""
+        sizes, step = np.unique(self.cells_[:, 0]), self.cells_[:, 1]
+        late = step > np.quantile(np.unique(step), 0.7)
+        tests = []
+        if len(sizes) >= 4:
+            tests.append((f"size {sizes[-1]:.4g}", self.cells_[:, 0] == sizes[-1]))
+        if len(np.unique(step[~late])) >= 3:
+            tests.append((f"steps above {step[~late].max():.4g}", late))
+        whole = self._whole(table, weight)
+        for label, hidden in tests:
+            rest = whole[1] * ~hidden
+            rows = (rest.sum(axis=1) > 0)[:, None] & (whole[1] > 0) & hidden
+            if not rows.any() or len(np.unique(self.cells_[~hidden, 0])) < 3:
+                continue
+            fits = [self._member({k: m[k] for k in ("form", "random", "log")}, whole[0], rest) for m in self.aggregate_]
+            group, cell = np.nonzero(rows)
+            params, at = self.cells_[cell].T
+            predicted = self._of_mixtures(group, params, at, [fits])[:, 0]
+            error = predicted - whole[0][group, cell]
+            self.backtest_.append(
+                {
+                    "hidden": label,
+                    "rows": len(error),
+                    "bias": float(error.mean()),
+                    "mean_absolute_error": float(np.abs(error).mean()),
+                    "by_form": {
+                        f: float(np.mean([
+                            (self._of_member(m, group, params, at)[0] - whole[0][group, cell]).mean()
+                            for m in fits if m["form"] == f
+                        ]))
+                        for f in self.forms
+                    },
+                }
+            )  # fmt: skip
+
+
+def _run_noise(residual: Array, seen: npt.NDArray[np.bool_], params: Array, fit: MixedFit) -> dict[str, float]:
+    """Variance of what all evaluations of one run share (``run``; its seed, mostly) and of a single one (``within``),
+    and the mean number of ``looks`` at a run, from residuals (M, C) of cells of the sizes ``params`` (C,).
+
+    Analysis of variance with unequal groups. Too low rather than too high: the mixtures' own coefficients have followed
+    their runs a little.
+    """
+    sizes, at = np.unique(params, return_inverse=True)
+    belongs = (at[:, None] == np.arange(len(sizes))).astype(float)
+    count = seen.astype(float) @ belongs
+    mean = np.divide(residual @ belongs, count, out=np.zeros_like(count), where=count > 0)
+    runs, rows = int((count > 0).sum()), int(seen.sum())
+    if rows <= runs:
+        return {"run": 0.0, "within": fit.noise, "looks": 1.0}
+    within = float((((residual - mean[:, at]) * seen) ** 2).sum()) / (rows - runs)
+    taken = len(fit.beta) + len(fit.theta)
+    looks = rows / runs
+    between = float((count * mean**2).sum()) / max(runs - taken, 1.0)
+    return {"run": max(0.0, (between - within) / looks), "within": within, "looks": looks}

@@ -1,0 +1,258 @@
+"""Steps, then sizes, then the mixture: the nested pipeline of Data Mixing Laws, in one fit.
+
+    per mixture and size     L = E + B s^-b       (b shared by all curves and targets)  -> at the target's steps
+    per mixture              L = E + A N^-a       (a shared by all mixtures and targets) -> at the target's size
+    over mixtures            a law of the mixture on the predicted losses                -> any mixture
+
+Legend: N non-embedding parameters, s tokens or, with a schedule, the learning rate summed so far (S1), E, A, B per
+curve, a and b exponents. Given an exponent the curves are straight lines, so each stage is a search over one number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.data.learning_rate import LearningRateSchedule, as_schedule
+from mixlaw.errors import MixlawWarning, NotIdentifiableError
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.fit.engine import Ints
+from mixlaw.laws.fit.joint_law import MixtureAtScale
+
+__all__ = ["Nested", "power_curves"]
+
+_GRID = np.geomspace(0.02, 2.5, 60)
+_OFFSET = 4e-3
+"""Prior for how far off, in nats, all runs of one size can be; worth four backtests, as in Joint."""
+
+
+def power_curves(x: Array, Y: Array, W: Array) -> tuple[float, Array, float]:
+    """``y = E + A x^-a`` for many curves with one shared exponent, by weighted least squares.
+
+    Args:
+        x: (C,) positive abscissae. Y, W: (n, C) values and weights (0 where missing); each curve needs two.
+
+    Returns:
+        a, coefficients (n, 2) of [1, x^-a] with A >= 0, and the sum of squares per degree of freedom.
+    """
+    scaled = np.log(x) - np.log(x).mean()
+
+    def solve(exponent: Array) -> tuple[Array, Array, Array]:
+        u = np.exp(-exponent[:, None] * scaled)  # (g, C)
+        total = W.sum(axis=1)
+        mean_u, mean_y = (u @ W.T) / total, (W * Y).sum(axis=1) / total  # (g, n), (n,)
+        cross = u @ (W * Y).T - total * mean_u * mean_y
+        spread = (u**2) @ W.T - total * mean_u**2
+        slope = np.maximum(cross / np.maximum(spread, 1e-300), 0.0)
+        level = mean_y - slope * mean_u
+        square = (W * Y**2).sum(axis=1) - total * mean_y**2 - 2 * slope * cross + slope**2 * spread
+        return level, slope, square.sum(axis=1)
+
+    best = int(np.argmin(solve(_GRID)[2]))
+    low, high = np.log(_GRID[max(best - 1, 0)]), np.log(_GRID[min(best + 1, len(_GRID) - 1)])
+    for _ in range(6):  # the bracket shrinks fivefold each time
+        grid = np.linspace(low, high, 11)
+        best = int(np.argmin(solve(np.exp(grid))[2]))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, 10)]
+    exponent = float(np.exp(grid[best]))
+    level, slope, square = solve(np.array([exponent]))
+    freedom = max(float((W > 0).sum()) - 2 * len(Y) - 1, 1.0)
+    coefficients = np.stack([level[0], slope[0] * np.exp(exponent * np.log(x).mean())], axis=1)
+    return exponent, coefficients, max(float(square[0]), 0.0) / freedom
+
+
+class Nested(MixtureAtScale):
+    """Algorithm 1 of Data Mixing Laws: step laws, size laws, then a law of the mixture.
+
+    Simpler than :class:`Joint` and easier to look into (every curve has its own E and B); less accurate where
+    curves are short, because nothing is shared but two exponents. Mixtures seen at fewer than three sizes help
+    the step law only.
+
+    Args:
+        schedule, tokens_per_step, first_step, mixture_law: as in :class:`Joint`. With a schedule the step law
+            runs on S1 instead of tokens.
+        backtest: hide the largest size (with four or more) and the late steps, and measure the bias.
+
+    X, y: as in :class:`Joint`.
+    Fitted: ``parameters_`` (b of the step law; a of the size law at the longest length seen), ``backtest_``,
+    ``curves_`` (the step laws).
+
+    Not for: lengths far beyond the schedule's start of decay when the schedule is not given.
+
+    Source: Ye et al. 2024, arXiv:2403.16952, Algorithm 1.
+    """
+
+    name = "nested"
+    source = "Ye et al. 2024, arXiv:2403.16952"
+
+    def __init__(
+        self,
+        schedule: LearningRateSchedule | Mapping[str, Any] | None = None,
+        tokens_per_step: float | None = None,
+        first_step: float | None = None,
+        mixture_law: Law | None = None,
+        backtest: bool = True,
+    ) -> None:
+        self.schedule = schedule
+        self.tokens_per_step = tokens_per_step
+        self.first_step = first_step
+        self.mixture_law = mixture_law
+        self.backtest = backtest
+
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        table, weight, _ = self._read(X, Y, sample_weight)
+        self._warn_sums(self.mixtures_)
+        self.offset_sd_, self.late_error_ = _OFFSET, 0.0
+        self.backtest_: list[dict[str, Any]] = []
+        self.curves_ = self._step_laws(table, weight)
+        deep = self.curves_["use"].sum(axis=1) >= 3  # (M,) mixtures with a size law
+        if deep.sum() < 1:
+            raise NotIdentifiableError(
+                "No mixture was run at three sizes with three steps each, so no size law can be fitted. Add sizes, or "
+                "use laws.Joint, which shares the size law between mixtures."
+            )
+        if not deep.all():
+            warnings.warn(
+                f"{int((~deep).sum())} of {len(deep)} mixtures were run at fewer than three sizes. They help the step "
+                f"law only; laws.Joint would use them for the size law and the mixture too.",
+                MixlawWarning,
+                stacklevel=4,
+            )
+        if self.backtest:
+            self._backtest(table, weight)
+        last = float(self.cells_[:, 1].max())
+        self.parameters_ = {"b": self.curves_["exponent"], "a": self._size_laws(self.curves_, last)[0]}
+        self.intervals_: dict[str, Any] = {}
+        self.converged_ = True
+
+    def _anchors(self) -> npt.NDArray[np.bool_]:
+        return super()._anchors() & (self.curves_["use"].sum(axis=1) >= 3)
+
+    def _x(self, step: Array) -> Array:
+        schedule = as_schedule(self.schedule)
+        return step if schedule is None else schedule.area(step)
+
+    def _step_laws(self, table: Array, weight: Array) -> dict[str, Any]:
+        """One line per (target, mixture, size) with at least three steps."""
+        T, M, _ = table.shape
+        sizes = np.unique(self.cells_[:, 0])
+        steps, at = np.unique(self.cells_[:, 1], return_inverse=True)
+        size_at = np.searchsorted(sizes, self.cells_[:, 0])
+        Y, W = (np.zeros((T, M, len(sizes), len(steps))) for _ in range(2))
+        Y[:, :, size_at, np.ravel(at)] = table
+        W[:, :, size_at, np.ravel(at)] = weight
+        use = ((W > 0).sum(axis=3) >= 3).all(axis=0)  # (M, sizes)
+        if not use.any():
+            raise NotIdentifiableError(
+                "No run has three evaluated steps, so no step law can be fitted. Use laws.Joint."
+            )
+        exponent, coefficients, noise = power_curves(self._x(steps), Y[:, use].reshape(-1, len(steps)),
+                                                     W[:, use].reshape(-1, len(steps)))  # fmt: skip
+        curves = np.full((T, M, len(sizes), 2), np.nan)
+        curves[:, use] = coefficients.reshape(T, -1, 2)
+        return {"exponent": exponent, "curves": curves, "use": use, "sizes": sizes, "noise": noise}
+
+    def _size_laws(self, laws: dict[str, Any], step: float, shift: Array | None = None) -> tuple[float, Array, float]:
+        """Exponent, coefficients (T, M, 2) and noise of the size laws at one step; ``shift`` (sizes,) is added."""
+        x = self._x(np.array([step]))
+        losses = laws["curves"][..., 0] + laws["curves"][..., 1] * x ** -laws["exponent"]  # (T, M, sizes)
+        if shift is not None:
+            losses = losses + shift
+        T, M, K = losses.shape
+        deep = laws["use"].sum(axis=1) >= 3
+        Y = np.where(laws["use"], losses, 0.0)[:, deep].reshape(-1, K)
+        W = np.broadcast_to(laws["use"].astype(float), losses.shape)[:, deep].reshape(-1, K)
+        exponent, coefficients, noise = power_curves(laws["sizes"], Y, W)
+        out = np.full((T, M, 2), np.nan)
+        out[:, deep] = coefficients.reshape(T, -1, 2)
+        return exponent, out, noise
+
+    def _of_known(self, group: Ints, params: Array, step: Array) -> Array:
+        return self._evaluate(self.curves_, group, params, step)
+
+    def _evaluate(
+        self, laws: dict[str, Any], group: Ints, params: Array, step: Array, shift: Array | None = None
+    ) -> Array:
+        out = np.empty((len(group), len(laws["curves"])))
+        for S in np.unique(step):
+            rows = step == S
+            exponent, coefficients, _ = self._size_laws(laws, float(S), shift)
+            chosen = coefficients[:, group[rows]]  # (T, n, 2)
+            out[rows] = (chosen[..., 0] + chosen[..., 1] * params[rows] ** -exponent).T
+        return out
+
+    def _predict(self, X: Array) -> Array:
+        W, group, params, step = self._rows(X)
+        shallow = (group >= 0) & ~self._has_size_law(group)
+        out = np.empty((len(X), self.n_targets_))
+        direct = (group >= 0) & ~shallow
+        if direct.any():
+            out[direct] = self._of_known(group[direct], params[direct], step[direct])
+        for N, S in set(zip(params[~direct], step[~direct])):
+            rows = ~direct & (params == N) & (step == S)
+            out[rows] = self._mixture_predict(N, S, W[rows])[0]
+        return out
+
+    def _has_size_law(self, group: Ints) -> npt.NDArray[np.bool_]:
+        return self.curves_["use"].sum(axis=1)[np.maximum(group, 0)] >= 3
+
+    def _groups(self, W: Array) -> Ints:
+        """As in the base; once fitted, a mixture without a size law counts as not run."""
+        group = super()._groups(W)
+        if hasattr(self, "curves_"):
+            group = np.where((group >= 0) & self._has_size_law(group), group, -1)
+        return group
+
+    def _read(self, X: Array, Y: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
+        self.__dict__.pop("curves_", None)  # a refit starts from nothing
+        return super()._read(X, Y, sample_weight)
+
+    # ---- how far off it may be -----------------------------------------------------------------------
+    def _variance(self, t: int, group: Ints, params: Array, step: Array, known: npt.NDArray[np.bool_]) -> Array:
+        stand_in = int(np.flatnonzero(self._anchors())[0])
+        group = np.where(known, group, stand_in)
+        now = self._evaluate(self.curves_, group, params, step)[:, t]
+        answer = np.zeros(len(group))
+        for k in range(len(self.curves_["sizes"])):
+            shift = np.zeros(len(self.curves_["sizes"]))
+            shift[k] = 1e-3
+            answer += ((self._evaluate(self.curves_, group, params, step, shift)[:, t] - now) / 1e-3) ** 2
+        size_noise = np.array([self._size_laws(self.curves_, float(S))[2] for S in np.unique(step)])
+        own = size_noise[np.searchsorted(np.unique(step), step)]
+        x, seen = self._x(step), self._x(self.cells_[:, 1])
+        beyond = np.maximum(np.log(x / seen.max()), 0.0)
+        return answer * (self.offset_sd_**2 + own) + self.curves_["noise"] + (self.late_error_ * beyond) ** 2
+
+    def _backtest(self, table: Array, weight: Array) -> None:
+        sizes, step = np.unique(self.cells_[:, 0]), self.cells_[:, 1]
+        late = step > np.quantile(np.unique(step), 0.7)
+        tests = [(f"steps above {step[~late].max():.4g}", late)] if (~late).any() else []
+        if len(sizes) >= 4:
+            tests.insert(0, (f"size {sizes[-1]:.4g}", self.cells_[:, 0] == sizes[-1]))
+        for label, hidden in tests:
+            rest = weight * ~hidden
+            if not label.startswith("size") and ((rest > 0).any(axis=(0, 1)).sum() < 9):
+                continue
+            laws = self._step_laws(table, rest)
+            fitted = laws["use"].sum(axis=1) >= 3
+            rows = (weight > 0).all(axis=0) & hidden & fitted[:, None]
+            if not rows.any():
+                continue
+            group, cell = np.nonzero(rows)
+            params, at = self.cells_[cell].T
+            error = self._evaluate(laws, group, params, at) - table[:, group, cell].T
+            self.backtest_.append({
+                "hidden": label, "rows": len(group), "bias": float(error.mean()),
+                "mean_absolute_error": float(np.abs(error).mean()),
+            })  # fmt: skip
+            if label.startswith("size"):
+                self.offset_sd_ = float(np.sqrt((4 * _OFFSET**2 + error.mean() ** 2) / 5))
+            else:
+                x = self._x(at)
+                reach = np.log(x / self._x(step[~late]).max())
+                self.late_error_ = float(np.sqrt(np.mean(error.mean(axis=1) ** 2)) / max(float(np.mean(reach)), 1e-3))

@@ -1,0 +1,1 @@
+"""Laws of the mixture, one per file."""

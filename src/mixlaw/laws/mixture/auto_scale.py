@@ -1,0 +1,166 @@
+"""AutoScale: a sum of power laws in each domain's amount of data, and the rule that carries its optimum up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import DataError
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.atoms import Atoms
+from mixlaw.laws.fit.engine import Ints, Separable
+from mixlaw.laws.fit.mixture_law import ParametricLaw, more_starts
+from mixlaw.laws.fit.shared_prior import SKIP, TARGET, Comparable
+
+__all__ = ["AutoScale", "AutoScaleModel", "scale_amounts"]
+
+
+class AutoScaleModel(Separable):
+    """``b + sum_i exp(-g_i (log M + log(n_i + r_i)))``; theta = log n (K), log g (K), log M. M is in units of the
+    training volume: the loss of the paper has no amplitudes, so the unit of amount is fitted instead."""
+
+    num_linear = 1
+    unit = True
+
+    def __init__(self, X: Array) -> None:
+        self.X = X
+        self.K = X.shape[1]
+        self.num_params = 2 * self.K + 1
+
+    def _terms(self, theta: Array) -> tuple[Array, Array, Array, Array, Array]:
+        K = self.K
+        n, g = np.exp(theta[:, None, :K]), np.exp(theta[:, None, K : 2 * K])
+        amount = n + self.X[None]  # (B, rows, K)
+        log_amount = theta[:, None, 2 * K, None] + np.log(amount)
+        return n, g, amount, log_amount, np.exp(np.minimum(-g * log_amount, 50.0))
+
+    def basis(self, theta: Array, problem: Ints) -> Array:
+        return self._terms(theta)[4].sum(axis=2, keepdims=True)
+
+    def tangent(self, theta: Array, problem: Ints, phi: Array, coef: Array) -> Array:
+        K = self.K
+        n, g, amount, log_amount, terms = self._terms(theta)
+        J = np.empty((len(theta), len(self.X), 2 * K + 1))
+        J[:, :, :K] = -g * terms * n / amount
+        J[:, :, K : 2 * K] = -g * log_amount * terms
+        J[:, :, 2 * K] = -(g * terms).sum(axis=2)
+        return J
+
+
+class AutoScale(ParametricLaw):
+    """``L_t(r) = l_t + sum_i (N_0ti + M_t r_i)^-g_ti``
+
+    Every domain lowers the loss by a power law in its amount (share times volume), on top of an amount
+    ``N_0`` that the other domains already provide. Convex in the mixture, so its optimum is certified. What the
+    paper adds is :func:`scale_amounts`: optimal *amounts* follow a geometric rule in the budget, so domains with
+    smaller exponents gain share as training grows.
+
+    Parameters:
+        l: irreducible loss in nats (T,).
+        M: the training volume in the law's own unit of amount (T,).
+        N0: amount each domain has from the others, in that unit (T, K).
+        g: exponent of each domain (T, K).
+
+    Do not use it where a domain hurts a target; nor ``scale_amounts`` far beyond the two budgets it is given.
+
+    Source: Kang et al. 2024, AutoScale, arXiv:2407.20177; the loss as re-implemented in allenai/olmix.
+    """
+
+    name = "auto_scale"
+    source = "Kang et al. 2024, AutoScale, arXiv:2407.20177"
+    formula = "L = l + sum_i (N0_i + M r_i)^-g_i"
+    ridge_grid = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+
+    def _model(self, X: Array) -> AutoScaleModel:
+        return AutoScaleModel(X)
+
+    def _base(self) -> Array:
+        """(T, 2K) prior for log n, log g: the own domain's exponent is larger."""
+        own = self._own()
+        return np.concatenate([np.full(own.shape, np.log(0.1)), np.where(own > 0, np.log(0.3), np.log(0.05))], axis=1)
+
+    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+        base = self._base()
+        T, K = Y.shape[1], X.shape[1]
+        starts = []
+        for shift, log_m in ((0.0, 0.0), (-1.5, 2.0), (0.7, 3.0)):
+            theta = np.concatenate([base, np.full((T, 1), log_m)], axis=1)
+            theta[:, K : 2 * K] += shift
+            starts.append(theta)
+        return more_starts(np.stack(starts, axis=1), self.num_starts, 0.5, self.seed)
+
+    def _prior(self) -> tuple[Array, Array]:
+        base = self._base()
+        T, K = len(base), self.n_features_in_
+        centre = np.concatenate([base, np.full((T, 1), 1.0)], axis=1)
+        pattern = np.concatenate([np.ones((T, 2 * K)), np.full((T, 1), 0.1)], axis=1)
+        return centre, pattern
+
+    def _bounds(self) -> tuple[Array, Array]:
+        K = self.n_features_in_
+        low = np.concatenate([np.full(K, np.log(1e-4)), np.full(K, np.log(1e-4)), [-10.0]])
+        high = np.concatenate([np.full(K, np.log(10.0)), np.full(K, np.log(4.0)), [30.0]])
+        return low, high
+
+    def _comparable(self) -> Comparable:
+        domains = np.arange(self.n_features_in_)
+        return Comparable(np.concatenate([domains, domains, [TARGET]]), np.array([SKIP]))
+
+    def _num_free(self) -> int:
+        return 2 * self.n_features_in_ + 2
+
+    def _heal_constant(self, theta: Array, linear: Array, constant: Any, mean: Array) -> None:
+        K = self.n_features_in_  # exponents at their floor and amounts so large that every term vanishes
+        theta[constant, : 2 * K] = np.log(4.0)
+        theta[constant, 2 * K] = 30.0
+        linear[constant] = np.stack([mean[constant], np.ones(int(constant.sum()))], axis=1)
+
+    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+        K = self.n_features_in_
+        M = np.exp(theta[:, 2 * K])
+        return {
+            "l": linear[:, 0],
+            "M": M,
+            "N0": M[:, None] * np.exp(theta[:, :K]),
+            "g": np.exp(theta[:, K : 2 * K]),
+        }
+
+    def atoms(self) -> Atoms:
+        self._check_fitted()
+        T, K = self.n_targets_, self.n_features_in_
+        g = np.exp(self.theta_[:, K : 2 * K])
+        return Atoms(
+            const=self.linear_[:, 0].copy(),
+            target=np.repeat(np.arange(T), K),
+            kind=np.full(T * K, "power"),
+            scale=np.exp(-g * self.theta_[:, 2 * K, None]).reshape(-1),
+            linear=np.tile(np.eye(K), (T, 1)),
+            offset=np.exp(self.theta_[:, :K]).reshape(-1),
+            exponent=g.reshape(-1),
+        )
+
+
+def scale_amounts(first: npt.ArrayLike, second: npt.ArrayLike, steps: float = 1.0) -> Array:
+    """Optimal amounts ``steps`` further on the geometric ladder: ``N(3) = N(2)^2 / N(1)`` for one step.
+
+    Args:
+        first, second: (K,) optimal tokens per domain at a smaller and a larger budget (not shares).
+
+    Returns:
+        (K,) tokens per domain; divide by their sum for shares.
+
+    Raises:
+        DataError: amounts that are not positive.
+
+    Example:
+        >>> scale_amounts([1.0, 2.0], [2.0, 3.0]).tolist()
+        [4.0, 4.5]
+
+    Source: Kang et al. 2024, arXiv:2407.20177.
+    """
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if a.shape != b.shape or a.ndim != 1 or (a <= 0).any() or (b <= 0).any():
+        raise DataError(f"Amounts must be two lists of equal length, all positive; got {a.tolist()} and {b.tolist()}.")
+    return b * (b / a) ** steps

@@ -1,0 +1,84 @@
+"""M3 of Data Mixing Laws: an exponential of the product of all shares."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.fit.engine import Ints, Separable
+from mixlaw.laws.fit.mixture_law import ParametricLaw, more_starts
+
+__all__ = ["M3", "ProductModel"]
+
+_FAR = 30.0
+
+
+class ProductModel(Separable):
+    """``b + c (exp(tau q) - 1) / tau`` with q = prod_j (K r_j): 1 at the uniform mixture, 0 at any edge."""
+
+    num_linear = 1
+    num_params = 1
+
+    def __init__(self, X: Array) -> None:
+        self.q = np.prod(X * X.shape[1], axis=1)
+
+    def basis(self, theta: Array, problem: Ints) -> Array:
+        tau = _away_from_zero(theta)
+        return (np.expm1(np.clip(tau * self.q, -_FAR, _FAR)) / tau)[:, :, None]
+
+    def tangent(self, theta: Array, problem: Ints, phi: Array, coef: Array) -> Array:
+        tau = _away_from_zero(theta)
+        u = np.clip(tau * self.q, -_FAR, _FAR)
+        exact = (self.q * np.exp(u) - phi[:, :, 0]) / tau
+        slope = np.where(np.abs(u) < 1e-4, self.q**2 * (0.5 + u / 3.0), exact)
+        return (coef[:, :1] * slope)[:, :, None]
+
+
+def _away_from_zero(tau: Array) -> Array:
+    return np.where(np.abs(tau) < 1e-9, 1e-9, tau)
+
+
+class M3(ParametricLaw):
+    """``L_t(r) = c_t + k_t exp(prod_j t_tj r_j)``
+
+    ``prod_j t_tj r_j = (prod_j t_tj) (prod_j r_j)``, so the K rates of the paper's formula enter only through
+    their product: the data can determine ``c``, ``k`` and that one number, and this family fits exactly those.
+
+    Parameters:
+        c: constant in nats (T,).
+        k: amplitude (T,).
+        tau: the rate for ``prod_j (K r_j)`` (T,); the paper's ``prod_j t_j`` is ``tau K^K``.
+
+    Do not use it to predict: it cannot tell one domain from another, and is constant on every edge of the
+    simplex. Kept as the paper's own control.
+
+    Source: Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (candidate M3).
+    """
+
+    name = "m3"
+    source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (M3)"
+    formula = "L = c + k exp(tau prod_j (K r_j))"
+
+    def _model(self, X: Array) -> ProductModel:
+        return ProductModel(X)
+
+    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+        tau = np.array([-20.0, -5.0, -1.0, 0.3, 1.0, 3.0])
+        return more_starts(np.broadcast_to(tau[None, :, None], (Y.shape[1], 6, 1)), self.num_starts, 2.0, self.seed)
+
+    def _prior(self) -> tuple[Array, Array]:
+        return np.zeros((self.n_targets_, 1)), np.full((self.n_targets_, 1), 0.01)
+
+    def _linear_pattern(self) -> Array:
+        return np.array([0.01])
+
+    def _bounds(self) -> tuple[float, float]:
+        return -_FAR, _FAR
+
+    def _num_free(self) -> int:
+        return 3
+
+    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+        tau = _away_from_zero(theta)[:, 0]
+        k = linear[:, 1] / tau
+        return {"c": linear[:, 0] - k, "k": k, "tau": tau}

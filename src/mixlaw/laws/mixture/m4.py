@@ -1,0 +1,100 @@
+"""M4, the exponential law of Data Mixing Laws: one exponential of a weighted sum of all domains' shares."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.atoms import Atoms
+from mixlaw.laws.fit.engine import Factors, Ints, Separable
+from mixlaw.laws.fit.mixture_law import ParametricLaw, log_slopes, more_starts
+from mixlaw.laws.fit.shared_prior import SKIP, Comparable
+
+__all__ = ["M4", "ExponentialModel"]
+
+_FAR = 200.0  # exponents are cut here: far beyond every optimum, and exp(2 * 200) is still a number
+
+
+class ExponentialModel(Separable):
+    """``b + c exp(t . (r - rbar))``; rbar is the training mean, so c is the amplitude at the mean mixture."""
+
+    num_linear = 1
+
+    def __init__(self, X: Array, mean: Array) -> None:
+        self.Z = X - mean
+        self.num_params = X.shape[1]
+
+    def basis(self, theta: Array, problem: Ints) -> Array:
+        return np.exp(np.clip(theta @ self.Z.T, -_FAR, _FAR))[:, :, None]
+
+    def tangent(self, theta: Array, problem: Ints, phi: Array, coef: Array) -> Array:
+        return (coef[:, :1] * phi[:, :, 0])[:, :, None] * self.Z[None]
+
+    def factored(self, theta: Array, phi: Array, coef: Array) -> Factors:
+        return Factors(coef[:, :1] * phi[:, :, 0], self.Z)
+
+
+class M4(ParametricLaw):
+    """``L_t(r) = c_t + k_t exp(sum_j t_tj r_j)``
+
+    The law Data Mixing Laws recommends: every domain moves every target through one exponential. On a simplex
+    adding a constant to all ``t_tj`` only rescales ``k_t``; reported ``t`` have mean zero over domains where all
+    mixtures sum to one (else they are what the ridge makes smallest), and ``k`` goes with them.
+
+    Parameters:
+        c: loss in nats when the exponential has died out (T,).
+        k: amplitude (T,); positive makes the target convex in the mixture, so its optimum can be certified.
+        t: effect of each domain (T, K); more negative: more of that domain lowers the loss more.
+
+    Do not use it where a domain's effect saturates at its own pace (each target has one curvature), or at
+    zero shares of the target's own domain, its worst-fitted region.
+
+    Example:
+        >>> law = M4().fit(X, losses)                                # doctest: +SKIP
+        >>> law.parameters_["t"], law.predict_interval(X_new)        # doctest: +SKIP
+
+    Source: Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952.
+    """
+
+    name = "m4"
+    source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952"
+    formula = "L = c + k exp(sum_j t_j r_j)"
+
+    def _model(self, X: Array) -> ExponentialModel:
+        return ExponentialModel(X, self.centre_)
+
+    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+        above = np.array([0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, -0.2, -1.0, -5.0])
+        slopes, _ = log_slopes(X, Y, above)
+        starts = more_starts(slopes, self.num_starts, 1.0, self.seed)
+        return starts - starts.mean(axis=2, keepdims=True)  # where the ridge ends up; nothing else decides it
+
+    def _prior(self) -> tuple[Array, Array]:
+        shape = (self.n_targets_, self.n_features_in_)
+        return np.zeros(shape), np.ones(shape)
+
+    def _linear_pattern(self) -> Array:
+        return np.array([0.05])  # else a tiny rate with a huge amplitude escapes the ridge
+
+    def _comparable(self) -> Comparable:
+        return Comparable(np.arange(self.n_features_in_), np.array([SKIP]), mirrored=True)
+
+    def _num_free(self) -> int:
+        return self.n_features_in_ + 1
+
+    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+        t = theta - theta.mean(axis=1, keepdims=True) if self.simplex_ else theta
+        return {"c": linear[:, 0], "k": linear[:, 1] * np.exp(-t @ self.centre_), "t": t}
+
+    def atoms(self) -> Atoms:
+        self._check_fitted()
+        T = self.n_targets_
+        return Atoms(
+            const=self.linear_[:, 0].copy(),
+            target=np.arange(T),
+            kind=np.full(T, "exp"),
+            scale=self.linear_[:, 1].copy(),
+            linear=self.theta_.copy(),
+            offset=-self.theta_ @ self.centre_,
+            exponent=np.zeros(T),
+        )

@@ -1,0 +1,327 @@
+"""A law over phases: what the losses owe to the mixture of each phase of a training run.
+
+Columns are ``domain@1``, ``domain@2``, ... (weights inside each phase, as ``Observations.table(features="phases")``
+gives them). Four structures, each containing the ones before it, compete by held-out error:
+
+``constant``   a mixture law of the average mixture: order does not matter.
+``recency``    of ``sum_p alpha_p r_p``, ``alpha_p`` proportional to ``fraction_p * rho^p``: tokens of the next phase
+               count rho times as much, for every target alike.
+``targets``    the same with a rho of its own for each target.
+``free``       of all (phase, domain) shares separately: a domain may matter early and not late.
+
+A richer structure is taken only where its held-out squared error is lower by more than one standard error of the
+paired difference: a handful of runs always prefers some order by chance. Every structure is a mixture law of a linear
+map of the phases' weights, so a convex base law stays convex and the best schedule can be certified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from mixlaw.errors import ConfigError, DataError, did_you_mean
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.atoms import Atoms
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.intervals import calibrate, heldout_predictions
+
+__all__ = ["STRUCTURES", "PhaseLaw", "split_columns"]
+
+STRUCTURES = ("constant", "recency", "targets", "free")
+_LOG_RHO = np.array([-2.0, -1.3, -0.8, -0.5, -0.25, 0.0, 0.25, 0.5, 0.8, 1.3, 2.0])
+_LAST_PHASE_ONLY = 5.0  # e^5: a token of the next phase counts 150 times as much; more cannot be told apart
+
+
+def split_columns(names: Sequence[str]) -> tuple[list[str], int]:
+    """Domains and number of phases of columns ``domain@1, ...``, phase by phase with the same domains in each.
+
+    Raises:
+        DataError: other names, or phases with different domains.
+    """
+    parts = [str(n).rpartition("@") for n in names]
+    if not parts or any(not d or not p.isdigit() for d, _, p in parts):
+        raise DataError(
+            f"Columns must be called domain@phase (web@1, web@2, ...), got {list(names)[:6]}. "
+            f"Use Observations.table(features='phases')."
+        )
+    phases = sorted({int(p) for _, _, p in parts})
+    groups = [[d for d, _, p in parts if int(p) == phase] for phase in phases]
+    expected = [(d, str(p)) for p, group in zip(phases, groups) for d in group]
+    if any(g != groups[0] for g in groups) or [(d, p) for d, _, p in parts] != expected:
+        raise DataError(f"Every phase needs the same domains in the same order, phase after phase; got {list(names)}.")
+    return groups[0], len(phases)
+
+
+class PhaseLaw(Law):
+    """Loss as a function of the mixtures of several phases.
+
+    Args:
+        base: registry name of the mixture law underneath (``"effective_tokens"``, ``"m4"``, ``"loglinear"``), or a law.
+        fractions: share of the budget of each phase (default equal). All runs must share them.
+        structure: ``"cv"``, or one of :data:`STRUCTURES`.
+        log_rho: fixed log recency per target (or one number) instead of the grid; for refits.
+        seed: of the folds.
+
+    Fitted: ``structure_`` chosen, ``log_rho_`` (T,), ``scores_`` ``{structure: held-out mean squared error}``.
+
+    Example:
+        >>> X, y = observations.table(features="phases")                        # doctest: +SKIP
+        >>> PhaseLaw().fit(X, y).structure_                                     # doctest: +SKIP
+        'recency'
+
+    Source: Ye et al. 2024 (arXiv:2403.16952) apply mixing laws stage by stage; the structures are this project's.
+    """
+
+    name = "phase_law"
+    permutation_invariant = False
+
+    def __init__(
+        self,
+        base: Any = "effective_tokens",
+        fractions: Sequence[float] | None = None,
+        structure: str = "cv",
+        log_rho: float | Sequence[float] | None = None,
+        base_options: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.base = base
+        self.fractions = fractions
+        self.structure = structure
+        self.log_rho = log_rho
+        self.base_options = base_options
+        self.seed = seed
+
+    # ---- fitting ---------------------------------------------------------------------------------------
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
+        if self.structure not in ("cv", *STRUCTURES):
+            raise ConfigError(f"Unknown structure {self.structure!r}.{did_you_mean(self.structure, STRUCTURES)}")
+        names = [str(n) for n in self.feature_names_in_]
+        domains, phases = split_columns(names)
+        self.domains_, self.num_phases_ = domains, phases
+        fractions = np.full(phases, 1.0 / phases) if self.fractions is None else np.asarray(self.fractions, dtype=float)
+        if fractions.shape != (phases,) or (fractions <= 0).any() or abs(fractions.sum() - 1) > 1e-6:
+            raise ConfigError(f"fractions must be {phases} positive shares that sum to 1, got {self.fractions}.")
+        self.fractions_ = fractions
+        T = Y.shape[1]
+        fixed = None if self.log_rho is None else np.broadcast_to(np.asarray(self.log_rho, dtype=float), (T,))
+        fits: dict[float, tuple[Law, Array]] = {}
+
+        def at(rho: float) -> tuple[Law, Array]:
+            if rho not in fits:
+                fits[rho] = self._one(self._average(X, rho), domains, Y, sample_weight)
+            return fits[rho]
+
+        quick: dict[float, Array] = {}
+
+        def squares(rho: float) -> Array:
+            """(n, T) held-out squared errors, with the ridge that the constant law chose."""
+            if rho not in quick:
+                options = _frozen_ridge(at(0.0)[0])
+                heldout = self._one(self._average(X, rho), domains, Y, sample_weight, options)[1]
+                quick[rho] = (heldout - Y) ** 2 / scale
+            return quick[rho]
+
+        def best(grid: Array) -> float:
+            return _for_all(grid, np.stack([squares(float(g)) for g in grid]), sample_weight)
+
+        scale = np.nanvar(Y, axis=0) + 1e-12
+        candidates: dict[str, tuple[Array, Array]] = {}  # structure -> log rho (T,), held-out (n, T)
+        wanted = STRUCTURES if self.structure == "cv" else (self.structure,)
+        free: tuple[Law, Array] | None = None
+        if "constant" in wanted:
+            candidates["constant"] = (np.zeros(T), at(0.0)[1])
+        if "recency" in wanted or "targets" in wanted:
+            grid = _LOG_RHO if fixed is None else np.unique(fixed)
+            if fixed is None:
+                while abs(edge := best(grid)) < _LAST_PHASE_ONLY and edge in (grid[0], grid[-1]):
+                    grid = np.sort(np.append(grid, edge + np.sign(edge) * 0.5))  # until the error turns
+                for step in (0.25, 0.12):  # between the grid's points
+                    middle = best(grid)
+                    grid = np.unique(np.round([*grid, middle - step, middle + step], 6))
+            if "recency" in wanted:
+                rho = best(grid) if fixed is None else float(grid[0])
+                candidates["recency"] = (np.full(T, rho), at(rho)[1])
+            if "targets" in wanted:
+                if fixed is None:
+                    own = _for_each(grid, np.stack([squares(float(g)) for g in grid]), sample_weight)
+                else:
+                    own = np.asarray(fixed, dtype=float)
+                heldout = np.stack([at(float(own[t]))[1][:, t] for t in range(T)], axis=1)
+                candidates["targets"] = (own, heldout)
+        if "free" in wanted:
+            spread = (X.reshape(len(X), phases, -1) * fractions[None, :, None]).reshape(X.shape)
+            free = self._one(spread, names, Y, sample_weight)
+            candidates["free"] = (np.zeros(T), free[1])
+        losses = {name: ((heldout - Y) ** 2 / scale).mean(axis=1) for name, (_, heldout) in candidates.items()}  # (n,)
+        self.scores_ = {name: float(_mean(value, sample_weight)) for name, value in losses.items()}
+        chosen = _plainest(losses, sample_weight)
+        rhos = np.array(sorted(quick))
+        self._evidence = (losses, rhos, np.stack([quick[r] for r in rhos]) if quick else np.zeros((0, *Y.shape)))
+        self.structure_ = chosen
+        self.log_rho_ = candidates[chosen][0]
+        if chosen == "free":
+            assert free is not None
+            self.laws_: list[Law] = [free[0]]
+            self.which_ = np.zeros(T, dtype=np.int64)
+        else:
+            values = np.unique(self.log_rho_)
+            self.laws_ = [at(float(v))[0] for v in values]
+            self.which_ = np.searchsorted(values, self.log_rho_).astype(np.int64)
+        self.parameters_ = {"log_rho": self.log_rho_.tolist(), "laws": [law.parameters_ for law in self.laws_]}
+        self.converged_ = all(bool(getattr(law, "converged_", True)) for law in self.laws_)
+        self._training = (X, Y, sample_weight)
+        calibrate(self, X, Y, candidates[chosen][1], sample_weight)
+
+    def _one(
+        self, X: Array, names: Sequence[str], Y: Array, sample_weight: Array, frozen: Mapping[str, Any] | None = None
+    ) -> tuple[Law, Array]:
+        from mixlaw.laws import LAWS
+
+        law = clone(self.base) if isinstance(self.base, Law) else LAWS[self.base](**dict(self.base_options or {}))
+        law.set_params(**dict(frozen or {}))
+        columns = dict(zip(names, np.clip(X, 0.0, 1.0).T))
+        law.fit(columns, dict(zip(self.target_names_, Y.T)), sample_weight=sample_weight)
+        known = getattr(law, "_unseen", None)
+        if known is not None:
+            return law, np.asarray(known)
+        return law, heldout_predictions(law, X, Y, seed=self.seed, sample_weight=sample_weight)
+
+    def refit_options(self, sample_weight: Array | None = None) -> dict[str, Any]:
+        """Options of a bootstrap refit: the ridge is not chosen again.
+
+        With ``sample_weight`` (n,), structure and recency are: by the same rules, from the held-out errors of this
+        fit under these weights. How much order matters is itself uncertain, more so than any other parameter. A law
+        read from JSON has forgotten those errors and keeps its choice.
+        """
+        structure, log_rho = self.structure_, self.log_rho_
+        evidence = vars(self).get("_evidence")
+        if sample_weight is not None and evidence is not None:
+            losses, grid, squares = evidence
+            structure = _plainest(losses, sample_weight)
+            if structure in ("recency", "targets") and len(grid):
+                choose = _for_all if structure == "recency" else _for_each
+                log_rho = np.broadcast_to(choose(grid, squares, sample_weight), (len(self.target_names_),))
+            elif structure in ("constant", "free"):
+                log_rho = np.zeros(len(self.target_names_))
+        options: dict[str, Any] = {"structure": structure, "log_rho": log_rho.tolist()}
+        if not isinstance(self.base, Law):
+            options["base_options"] = {**dict(self.base_options or {}), **_frozen_ridge(self.laws_[0])}
+        return options
+
+    # ---- the linear maps ---------------------------------------------------------------------------------
+    def alpha(self, log_rho: float) -> Array:
+        """Share (P,) that each phase has in the mixture the law sees."""
+        raw = self.fractions_ * np.exp(log_rho * np.arange(self.num_phases_))
+        return np.asarray(raw / raw.sum())
+
+    def _average(self, X: Array, log_rho: float) -> Array:
+        return np.einsum("p,npk->nk", self.alpha(log_rho), X.reshape(len(X), self.num_phases_, -1))
+
+    def _seen(self, X: Array, log_rho: float) -> Array:
+        """What one of the laws is asked at."""
+        if self.structure_ == "free":
+            return np.asarray(
+                (X.reshape(len(X), self.num_phases_, -1) * self.fractions_[None, :, None]).reshape(X.shape)
+            )
+        return self._average(X, log_rho)
+
+    def _predict(self, X: Array) -> Array:
+        out = np.empty((len(X), len(self.which_)))
+        for i, law in enumerate(self.laws_):
+            mine = np.flatnonzero(self.which_ == i)
+            seen = np.clip(self._seen(X, float(self.log_rho_[mine[0]])), 0.0, 1.0)
+            columns = dict(zip((str(n) for n in law.feature_names_in_), seen.T))
+            values = np.asarray(law.predict(columns), dtype=float).reshape(len(X), -1)
+            out[:, mine] = values[:, mine]
+        return out
+
+    def atoms(self) -> Atoms | None:
+        """Over all ``domain@phase`` columns; None where the base law has none."""
+        parts: list[Atoms] = []
+        for i, law in enumerate(self.laws_):
+            atoms = law.atoms()
+            if atoms is None:
+                return None
+            mine = np.flatnonzero(self.which_ == i)
+            keep = np.isin(atoms.target, mine)
+            if self.structure_ == "free":
+                weight = np.repeat(self.fractions_, len(self.domains_))
+                linear = atoms.linear * weight
+            else:
+                alpha = self.alpha(float(self.log_rho_[mine[0]]))
+                linear = np.concatenate([a * atoms.linear for a in alpha], axis=1)
+            const = np.zeros(len(self.which_))
+            const[mine] = atoms.const[mine]
+            parts.append(
+                Atoms(
+                    const,
+                    atoms.target[keep],
+                    atoms.kind[keep],
+                    atoms.scale[keep],
+                    linear[keep],
+                    atoms.offset[keep],
+                    atoms.exponent[keep],
+                )
+            )
+        return Atoms(
+            np.sum([p.const for p in parts], axis=0),
+            np.concatenate([p.target for p in parts]),
+            np.concatenate([p.kind for p in parts]),
+            np.concatenate([p.scale for p in parts]),
+            np.concatenate([p.linear for p in parts]),
+            np.concatenate([p.offset for p in parts]),
+            np.concatenate([p.exponent for p in parts]),
+        )
+
+
+def _mean(values: Array, weight: Array) -> Array:
+    """Weighted mean over rows (n, ...) that are known."""
+    known = np.isfinite(values)
+    w = np.where(known, weight.reshape(-1, *[1] * (values.ndim - 1)), 0.0)
+    total = w.sum(axis=0)
+    return np.asarray(np.where(known, values * w, 0.0).sum(axis=0) / np.where(total > 0, total, np.nan))
+
+
+def _plainest(losses: Mapping[str, Array], weight: Array) -> str:
+    """The structure of the rule above, from each one's held-out squared error (n,)."""
+    chosen = next(name for name in STRUCTURES if name in losses)
+    for name in STRUCTURES:
+        if name not in losses or name == chosen:
+            continue
+        gain = losses[chosen] - losses[name]
+        mean = float(_mean(gain, weight))
+        some = np.isfinite(gain) & (weight > 0)
+        w, rest = weight[some], (gain - mean)[some]
+        error = np.sqrt((w**2 * rest**2).sum() * len(w) / max(len(w) - 1, 1)) / w.sum()
+        if mean > error:
+            chosen = name
+    return chosen
+
+
+def _for_all(grid: Array, squares: Array, weight: Array) -> float:
+    """The log recency of ``grid`` (G,) with the least held-out ``squares`` (G, n, T), every target alike."""
+    return float(grid[int(np.argmin(_table(squares, weight).mean(axis=1)))])
+
+
+def _for_each(grid: Array, squares: Array, weight: Array) -> Array:
+    """(T,) of each target: its own evidence with everyone's, for few runs cannot choose for one target alone."""
+    table = _table(squares, weight)
+    share = squares.shape[1] / (squares.shape[1] + 24.0)
+    mixed = share * table + (1 - share) * table.mean(axis=1, keepdims=True)
+    return np.asarray(grid[np.argmin(mixed, axis=0)], dtype=float)
+
+
+def _table(squares: Array, weight: Array) -> Array:
+    """(G, T) log held-out mean squared error."""
+    return np.log(np.stack([_mean(one, weight) for one in squares]) + 1e-12)
+
+
+def _frozen_ridge(law: Law) -> dict[str, float]:
+    """The ridge a law chose by cross-validation, as an option that fixes it."""
+    chosen = getattr(law, "ridge_", None)
+    if chosen is None:
+        return {}
+    return {"ridge": float(np.exp(np.mean(np.log(np.maximum(np.asarray(chosen, dtype=float), 1e-12)))))}

@@ -1,0 +1,494 @@
+"""The kernel of :mod:`mixlaw.laws.mixture.gaussian_process` and its exact gradient, in NumPy.
+
+Legend: n runs, m domains, T targets; ``r`` (n, m) mixture; ``own`` (T, m) is 1 where a
+domain is the target's own; ``eps`` (T, m) the weight at which a domain starts to count; ``f`` (T, n, m) the
+features; ``v`` (T, m) slopes of the linear part; ``ell`` (T, m) length scales and ``s`` (T,) size of the
+Matern-5/2 part; ``noise`` (T,) standard deviation; ``z`` (T, n) the warped targets; ``u`` the flat vector of
+all hyperparameters, each in units of its prior's standard deviation, so that the prior is ``u ~ N(0, 1)``.
+
+Everything is shared across targets and then allowed to differ a little: that is what makes 16 runs enough.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg.lapack import dpotrf, dpotri
+
+from mixlaw.errors import ConvergenceError
+from mixlaw.kit.arrays import Array
+
+__all__ = ["MEMBERS", "Hyper", "Layout", "Member", "features", "kernel", "objective", "posterior"]
+
+BIAS = 4.0  # prior variance of a target's level, in units of its own variance
+JITTER = 1e-6
+UNTIED = 2.0
+MISSING = 1e6  # noise variance of a target that was not measured in a run: it says nothing
+
+
+@dataclass(frozen=True)
+class Member:
+    """One feature map and one output warp; the law averages several."""
+
+    feature: Literal["log", "pow", "bc"]
+    warp: Literal["log", "logc", "none"]
+
+
+MEMBERS = {
+    "bc/log": Member("bc", "log"),
+    "pow/logc": Member("pow", "logc"),
+    "log/log": Member("log", "log"),
+    "bc/logc": Member("bc", "logc"),
+}
+
+# name: (mean, sd, shape in terms of T and m). The hierarchy reads: general level, own domain, domain, domain x target.
+_PRIORS: dict[str, tuple[float, float, str]] = {
+    "eps": (math.log(0.01), 0.7, ""),
+    "eps_own": (0.0, 0.7, ""),
+    "eps_domain": (0.0, 0.5, "m"),
+    "lam": (math.log(0.25), 0.5, ""),
+    "lam_own": (0.0, 0.3, ""),
+    "ell": (1.5, 1.0, ""),
+    "ell_own": (-0.5, 1.0, ""),
+    "ell_domain": (0.0, 0.5, "m"),
+    "ell_each": (0.0, 0.7, "Tm"),
+    "ell_pair": (0.0, 0.6, "TT"),
+    "v": (-2.5, 1.5, ""),
+    "v_own": (2.5, 1.5, ""),
+    "v_domain": (0.0, 0.7, "m"),
+    "v_each": (0.0, 0.7, "Tm"),
+    "v_pair": (0.0, 0.6, "TT"),
+    "s": (-0.5, 1.5, ""),
+    "s_each": (0.0, 0.5, "T"),
+    "noise": (-2.5, 1.5, ""),
+    "noise_each": (0.0, 0.3, "T"),
+    "c": (0.0, 1.0, ""),
+    "c_each": (0.0, 0.5, "T"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each group of hyperparameters lies in the flat vector ``u``."""
+
+    member: Member
+    num_targets: int
+    num_domains: int
+    slices: dict[str, slice] = field(init=False, repr=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        slices: dict[str, slice] = {}
+        start = 0
+        for name, (_, _, shape) in _PRIORS.items():
+            if name.startswith("lam") and self.member.feature != "bc":
+                continue
+            if name.startswith("c") and self.member.warp != "logc":
+                continue
+            T, m = self.num_targets, self.num_domains
+            count = {"": 1, "m": m, "T": T, "Tm": T * m, "TT": T * T}
+            slices[name] = slice(start, start + count[shape])
+            start += count[shape]
+        object.__setattr__(self, "slices", slices)
+        object.__setattr__(self, "size", start)
+
+    @staticmethod
+    def shape(name: str) -> str:
+        """A group's shape: "" one number, "m" per domain, "T" per target, "Tm" or "TT" per pair."""
+        return _PRIORS[name][2]
+
+    def group(self, u: Array, name: str) -> Array:
+        """One group of ``u`` in its natural units (log scale), shaped (), (m,), (T,) or (T, m)."""
+        mean, sd, shape = _PRIORS[name]
+        value = mean + sd * u[self.slices[name]]
+        if shape == "Tm":
+            return value.reshape(self.num_targets, self.num_domains)
+        if shape == "TT":
+            return value.reshape(self.num_targets, self.num_targets)
+        return value[0] if shape == "" else value
+
+    def scatter(self, out: Array, name: str, gradient: Array) -> None:
+        """Add d/d(natural units), summed to the group's shape, to the gradient ``out`` with respect to ``u``."""
+        out[self.slices[name]] += _PRIORS[name][1] * np.ravel(gradient)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Transfer between two domains works about equally both ways: a hyperparameter shared by (t, j) and (j, t).
+
+    ``tie`` (T, m) leads from the target of a domain to that domain; ``share`` (T, m) is what is left of the
+    deviations of (t, j) itself where a shared one exists, so that the prior's total spread stays the same.
+    """
+
+    tie: Array
+    tied: Array  # (T, T) 1 where both targets have an own domain, and not the same one
+    share: Array
+
+    @classmethod
+    def of(cls, own: Array) -> Pairs:
+        single = own * (own.sum(axis=1, keepdims=True) == 1)
+        has = single.any(axis=1)
+        tie = single / np.sqrt(np.maximum(single.sum(axis=0), 1))
+        tied = np.outer(has, has) * (1 - (single @ single.T > 0))
+        paired = (tied @ tie > 0).astype(float)
+        # A target whose own domain is unknown has it hidden among the deviations: allow them to be larger.
+        alone = np.where(own.any(axis=1), 1.0, UNTIED)[:, None] * np.ones(own.shape)
+        return cls(tie, tied, np.where(paired > 0, math.sqrt(1 - (0.6 / 0.7) ** 2), alone))
+
+    def spread(self, values: Array) -> Array:
+        """(T, T) parameters to (T, m) shared deviations."""
+        return (self.tied * (values + values.T) / math.sqrt(2)) @ self.tie
+
+    def gather(self, gradient: Array) -> Array:
+        """The transpose of :meth:`spread`, for gradients."""
+        both = self.tied * (gradient @ self.tie.T)
+        return (both + both.T) / math.sqrt(2)
+
+
+@dataclass
+class Hyper:
+    """The hyperparameters of every target, in the kernel's own units."""
+
+    eps: Array  # (T, m)
+    lam: Array  # (T, m)
+    ell: Array  # (T, m)
+    v: Array  # (T, m)
+    s: Array  # (T,)
+    noise: Array  # (T,)
+    shift: Array  # (T,)
+
+    @classmethod
+    def of(cls, u: Array, layout: Layout, own: Array) -> Hyper:
+        get = lambda name: layout.group(u, name)  # noqa: E731
+        pairs = Pairs.of(own)
+        each = lambda name: pairs.spread(get(f"{name}_pair")) + pairs.share * get(f"{name}_each")  # noqa: E731
+        shape = (layout.num_targets, layout.num_domains)
+        bc, logc = layout.member.feature == "bc", layout.member.warp == "logc"
+        return cls(
+            eps=np.exp(get("eps") + get("eps_own") * own + get("eps_domain")),
+            lam=np.exp(get("lam") + get("lam_own") * own) if bc else np.zeros(shape),
+            ell=np.exp(get("ell") + get("ell_own") * own + get("ell_domain") + each("ell")),
+            v=np.exp(get("v") + get("v_own") * own + get("v_domain") + each("v")),
+            s=np.exp(get("s") + get("s_each")),
+            noise=np.exp(get("noise") + get("noise_each")),
+            shift=np.exp(get("c") + get("c_each")) if logc else np.zeros(shape[0]),
+        )
+
+    def only(self, t: int) -> Hyper:
+        """The hyperparameters of one target, as a batch of one."""
+        part = slice(t, t + 1)
+        return Hyper(
+            self.eps[part],
+            self.lam[part],
+            self.ell[part],
+            self.v[part],
+            self.s[part],
+            self.noise[part],
+            self.shift[part],
+        )
+
+
+def features(r: Array, hyper: Hyper, kind: str) -> Array:
+    """Feature maps (T, n, m) of mixtures (n, m): concave, so that the first tokens of a domain count most."""
+    m = r.shape[1]
+    eps = hyper.eps[:, None, :]
+    if kind == "log":
+        return np.log(r + eps) - np.log(1 / m + eps)
+    if kind == "pow":
+        return 4 * np.sqrt(np.sqrt(r + eps))
+    lam = hyper.lam[:, None, :]
+    return (np.exp(lam * np.log(r + eps)) - np.exp(lam * math.log(1 / m))) / lam
+
+
+def _features_backward(r: Array, hyper: Hyper, kind: str, f: Array, df: Array) -> tuple[Array, Array]:
+    """d/d log eps and d/d log lam (T, m), given d/d f (T, n, m)."""
+    m = r.shape[1]
+    eps = hyper.eps[:, None, :]
+    zero = np.zeros(hyper.eps.shape)
+    if kind == "log":
+        return np.einsum("tnm,tnm->tm", df, eps / (r + eps) - eps / (1 / m + eps)), zero
+    if kind == "pow":
+        return np.einsum("tnm,tnm->tm", df, f * (0.25 * eps / (r + eps))), zero
+    lam = hyper.lam[:, None, :]
+    base = np.exp(lam * math.log(1 / m))
+    power = lam * f + base  # (r + eps) ** lam
+    to_eps = np.einsum("tnm,tnm->tm", df, power * eps / (r + eps))
+    to_lam = np.einsum("tnm,tnm->tm", df, power * np.log(r + eps) - base * math.log(1 / m) - f)
+    return to_eps, to_lam
+
+
+def _square_distance(a: Array, b: Array) -> Array:
+    """|a_i - b_j|^2 for batches (c, n, m), (c, k, m)."""
+    d = a @ (-2.0 * b.transpose(0, 2, 1))
+    d += np.einsum("cnm,cnm->cn", a, a)[:, :, None]
+    d += np.einsum("cnm,cnm->cn", b, b)[:, None, :]
+    return np.maximum(d, 0.0, out=d)
+
+
+def kernel(ra: Array, rb: Array, hyper: Hyper, kind: str) -> Array:
+    """Covariance (T, n, k) of the noise-free targets between two sets of mixtures."""
+    fa, fb = features(ra, hyper, kind), features(rb, hyper, kind)
+    ell, v2 = hyper.ell[:, None, :], (hyper.v**2)[:, None, :]
+    q = np.sqrt(5 * _square_distance(fa / ell, fb / ell))
+    out: Array = (hyper.s**2)[:, None, None] * (1 + q + q * q / 3) * np.exp(-q)
+    out += (fa * v2) @ fb.transpose(0, 2, 1)
+    out += BIAS
+    return out
+
+
+def _inverse(K: Array) -> tuple[Array, Array]:
+    """Inverses (in place) and log determinants of a batch of covariance matrices (c, n, n)."""
+    log_det = np.empty(len(K))
+    for i in range(len(K)):
+        boost = 0.0
+        while True:
+            factor, info = dpotrf(K[i] + boost * np.eye(K.shape[1]) if boost else K[i], lower=1, clean=1)
+            if info == 0:
+                break
+            boost = max(boost * 10, 1e-9 * float(np.trace(K[i])) / K.shape[1])
+            if not np.isfinite(boost) or boost > 1e3:
+                raise ConvergenceError(
+                    "The Gaussian process' covariance matrix is not positive definite at these hyperparameters. "
+                    "Check X for extreme values and y for targets on wildly different scales."
+                )
+        log_det[i] = 2 * np.log(factor.diagonal()).sum()
+        inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+        half = inverse + inverse.T
+        half.ravel()[:: len(half) + 1] *= 0.5  # the diagonal was counted twice
+        K[i] = half
+    return K, log_det
+
+
+def warp(y: Array, hyper: Hyper, member: Member, scale: dict[str, Array]) -> tuple[Array, Array]:
+    """Warped targets z (T, n) and the log Jacobian's part that depends on hyperparameters (T, n)."""
+    if member.warp == "log":
+        return (np.log(y) - scale["log_mean"][:, None]) / scale["log_sd"][:, None], np.zeros(y.shape)
+    if member.warp == "none":
+        return (y - scale["mean"][:, None]) / scale["sd"][:, None], np.zeros(y.shape)
+    z = np.log((y - scale["min"][:, None]) / scale["sd"][:, None] + hyper.shift[:, None])
+    return z, z
+
+
+def unwarp(z: Array, hyper: Hyper, member: Member, scale: dict[str, Array]) -> Array:
+    """Back from z (T, n) to the target's own units."""
+    if member.warp == "log":
+        return np.exp(np.clip(z * scale["log_sd"][:, None] + scale["log_mean"][:, None], -700, 700))
+    if member.warp == "none":
+        return z * scale["sd"][:, None] + scale["mean"][:, None]
+    return (np.exp(np.clip(z, -700, 60)) - hyper.shift[:, None]) * scale["sd"][:, None] + scale["min"][:, None]
+
+
+@dataclass
+class Data:
+    """What one fit sees. ``noise_scale`` (T, n) multiplies the noise variance of single measurements."""
+
+    r: Array  # (n, m)
+    y: Array  # (T, n); where not seen, any value inside the target's range
+    seen: Array  # (T, n) 1 or 0
+    own: Array  # (T, m)
+    scale: dict[str, Array]
+    noise_scale: Array  # (T, n)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Data:
+        """The same with a subset of runs (the targets' scale stays)."""
+        return Data(self.r[rows], self.y[:, rows], self.seen[:, rows], self.own, self.scale, self.noise_scale[:, rows])
+
+
+def standardize(y: Array, seen: Array) -> dict[str, Array]:
+    """Centre, spread and minimum of each target (T, n), from what was measured; a constant one has spread 1."""
+    masked = np.ma.masked_array(y, seen == 0)
+    positive = np.ma.log(np.ma.masked_less_equal(masked, 0))
+
+    def spread(values: np.ma.MaskedArray) -> Array:
+        sd = np.ma.filled(values.std(axis=1), 0.0)
+        size = np.abs(np.ma.filled(values.mean(axis=1), 0.0))
+        return np.where(sd > 1e-12 * size, sd, 1.0)
+
+    return {
+        "mean": np.ma.filled(masked.mean(axis=1), 0.0),
+        "sd": spread(masked),
+        "min": np.ma.filled(masked.min(axis=1), 0.0),
+        "log_mean": np.ma.filled(positive.mean(axis=1), 0.0),
+        "log_sd": spread(positive),
+    }
+
+
+def _chunk(n: int) -> int:
+    """How many targets to treat at once: enough to hide Python's overhead, few enough to stay in cache."""
+    return max(1, 40_000 // (n * n))
+
+
+def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
+    """Sum of T negative log marginal likelihoods plus |u|^2 / 2, and its gradient."""
+    T, m = layout.num_targets, layout.num_domains
+    n = len(data.r)
+    kind = layout.member.feature
+    hyper = Hyper.of(u, layout, data.own)
+    f = features(data.r, hyper, kind)
+    z, jacobian = warp(data.y, hyper, layout.member, data.scale)
+    z = z * data.seen
+    value = float((jacobian * data.seen).sum())
+    df = np.empty_like(f)
+    to_ell, to_v = np.empty((T, m)), np.empty((T, m))
+    to_s, to_noise, to_shift = np.empty(T), np.empty(T), np.zeros(T)
+    diagonal = np.arange(n)
+    for start in range(0, T, _chunk(n)):
+        part = slice(start, min(start + _chunk(n), T))
+        fc, ell, v2 = f[part], hyper.ell[part, None, :], (hyper.v[part] ** 2)[:, None, :]
+        s2 = (hyper.s[part] ** 2)[:, None, None]
+        a = fc / ell
+        q = _square_distance(a, a)
+        q *= 5.0
+        matern = q / 3  # q^2 / 3, for now
+        np.sqrt(q, out=q)
+        decay = np.exp(-q)
+        decay *= s2
+        q += 1.0
+        matern += q
+        matern *= decay  # s^2 (1 + q + q^2/3) e^-q
+        q *= decay
+        q *= -5.0 / 6.0  # d matern / d d^2
+        K = (fc * v2) @ fc.transpose(0, 2, 1)
+        K += matern
+        K += BIAS
+        own_noise = (hyper.noise[part] ** 2)[:, None] * data.noise_scale[part]
+        K[:, diagonal, diagonal] += own_noise + JITTER + MISSING * (1 - data.seen[part])
+        inverse, log_det = _inverse(K)
+        zc = z[part]
+        alpha = (inverse @ zc[:, :, None])[:, :, 0]
+        value += 0.5 * float(np.einsum("cn,cn->", zc, alpha)) + 0.5 * float(log_det.sum())
+        G = inverse
+        G -= alpha[:, :, None] * alpha[:, None, :]
+        G *= 0.5
+        to_noise[part] = 2 * np.einsum("cn,cn->c", G[:, diagonal, diagonal], own_noise)
+        to_s[part] = 2 * np.einsum("cij,cij->c", G, matern)
+        Gf = G @ fc
+        to_v[part] = 2 * np.einsum("cnm,cnm->cm", fc, Gf) * hyper.v[part] ** 2
+        q *= G
+        da = q.sum(axis=2)[:, :, None] * a
+        da -= q @ a
+        da *= 4.0
+        to_ell[part] = -np.einsum("cnm,cnm->cm", a, da)
+        df[part] = da / ell + 2 * v2 * Gf
+        if layout.member.warp == "logc":
+            to_shift[part] = hyper.shift[part] * np.einsum(
+                "cn,cn->c", (alpha + 1) * data.seen[part], np.exp(-jacobian[part])
+            )
+    to_eps, to_lam = _features_backward(data.r, hyper, kind, f, df)
+    value += 0.5 * float(u @ u)
+    gradient = u.copy()
+    pairs = Pairs.of(data.own)
+    for name, d in (("eps", to_eps), ("lam", to_lam), ("ell", to_ell), ("v", to_v)):
+        if name in layout.slices:
+            layout.scatter(gradient, name, d.sum())
+            layout.scatter(gradient, f"{name}_own", (d * data.own).sum())
+        if f"{name}_domain" in layout.slices:
+            layout.scatter(gradient, f"{name}_domain", d.sum(axis=0))
+        if f"{name}_each" in layout.slices:
+            layout.scatter(gradient, f"{name}_each", pairs.share * d)
+            layout.scatter(gradient, f"{name}_pair", pairs.gather(d))
+    for name, d in (("s", to_s), ("noise", to_noise), ("c", to_shift)):
+        if name in layout.slices:
+            layout.scatter(gradient, name, d.sum())
+            layout.scatter(gradient, f"{name}_each", d)
+    return value, gradient
+
+
+def minimize_objective(u: Array, data: Data, layout: Layout, iterations: int) -> Array:
+    """L-BFGS from ``u``; a point where the covariance breaks down counts as a wall."""
+    from scipy.optimize import minimize
+
+    def guarded(point: Array) -> tuple[float, Array]:
+        try:
+            return objective(point, data, layout)
+        except ConvergenceError:
+            return 1e12, point
+
+    found = minimize(
+        guarded, u, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 20, "maxfun": 3 * iterations}
+    )
+    return np.asarray(found.x, dtype=float)
+
+
+@dataclass
+class Posterior:
+    """Everything prediction needs at fixed hyperparameters."""
+
+    alpha: Array  # (T, n)
+    precision_diagonal: Array  # (T, n), of the covariance with noise
+    z: Array  # (T, n)
+
+
+def posterior(u: Array, data: Data, layout: Layout) -> Posterior:
+    """Solve K alpha = z for every target."""
+    hyper = Hyper.of(u, layout, data.own)
+    z, _ = warp(data.y, hyper, layout.member, data.scale)
+    z = z * data.seen
+    alpha, diagonal = np.empty_like(z), np.empty_like(z)
+    for t in range(layout.num_targets):
+        inverse = covariance(t, hyper, data, layout.member)
+        _inverse(inverse[None])
+        alpha[t], diagonal[t] = inverse @ z[t], inverse.diagonal()
+    return Posterior(alpha, diagonal, z)
+
+
+def covariance(t: int, hyper: Hyper, data: Data, member: Member) -> Array:
+    """Covariance (n, n) of one target's measurements, noise included."""
+    K: Array = kernel(data.r, data.r, hyper.only(t), member.feature)[0]
+    K.ravel()[:: len(K) + 1] += noise_variance(hyper, data)[t]
+    return K
+
+
+def noise_variance(hyper: Hyper, data: Data) -> Array:
+    """Noise variance (T, n) of every measurement."""
+    return (hyper.noise**2)[:, None] * data.noise_scale + JITTER + MISSING * (1 - data.seen)
+
+
+def root(covariance: Array) -> Array:
+    """A square root, triangular where possible: near-equal mixtures make it singular, so the diagonal is lifted."""
+    level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
+    for lift in (1e-8, 1e-6, 1e-4, 1e-2):
+        try:
+            return np.asarray(np.linalg.cholesky(covariance + lift * level * np.eye(len(covariance))))
+        except np.linalg.LinAlgError:
+            continue
+    values, vectors = np.linalg.eigh(covariance)
+    half: Array = vectors * np.sqrt(np.maximum(values, 0.0))
+    return half
+
+
+def reweight(u: Array, data: Data, layout: Layout, nu: float = 2.0, kappa: float = 4.0) -> Array:
+    """Student-t weights as noise multipliers (T, n): runs whose leave-one-out error is large say less.
+
+    A run that is off in every target (a bad seed) loses weight in all of them: ``kappa`` pools the evidence.
+    """
+    state = posterior(u, data, layout)
+    error2 = state.alpha**2 / state.precision_diagonal
+    pooled = (error2 * data.seen).sum(axis=0) / np.maximum(data.seen.sum(axis=0), 1)
+    return np.where(data.seen > 0, (nu + error2 + kappa * pooled) / (nu + 1 + kappa), 1.0)
+
+
+def slopes(r: Array, hyper: Hyper, kind: str) -> Array:
+    """Derivative (T, n, m) of the features with respect to the weights."""
+    eps = hyper.eps[:, None, :]
+    if kind == "log":
+        return 1 / (r + eps)
+    if kind == "pow":
+        return (r + eps) ** -0.75
+    return np.exp((hyper.lam[:, None, :] - 1) * np.log(r + eps))
+
+
+def kernel_slope(r: Array, data: Data, alpha: Array, t: int, hyper: Hyper, member: Member) -> Array:
+    """Gradient (n, m) of one target's posterior mean, before unwarping, with respect to the weights."""
+    one = hyper.only(t)
+    f, g = features(r, one, member.feature)[0], features(data.r, one, member.feature)[0]
+    a, b = f / one.ell[0], g / one.ell[0]
+    q = np.sqrt(5 * _square_distance(a[None], b[None])[0])
+    pull = -(5.0 / 3.0) * one.s[0] ** 2 * (1 + q) * np.exp(-q) * alpha[t]  # 2 dk / dd^2, times alpha
+    df = (pull.sum(axis=1)[:, None] * a - pull @ b) / one.ell[0]
+    df += one.v[0] ** 2 * (alpha[t] @ g)
+    return df * slopes(r, one, member.feature)[0]

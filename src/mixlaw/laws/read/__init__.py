@@ -1,0 +1,1 @@
+"""What a fitted law says: effects of domains, transfer of ranks."""

@@ -1,0 +1,1 @@
+"""Laws of size and data, one per file."""

@@ -1,0 +1,1 @@
+"""What gives losses and gradients of a language model."""

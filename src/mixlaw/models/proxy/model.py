@@ -1,0 +1,150 @@
+"""The decoder: RMSNorm, rotary positions, SwiGLU; plain formulas, and a fast training path with the same maths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixlaw.models.proxy import kernels
+from mixlaw.models.proxy.presets import ModelConfig
+
+__all__ = ["Decoder"]
+
+
+class Block(nn.Module):
+    """One layer: attention and SwiGLU, each behind an RMSNorm and added to the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, config.mlp_width
+        self.attention_norm = nn.Parameter(torch.ones(width))
+        self.qkv = nn.Parameter(torch.empty(3 * width, width))
+        self.attention_out = nn.Parameter(torch.empty(width, width))
+        self.mlp_norm = nn.Parameter(torch.ones(width))
+        self.gate = nn.Parameter(torch.empty(hidden, width))
+        self.up = nn.Parameter(torch.empty(hidden, width))
+        self.mlp_out = nn.Parameter(torch.empty(width, hidden))
+
+
+class Decoder(nn.Module):
+    """A causal language model.
+
+    ``forward`` is the plain formula, for evaluation, GPUs and anything that wants logits. ``fast_loss`` is the same
+    model through :mod:`mixlaw.models.proxy.kernels`, for training on a CPU core.
+
+    Args:
+        config: the architecture, with its vocabulary size.
+        seed: of the initial weights; drawn from a generator of the model's own.
+
+    Initial weights and multipliers follow muP (Yang et al. 2022, arXiv:2203.03466): hidden matrices have variance
+    ``1/fan_in``, those writing to the residual stream less by ``2 * layers``; logits are multiplied by
+    ``base_width / width`` and attention scores by ``sqrt(base_head_dim) / head_dim``.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.width))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.final_norm = nn.Parameter(torch.ones(config.width))
+        self.unembedding = None if config.tie_embeddings else nn.Parameter(torch.empty(config.vocab_size, config.width))
+        self.logit_scale = config.base_width / config.width
+        self.score_scale = math.sqrt(config.base_head_dim) / config.head_dim
+        self._tables: dict[tuple[int, torch.device], Tensor] = {}
+        self._turns: dict[int, Tensor] = {}
+        self._draw(seed)
+
+    @torch.no_grad()
+    def _draw(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        config = self.config
+        self.embedding.normal_(0.0, 0.02 if config.tie_embeddings else 0.1, generator=generator)
+        residual = 1 / math.sqrt(2 * config.layers)
+        for block in self._blocks():
+            for weight, factor in (
+                (block.qkv, 1.0),
+                (block.attention_out, residual),
+                (block.gate, 1.0),
+                (block.up, 1.0),
+                (block.mlp_out, residual),
+            ):
+                weight.normal_(0.0, factor / math.sqrt(weight.shape[1]), generator=generator)
+        if self.unembedding is not None:
+            self.unembedding.normal_(0.0, 0.02, generator=generator)
+
+    def _blocks(self) -> Iterator[Block]:
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            yield block
+
+    def _turn(self, context: int) -> Tensor:
+        """The fast path's rotary table, made once per context."""
+        if context not in self._turns:
+            config = self.config
+            self._turns[context] = kernels.attention_turn(
+                context, config.heads, config.head_dim, config.rope_base, self.score_scale
+            )
+        return self._turns[context]
+
+    def _table(self, context: int) -> Tensor:
+        """The plain formula's rotary table, made once per context and device."""
+        key = (context, self.embedding.device)
+        if key not in self._tables:
+            table = kernels.rotary_table(context, self.config.head_dim, self.config.rope_base)
+            self._tables[key] = table.to(key[1])
+        return self._tables[key]
+
+    # ---- the plain formula -------------------------------------------------------------------------
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, context, vocabulary) for ``tokens`` (batch, context) int64."""
+        config = self.config
+        batch, length = tokens.shape
+        table = self._table(length)
+        x = F.embedding(tokens, self.embedding)
+        for block in self._blocks():
+            normed = F.rms_norm(x, (config.width,), block.attention_norm, config.norm_eps)
+            parts = F.linear(normed, block.qkv).view(batch, length, 3, config.heads, config.head_dim)
+            q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+            q, k = _rotary(q, table), _rotary(k, table)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.score_scale)
+            x = x + F.linear(mixed.transpose(1, 2).reshape(batch, length, config.width), block.attention_out)
+            normed = F.rms_norm(x, (config.width,), block.mlp_norm, config.norm_eps)
+            x = x + F.linear(F.silu(F.linear(normed, block.gate)) * F.linear(normed, block.up), block.mlp_out)
+        x = F.rms_norm(x, (config.width,), self.final_norm, config.norm_eps)
+        return F.linear(x * self.logit_scale, self.embedding if self.unembedding is None else self.unembedding)
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean next-token loss in nats: the plain formula."""
+        return F.cross_entropy(self(inputs).flatten(0, 1).float(), targets.flatten())
+
+    # ---- the same, fast on a CPU -------------------------------------------------------------------
+    def fast_loss(self, inputs: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+        """Mean next-token loss in nats with matrix products in ``dtype`` (bfloat16 or float32).
+
+        The residual stream, the norms' statistics and the master weights stay in fp32.
+        """
+        config = self.config
+        batch, length = inputs.shape
+        turn = self._turn(length)
+        x = F.embedding(inputs.flatten(), self.embedding)
+        for block in self._blocks():
+            normed = kernels.rms_norm(x, block.attention_norm, config.norm_eps, dtype)
+            qkv = F.linear(normed, block.qkv.to(dtype)).view(batch, length, 3 * config.width)
+            mixed = kernels.causal_attention(qkv, turn, config.heads)
+            x = x + F.linear(mixed.view(-1, config.width), block.attention_out.to(dtype)).float()
+            normed = kernels.rms_norm(x, block.mlp_norm, config.norm_eps, dtype)
+            gate, up = F.linear(normed, block.gate.to(dtype)), F.linear(normed, block.up.to(dtype))
+            x = x + F.linear(kernels.swiglu(gate, up), block.mlp_out.to(dtype)).float()
+        x = kernels.rms_norm(x, self.final_norm * self.logit_scale, config.norm_eps, dtype)
+        weight = self.embedding if self.unembedding is None else self.unembedding
+        return kernels.cross_entropy(x, weight.to(dtype), targets.flatten())
+
+
+def _rotary(x: Tensor, table: Tensor) -> Tensor:
+    """Turn feature pairs (2i, 2i + 1) of ``x`` (..., context, head_dim) by their positions' angles."""
+    pairs = torch.view_as_complex(x.float().contiguous().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

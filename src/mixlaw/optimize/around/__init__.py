@@ -1,0 +1,1 @@
+"""What surrounds an optimum: prices, gains, frontiers, robustness, baselines."""

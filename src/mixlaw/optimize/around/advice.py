@@ -1,0 +1,194 @@
+"""What the reader must know beside the numbers, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.data.budget import Budget, Constraints
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.prediction import Prediction
+from mixlaw.kit.arrays import Array
+from mixlaw.optimize.pose.forms import PUBLISHED_DECAY, Repetition
+from mixlaw.optimize.pose.objective import Problem
+from mixlaw.optimize.pose.task import TaskLaw
+from mixlaw.optimize.pose.view import LawView, hull_distance
+
+__all__ = ["accuracy", "outside_hull", "shape", "standing", "unidentified"]
+
+_EDGE = 1e-4
+
+
+def standing(
+    corpus: Corpus, repetition: Repetition | None, rank_transfer: str | float | None, budget: Budget
+) -> list[str]:
+    """Warnings that do not depend on the answer."""
+    out = []
+    if rank_transfer is None:
+        size = f" of {budget.params:,} parameters" if budget.params else ""
+        out.append(
+            f"No evidence was given that mixtures rank the same at the target{size} as in the runs the law was fitted "
+            f"on: this is the optimum at their size."
+        )
+    elif isinstance(rank_transfer, str):
+        out.append(f"Rank transfer: {rank_transfer}")
+    else:
+        out.append(f"Rank correlation between the law's runs and the target size: {float(rank_transfer):.3f}.")
+    if repetition is not None:
+        source = (
+            "the published decay constant (Muennighoff et al. 2023), fitted to whole corpora that repeat, not to one "
+            "domain of many"
+            if repetition.decay == PUBLISHED_DECAY
+            else "the decay constant given"
+        )
+        out.append(
+            f"Repeated tokens count by R* = {repetition.decay:.4g} epochs, {source}; what repetition loses "
+            f"counts as the least helpful domain."
+        )
+    declared = sorted({d.source for d in corpus.domains if d.source != "measured"})
+    if declared:
+        out.append(f"Token counts are {', '.join(declared)}.")
+    return out
+
+
+def accuracy(curve: TaskLaw, loss: Prediction) -> Prediction:
+    """A task's accuracy from its loss; the task law's own residual widens the interval."""
+    from statistics import NormalDist
+
+    centre = float(curve.predict(loss.mean))
+    spread = NormalDist().inv_cdf((1 + loss.level) / 2) * curve.residual
+    below, above = centre - float(curve.predict(loss.high)), float(curve.predict(loss.low)) - centre
+    low, high = centre - np.hypot(below, spread), centre + np.hypot(above, spread)
+    return Prediction(centre, float(max(low, 0.0)), float(min(max(high, centre), 1.0)), loss.level, "fraction")
+
+
+def outside_hull(points: Array, r: Array, warnings: list[str]) -> None:
+    """Warn when the mixture lies outside what was observed."""
+    distance = hull_distance(points / points.sum(axis=1, keepdims=True), r)
+    if distance > 1e-3:
+        warnings.append(
+            f"The mixture lies outside the observed mixtures: {distance:.1%} of its tokens would have to move to be an "
+            f"average of them. Predictions there are extrapolations; train a run near it."
+        )
+
+
+def unidentified(
+    points: Array, domains: Sequence[str], r: Array, near: Mapping[str, tuple[float, float]], warnings: list[str]
+) -> None:
+    """Warn of what no run of ``points`` (n, K) shows: domains whose share never varied, and domains that only varied
+    together, as the parts of a domain that was split after the runs. A law's ridge answers there as if it knew."""
+    still = np.ptp(points, axis=0) < 1e-6
+    for j in np.flatnonzero(still)[:5]:
+        share = float(points[:, j].mean())
+        seen = "No run drew from" if share < 1e-9 else f"Every run drew the same {share:.1%} from"
+        weight = (
+            f"its weight of {r[j]:.1%}, and every prediction for it, rest on the law's form alone"
+            if r[j] >= _EDGE
+            else "its weight of zero is no finding"
+        )
+        warnings.append(
+            f"{seen} {domains[j]}, so what it does is not identified: {weight}{_ranges(domains, [j], near)}. "
+            f"Train runs that vary it (`mixlaw reuse` or `mixlaw design --more` propose them)."
+        )
+    for group in _together(points, still)[:5]:
+        drawn = points[:, group].sum(axis=0) / points[:, group].sum()
+        names = [domains[j] for j in group]
+        total = float(r[group].sum())
+        own = r[group] / total if total >= _EDGE else drawn
+        place = (
+            "The weights above keep that ratio"
+            if np.abs(own - drawn).max() < 0.01
+            else f"The weights above leave it ({_ratio(own)}), where predictions rest on the law's form alone"
+        )
+        warnings.append(
+            f"No run tells {', '.join(names[:-1])} and {names[-1]} apart: all drew them as {_ratio(drawn)}, so how the "
+            f"{total:.1%} they get are divided is not identified. {place}{_ranges(domains, group, near)}. Train runs "
+            f"that vary it (`mixlaw reuse` or `mixlaw design --more` propose them)."
+        )
+
+
+def _together(points: Array, still: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Groups of columns that were drawn in one ratio by every run; two runs could not tell."""
+    moving = [int(j) for j in np.flatnonzero(~still)]
+    if len(points) < 3 or len(moving) < 2:
+        return []
+    unit = points[:, moving] / np.sqrt((points[:, moving] ** 2).sum(axis=0))
+    same = unit.T @ unit > 1.0 - 1e-9
+    groups = {tuple(moving[j] for j in np.flatnonzero(row)) for row in same if row.sum() > 1}
+    return [list(group) for group in sorted(groups)]
+
+
+def _ratio(shares: Array) -> str:
+    return " : ".join(f"{s:.0%}" for s in shares)
+
+
+def _ranges(domains: Sequence[str], group: Sequence[int], near: Mapping[str, tuple[float, float]]) -> str:
+    """Where weights may lie at nearly the same objective, as the law sees it."""
+    known = [domains[j] for j in group if domains[j] in near]
+    if not known:
+        return ""
+    return "; nearly as good under the law: " + ", ".join(f"{n} {near[n][0]:.3f}-{near[n][1]:.3f}" for n in known)
+
+
+def shape(
+    mixture: Mixture,
+    constraints: Constraints,
+    problem: Problem,
+    near: Mapping[str, tuple[float, float]],
+    score: Any,
+    change: Prediction,
+    level: Prediction,
+    view: LawView,
+    warnings: list[str],
+) -> None:
+    """Warn of one-hot and edge optima, a flat objective, and a gain within its uncertainty."""
+    weights = mixture.array()
+    top = int(np.argmax(weights))
+    names = constraints.domains
+    if len(weights) > 1 and weights[top] > 0.95:
+        slope = score_slope(view, problem, weights)
+        rival = int(np.argsort(slope)[1]) if len(slope) > 1 else top
+        warnings.append(
+            f"One domain takes everything: {names[top]} {weights[top]:.1%}. Under this law its share lowers the "
+            f"objective everywhere (next best {names[rival]}: {slope[rival] - slope[top]:+.3g} nats per unit of weight "
+            f"moved there). A law that is monotone in the mixture always ends in a corner; add floors, caps or a "
+            f"target of several sets."
+        )
+    else:
+        zero = [n for n, w, a in zip(names, weights, constraints.low) if w < _EDGE and a < _EDGE]
+        if zero:
+            shown = ", ".join(zero[:6]) + (f" and {len(zero) - 6} more" if len(zero) > 6 else "")
+            warnings.append(
+                f"{len(zero)} of {len(names)} domains get nothing ({shown}): each one's share helps the objective less "
+                f"than the others' at the optimum. Laws fit worst at zero shares: where you doubt it, set a "
+                f"floor, and its price says what it costs."
+            )
+    room = constraints.high - constraints.low
+    wide = [near[n][1] - near[n][0] for n in names if n in near]
+    limits = [min(1.0, h) for n, h in zip(names, room) if n in near]
+    if wide and np.mean([w / max(x, 1e-12) for w, x in zip(wide, limits) if x > 1e-9] or [0.0]) > 0.8:
+        warnings.append(
+            "The objective is flat: nearly every mixture under this budget is within the allowance of the optimum, so "
+            "the weights above are one choice of many. See near_optimal."
+        )
+    loose = [n for n in near if near[n][1] - near[n][0] > 0.2]
+    if loose:
+        ranges = ", ".join(f"{n} {near[n][0]:.2f}-{near[n][1]:.2f}" for n in loose[:5])
+        warnings.append(f"Weights the law hardly determines (range at nearly the same objective): {ranges}.")
+    if change.low <= 0 <= change.high and abs(change.mean) > 0:
+        warnings.append(
+            f"The gain over the reference ({change}) is not distinguishable from nothing at {change.level:.0%}."
+        )
+
+
+def score_slope(view: LawView, problem: Problem, weights: Array) -> Array:
+    """d objective / d weight (K,) of the objective's losses at a mixture."""
+    chosen = problem.functions[0].weights
+    if not chosen.any():  # epigraph or least change: the constraints carry the losses
+        chosen = sum((f.weights for f in problem.functions[1:]), np.zeros_like(chosen))
+    T = len(view.targets)
+    return np.asarray(chosen[:T] @ view.gradient(weights[None])[0])

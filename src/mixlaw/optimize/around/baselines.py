@@ -1,0 +1,73 @@
+"""The mixtures every recommendation stands beside: natural, uniform, UniMax, temperature sampling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixlaw.data.budget import Budget, Constraints
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Mixture
+from mixlaw.errors import ConfigError
+from mixlaw.kit.arrays import Array
+
+__all__ = ["baselines", "feasible", "temperature", "unimax"]
+
+
+def unimax(corpus: Corpus, tokens: float, max_epochs: float = 4.0) -> Mixture:
+    """UniMax: as uniform as ``max_epochs`` allows (Chung et al. 2023, arXiv:2304.09151).
+
+    Domains are served from the smallest: each gets an equal share of what is left of the budget, or
+    ``max_epochs`` times its tokens if that is less.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 900, "wiki": 50}, source="example")
+        >>> unimax(corpus, tokens=800, max_epochs=4).to_dict()
+        {'web': 0.75, 'wiki': 0.25}
+    """
+    if tokens <= 0 or max_epochs <= 0:
+        raise ConfigError(f"UniMax needs positive tokens and epochs, got {tokens} and {max_epochs}.")
+    order = sorted(corpus.domains, key=lambda d: d.unique_tokens)
+    left, drawn = float(tokens), {}
+    for i, domain in enumerate(order):
+        drawn[domain.name] = min(left / (len(order) - i), max_epochs * domain.unique_tokens)
+        left -= drawn[domain.name]
+    return Mixture.normalized({n: drawn[n] for n in corpus.names})
+
+
+def temperature(corpus: Corpus, T: float = 2.0) -> Mixture:
+    """Weights proportional to unique tokens to the power 1/T: T = 1 is natural, T large is uniform.
+
+    Example:
+        >>> corpus = Corpus.declared({"a": 70, "b": 20, "c": 10}, source="example")
+        >>> [round(w, 3) for w in temperature(corpus, 2).weights]
+        [0.523, 0.279, 0.198]
+    """
+    if not T > 0:
+        raise ConfigError(f"Temperature must be positive, got {T}.")
+    return Mixture.normalized({n: float(c) ** (1.0 / T) for n, c in corpus.unique_tokens.items()})
+
+
+def feasible(mixture: Array, constraints: Constraints, slack: float = 1e-9) -> bool:
+    """Whether weights (K,) satisfy the budget's limits."""
+    c = constraints
+    rows = c.matrix @ mixture - c.upper
+    return bool(
+        (mixture >= c.low - slack).all()
+        and (mixture <= c.high + slack).all()
+        and (rows <= slack * np.maximum(1.0, np.abs(c.upper))).all()
+    )
+
+
+def baselines(corpus: Corpus, budget: Budget, reference: Mixture | None = None) -> dict[str, Mixture]:
+    """Natural, uniform, UniMax (1 and 4 epochs), temperature 2 and 5, and the user's own as ``"reference"``."""
+    table = {
+        "natural": corpus.natural,
+        "uniform": Mixture.uniform(corpus.names),
+        "unimax (1 epoch)": unimax(corpus, budget.tokens, 1.0),
+        "unimax (4 epochs)": unimax(corpus, budget.tokens, 4.0),
+        "temperature 2": temperature(corpus, 2.0),
+        "temperature 5": temperature(corpus, 5.0),
+    }
+    if reference is not None:
+        table["reference"] = reference
+    return table

@@ -1,0 +1,1 @@
+"""From a law and a request to the problem that is solved."""

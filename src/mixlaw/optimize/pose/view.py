@@ -1,0 +1,249 @@
+"""A law seen from a corpus: columns in the corpus' order, sizes filled in, targets found by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.data.budget import Budget
+from mixlaw.data.corpus import Corpus
+from mixlaw.errors import ConfigError, DataError, did_you_mean
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.atoms import Atoms, align
+from mixlaw.laws.core.restricted import Restricted
+from mixlaw.laws.core.table import as_matrix, as_targets
+from mixlaw.optimize.pose.forms import Repetition, monotone
+
+__all__ = ["LawView", "check_weights", "hull_distance", "law_hash"]
+
+
+class LawView:
+    """A fitted law as a function of weights over ``corpus.names``.
+
+    A joint law's ``params`` and ``tokens`` columns are held at the budget's target, former domains of a
+    :class:`~mixlaw.laws.core.restricted.Restricted` law at zero. With ``repetition`` the law is
+    asked at the effective shares of repeated data (laws of atoms only).
+
+    Raises:
+        ConfigError: the law was fitted on other domains, or needs a size the budget does not give.
+        DataError: the law is not fitted, or is a law of size and tokens only.
+    """
+
+    def __init__(self, law: Any, corpus: Corpus, budget: Budget, repetition: Repetition | None = None) -> None:
+        if not hasattr(law, "feature_names_in_"):
+            raise DataError(f"This {type(law).__name__} has not been fitted yet. Call fit(X, y) first.")
+        former: tuple[str, ...] = ()
+        if isinstance(law, Restricted):  # its rows and refits are those of the law inside
+            former, law = law.former, law.law
+        if getattr(law, "kind", "mixture") == "scale":
+            raise DataError(
+                f"{type(law).__name__} is a law of model size and tokens: it says nothing about mixtures. "
+                f"Use a mixture law (M4, EffectiveTokens, ...) or a joint one."
+            )
+        self.law, self.domains = law, corpus.names
+        features = [str(n) for n in law.feature_names_in_]
+        sizes: dict[str, float | None] = {
+            "params": budget.params,
+            "tokens": budget.tokens,
+            "unique_tokens": sum(corpus.unique_tokens.values()),
+            **dict.fromkeys(former, 0.0),
+        }
+        is_domain = [n for n in features if n not in sizes or n in corpus.names]
+        unnamed = all(n.startswith("x") and n[1:].isdigit() for n in is_domain)
+        if unnamed and len(is_domain) == len(corpus.names):
+            is_domain = list(corpus.names)  # fitted on a plain array: columns are taken in the corpus' order
+            named = [*is_domain, *[n for n in features if n in sizes]]
+        else:
+            named = features
+            for name in is_domain:
+                if name not in corpus.names:
+                    raise ConfigError(
+                        f"The law was fitted on domain {name!r}, which is not in the corpus."
+                        f"{did_you_mean(name, corpus.names)}"
+                    )
+            for name in corpus.names:
+                if name not in is_domain:
+                    raise ConfigError(
+                        f"The corpus has domain {name!r}, which the law was not fitted on."
+                        f"{did_you_mean(name, is_domain)} After a change of domains see mixlaw.reuse.old_runs."
+                    )
+        self._names = features
+        self._source = [corpus.names.index(n) if n in is_domain else -1 for n in named]
+        self._fixed: dict[int, float] = {}
+        for column, (name, source) in enumerate(zip(named, self._source)):
+            if source < 0:
+                value = sizes[name]
+                if value is None:
+                    raise ConfigError(f"The law depends on {name!r}; give the target's: Budget({name}=...).")
+                self._fixed[column] = float(value)
+        self.targets: list[str] = [str(t) for t in law.target_names_]
+        self.repetition = repetition
+        if repetition is not None and self.atoms() is None:
+            raise ConfigError(
+                f"Repetition inside the law needs a law of linear forms (M4, EffectiveTokens, LogLinear, ...); "
+                f"{type(law).__name__} is none. Use max_epochs in the budget instead."
+            )
+
+    def index(self, names: Iterable[str], where: str) -> list[int]:
+        """Positions of targets by name."""
+        out = []
+        for name in names:
+            if name not in self.targets:
+                raise ConfigError(
+                    f"{where} names {name!r}, which the law does not predict.{did_you_mean(name, self.targets)}"
+                )
+            out.append(self.targets.index(name))
+        return out
+
+    def _matrix(self, R: npt.ArrayLike) -> dict[str, Array]:
+        rows = np.atleast_2d(np.asarray(R, dtype=float))
+        columns = [
+            np.full(len(rows), self._fixed[i]) if source < 0 else np.clip(rows[:, source], 0.0, 1.0)
+            for i, source in enumerate(self._source)
+        ]
+        return dict(zip(self._names, columns))
+
+    def predict(self, R: npt.ArrayLike) -> Array:
+        """(n, T) losses at weights R (n, K)."""
+        if self.repetition is not None:
+            atoms = self.atoms()
+            assert atoms is not None
+            return monotone(atoms).value(self.repetition.value(np.atleast_2d(np.asarray(R, dtype=float))))
+        values = np.asarray(self.law.predict(self._matrix(R)), dtype=float)
+        return values[:, None] if values.ndim == 1 else values
+
+    def interval(self, R: npt.ArrayLike, level: float) -> tuple[Array, Array]:
+        """(low, high), each (n, T)."""
+        low, high = self.law.predict_interval(self._matrix(R), level)
+        low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+        if low.ndim == 1:
+            low, high = low[:, None], high[:, None]
+        if self.repetition is not None:  # as wide as the law says, around what repetition leaves
+            shift = self.predict(R) - replace_none(self).predict(R)
+            low, high = low + shift, high + shift
+        return low, high
+
+    def gradient(self, R: npt.ArrayLike) -> Array:
+        """d loss / d weight (n, T, K)."""
+        if self.repetition is not None:
+            atoms, rows = self.atoms(), np.atleast_2d(np.asarray(R, dtype=float))
+            assert atoms is not None
+            return monotone(atoms).gradient(self.repetition.value(rows)) * self.repetition.slope(rows)[:, None]
+        full = np.asarray(self.law.gradient(self._matrix(R)), dtype=float)
+        out = np.zeros((*full.shape[:2], len(self.domains)))
+        for column, source in enumerate(self._source):
+            if source >= 0:
+                out[:, :, source] = full[:, :, column]
+        return out
+
+    def atoms(self) -> Atoms | None:
+        """The law's atoms over the corpus' domains, or None."""
+        atoms = self.law.atoms() if hasattr(self.law, "atoms") else None
+        if atoms is None:
+            return None
+        column = {source: i for i, source in enumerate(self._source)}
+        result = align(atoms, [column[j] for j in range(len(self.domains))])
+        if self._fixed:  # sizes are constants of the linear forms
+            shift = sum(atoms.linear[:, c] * v for c, v in self._fixed.items())
+            result = Atoms(**{**vars(result), "offset": result.offset + shift})
+        return result
+
+    def with_law(self, law: Any) -> LawView:
+        """The same view of another law fitted on the same columns."""
+        other = object.__new__(LawView)
+        other.__dict__ = {**self.__dict__, "law": law}
+        return other
+
+    def rows(self, runs: tuple[Any, Any]) -> tuple[Array, Array, Array]:
+        """Runs the law was fitted on: weights (n, K) in the corpus' order, losses (n, T), and the law's own X."""
+        matrix, names = as_matrix(runs[0])
+        losses, targets, _ = as_targets(runs[1], allow_missing=True)
+        if names is not None:
+            missing = [n for n in self._names if n not in names]
+            if missing:
+                raise DataError(f"runs lack the columns {missing} the law was fitted on; they have {names}.")
+            matrix = matrix[:, [names.index(n) for n in self._names]]
+        if matrix.shape[1] != len(self._names):
+            raise DataError(f"runs have {matrix.shape[1]} columns; the law was fitted on {self._names}.")
+        if targets is not None:
+            missing = [t for t in self.targets if t not in targets]
+            if missing:
+                raise DataError(f"runs lack the targets {missing} of the law; they have {targets}.")
+            losses = losses[:, [targets.index(t) for t in self.targets]]
+        if losses.shape != (len(matrix), len(self.targets)):
+            raise DataError(f"runs hold {len(matrix)} mixtures but losses of shape {losses.shape}.")
+        weights = np.zeros((len(matrix), len(self.domains)))
+        for column, source in enumerate(self._source):
+            if source >= 0:
+                weights[:, source] = matrix[:, column]
+        return weights, losses, matrix
+
+    @property
+    def other_columns(self) -> npt.NDArray[np.bool_]:
+        """(columns,) of the law's own X: which are no weights of the corpus' domains (sizes, domains that are gone)."""
+        return np.asarray(self._source) < 0
+
+    def named(self, matrix: Array) -> dict[str, Array]:
+        """The law's own X (n, columns) by name, for refitting."""
+        return {n: matrix[:, j] for j, n in enumerate(self._names)}
+
+    def describe(self) -> tuple[dict[str, Any], str]:
+        """Name of the law and the content hash of what it learned."""
+        info: dict[str, Any] = {"name": type(self.law).__name__, "runs": getattr(self.law, "num_runs_", None)}
+        if getattr(self.law, "kind", "mixture") == "joint":
+            info["kind"] = "joint"
+        source = getattr(self.law, "source", "")
+        if source:
+            info["source"] = source
+        return info, law_hash(self.law)
+
+
+def law_hash(law: Any) -> str:
+    """16 hex digits of what a law has learned (its state may hold NaN, which canonical JSON may not)."""
+    return hashlib.sha256(json.dumps(law.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def replace_none(view: LawView) -> LawView:
+    """The view without repetition."""
+    other = view.with_law(view.law)
+    other.repetition = None
+    return other
+
+
+def hull_distance(points: Array, x: Array) -> float:
+    """Distance in token share (half the L1 norm) from mixture x (K,) to the convex hull of points (n, K); 0 inside."""
+    from scipy.optimize import linprog
+
+    n, k = points.shape
+    # min sum(d+) s.t. sum_i w_i points_i + d+ - d- = x, sum w = 1
+    cost = np.concatenate([np.zeros(n), np.full(2 * k, 0.5)])
+    equal = np.vstack(
+        [
+            np.hstack([points.T, np.eye(k), -np.eye(k)]),
+            np.concatenate([np.ones(n), np.zeros(2 * k)])[None],
+        ]
+    )
+    result = linprog(cost, A_eq=equal, b_eq=np.append(x, 1.0), bounds=(0, None), method="highs")
+    return max(float(result.fun or 0.0), 0.0) if result.status == 0 else float("nan")
+
+
+def check_weights(objective: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:
+    """Objective as ``{set: weight}`` summing to one: a name, several names (equal weights) or weights.
+
+    Raises:
+        ConfigError: empty, negative, not finite, or all zero.
+    """
+    if isinstance(objective, str):
+        return {objective: 1.0}
+    if not isinstance(objective, Mapping):
+        objective = {str(name): 1.0 for name in objective}
+    weights = {str(k): float(v) for k, v in objective.items()}
+    total = sum(weights.values())
+    if not weights or any(not np.isfinite(v) or v < 0 for v in weights.values()) or total <= 0:
+        raise ConfigError(f"An objective needs non-negative weights with a positive sum, got {weights}.")
+    return {k: v / total for k, v in weights.items()}

@@ -1,0 +1,1 @@
+"""Solvers: convex with certificate, and search."""

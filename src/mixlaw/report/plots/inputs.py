@@ -1,0 +1,87 @@
+"""What plots accept, turned into arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.data.mixture import Mixture
+from mixlaw.errors import ConfigError, DataError, MixlawError, did_you_mean
+from mixlaw.kit.arrays import Array
+
+
+def mixture_array(mixture: Any, domains: Sequence[str]) -> Array:
+    """Weights (K,) in the order of ``domains`` of a Mixture, a mapping or an array."""
+    if isinstance(mixture, Mixture):
+        return mixture.array(domains)
+    if isinstance(mixture, Mapping):
+        unknown = [name for name in mixture if name not in domains]
+        if unknown:
+            raise ConfigError(f"The mixture names {unknown[0]!r}.{did_you_mean(str(unknown[0]), domains)}")
+        return np.array([float(mixture.get(d, 0.0)) for d in domains])
+    array = np.asarray(mixture, dtype=float)
+    if array.shape != (len(domains),):
+        raise DataError(f"A mixture over {list(domains)} needs {len(domains)} weights, got shape {array.shape}.")
+    return array
+
+
+def weights_mapping(mixture: Any) -> dict[str, float]:
+    """``{domain: weight}`` of a Mixture, a Schedule or a mapping."""
+    if hasattr(mixture, "phases"):
+        mixture = mixture.mixture
+    if hasattr(mixture, "to_dict"):
+        mixture = mixture.to_dict()
+    return {str(k): float(v) for k, v in dict(mixture).items()}
+
+
+def predict_all(law: Any, X: Any) -> Array:
+    """Predictions (n, T), whatever shape y had."""
+    values = np.asarray(law.predict(X), dtype=float)
+    return values[:, None] if values.ndim == 1 else values
+
+
+def own_heldout(law: Any, num_runs: int) -> Array | None:
+    """Held-out predictions (n, T) that a law made of its own runs while it was fitted, or None without them."""
+    try:
+        values = getattr(law, "heldout_", None)
+    except MixlawError:  # a law read from a file no longer carries them
+        return None
+    if values is None:
+        return None
+    array = np.asarray(values, dtype=float).reshape(len(values), -1)
+    enough = np.isfinite(array).sum(axis=0) >= max(3, num_runs // 2)
+    return array if len(array) == num_runs and bool(enough.all()) else None
+
+
+def target_columns(names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
+    """Positions of the ``wanted`` targets (all without)."""
+    if wanted is None:
+        return list(range(len(names)))
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(f"No target {name!r} in this law.{did_you_mean(name, names)}")
+    return [list(names).index(name) for name in wanted]
+
+
+def objective_array(objective: Mapping[str, float] | None, targets: Sequence[str]) -> Array | None:
+    """Objective weights (T,) summing to one, or None."""
+    if objective is None:
+        return np.ones(1) if len(targets) == 1 else None
+    target_columns(targets, list(objective))
+    weights = np.array([float(objective.get(t, 0.0)) for t in targets])
+    if (weights < 0).any() or weights.sum() <= 0:
+        raise ConfigError(f"An objective needs non-negative weights with a positive sum, got {dict(objective)}.")
+    return np.asarray(weights / weights.sum())
+
+
+def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Rank correlation; NaN where one side is constant or there are fewer than three points."""
+    from scipy.stats import rankdata
+
+    x, y = rankdata(np.asarray(a)), rankdata(np.asarray(b))
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])

@@ -1,0 +1,320 @@
+"""``study.yaml``: what the user writes, checked at the border. Unknown keys are errors with a suggestion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mixlaw.data.budget import Budget
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.kit.units import parse_count
+
+__all__ = [
+    "CorpusConfig",
+    "DesignConfig",
+    "ExecutorConfig",
+    "LawConfig",
+    "SizeConfig",
+    "StudyConfig",
+    "TrainingConfig",
+    "VerifyConfig",
+    "design_changes",
+    "load_config",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: [v] if isinstance(v, str | Path) else v for k, v in value.items()}
+    return value
+
+
+class CorpusConfig(_Section):
+    """Where the text is. Paths are relative to the study folder's parent unless absolute; any fsspec URL works."""
+
+    domains: dict[str, list[str]] = Field(default_factory=dict)
+    """Training domains: one path, or a list of files and folders, per domain."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Instead of ``domains``: declared unique tokens per domain, where the runs are imported."""
+    counts_source: str = "study.yaml"
+    """Who counted them."""
+    validation: dict[str, list[str]] = Field(default_factory=dict)
+    """Validation-only sets beside the held-out part of every training domain."""
+    text_field: str = "text"
+    tokenizer: str | None = None
+    """A tokenizer.json; without it a byte-level BPE is trained on the corpus."""
+    vocab_size: int = 2048
+    validation_tokens: int = 32_768
+    """Tokens of each validation set."""
+
+    _as_lists = field_validator("domains", "validation", mode="before")(_paths)
+    _counts = field_validator("validation_tokens", "vocab_size", mode="before")(
+        lambda v: parse_count(v, "corpus counts")
+    )
+    _declared = field_validator("counts", mode="before")(
+        lambda v: {k: parse_count(n, f"counts of {k}") for k, n in dict(v).items()}
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> CorpusConfig:
+        if bool(self.domains) == bool(self.counts):
+            raise ValueError("give either 'domains' (paths of text) or 'counts' (declared tokens), not both or neither")
+        return self
+
+
+class TrainingConfig(_Section):
+    """One proxy run."""
+
+    trainer: str = "torch"
+    """``torch`` (built in), ``command`` (your own) or a registered name."""
+    command: list[str] | str | None = None
+    """For ``command``: the template; ``{spec}``, ``{metrics}`` and ``{folder}`` are replaced."""
+    timeout: float | None = None
+    """For ``command``: seconds after which a run counts as failed."""
+    model: dict[str, Any] = Field(default_factory=lambda: {"preset": "d64"})
+    tokens: int = 2_000_000
+    batch: int = 8
+    context: int = 256
+    learning_rate: dict[str, Any] = Field(default_factory=lambda: {"name": "wsd", "peak": 4e-3})
+    optimizer: dict[str, Any] = Field(default_factory=lambda: {"name": "adamw"})
+    evaluations: int = 10
+    """How many times along a run the validation losses are measured."""
+    simulated_epoching: bool = True
+    """Repeat each domain in the proxies as often as the target run will (by subsampling it)."""
+
+    _counts = field_validator("tokens", mode="before")(lambda v: parse_count(v, "training tokens"))
+
+
+class SizeConfig(_Section):
+    """A further size at which some of the swarm's mixtures are trained: whether ranks transfer is measured there."""
+
+    num: int = Field(ge=1)
+    """How many of the mixtures; not more than at the size before."""
+    tokens: int
+    model: dict[str, Any]
+    learning_rate: dict[str, Any] = Field(default_factory=dict)
+    """Where they differ from ``training``."""
+    optimizer: dict[str, Any] = Field(default_factory=dict)
+    batch: int | None = None
+
+    _counts = field_validator("tokens", mode="before")(lambda v: parse_count(v, "tokens of design.sizes"))
+
+
+class DesignConfig(_Section):
+    """Which mixtures are tried."""
+
+    sampler: str = "dirichlet"
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The sampler's own, for instance ``levels`` of ``hierarchical`` or ``fractions`` of ``phases``."""
+    num: int = 24
+    replicates: int = Field(default=2, ge=0)
+    """Extra runs of the reference mixture under other seeds: they measure the noise."""
+    seed: int = Field(default=0, ge=0)
+    sizes: list[SizeConfig] = Field(default_factory=list)
+    """Larger sizes than that of ``training``, cheapest first, for fewer and fewer of the mixtures."""
+
+    @model_validator(mode="after")
+    def _ladder(self) -> DesignConfig:
+        counts = [self.num, *(size.num for size in self.sizes)]
+        if any(b > a for a, b in pairwise(counts)):
+            raise ValueError(f"num must not grow from size to size, got {counts}")
+        return self
+
+
+class LawConfig(_Section):
+    """Which law explains the runs."""
+
+    name: str = "auto"
+    level: float = 0.9
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class VerifyConfig(_Section):
+    """Which mixtures are trained to check the recipe, and how often."""
+
+    seeds: int = 5
+    arms: list[str] = Field(default_factory=lambda: ["natural"])
+    """References beside the recipe: ``natural``, ``uniform``, ``reference``."""
+
+
+class ExecutorConfig(_Section):
+    """Where runs are trained."""
+
+    name: str = "local"
+    workers: int | None = None
+
+
+class StudyConfig(_Section):
+    """The whole of study.yaml."""
+
+    corpus: CorpusConfig
+    runs: list[str | list[str]] = Field(default_factory=list)
+    """Imported runs (CSV, Parquet, RegMix, olmix, W&B, ...), used instead of, or beside, runs trained here. Files that
+    are read together, such as RegMix's weights and losses, are a list of their own."""
+    repair: bool = False
+    """Rescale weights of imported runs that do not sum to one."""
+    objective: dict[str, float]
+    """Weight of each validation set in what is minimised."""
+    budget: dict[str, Any]
+    """The target run: ``tokens`` and limits, see :class:`mixlaw.data.budget.Budget`."""
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    design: DesignConfig = Field(default_factory=DesignConfig)
+    law: LawConfig = Field(default_factory=LawConfig)
+    reference: dict[str, float] | Literal["natural", "uniform"] = "natural"
+    """The mixture used today; gains are counted against it."""
+    verify: VerifyConfig = Field(default_factory=VerifyConfig)
+    executor: ExecutorConfig = Field(default_factory=ExecutorConfig)
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """Both forms of ``reference`` in one message, instead of one complaint per form."""
+        names = ("natural", "uniform")
+        if isinstance(value, str) and value not in names:
+            raise ValueError(f"no mixture of that name.{did_you_mean(value, names)} Or give weights: {{web: 0.7, ...}}")
+        weights = list(value.values()) if isinstance(value, dict) else [value]
+        if not isinstance(value, str) and not all(isinstance(w, int | float) for w in weights):
+            raise ValueError("must be natural, uniform, or weights such as {web: 0.7, code: 0.3}")
+        return value
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> StudyConfig:
+        if not self.objective or any(w < 0 for w in self.objective.values()) or sum(self.objective.values()) <= 0:
+            raise ValueError(f"objective needs non-negative weights with a positive sum, got {self.objective}")
+        self.make_budget()
+        return self
+
+    def make_budget(self) -> Budget:
+        """The target run's budget."""
+        if "tokens" not in self.budget:
+            raise ConfigError(f"budget needs 'tokens' (of the target run); it has {sorted(self.budget)}.")
+        return Budget.from_dict(self.budget)
+
+    def run_files(self) -> list[list[str]]:
+        """The paths of each import: one, or several that are read together."""
+        return [[entry] if isinstance(entry, str) else entry for entry in self.runs]
+
+    def objective_weights(self) -> dict[str, float]:
+        """The objective's weights, summing to one."""
+        total = sum(self.objective.values())
+        return {k: v / total for k, v in self.objective.items() if v > 0}
+
+    def dump(self) -> str:
+        """As YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def parse_config(data: Any, where: str) -> StudyConfig:
+    """Checked configuration from plain data; ``where`` is named in errors."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} must hold a mapping with corpus, objective and budget, got {type(data).__name__}.")
+    try:
+        return StudyConfig(**data)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+    except ConfigError as error:  # pydantic lets ours through as they are: without the file's name
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def design_changes(
+    design: DesignConfig,
+    sampler: str | None = None,
+    num: int | None = None,
+    replicates: int | None = None,
+    options: Sequence[str] = (),
+    sizes: Sequence[str] = (),
+) -> DesignConfig | None:
+    """A design's settings with those of the command line in their place; None where nothing was given there.
+
+    Args:
+        options: ``"NAME=VALUE"``, the value as in study.yaml.
+        sizes: ``"PRESET=NUM:TOKENS"``.
+
+    Raises:
+        ConfigError: a text of another form, or settings that do not go together.
+
+    Example:
+        >>> design_changes(DesignConfig(), num=16, sizes=["d128=4:8M"]).sizes[0].tokens
+        8000000
+    """
+    given: dict[str, Any] = {"sampler": sampler, "num": num, "replicates": replicates}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if sampler is not None and sampler != design.sampler:
+        changes["options"] = {}  # those of study.yaml are of its own sampler
+    for text in options:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise ConfigError(f"--option {text!r} must look like NAME=VALUE, for example fractions=[.8, .2].")
+        changes["options"] = {**changes.get("options", design.options), name: _value(value, f"--option {text!r}")}
+    if sizes:
+        changes["sizes"] = [_size(text) for text in sizes]
+    if not changes:
+        return None
+    try:
+        return DesignConfig(**{**design.model_dump(mode="json"), **changes})
+    except ValidationError as error:
+        raise ConfigError("The design: " + "; ".join(_explain(e, DesignConfig) for e in error.errors())) from None
+
+
+def _value(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Yaml)
+    except yaml.YAMLError as error:
+        if text.startswith(("[", "{")):
+            raise ConfigError(f"{where}: {text!r} is not a value that study.yaml could hold: {error}") from None
+        return text  # such as ':'
+
+
+def _size(text: str) -> dict[str, Any]:
+    preset, _, rest = text.partition("=")
+    count, _, tokens = rest.partition(":")
+    if not preset or not count.isdigit() or not tokens:
+        raise ConfigError(f"--size {text!r} must look like PRESET=NUM:TOKENS, for example d128=8:8M.")
+    return {"num": int(count), "tokens": parse_count(tokens, f"--size {text}"), "model": {"preset": preset}}
+
+
+def load_config(path: Path) -> StudyConfig:
+    """Read and check ``study.yaml``."""
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} is not there. Make a study first: `mixlaw init {path.parent} --domain NAME=PATH ...`."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from None
+    return parse_config(data, str(path))
+
+
+class _Yaml(yaml.SafeLoader):
+    """Plain data, with ``4e-3`` a number: YAML 1.1 asks for ``4.0e-3`` and silently reads a string otherwise."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _explain(error: Any, section: Any = StudyConfig) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        for part in error["loc"][:-1]:
+            if isinstance(part, int):  # in a list, whose entries are sections
+                section = section.__args__[0]
+            else:
+                section = section.model_fields[part].annotation
+        key = error["loc"][-1]
+        return f"unknown key {where!r}.{did_you_mean(str(key), section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where!r} is missing"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')} (got {error.get('input')!r})"

@@ -1,0 +1,142 @@
+"""``mixlaw fit runs.csv``: laws from somebody's table, with no configuration and no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from mixlaw.data.observations import Observations
+from mixlaw.errors import DataError
+from mixlaw.kit.store import Store
+from mixlaw.verify.transfer import rank_evidence
+
+__all__ = ["fit_files"]
+
+Features = Literal["mixture", "scale", "repeated", "joint"]
+
+
+def fit_files(
+    source: Sequence[str | Path],
+    folder: str | Path,
+    *,
+    targets: Sequence[str] | None = None,
+    repair: bool = False,
+    mixtures: str | Path | None = None,
+    values: Sequence[str] | None = None,
+    format: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str, float, float], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> Any:
+    """Read runs, fit a law, and write law, league table, observations and plots into ``folder``.
+
+    The law follows from what varies between the runs: mixtures :class:`mixlaw.laws.Auto` (at one size; together with
+    size and tokens from three sizes on), sizes and tokens alone ``Chinchilla``, or ``RepeatedData`` where unique
+    tokens are known and repeated. Runs that each trained on one of several sets have a target per set.
+
+    Args:
+        source: files or folders :meth:`Observations.read` understands.
+        targets: fit only these; default all losses.
+        repair: rescale weights that do not sum to one.
+        mixtures: for logs of trackers, a table of mixtures (columns ``run``, one per domain).
+        values: metrics or columns that are losses, where their names do not say so.
+        format: importer, where the files do not tell.
+
+    Returns:
+        The fitted law.
+    """
+    from mixlaw import laws
+    from mixlaw.io import importers
+    from mixlaw.report import plots
+
+    given = {"repair": repair, "mixtures": mixtures, "values": list(values or ())}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    observations: Observations = importers.read(list(source), format=format, **options)
+    metric = _metric(observations)
+    name, features, at = _plan(observations)
+    everything = observations
+    if features in ("mixture", "joint"):
+        observations = _comparable(observations, features, say)
+    X, y = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
+    if features in ("scale", "repeated"):
+        y = _per_training_set(observations, X, y)
+    rows = "runs" if at == "final" else "measurements"
+    count = f"{y.num_columns} target{'' if y.num_columns == 1 else 's'}"
+    say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {count} in {metric}.")
+    if progress:
+        progress("fit", 0, 2)
+    law = laws.LAWS[name](seed=seed).fit(X, y)
+    store = Store(folder)
+    store.write_bytes("law.json", law.to_json().encode())
+    if name == "auto" and features == "mixture":  # a joint law is judged by its backtest, in its summary
+        store.write_json("league.json", law.league_.to_dict())
+    observations.save(Path(folder) / "observations")
+    if features in ("mixture", "joint"):
+        say(str(rank_evidence(everything)))
+    if progress:
+        progress("fit", 1, 2)
+    plots.save_all(getattr(law, "delegate_", law), X, y, Path(folder) / "plots")
+    if progress:
+        progress("fit", 2, 2)
+    return law
+
+
+def _plan(observations: Observations) -> tuple[str, Features, Literal["final", "all"]]:
+    """Law, features and steps, by what varies between the runs."""
+    runs = observations.runs.select(["params", "tokens", "epochs"]).to_pylist()
+    mixtures = {tuple(s.mixture.to_dict().values()) for s in observations.schedules().values()}
+    sizes = {r["params"] for r in runs if r["params"] is not None}
+    one_set_each = all(max(weights) == 1.0 for weights in mixtures)
+    if mixtures and not (one_set_each and len(sizes) > 1):
+        return ("auto", "joint", "all") if len(sizes) >= 3 else ("auto", "mixture", "final")
+    if not sizes or not any(r["tokens"] for r in runs):
+        raise DataError(
+            "The runs have neither mixtures nor sizes and tokens, so no law can explain them. Give weights as columns "
+            "weight_<domain>, or the columns params and tokens."
+        )
+    epochs = [e for r in runs for _, e in r["epochs"] or []]
+    if len(epochs) == len(runs) and max(epochs) > 1 and len(mixtures) <= 1:
+        return "repeated_data", "repeated", "final"
+    return "chinchilla", "scale", "final"
+
+
+def _comparable(observations: Observations, features: Features, say: Callable[[str], None]) -> Observations:
+    """Runs with a mixture; for a law of mixtures alone those of one size, the one with most mixtures."""
+    schedules = observations.schedules()
+    size = dict(zip(*(observations.runs.column(c).to_pylist() for c in ("run", "params"))))
+    keep = list(schedules)
+    sizes = {s for s in size.values() if s is not None}
+    if features == "mixture" and len(sizes) > 1:
+        mixtures = {s: {tuple(schedules[r].mixture.to_dict().values()) for r in keep if size[r] == s} for s in sizes}
+        chosen = max(sizes, key=lambda s: (len(mixtures[s]), s))
+        keep = [r for r in keep if size[r] == chosen]
+        left = ", ".join(f"{s:.3g}" for s in sorted(sizes - {chosen}))
+        say(f"Fitted to the {len(keep)} runs of {chosen:.3g} parameters; three sizes or more would be fitted together.")
+        say(f"Left out: the runs of {left} parameters.")
+    return observations.select(keep)
+
+
+def _per_training_set(observations: Observations, X: pa.Table, y: pa.Table) -> pa.Table:
+    """Targets per training set, where runs were trained on one of several: a law of size alone holds for each."""
+    schedules = observations.schedules()
+    if len(observations.domains) < 2 or not schedules:
+        return y
+    runs = X.schema.metadata[b"runs"].decode().split("\n")
+    trained = np.array([max(schedules[r].mixture.to_dict().items(), key=lambda item: item[1])[0] for r in runs])
+    columns = {}
+    for target in y.column_names:
+        values = y.column(target).to_numpy()
+        for name in observations.domains:
+            columns[f"{target}, trained on {name}"] = np.where(trained == name, values, np.nan)
+    return pa.table(columns)
+
+
+def _metric(observations: Observations) -> str:
+    found = list(dict.fromkeys(observations.values.column("metric").to_pylist()))
+    if not found:
+        raise DataError("The runs hold no measured values.")
+    return "loss" if "loss" in found else str(found[0])

@@ -1,0 +1,161 @@
+"""Which artefacts of a study were made from other inputs than today's.
+
+A verb notes a hash of what its artefact was made from in ``made-from.json``, after the artefact is written; before, the
+note is blanked. So an artefact whose note is not the hash of today's inputs is *stale* (one nobody made a note of was
+put there by somebody else, and is believed). The design needs no note: its run specs say what they were made for. Nor
+does a verification: it names its ledger entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixlaw.kit.hashing import content_hash
+from mixlaw.verify.paired import prediction_of
+
+if TYPE_CHECKING:
+    from mixlaw.study.study import Study
+
+__all__ = ["corpus_inputs", "law_inputs", "made_from", "recipe_inputs", "schedule_inputs", "stale"]
+
+RECORD = "made-from.json"
+
+
+@contextmanager
+def made_from(study: Study, artefact: str, inputs: str) -> Iterator[None]:
+    """While the block writes ``artefact``, nothing is known of it; afterwards, that it was made from ``inputs``."""
+    study.store.write_json(RECORD, {**_record(study), artefact: ""})
+    yield
+    study.store.write_json(RECORD, {**_record(study), artefact: inputs})
+
+
+def _record(study: Study) -> dict[str, str]:
+    return dict(study.store.read_json(RECORD)) if study.store.exists(RECORD) else {}
+
+
+def corpus_inputs(study: Study) -> str:
+    """Hash of the corpus section of study.yaml. Whether files changed, ``tokenize`` finds out itself."""
+    return content_hash(study.config.corpus.model_dump(mode="json"))
+
+
+def law_inputs(study: Study) -> str:
+    """Hash of what a law is fitted on: its settings, the corpus, the runs that are done, imported files."""
+    config, store = study.config, study.store
+    specs = study.specs() if store.exists("design.json") else []
+    return content_hash(
+        {
+            "law": config.law.model_dump(mode="json", exclude={"level"}),
+            "corpus": [study.corpus.hash, study.corpus.evaluation_hash],
+            "runs": sorted(s.id for s in specs if store.exists("runs", s.id, "DONE")),
+            # under the names of study.yaml: from another working directory the same files resolve otherwise
+            "imported": [
+                [name, _stamp(Path(p))] for names in config.run_files() for name, p in zip(names, study._resolve(names))
+            ],
+            **({"repair": True} if config.repair else {}),
+        }
+    )
+
+
+def schedule_inputs(study: Study) -> str:
+    """Hash of what a schedule is found from: the runs, the corpus, budget and objective. It fits a law of its own."""
+    specs = study.specs() if study.store.exists("design.json") else []
+    return content_hash(
+        {
+            "runs": sorted(s.id for s in specs if study.store.exists("runs", s.id, "DONE")),
+            "imported": [_stamp(Path(p)) for names in study.config.run_files() for p in study._resolve(names)],
+            "corpus": [study.corpus.hash, study.corpus.evaluation_hash],
+            "budget": study.budget.to_dict(),
+            "objective": study.config.objective_weights(),
+            "level": study.config.law.level,
+        }
+    )
+
+
+def _stamp(path: Path) -> list[Any]:
+    """Files by size and time of change; an address elsewhere by its name alone."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.exists() else []
+    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
+
+
+def recipe_inputs(study: Study) -> str:
+    """Hash of what a recipe is found from: the law's file, the corpus, budget, objective and reference."""
+    law = f"laws/{study.config.law.name}.json"
+    return content_hash(
+        {
+            "law": hashlib.sha256(study.store.read_bytes(law)).hexdigest() if study.store.exists(law) else None,
+            "corpus": [study.corpus.hash, study.corpus.evaluation_hash],
+            "budget": study.budget.to_dict(),
+            "objective": study.config.objective_weights(),
+            "reference": study.reference.to_dict(),
+            "level": study.config.law.level,
+        }
+    )
+
+
+def stale(study: Study) -> dict[str, str]:
+    """``{verb: why what it wrote no longer holds}``; empty where everything was made from today's inputs.
+
+    Example:
+        >>> stale(Study("my-study"))                                                     # doctest: +SKIP
+        {'fit': 'runs or settings changed since the law was fitted'}
+    """
+    store, reasons = study.store, {}
+    if not store.exists("corpus.json"):
+        return {}
+    known = _record(study)
+
+    def changed(artefact: str, inputs: Callable[[Study], str]) -> bool:
+        return store.exists(artefact) and artefact in known and known[artefact] != inputs(study)
+
+    if changed("corpus.json", corpus_inputs):
+        reasons["tokenize"] = "the corpus section of study.yaml changed since the text was tokenised"
+    if store.exists("design.json") and (reason := _design(study)):
+        reasons["design"] = reason
+    if changed(f"laws/{study.config.law.name}.json", law_inputs):
+        reasons["fit"] = "runs or settings changed since the law was fitted"
+    if changed("recipe.json", recipe_inputs):
+        reasons["optimize"] = "law, corpus, budget, objective or reference changed since the recipe was found"
+    elif store.exists("recipe.json") and "fit" in reasons:
+        reasons["optimize"] = "the recipe rests on a law that no longer holds"
+    if changed("recipe-schedule.json", schedule_inputs):
+        reasons["schedule"] = "runs, corpus, budget or objective changed since the schedule was found"
+    if store.exists("verification.json") and (reason := _verification(study)):
+        reasons["verify"] = reason
+    return reasons
+
+
+def _design(study: Study) -> str | None:
+    corpus, made_for = study.corpus, study.store.read_json("design.json")["corpus_hash"]
+    if made_for != corpus.hash:
+        return (
+            f"design.json was made for corpus {made_for}, today's is {corpus.hash}, and the swarm's runs would not be "
+            f"comparable: start a study in a new folder, or restore the old text"
+        )
+    templates = study.swarm.templates()
+    for spec in study.specs():
+        own = {"schedule": spec.schedule, "seed": spec.seed, "replicate_group": spec.replicate_group}
+        today = [template.replace(**own) for template in templates]
+        if spec.id not in [one.id for one in today]:
+            ours, theirs = today[0].to_dict(), spec.to_dict()
+            changed = ", ".join(k for k in ours if ours[k] != theirs[k])
+            return (
+                f"the runs of design.json were designed with other settings ({changed}), and runs made with today's "
+                f"would not be comparable: start a study in a new folder, or restore study.yaml"
+            )
+    return None
+
+
+def _verification(study: Study) -> str | None:
+    if not study.store.exists("recipe.json"):
+        return "there is no recipe that verification.json could belong to"
+    entry = prediction_of(study.ledger, study.recipe())
+    result = study.store.read_json("verification.json")
+    if entry is None or result.get("prediction_entry") != entry.number:
+        return "verification.json is of an earlier recipe"
+    if list(result["arms"]) != ["recipe", *study.config.verify.arms]:
+        return f"verification.json compares {list(result['arms'])[1:]}, study.yaml asks for {study.config.verify.arms}"
+    return None

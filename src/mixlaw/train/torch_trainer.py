@@ -1,0 +1,332 @@
+"""The built-in trainer: one decoder per spec, on one CPU core or a GPU."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.observations import Observations
+from mixlaw.data.runspec import RunSpec
+from mixlaw.errors import ConfigError, RunError, require_extra
+from mixlaw.kit.hashing import content_hash
+from mixlaw.kit.store import Store
+from mixlaw.models.proxy.presets import model_config
+from mixlaw.train import checkpoint
+from mixlaw.train.contract import Progress, RunStopped, ShouldStop, finish, is_done
+from mixlaw.train.evaluate import evaluate, value_rows
+from mixlaw.train.schedule import LearningRate
+
+__all__ = ["TorchTrainer", "evaluation_steps"]
+
+EXPLODED_LOSS = 2.0
+"""A training loss above this many times ``ln(vocabulary)``, the loss of a uniform guess, has exploded."""
+
+EXPLODED_STEPS = 5
+"""So many exploded steps in a row end the run as diverged."""
+
+
+def evaluation_steps(spec: RunSpec) -> list[int]:
+    """Steps (from 1) after which validation losses are measured: ``evaluate_at`` of the run, rounded, at least 1.
+
+    Example:
+        >>> from mixlaw.data.mixture import Schedule
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=20_480, evaluate_at=(0.25, 1.0))
+        >>> evaluation_steps(spec)
+        [2, 10]
+    """
+    return sorted({max(1, round(fraction * spec.num_steps)) for fraction in spec.evaluate_at})
+
+
+@dataclass(frozen=True)
+class TorchTrainer:
+    """Trains a decoder on the mixture a spec describes, and measures its validation losses.
+
+    What can change a run's numbers is in the spec; what cannot is here. On a CPU a run uses one thread and is
+    deterministic: a killed run that continues gives the uninterrupted curve bit for bit.
+
+    Args:
+        corpus: the domains and validation sets.
+        tokens_root: folder of token shards that :func:`mixlaw.tokens.build` wrote.
+        checkpoint_seconds: wall-clock between checkpoints.
+        curve_points: points of the training-loss curve (metric ``train_loss``), each a mean over the steps between.
+        evaluation_batch: sequences per forward pass of the evaluation.
+        device: ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``...
+        keep: what a finished run's checkpoint holds: ``"full"`` (another run can start from it with its Adam
+            moments), ``"weights"``, or ``"none"``.
+
+    Example:
+        >>> trainer = TorchTrainer(corpus, "study/tokens")         # doctest: +SKIP
+        >>> trainer.run(spec, Path("study/runs") / spec.id)        # doctest: +SKIP
+    """
+
+    corpus: Corpus
+    tokens_root: str | Path
+    checkpoint_seconds: float = 30.0
+    curve_points: int = 40
+    evaluation_batch: int = 8
+    device: str = "auto"
+    keep: Literal["full", "weights", "none"] = "full"
+
+    name: ClassVar[str] = "torch"
+    version: ClassVar[str] = "1"
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_seconds <= 0 or self.curve_points < 0 or self.evaluation_batch < 1:
+            raise ConfigError(
+                f"TorchTrainer needs checkpoint_seconds > 0, curve_points >= 0 and evaluation_batch >= 1, got "
+                f"{self.checkpoint_seconds}, {self.curve_points}, {self.evaluation_batch}."
+            )
+        if self.keep not in ("full", "weights", "none"):
+            raise ConfigError(f"TorchTrainer keep must be 'full', 'weights' or 'none', got {self.keep!r}.")
+
+    def check(self, spec: RunSpec) -> None:
+        """Everything that can be wrong with a spec before it trains.
+
+        Raises:
+            ConfigError: model, optimiser or learning-rate fields are off, or the run has no whole step.
+            RunError: the spec was made for another corpus, or other validation sets.
+        """
+        from mixlaw.train.loop import optimizer_options
+
+        model_config(spec.model, self.corpus.vocab_size)
+        optimizer_options(spec.optimizer)
+        LearningRate(spec.learning_rate, max(spec.num_steps, 1))
+        if spec.num_steps < 1:
+            raise ConfigError(
+                f"{spec.tokens} tokens are less than one step of {spec.batch} x {spec.context} tokens. "
+                f"Raise tokens, or lower batch or context."
+            )
+        for what, wanted, ours in (
+            ("corpus", spec.corpus_hash, self.corpus.hash),
+            ("validation sets", spec.evaluation_hash, self.corpus.evaluation_hash),
+        ):
+            if wanted and wanted != ours:
+                raise RunError(f"The spec was made for {what} {wanted}, but the trainer has {ours}.", spec)
+
+    def run(
+        self,
+        spec: RunSpec,
+        folder: Path,
+        progress: Progress | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> None:
+        """Train ``spec`` in ``folder`` (``runs/<spec.id>``); a done run returns at once, a cut-off one continues.
+
+        Writes ``spec.json``, ``machine.json`` (precision, device, versions, speed), ``checkpoint.safetensors``,
+        ``log.txt``, ``runs.parquet``, ``values.parquet``, and ``DONE`` last.
+
+        Raises:
+            ConfigError, RunError: see :meth:`check`; or the checkpoint to start from is missing.
+            RunStopped: ``should_stop`` said so; a checkpoint was published.
+        """
+        folder = Path(folder)
+        if is_done(folder):
+            return
+        self.check(spec)
+        torch = require_extra("torch", "train")
+        require_extra("safetensors", "train")
+        from mixlaw.train.loop import choose_device
+
+        device = choose_device(self.device)
+        store = Store(folder)
+        store.write_json("spec.json", spec.to_dict())
+        with _one_thread(torch, device.type == "cpu"), open(folder / "log.txt", "a", buffering=1) as log:
+            _Run(self, spec, folder, device, log).train(progress, should_stop)
+
+
+class _Run:
+    """One run's state while it trains."""
+
+    def __init__(self, trainer: TorchTrainer, spec: RunSpec, folder: Path, device: Any, log: Any) -> None:
+        from mixlaw.models.proxy.model import Decoder
+        from mixlaw.tokens.loader import Loader, validation
+        from mixlaw.train.loop import Training, choose_precision, optimizer_options
+
+        self.trainer, self.spec, self.folder, self.log = trainer, spec, folder, log
+        root = Path(trainer.tokens_root)
+        self.loader = Loader(spec, trainer.corpus, root)
+        self.validation = validation(trainer.corpus, root, spec.context)
+        self.hashes = {v.name: v.hash for v in trainer.corpus.validation}
+        self.config = model_config(spec.model, trainer.corpus.vocab_size)
+        self.rate = LearningRate(spec.learning_rate, spec.num_steps)
+        options = optimizer_options(spec.optimizer)
+        found = checkpoint.load(folder)
+        if found is not None and found[0].spec != spec.id:
+            raise RunError(
+                f"{folder} holds a checkpoint of run {found[0].spec}, not {spec.id}. Use a folder per run.", spec
+            )
+        # A continued run keeps the precision it began with, whatever machine it is on now.
+        precision = found[0].precision if found else choose_precision(options["precision"], device)
+        self.state = found[0] if found else checkpoint.Progressed(spec.id, precision=precision, device=device.type)
+        model_seed = int(content_hash({"model": spec.seed})[:15], 16)
+        self.training = Training(Decoder(self.config, model_seed).to(device), spec.optimizer, precision)
+        if found is not None:
+            self.training.load(found[1])
+            self.write(f"continue at step {self.state.step} of {spec.num_steps}")
+        elif spec.start is not None:
+            self.start_from(folder.parent / spec.start, options["moments"] == "keep")
+        store = Store(folder)
+        store.write_json(
+            "machine.json",
+            {
+                "precision": precision,
+                "device": torch_device_name(device),
+                "threads": 1 if device.type == "cpu" else None,
+                "torch": __import__("torch").__version__,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+            },
+        )
+
+    def write(self, text: str) -> None:
+        self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def start_from(self, folder: Path, moments: bool) -> None:
+        found = checkpoint.load(folder)
+        if found is None or not is_done(folder):
+            raise RunError(
+                f"Run {self.spec.id} starts from run {self.spec.start}, which has no finished checkpoint in {folder}. "
+                f"Train that run first, with keep='full' or 'weights'.",
+                self.spec,
+            )
+        if moments and "updates" not in found[1]:
+            raise RunError(
+                f"Run {self.spec.id} starts from {folder} with its Adam moments, but only weights were kept there. "
+                f"Set optimizer moments to 'reset', or train {self.spec.start} again with keep='full'.",
+                self.spec,
+            )
+        self.training.load(found[1], moments)
+        self.write(f"start from run {self.spec.start} ({'with' if moments else 'without'} its Adam moments)")
+
+    def train(self, progress: Progress | None, should_stop: ShouldStop | None) -> None:
+        spec, state = self.spec, self.state
+        num_steps, per_step = spec.num_steps, spec.batch * spec.context
+        evaluations = set(evaluation_steps(spec))
+        points = self.trainer.curve_points
+        curve = {round(i * num_steps / points) for i in range(1, points + 1)} if points else set()
+        exploded = EXPLODED_LOSS * math.log(self.config.vocab_size)
+        began = published = time.monotonic()
+        before = state.seconds
+        self.write(f"train {self.config.params} parameters for {num_steps} steps in {self.training.precision}")
+        while state.step < num_steps:
+            loss, norm = self.training.step(self.loader.batch(state.step), self.rate(state.step))
+            state.step += 1
+            state.over = state.over + 1 if loss > exploded else 0
+            if not math.isfinite(loss) or not math.isfinite(norm) or state.over >= EXPLODED_STEPS:
+                return self.diverged(loss, norm)
+            state.loss_sum += loss
+            state.loss_count += 1
+            if state.step in curve:
+                self.record_curve()
+            if state.step in evaluations:
+                losses = evaluate(self.training.model, self.validation, self.trainer.evaluation_batch)
+                if not all(math.isfinite(value) for value in losses.values()):
+                    return self.diverged(loss, norm)
+                state.values += value_rows(
+                    spec.id, state.step, state.step * per_step, losses, self.validation, self.hashes
+                )
+                shown = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+                self.write(f"step {state.step} validation loss: {shown}")
+            if progress is not None:
+                progress(state.step, num_steps)
+            now = time.monotonic()
+            state.seconds = before + now - began
+            stop = should_stop is not None and should_stop()
+            if state.step < num_steps and (stop or now - published > self.trainer.checkpoint_seconds):
+                checkpoint.save(self.folder, state, self.training.tensors())
+                published = now
+                if stop:
+                    self.write(f"stopped at step {state.step} of {num_steps}; run again to continue")
+                    raise RunStopped(
+                        f"Run {spec.id} was stopped at step {state.step} of {num_steps}; a checkpoint was published.",
+                        spec,
+                    )
+        self.close("done")
+
+    def record_curve(self) -> None:
+        state, spec = self.state, self.spec
+        state.values.append(
+            {
+                "run": spec.id,
+                "step": state.step,
+                "tokens": float(state.step * spec.batch * spec.context),
+                "target": "train",
+                "metric": "train_loss",
+                "unit": "nats_per_token",
+                "value": state.loss_sum / state.loss_count,
+            }
+        )
+        state.loss_sum, state.loss_count = 0.0, 0
+
+    def diverged(self, loss: float, norm: float) -> None:
+        """Record the run as diverged: its curve so far, and for every set "worse than a uniform guess"."""
+        state, spec = self.state, self.spec
+        self.write(f"diverged at step {state.step}: loss {loss}, gradient norm {norm}")
+        if state.loss_count:
+            self.record_curve()
+        bound = {name: math.log(self.config.vocab_size) for name in self.validation}
+        tokens = state.step * spec.batch * spec.context
+        state.values += value_rows(spec.id, state.step, tokens, bound, self.validation, self.hashes, "right")
+        self.close("diverged")
+
+    def close(self, status: str) -> None:
+        state, spec, trainer = self.state, self.spec, self.trainer
+        seconds = max(state.seconds, 1e-9)
+        tokens = state.step * spec.batch * spec.context
+        row = {
+            "run": spec.id,
+            "schedule": spec.schedule,
+            "params": float(self.config.params),
+            "params_total": float(self.config.params_total),
+            "tokens": float(spec.num_steps * spec.batch * spec.context),
+            "learning_rate": json.dumps(dict(spec.learning_rate), sort_keys=True),
+            "batch_tokens": float(spec.batch * spec.context),
+            "seed": spec.seed,
+            "replicate_group": spec.replicate_group or None,
+            "epochs": self.loader.epochs(),
+            "start": spec.start,
+            "trainer": f"{trainer.name}-{trainer.version} {state.device} {state.precision}",
+            "corpus_hash": spec.corpus_hash or trainer.corpus.hash,
+            "status": status,
+        }
+        if trainer.keep == "none":
+            (self.folder / checkpoint.NAME).unlink(missing_ok=True)
+        else:
+            tensors = self.training.tensors()
+            if trainer.keep == "weights":
+                tensors = {name: t for name, t in tensors.items() if name.startswith("model.")}
+            checkpoint.save(self.folder, state, tensors)
+        self.write(f"{status} after {state.step} steps, {tokens / seconds:.0f} tokens/s")
+        finish(self.folder, Observations.from_records([row], state.values))
+
+
+def torch_device_name(device: Any) -> str:
+    """The device as machine.json states it."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+@contextmanager
+def _one_thread(torch: Any, on_cpu: bool) -> Iterator[None]:
+    """One thread and no denormals while a CPU run trains: faster for many runs, and the same result everywhere."""
+    if not on_cpu:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # Adam moments of rare tokens decay into denormals, on which a CPU is slow.
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)

@@ -1,0 +1,127 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixlaw.data.budget import Budget, Group, Limit
+from mixlaw.data.corpus import Corpus
+from mixlaw.errors import ConfigError, InfeasibleBudgetError
+
+NAMES = ("a", "b", "c")
+share = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])
+
+
+@st.composite
+def budgets(draw):
+    floors, caps = {}, {}
+    for name in NAMES:
+        low, high = sorted((draw(share), draw(share)))
+        if draw(st.booleans()):
+            floors[name] = low
+        if draw(st.booleans()):
+            caps[name] = high
+    groups = {}
+    if draw(st.booleans()):
+        low, high = sorted((draw(share), draw(share)))
+        groups["ab"] = Group(("a", "b"), low, high)
+    limits = {"fee": Limit({"c": 2.0}, draw(st.sampled_from([0.0, 200.0, 2000.0])))} if draw(st.booleans()) else {}
+    epochs = draw(st.sampled_from([None, 1.0, 4.0, {"a": 2.0}]))
+    return Budget(tokens=1000, max_epochs=epochs, floors=floors, caps=caps, groups=groups, limits=limits)
+
+
+CORPUS = Corpus.declared({"a": 100, "b": 300, "c": 2000}, source="test")
+LATTICE = [np.array(p) / 20 for p in itertools.product(range(21), repeat=3) if sum(p) == 20]
+
+
+def allowed(budget, r):
+    """The limits once more, straight from their definitions."""
+    for name, w in zip(NAMES, r):
+        epochs = budget.epochs_cap(name)
+        if w < budget.floors.get(name, 0) - 1e-9 or w > budget.caps.get(name, 1) + 1e-9:
+            return False
+        if epochs is not None and w * budget.tokens > epochs * CORPUS[name].unique_tokens + 1e-6:
+            return False
+    weight = dict(zip(NAMES, r))
+    for group in budget.groups.values():
+        if not group.floor - 1e-9 <= sum(weight[d] for d in group.domains) <= group.cap + 1e-9:
+            return False
+    return all(
+        sum(c * weight[d] * budget.tokens for d, c in limit.cost_per_token.items()) <= limit.total + 1e-6
+        for limit in budget.limits.values()
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(budgets())
+def test_arrays_say_what_the_words_say_and_check_agrees_with_brute_force(budget):
+    c = budget.constraints(CORPUS)
+    inside = [
+        bool((r >= c.low - 1e-9).all() and (r <= c.high + 1e-9).all() and (c.matrix @ r <= c.upper + 1e-6).all())
+        for r in LATTICE
+    ]
+    assert inside == [allowed(budget, r) for r in LATTICE]
+    # Every limit above is a multiple of the lattice's step, so some lattice point is feasible if any mixture is.
+    if any(inside):
+        budget.check(CORPUS)
+    else:
+        with pytest.raises(InfeasibleBudgetError) as error:
+            budget.check(CORPUS)
+        assert error.value.conflict
+
+
+@given(budgets())
+def test_plain_data_round_trip(budget):
+    assert Budget.from_dict(json.loads(json.dumps(budget.to_dict()))) == budget
+
+
+def test_conflicts_are_said_in_words_with_numbers():
+    corpus = Corpus.declared({"web": 500_000_000_000, "wikipedia": 3_100_000_000}, source="card")
+    with pytest.raises(
+        InfeasibleBudgetError, match=r"wikipedia: floor 20.00B.*12.40B tokens \(3.10B unique x 4 epochs"
+    ):
+        Budget(tokens="100B", max_epochs=4, floors={"wikipedia": 0.2}).check(corpus)
+    with pytest.raises(InfeasibleBudgetError) as error:
+        Budget(tokens=1000, caps={"a": 0.2, "b": 0.2, "c": 0.3}).check(CORPUS)
+    assert len(error.value.conflict) == 4  # three caps and the sum
+    with pytest.raises(InfeasibleBudgetError) as error:
+        Budget(tokens=1000, floors={"a": 0.5, "b": 0.1, "c": 0.6}, caps={"b": 0.9}).check(CORPUS)
+    assert not any("cap" in c for c in error.value.conflict)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens": 0}, "positive"),
+        ({"tokens": "many"}, "not a non-negative number"),
+        ({"tokens": 1, "max_epochs": 0}, "positive number"),
+        ({"tokens": 1, "floors": {"a": 1.2}}, r"in \[0, 1\]"),
+        ({"tokens": 1, "floors": {"a": 0.5}, "caps": {"a": 0.4}}, "floor 0.5 is above cap 0.4"),
+        ({"tokens": 1, "groups": {"g": Group(("a",), 0.5, 0.2)}}, "Group 'g'"),
+        ({"tokens": 1, "limits": {"l": Limit({"a": -1}, 1)}}, "Limit 'l'"),
+        ({"tokens": 1, "max_epochs": "4x"}, "must be a positive number, got '4x'. Write 'max_epochs: 4'"),
+        ({"tokens": 1, "caps": {"a": "high"}}, "cap of 'a' must be a share of tokens .* got 'high'"),
+        ({"tokens": 1, "caps": ["a"]}, r"caps must be a table such as .* got \['a'\]"),
+        ({"tokens": 1, "groups": {"g": ["a"]}}, r"Group 'g' must be a Group .* got \['a'\]"),
+        ({"tokens": 1, "groups": {"g": Group(("a",), 0, "x")}}, "cap 'x'"),
+        ({"tokens": 1, "limits": {"l": Limit({"a": "x"}, 1)}}, "Limit 'l' needs non-negative costs"),
+    ],
+)
+def test_syntax_is_checked_when_made(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Budget(**options)
+
+
+def test_unknown_names_and_keys():
+    with pytest.raises(ConfigError, match="caps names 'aa', which is not a domain"):
+        Budget(tokens=10, caps={"aa": 0.1}).check(CORPUS)
+    with pytest.raises(ConfigError, match="Did you mean 'max_epochs'"):
+        Budget.from_dict({"tokens": 1, "max_epoch": 4})
+
+
+def test_caps_that_do_not_fill_the_budget_are_added_up():
+    corpus = Corpus.declared({"web": 600, "code": 400}, source="test")
+    with pytest.raises(InfeasibleBudgetError, match=r"Together the caps allow 4\.00k tokens, 40\.0% of the budget"):
+        Budget(tokens=10_000, max_epochs=4).check(corpus)

@@ -1,0 +1,114 @@
+"""One process at a time on a study, and no lock that outlives its process."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from mixlaw.errors import DataError
+from mixlaw.kit.lock import LOCK, hold
+
+HOLDER = """
+import sys, time
+from mixlaw.kit.lock import hold
+with hold(sys.argv[1], "train"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_process_is_told_who_holds_the_study(tmp_path, holder):
+    with (
+        pytest.raises(DataError, match=rf"process {holder.pid} on .*\(mixlaw train, since .*{LOCK}"),
+        hold(tmp_path, "fit"),
+    ):
+        pass
+    with pytest.raises(DataError, match="being worked on"), hold(tmp_path / "." / "", "fit"):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    assert json.loads((tmp_path / LOCK).read_text())["pid"] == holder.pid  # it had no time to clear its name
+    with hold(tmp_path, "train"):
+        assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
+    assert (tmp_path / LOCK).read_text() == ""
+
+
+def test_children_of_a_killed_holder_do_not_keep_it(tmp_path):
+    code = HOLDER.replace(
+        "    print",
+        "    import subprocess\n    subprocess.Popen(['sleep', '20'], stdout=subprocess.DEVNULL)\n    print",
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    process.kill()
+    process.wait()
+    with hold(tmp_path, "train"):
+        pass
+
+
+def test_verbs_of_one_process_nest(tmp_path):
+    with hold(tmp_path, "verify"):
+        with hold(tmp_path, "train"):
+            pass
+        assert json.loads((tmp_path / LOCK).read_text())["verb"] == "verify"
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(_entered(tmp_path)))
+        thread.start()
+        thread.join()
+        assert seen == [True]
+    assert (tmp_path / LOCK).read_text() == ""
+
+
+def _entered(folder):
+    with hold(folder, "fit"):
+        return True
+
+
+def test_a_file_system_without_locks_falls_back_on_the_process_named_in_the_file(tmp_path, monkeypatch, holder):
+    import errno
+    import fcntl
+
+    def unsupported(*_):
+        raise OSError(errno.ENOTSUP, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(DataError, match=f"process {holder.pid}"), hold(tmp_path, "fit"):
+        pass
+    holder.kill()
+    holder.wait()
+    with hold(tmp_path, "fit"):
+        pass
+
+
+def test_a_study_refuses_a_second_writer_and_lets_readers_in(tmp_path):
+    from mixlaw.study.study import Study
+
+    study = Study.create(
+        tmp_path / "s",
+        {"corpus": {"counts": {"a": 1000, "b": 1000}}, "objective": {"a": 1}, "budget": {"tokens": 1000}},
+    )
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(study.folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    try:
+        with pytest.raises(DataError, match=f"process {process.pid}"):
+            study.tokenize()
+        assert study.status()[0][1] is False
+    finally:
+        process.kill()
+        process.wait()
+    assert study.tokenize().names == ("a", "b")

@@ -1,0 +1,73 @@
+"""study.yaml: unknown keys are errors with a suggestion, numbers may be written as people write them."""
+
+import pytest
+
+from mixlaw.errors import ConfigError
+from mixlaw.study.config import load_config, parse_config
+
+GOOD = {
+    "corpus": {"domains": {"web": "web.jsonl", "code": ["a", "b"]}},
+    "objective": {"web": 3, "code": 1},
+    "budget": {"tokens": "2.5B", "max_epochs": 4},
+}
+
+
+def test_a_minimal_study():
+    config = parse_config(GOOD, "here")
+    assert config.corpus.domains == {"web": ["web.jsonl"], "code": ["a", "b"]}
+    assert config.make_budget().tokens == 2_500_000_000
+    assert config.objective_weights() == {"web": 0.75, "code": 0.25}
+    assert config.reference == "natural"
+
+
+def test_yaml_round_trip(tmp_path):
+    config = parse_config(GOOD, "here")
+    (tmp_path / "study.yaml").write_text(config.dump())
+    assert load_config(tmp_path / "study.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objectiv": {"web": 1}}, "unknown key 'objectiv'.*Did you mean 'objective'"),
+        ({"training": {"tokenz": 5}}, r"unknown key 'training\.tokenz'.*Did you mean 'tokens'"),
+        ({"objective": {}}, "objective needs non-negative weights"),
+        ({"objective": {"web": -1}}, "objective needs non-negative weights"),
+        ({"budget": {"tokens": "many"}}, "'many' is not a non-negative number"),
+        ({"budget": {"max_epochs": 2}}, "budget needs 'tokens'"),
+        ({"budget": {"tokens": 5, "epochs": 2}}, "Unknown budget key 'epochs'"),
+        ({"budget": {"tokens": 5, "max_epochs": -2}}, "max_epochs of .* must be a positive number"),
+        ({"budget": {"tokens": 5, "max_epochs": "4x"}}, "here: max_epochs .*'4x'"),
+        ({"budget": {"tokens": 5, "caps": {"web": "high"}}}, "here: The cap of 'web' .*'high'"),
+        ({"budget": {"tokens": 5, "groups": {"a": ["web"]}}}, r"here: Group 'a' must be a table .* got \['web'\]"),
+        ({"budget": {"tokens": 5, "groups": {"a": {"cap": 0.5}}}}, "here: Group 'a' lacks 'domains'"),
+        ({"budget": {"tokens": 5, "groups": {"a": {"domains": "web"}}}}, "domains must be a list .* got 'web'"),
+        ({"budget": {"tokens": 5, "limits": {"l": {"total": 3}}}}, "here: Limit 'l' lacks 'cost_per_token'"),
+        (
+            {"budget": {"tokens": 5, "limits": {"l": {"cost_per_tokn": {}, "total": 3}}}},
+            "Did you mean 'cost_per_token'",
+        ),
+        ({"reference": "natrual"}, "reference: .*Did you mean 'natural'.*'natrual'"),
+        ({"reference": {"web": "a"}}, "reference: must be natural, uniform, or weights .*'a'"),
+        ({"corpus": {}}, "either 'domains'"),
+    ],
+)
+def test_mistakes_are_named(change, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config({**GOOD, **change}, "here")
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(ConfigError, match="mixlaw init"):
+        load_config(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize("text", ["4e-3", "+4E-3", "0.4e-2", "4.e-3", ".4e-2"])
+def test_numbers_with_exponents_are_numbers(tmp_path, text):
+    """YAML 1.1 reads ``4e-3`` as a string, which is how nearly everybody writes a learning rate."""
+    yaml = parse_config(GOOD, "here").dump()
+    head = yaml.split("training:")[0]
+    (tmp_path / "study.yaml").write_text(f"{head}training: {{learning_rate: {{peak: {text}}}, trainer: 'e5'}}\n")
+    training = load_config(tmp_path / "study.yaml").training
+    assert training.learning_rate["peak"] == pytest.approx(0.004)
+    assert training.trainer == "e5"

@@ -1,0 +1,72 @@
+"""Which law ``mixlaw fit`` chooses for somebody's table."""
+
+import numpy as np
+import pytest
+
+from mixlaw.errors import DataError
+from mixlaw.io.importers import read
+from mixlaw.study.fit_files import _comparable, _per_training_set, _plan, fit_files
+
+from shared import experiments
+
+
+def table(tmp_path, header, rows):
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]))
+    return path
+
+
+def scaling_rows(sets):
+    """Chinchilla worlds that differ in E alone: E + 400 / N^.34 + 1500 / D^.37."""
+    sizes = [(n, d) for n in (1e7, 3e7, 1e8, 3e8, 1e9) for d in (2e8, 1e9, 5e9, 3e10)]
+    return [(s, n, d, e + 400 / n**0.34 + 1500 / d**0.37) for s, e in sets.items() for n, d in sizes]
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    [
+        ("regmix_1m_test", ("auto", "mixture", "final")),
+        ("dml_two_domains", ("auto", "mixture", "final")),
+        ("dml_redpajama", ("auto", "joint", "all")),
+        ("chinchilla_points", ("chinchilla", "scale", "final")),
+        ("data_constrained", ("repeated_data", "repeated", "final")),
+        ("overtraining", ("chinchilla", "scale", "final")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*rescaled as asked")
+def test_published_tables(name, plan):
+    assert _plan(read(experiments(f"{name}.parquet"), repair=True)) == plan
+
+
+def test_two_sizes_are_not_replicates(tmp_path):
+    rows = [(w, 1 - w, n, 1e9, 3 + w) for n, weights in ((1e7, (0.2, 0.5)), (3e7, (0.1, 0.4, 0.8))) for w in weights]
+    obs = read(table(tmp_path, "weight_a,weight_b,params,tokens,loss_a", rows))
+    said = []
+    kept = _comparable(obs, "mixture", said.append)
+    assert kept.runs.column("params").to_pylist() == [3e7] * 3
+    assert "Left out: the runs of 1e+07 parameters." in said
+
+
+def test_targets_per_training_set(tmp_path):
+    obs = read(table(tmp_path, "train_set,params,tokens,loss_c4", scaling_rows({"web": 1.5, "code": 2.5})))
+    X, y = obs.table(features="scale", missing="keep")
+    y = _per_training_set(obs, X, y)
+    assert y.column_names == ["c4, trained on web", "c4, trained on code"]
+    measured = np.isfinite(np.column_stack([y.column(c).to_numpy() for c in y.column_names]))
+    assert measured.sum(axis=0).tolist() == [20, 20]
+    assert (measured.sum(axis=1) == 1).all()
+
+
+def test_runs_that_say_nothing_are_refused(tmp_path):
+    with pytest.raises(DataError, match="neither mixtures nor sizes"):
+        fit_files([table(tmp_path, "run,loss_a", [("x", 3), ("y", 2)])], tmp_path / "fit")
+
+
+@pytest.mark.slow
+def test_a_table_of_sizes_and_training_sets_end_to_end(tmp_path):
+    path = table(tmp_path, "train_set,params,tokens,loss_c4", scaling_rows({"web": 1.5, "code": 2.5}))
+    law = fit_files([path], tmp_path / "fit", say=lambda text: None)
+    for k, e in enumerate((1.5, 2.5)):
+        assert np.atleast_1d(law.parameters_["E"])[k] == pytest.approx(e, abs=0.02)
+    assert (tmp_path / "fit" / "law.json").exists()
+    assert list((tmp_path / "fit" / "plots").glob("*.png"))
