@@ -1,11 +1,13 @@
-"""Trainers that do what their spec's ``model`` says, for the faults that an executor must survive."""
+"""Trainers that do what their spec's ``model`` says, for the faults that an executor must survive.
+
+Nothing here takes a set time: a run that must be caught in its middle waits there until the test has caught it.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,11 @@ from mixlaw.errors import ConfigError, RunError
 from mixlaw.kit.store import Store
 from mixlaw.train.contract import RunStopped, finish, is_done
 
+from processes import wait_until
+
+MIDDLE = 50
+"""The step at which a run that does ``hold`` waits."""
+
 
 def scripted(do: str, seed: int = 0, **changes: object) -> RunSpec:
     """A spec whose run does ``do``."""
@@ -25,9 +32,12 @@ def scripted(do: str, seed: int = 0, **changes: object) -> RunSpec:
 
 @dataclass(frozen=True)
 class ScriptedTrainer:
-    """``learn``: ends well; the other words: ends as they say. Its "checkpoint" is a file with the step."""
+    """What each word of a spec's ``model`` does; its "checkpoint" is a file ``step`` with the number of the step.
 
-    step_seconds: float = 0.0
+    ``learn`` ends well. ``hold`` waits at step ``MIDDLE`` (the file ``holding`` says that it does) until it is told to
+    stop or a file ``go`` appears beside it, and ends well when it is continued. ``report`` waits at every 25th step for
+    a file of that step's number, which the test writes when it hears of the step. The other words end as they say.
+    """
 
     def run(self, spec: RunSpec, folder: Path, progress=None, should_stop=None) -> None:
         if is_done(folder):
@@ -51,7 +61,12 @@ class ScriptedTrainer:
         for step in range(start, spec.num_steps):
             if progress is not None:
                 progress(step + 1, spec.num_steps)
-            time.sleep(self.step_seconds)
+            if do == "hold" and step + 1 == MIDDLE:
+                (folder / "holding").touch()
+                wait_until(lambda: should_stop() or (folder / "go").exists(), "told to stop or to go on")
+            if do == "report" and (step + 1) % 25 == 0:
+                heard = folder / str(step + 1)
+                wait_until(heard.exists, f"step {step + 1} was reported to the parent")
             if should_stop is not None and should_stop():
                 store.write_bytes("step", str(step + 1).encode())
                 raise RunStopped(f"stopped at {step + 1}", spec)

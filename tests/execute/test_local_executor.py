@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,8 @@ from mixlaw.execute import EXECUTORS, LocalExecutor
 from mixlaw.kit.store import Store
 from mixlaw.train import CommandTrainer, TorchTrainer
 
-from scripted_trainers import EnvironmentTrainer, PlainTrainer, ScriptedTrainer, scripted
+from processes import HANG_SECONDS, alive, child_environment, wait_until
+from scripted_trainers import MIDDLE, EnvironmentTrainer, PlainTrainer, ScriptedTrainer, scripted
 from tiny_tokens import tiny_spec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_trainer" / "train.py"
@@ -27,14 +27,6 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "own_trainer" / "train.py"
 
 def no_children():
     return not multiprocessing.active_children()
-
-
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_is_the_registered_executor():
@@ -107,63 +99,68 @@ def test_a_run_waits_for_the_one_it_starts_from(tmp_path):
 
 
 def test_progress_is_reported_while_runs_train(tmp_path):
-    specs = [scripted("learn", seed) for seed in range(2)]
+    specs = [scripted("report", seed) for seed in range(2)]
     seen = []
-    executor = LocalExecutor(2, poll_seconds=0.05)
-    list(executor.map(ScriptedTrainer(0.01), specs, tmp_path, progress=lambda s, i, n: seen.append((s.seed, i, n))))
-    assert {s for s, _, _ in seen} == {0, 1}
-    assert all(0 < i <= n == 100 for _, i, n in seen)
+
+    def progress(spec, step, num_steps):
+        seen.append((spec.seed, step, num_steps))
+        (tmp_path / spec.id / str(step)).touch()  # the run waits for this at every 25th step
+
+    list(LocalExecutor(2, poll_seconds=0.05).map(ScriptedTrainer(), specs, tmp_path, progress=progress))
+    assert {n for _, _, n in seen} == {100}
     for seed in (0, 1):
         steps = [i for s, i, _ in seen if s == seed]
         assert steps == sorted(steps)
-        assert len(set(steps)) > 3
+        assert {25, 50, 75, 100} <= set(steps)
 
 
 @pytest.mark.slow
 def test_leaving_early_keeps_what_was_done(tmp_path):
-    specs = [scripted("learn", seed) for seed in range(4)]
-    iterator = LocalExecutor(2).map(ScriptedTrainer(0.02), specs, tmp_path)
-    next(iterator)
-    time.sleep(0.3)
+    held, *others = specs = [scripted("hold", 0), scripted("learn", 1), scripted("learn", 2)]
+    iterator = LocalExecutor(2, grace_seconds=HANG_SECONDS).map(ScriptedTrainer(), specs, tmp_path)
+    assert next(iterator)[0] in others
+    wait_until((tmp_path / held.id / "holding").exists, "the held run is in its middle")
     iterator.close()
     assert no_children()
-    stopped = [s for s in specs if Store(tmp_path / s.id).exists("step")]
+    assert Store(tmp_path / held.id).exists("step")
     results = {s.id: r for s, r in LocalExecutor(2).map(ScriptedTrainer(), specs, tmp_path)}
     assert all(isinstance(r, Observations) for r in results.values())
-    for spec in stopped:  # continued, not started over
-        assert int(results[spec.id].runs["start"][0].as_py()) > 0
+    assert results[held.id].runs["start"].to_pylist() == [str(MIDDLE)]  # continued, not started over
 
 
 @pytest.mark.slow
 def test_a_worker_killed_from_outside_fails_one_run_only(tmp_path):
-    specs = [scripted("learn", seed) for seed in range(3)]
-    iterator = LocalExecutor(1, poll_seconds=0.05).map(ScriptedTrainer(0.01), specs, tmp_path)
+    held, *_ = specs = [scripted("hold", 0), scripted("learn", 1), scripted("learn", 2)]
+    folder = tmp_path / held.id
 
     def kill():
-        while not (logs := list(tmp_path.glob("*/log.txt"))) or "pid" not in logs[0].read_text():
-            time.sleep(0.01)
-        os.kill(int(logs[0].read_text().split()[1]), signal.SIGKILL)
+        wait_until((folder / "holding").exists, "the run that gets killed is in its middle")
+        os.kill(int((folder / "log.txt").read_text().split()[1]), signal.SIGKILL)
+        (folder / "go").touch()  # the next attempt need not wait
 
     killer = threading.Thread(target=kill)
     killer.start()
-    results = [r for _, r in iterator]
+    results = {s.id: r for s, r in LocalExecutor(1).map(ScriptedTrainer(), specs, tmp_path)}
     killer.join()
-    assert [isinstance(r, RunError) for r in results].count(True) == 1
-    assert "SIGKILL" in str(next(r for r in results if isinstance(r, RunError)))
+    assert {key for key, r in results.items() if isinstance(r, RunError)} == {held.id}
+    assert "SIGKILL" in str(results[held.id])
     assert all(isinstance(r, Observations) for _, r in LocalExecutor(1).map(ScriptedTrainer(), specs, tmp_path))
 
 
 INTERRUPTED = """
-    import os, sys, signal, threading, time
+    import signal, sys
     from pathlib import Path
+    from processes import HANG_SECONDS
     from scripted_trainers import ScriptedTrainer, scripted
     from mixlaw.execute import LocalExecutor
 
     def main():
+        # A shell starts background jobs with SIGINT ignored, and a Python inherits that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         root = Path(sys.argv[1])
-        specs = [scripted("learn", seed) for seed in range(2)]
+        specs = [scripted("hold", seed) for seed in range(2)]
         try:
-            for _ in LocalExecutor(2).map(ScriptedTrainer(0.05), specs, root):
+            for _ in LocalExecutor(2, grace_seconds=HANG_SECONDS).map(ScriptedTrainer(), specs, root):
                 pass
         except KeyboardInterrupt:
             print("interrupted", flush=True)
@@ -174,53 +171,53 @@ INTERRUPTED = """
 """
 
 
-def start_script(tmp_path):
-    script = tmp_path / "study.py"
-    script.write_text(textwrap.dedent(INTERRUPTED))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    root = tmp_path / "runs"
+@pytest.fixture
+def script(tmp_path):
+    """``(process, root, specs, workers)`` of a script whose two runs are in their middle, and its workers' ids."""
+    path, root = tmp_path / "study.py", tmp_path / "runs"
+    path.write_text(textwrap.dedent(INTERRUPTED))
     process = subprocess.Popen(
-        [sys.executable, str(script), str(root)],
-        env=environment,
+        [sys.executable, str(path), str(root)],
+        env=child_environment(),
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while len(logs := [p for p in root.glob("*/log.txt") if "pid" in p.read_text()]) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.2)
-    return process, root, [int(p.read_text().split()[1]) for p in logs]
+    specs = [scripted("hold", seed) for seed in range(2)]
+    try:
+        wait_until(
+            lambda: process.poll() is not None or all((root / s.id / "holding").exists() for s in specs),
+            "both runs are in their middle",
+        )
+        assert process.poll() is None
+        yield process, root, specs, [int((root / s.id / "log.txt").read_text().split()[1]) for s in specs]
+    finally:
+        process.kill()
+        process.wait()
 
 
-def gone(pids, seconds):
-    deadline = time.monotonic() + seconds
-    while any(alive(p) for p in pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(alive(p) for p in pids)
+def continued_from(specs, root):
+    """The steps at which the runs were continued; each ends."""
+    results = dict((s.id, r) for s, r in LocalExecutor(2).map(ScriptedTrainer(), specs, root))
+    return [results[s.id].runs["start"][0].as_py() for s in specs]
 
 
-def test_ctrl_c_publishes_checkpoints_and_leaves_no_process(tmp_path):
-    process, root, workers = start_script(tmp_path)
+def test_ctrl_c_publishes_checkpoints_and_leaves_no_process(script):
+    process, root, specs, workers = script
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the parent and its workers
-    shown, _ = process.communicate(timeout=30)
+    shown, _ = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 130
     assert "interrupted" in shown
-    assert gone(workers, 1)
-    specs = [scripted("learn", seed) for seed in range(2)]
-    assert all(Store(root / s.id).exists("step") for s in specs)
-    results = [r for _, r in LocalExecutor(2).map(ScriptedTrainer(), specs, root)]
-    assert all(int(r.runs["start"][0].as_py()) > 0 for r in results)
+    assert not any(alive(p) for p in workers)
+    assert continued_from(specs, root) == [str(MIDDLE)] * 2
 
 
 @pytest.mark.slow
-def test_workers_end_when_their_parent_is_killed(tmp_path):
-    process, root, workers = start_script(tmp_path)
+def test_workers_end_when_their_parent_is_killed(script):
+    process, root, specs, workers = script
     process.kill()
-    process.communicate(timeout=30)
-    assert gone(workers, 20)
-    assert all(Store(root / scripted("learn", seed).id).exists("step") for seed in range(2))
+    wait_until(lambda: not any(alive(p) for p in workers), "the workers have ended")
+    assert continued_from(specs, root) == [str(MIDDLE)] * 2
 
 
 @pytest.mark.slow
@@ -237,13 +234,12 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
             """
         )
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     shown = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "runs")],
-        env=environment,
+        env=child_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
     assert shown.returncode != 0
     assert "if __name__ == '__main__'" in shown.stderr
@@ -261,7 +257,7 @@ def test_a_trainer_without_hooks_and_threads_of_workers(tmp_path):
 
 def test_several_specs_through_the_example_trainer(tiny, tmp_path):
     """The user's own command, several specs at once, up to a table a law can be fitted to."""
-    trainer = CommandTrainer(*tiny, [sys.executable, str(EXAMPLE), "{spec}", "{metrics}"], timeout=60)
+    trainer = CommandTrainer(*tiny, [sys.executable, str(EXAMPLE), "{spec}", "{metrics}"])
     specs = [tiny_spec(tiny[0], w, steps=40) for w in (0.1, 0.3, 0.5, 0.7, 0.9)]
     parts = [r for _, r in LocalExecutor(2).map(trainer, specs, tmp_path)]
     assert all(isinstance(p, Observations) for p in parts), parts

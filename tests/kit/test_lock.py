@@ -11,19 +11,30 @@ import pytest
 from mixlaw.errors import DataError
 from mixlaw.kit.lock import LOCK, hold
 
+from processes import alive, child_environment
+
 HOLDER = """
-import sys, time
+import sys
 from mixlaw.kit.lock import hold
 with hold(sys.argv[1], "train"):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
+
+
+def start(code, folder):
+    """A process that holds the folder's lock until it is killed or its standard input is closed."""
+    command = [sys.executable, "-c", code, str(folder)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment()
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
 
 
 @pytest.fixture
 def holder(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
+    process = start(HOLDER, tmp_path)
     yield process
     process.kill()
     process.wait()
@@ -49,16 +60,14 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder):
 
 
 def test_children_of_a_killed_holder_do_not_keep_it(tmp_path):
-    code = HOLDER.replace(
-        "    print",
-        "    import subprocess\n    subprocess.Popen(['sleep', '20'], stdout=subprocess.DEVNULL)\n    print",
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
+    cat = "import subprocess; print(subprocess.Popen(['cat'], stdout=subprocess.DEVNULL).pid, flush=True)"
+    process = start(HOLDER.replace("    sys.stdin", f"    {cat}\n    sys.stdin"), tmp_path)
+    child = int(process.stdout.readline())
     process.kill()
     process.wait()
     with hold(tmp_path, "train"):
-        pass
+        assert alive(child)
+    process.stdin.close()  # which ends the child
 
 
 def test_verbs_of_one_process_nest(tmp_path):
@@ -102,8 +111,7 @@ def test_a_study_refuses_a_second_writer_and_lets_readers_in(tmp_path):
         tmp_path / "s",
         {"corpus": {"counts": {"a": 1000, "b": 1000}}, "objective": {"a": 1}, "budget": {"tokens": 1000}},
     )
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(study.folder)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
+    process = start(HOLDER, study.folder)
     try:
         with pytest.raises(DataError, match=f"process {process.pid}"):
             study.tokenize()
