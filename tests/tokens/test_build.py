@@ -14,7 +14,7 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
-from mixlaw.tokens import pipeline
+from mixlaw.text import near_duplicates
 from mixlaw.tokens.shards import open_shard
 from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
 
@@ -77,8 +77,8 @@ def test_building_again_repeats_nothing_and_changes_nothing(study, write, texts,
     corpus = tokens.build(domains, root, vocab_size=500, validation_tokens=1500)
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.bin")}
     scanned = []
-    real = pipeline.holdout.signatures
-    monkeypatch.setattr(pipeline.holdout, "signatures", lambda t: scanned.append(len(t)) or real(t))
+    real = near_duplicates.signatures
+    monkeypatch.setattr(near_duplicates, "signatures", lambda t: scanned.append(len(t)) or real(t))
     assert tokens.build(domains, root, vocab_size=500, validation_tokens=1500) == corpus
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*.bin")} == before
     assert not scanned
@@ -174,7 +174,7 @@ def test_a_validation_set_that_was_being_replaced_is_not_believed(study, write, 
         def killed(texts):
             raise KeyboardInterrupt
 
-        patch.setattr(pipeline.holdout, "signatures", killed)
+        patch.setattr(near_duplicates, "signatures", killed)
         with pytest.raises(KeyboardInterrupt):
             tokens.build(domains, root, **build)
     raw = np.fromfile(root / "tokens" / "exam" / "val.bin", old.dtype)

@@ -10,12 +10,21 @@ from typing import Any
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.hashing import content_hash
 from mixlaw.text.readers import ReadCounts, SourceFile, find_files, read_documents
-from mixlaw.tokens import pretokenized
 
-__all__ = ["FORMAT", "Source", "read_sources"]
+__all__ = ["FORMAT", "Source", "is_tokens", "read_sources"]
 
 FORMAT = 1
 """Goes into every input hash: a change of method rebuilds."""
+
+
+def is_tokens(path: str) -> bool:
+    """Whether ``path`` names a file of tokens instead of text, by its ending.
+
+    Example:
+        >>> is_tokens("web.npy"), is_tokens("web.jsonl.zst")
+        (True, False)
+    """
+    return str(path).lower().endswith((".npy", ".bin", ".idx"))
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def read_sources(given: Mapping[str, Any] | None, text_field: str) -> list[Sourc
         texts = tuple(str(p) for p in listed)
         if not texts:
             raise ConfigError(f"{name!r} has no paths. Give at least one file or folder.")
-        kinds = {pretokenized.is_tokens(p) for p in texts}
+        kinds = {is_tokens(p) for p in texts}
         if kinds == {True, False}:
             raise ConfigError(f"{name!r} mixes tokens and text: {list(texts)}. Make them two domains.")
         if kinds == {True}:

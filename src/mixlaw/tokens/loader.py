@@ -36,7 +36,7 @@ from mixlaw.data.mixture import Schedule, quotas
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
-from mixlaw.tokens.holdout import mix64
+from mixlaw.text.near_duplicates import mix64
 from mixlaw.tokens.shards import open_shard, read_index
 
 __all__ = ["Loader", "schedule_quotas", "validation"]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import DataError
 
-__all__ = ["TokenFile", "is_tokens", "open_megatron", "open_numpy", "open_tokens"]
+__all__ = ["TokenFile", "open_megatron", "open_numpy", "open_tokens"]
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _DTYPES = {1: "<u1", 2: "<i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f8", 7: "<f4", 8: "<u2"}
@@ -39,11 +39,6 @@ class TokenFile:
         for start, end in zip(self.bounds[:-1], self.bounds[1:]):
             if end > start:
                 yield self.tokens[start:end]
-
-
-def is_tokens(path: str) -> bool:
-    """Whether ``path`` names a token file."""
-    return str(path).lower().endswith((".npy", ".bin", ".idx"))
 
 
 def open_tokens(path: str, end: int | None = None) -> TokenFile:
