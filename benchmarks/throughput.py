@@ -120,9 +120,9 @@ def losses(preset: str, corpus: Any, tokens_root: Path, steps: int, seed: int) -
     from mixlaw.models.proxy.model import Decoder
     from mixlaw.models.proxy.presets import model_config
     from mixlaw.tokens.loader import Loader, validation
-    from mixlaw.train.evaluate import evaluate
     from mixlaw.train.loop import Training, choose_precision
     from mixlaw.train.schedule import LearningRate
+    from mixlaw.train.validation_losses import evaluate
 
     torch.set_num_threads(1)  # losses do not depend on it, time does
     spec = RunSpec(

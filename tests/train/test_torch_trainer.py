@@ -20,8 +20,8 @@ from mixlaw.data.runspec import RunSpec  # noqa: E402
 from mixlaw.errors import ConfigError, DataError, RunError  # noqa: E402
 from mixlaw.train import TRAINERS, RunStopped, TorchTrainer, Trainer  # noqa: E402
 from mixlaw.train import checkpoint as checkpoints  # noqa: E402
-from mixlaw.train.evaluate import evaluate  # noqa: E402
 from mixlaw.train.torch_trainer import evaluation_steps  # noqa: E402
+from mixlaw.train.validation_losses import evaluate  # noqa: E402
 
 
 def run(tiny, folder, spec, trainer_options=None, **hooks):

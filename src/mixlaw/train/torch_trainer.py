@@ -21,8 +21,8 @@ from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
 from mixlaw.train import checkpoint
 from mixlaw.train.contract import Progress, RunStopped, ShouldStop, finish, is_done
-from mixlaw.train.evaluate import evaluate, value_rows
 from mixlaw.train.schedule import LearningRate
+from mixlaw.train.validation_losses import evaluate, value_rows
 
 __all__ = ["TorchTrainer", "evaluation_steps"]
 
@@ -180,7 +180,7 @@ class _Run:
                 "precision": precision,
                 "device": torch_device_name(device),
                 "threads": 1 if device.type == "cpu" else None,
-                "torch": __import__("torch").__version__,
+                "torch": torch_version(),
                 "python": platform.python_version(),
                 "platform": platform.platform(),
             },
@@ -306,6 +306,13 @@ class _Run:
             checkpoint.save(self.folder, state, tensors)
         self.write(f"{status} after {state.step} steps, {tokens / seconds:.0f} tokens/s")
         finish(self.folder, Observations.from_records([row], state.values))
+
+
+def torch_version() -> str:
+    """The version of torch that trains, as machine.json states it."""
+    import torch
+
+    return str(torch.__version__)
 
 
 def torch_device_name(device: Any) -> str:

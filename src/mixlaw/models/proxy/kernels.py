@@ -21,6 +21,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+# Letters in the shape comments: B batch, L context, n = B L rows, d width, H heads, e = d / H head dimension, h hidden
+# width, V vocabulary, Q queries of one block, S keys up to the block's end.
+
 __all__ = ["attention_turn", "causal_attention", "cross_entropy", "rms_norm", "rotary_table", "swiglu"]
 
 QUERY_BLOCK = 128
@@ -33,7 +36,7 @@ VOCABULARY_CHUNK_ELEMENTS = 2**20
 class _RMSNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()  # x (n, d) -> (n, 1)
         scale.div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, gain, scale)
         return (x * scale).mul_(gain).to(dtype)
@@ -42,10 +45,10 @@ class _RMSNorm(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         x, gain, scale = ctx.saved_tensors
         grad = grad.float()
-        unit = x * scale
-        weighted = grad * unit
-        grad_gain = weighted.sum(0)
-        mean = (weighted @ gain).div_(x.shape[-1]).unsqueeze_(-1)
+        unit = x * scale  # (n, d): x / rms(x)
+        weighted = grad * unit  # (n, d)
+        grad_gain = weighted.sum(0)  # (d,)
+        mean = (weighted @ gain).div_(x.shape[-1]).unsqueeze_(-1)  # (n, 1)
         return unit.mul_(mean).neg_().addcmul_(grad, gain).mul_(scale), grad_gain, None, None
 
 
@@ -72,20 +75,20 @@ class _CausalAttention(Function):
     def forward(ctx: Any, qkv: Tensor, turn: Tensor, heads: int) -> Tensor:
         batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
         dim = width // heads
-        parts = torch.empty(3, batch, heads, length, dim, dtype=qkv.dtype)
+        parts = torch.empty(3, batch, heads, length, dim, dtype=qkv.dtype)  # (3, B, H, L, e)
         # One complex product turns queries and keys, and carries the scores' scale on the queries.
-        turned = qkv[..., : 2 * width].float().view(batch, length, 2, heads, dim)
+        turned = qkv[..., : 2 * width].float().view(batch, length, 2, heads, dim)  # (B, L, 2, H, e)
         torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(turn)
         parts[:2].copy_(turned.permute(2, 0, 3, 1, 4))
         parts[2].copy_(qkv[..., 2 * width :].view(batch, length, heads, dim).transpose(1, 2))
-        q, k, v = parts.view(3, -1, length, dim).unbind(0)
-        keys = k.transpose(1, 2)
+        q, k, v = parts.view(3, -1, length, dim).unbind(0)  # each (B H, L, e)
+        keys = k.transpose(1, 2)  # (B H, e, L)
         out = torch.empty_like(q)
         mask = torch.full((QUERY_BLOCK, QUERY_BLOCK), -torch.inf, dtype=qkv.dtype).triu_(1)
         saved = []
         for start in range(0, length, QUERY_BLOCK):
             stop = min(start + QUERY_BLOCK, length)
-            scores = torch.bmm(q[:, start:stop], keys[:, :, :stop])
+            scores = torch.bmm(q[:, start:stop], keys[:, :, :stop])  # (B H, Q, S)
             scores[:, :, start:].add_(mask[: stop - start, : stop - start])
             weights = torch.ops.aten._softmax.out(scores, -1, False, out=scores)
             torch.bmm(weights, v[:, :stop], out=out[:, start:stop])
@@ -99,8 +102,8 @@ class _CausalAttention(Function):
         q, k, v, turn, *saved = ctx.saved_tensors
         heads, (batch, length, width) = ctx.heads, grad.shape
         dim = width // heads
-        grad_out = grad.view(batch, length, heads, dim).transpose(1, 2).reshape(-1, length, dim)
-        values = v.transpose(1, 2)
+        grad_out = grad.view(batch, length, heads, dim).transpose(1, 2).reshape(-1, length, dim)  # (B H, L, e)
+        values = v.transpose(1, 2)  # (B H, e, L)
         grads = torch.empty(3, batch, heads, length, dim, dtype=grad.dtype)
         grad_q, grad_k, grad_v = grads.view(3, -1, length, dim).unbind(0)
         # From the last block of queries to the first: the last reaches every key and fills the gradients of keys and
@@ -109,12 +112,12 @@ class _CausalAttention(Function):
         for start, weights in reversed(blocks):
             stop = min(start + QUERY_BLOCK, length)
             grad_block = grad_out[:, start:stop]
-            grad_weights = torch.bmm(grad_block, values[:, :, :stop])
+            grad_weights = torch.bmm(grad_block, values[:, :, :stop])  # (B H, Q, S)
             grad_scores = torch.ops.aten._softmax_backward_data.out(
                 grad_weights, weights, -1, weights.dtype, grad_input=grad_weights
             )
             torch.bmm(grad_scores, k[:, :stop], out=grad_q[:, start:stop])
-            to_keys = torch.bmm(grad_scores.transpose(1, 2), q[:, start:stop])
+            to_keys = torch.bmm(grad_scores.transpose(1, 2), q[:, start:stop])  # (B H, S, e)
             to_values = torch.bmm(weights.transpose(1, 2), grad_block)
             if stop == length:
                 grad_k.copy_(to_keys)
@@ -122,7 +125,7 @@ class _CausalAttention(Function):
             else:
                 grad_k[:, :stop].add_(to_keys)
                 grad_v[:, :stop].add_(to_values)
-        result = torch.empty(batch, length, 3, heads, dim, dtype=grad.dtype)
+        result = torch.empty(batch, length, 3, heads, dim, dtype=grad.dtype)  # (B, L, 3, H, e)
         turned = torch.empty(batch, length, 2, heads, dim)
         turned.copy_(grads[:2].permute(1, 3, 0, 2, 4))
         torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(turn.conj())  # the transpose turns back
@@ -174,19 +177,19 @@ class _CrossEntropy(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         count, vocab = x.shape[0], weight.shape[0]
         rows = max(1, min(count, VOCABULARY_CHUNK_ELEMENTS // vocab))
-        grad_x = torch.empty_like(x)
-        grad_weight = torch.zeros(weight.shape[::-1], dtype=torch.float32)
+        grad_x = torch.empty_like(x)  # (n, d)
+        grad_weight = torch.zeros(weight.shape[::-1], dtype=torch.float32)  # (d, V)
         total = torch.zeros((), dtype=torch.float64)
-        transposed = weight.t()
-        buffer = x.new_empty(rows, vocab)
+        transposed = weight.t()  # (d, V)
+        buffer = x.new_empty(rows, vocab)  # (rows, V)
         for start in range(0, count, rows):
             stop = min(start + rows, count)
-            part = x[start:stop]
-            place = torch.arange(stop - start).mul_(vocab).add_(targets[start:stop])
+            part = x[start:stop]  # (rows, d)
+            place = torch.arange(stop - start).mul_(vocab).add_(targets[start:stop])  # (rows,), into the flat buffer
             # Logits, probabilities and the logits' gradient take turns in one buffer, which stays in cache.
             probability = torch.mm(part, transposed, out=buffer[: stop - start])
             torch.ops.aten._softmax.out(probability, -1, False, out=probability)
-            right = probability.view(-1).take(place)
+            right = probability.view(-1).take(place)  # (rows,): what the model gave the token that came
             # The smallest normal number keeps a hopeless guess finite; infinities and NaN still pass through.
             total -= right.float().clamp_min(torch.finfo(torch.float32).tiny).log_().sum(dtype=torch.float64)
             probability.view(-1).put_(place, right - 1)

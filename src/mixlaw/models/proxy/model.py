@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from mixlaw.models.proxy import kernels
 from mixlaw.models.proxy.presets import ModelConfig
 
+# Letters in the shape comments: B batch (sequences), L context (tokens), n = B L rows, d width, H heads, e = d / H head
+# dimension, h hidden width of the SwiGLU, V vocabulary.
+
 __all__ = ["Decoder"]
 
 
@@ -21,13 +24,13 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, hidden = config.width, config.mlp_width
-        self.attention_norm = nn.Parameter(torch.ones(width))
-        self.qkv = nn.Parameter(torch.empty(3 * width, width))
-        self.attention_out = nn.Parameter(torch.empty(width, width))
-        self.mlp_norm = nn.Parameter(torch.ones(width))
-        self.gate = nn.Parameter(torch.empty(hidden, width))
-        self.up = nn.Parameter(torch.empty(hidden, width))
-        self.mlp_out = nn.Parameter(torch.empty(width, hidden))
+        self.attention_norm = nn.Parameter(torch.ones(width))  # (d,)
+        self.qkv = nn.Parameter(torch.empty(3 * width, width))  # (3 d, d): queries, keys, values
+        self.attention_out = nn.Parameter(torch.empty(width, width))  # (d, d)
+        self.mlp_norm = nn.Parameter(torch.ones(width))  # (d,)
+        self.gate = nn.Parameter(torch.empty(hidden, width))  # (h, d)
+        self.up = nn.Parameter(torch.empty(hidden, width))  # (h, d)
+        self.mlp_out = nn.Parameter(torch.empty(width, hidden))  # (d, h)
 
 
 class Decoder(nn.Module):
@@ -48,7 +51,7 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.width))
+        self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.width))  # (V, d)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = nn.Parameter(torch.ones(config.width))
         self.unembedding = None if config.tie_embeddings else nn.Parameter(torch.empty(config.vocab_size, config.width))
@@ -103,14 +106,14 @@ class Decoder(nn.Module):
         """Logits (batch, context, vocabulary) for ``tokens`` (batch, context) int64."""
         config = self.config
         batch, length = tokens.shape
-        table = self._table(length)
-        x = F.embedding(tokens, self.embedding)
+        table = self._table(length)  # (L, e / 2) complex
+        x = F.embedding(tokens, self.embedding)  # (B, L, d)
         for block in self._blocks():
             normed = F.rms_norm(x, (config.width,), block.attention_norm, config.norm_eps)
             parts = F.linear(normed, block.qkv).view(batch, length, 3, config.heads, config.head_dim)
-            q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+            q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, L, e)
             q, k = _rotary(q, table), _rotary(k, table)
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.score_scale)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.score_scale)  # (B, H, L, e)
             x = x + F.linear(mixed.transpose(1, 2).reshape(batch, length, config.width), block.attention_out)
             normed = F.rms_norm(x, (config.width,), block.mlp_norm, config.norm_eps)
             x = x + F.linear(F.silu(F.linear(normed, block.gate)) * F.linear(normed, block.up), block.mlp_out)
@@ -129,15 +132,16 @@ class Decoder(nn.Module):
         """
         config = self.config
         batch, length = inputs.shape
-        turn = self._turn(length)
-        x = F.embedding(inputs.flatten(), self.embedding)
+        turn = self._turn(length)  # (L, 2, H, e / 2) complex
+        x = F.embedding(inputs.flatten(), self.embedding)  # (n, d) fp32, the residual stream
         for block in self._blocks():
-            normed = kernels.rms_norm(x, block.attention_norm, config.norm_eps, dtype)
+            normed = kernels.rms_norm(x, block.attention_norm, config.norm_eps, dtype)  # (n, d)
             qkv = F.linear(normed, block.qkv.to(dtype)).view(batch, length, 3 * config.width)
-            mixed = kernels.causal_attention(qkv, turn, config.heads)
+            mixed = kernels.causal_attention(qkv, turn, config.heads)  # (B, L, d)
             x = x + F.linear(mixed.view(-1, config.width), block.attention_out.to(dtype)).float()
             normed = kernels.rms_norm(x, block.mlp_norm, config.norm_eps, dtype)
             gate, up = F.linear(normed, block.gate.to(dtype)), F.linear(normed, block.up.to(dtype))
+            # gate and up are (n, h)
             x = x + F.linear(kernels.swiglu(gate, up), block.mlp_out.to(dtype)).float()
         x = kernels.rms_norm(x, self.final_norm * self.logit_scale, config.norm_eps, dtype)
         weight = self.embedding if self.unembedding is None else self.unembedding
