@@ -42,6 +42,12 @@ GOOD = (
 )
 
 
+def test_what_is_not_passed_on_is_refused(tiny, tmp_path):
+    spec = tiny_spec(tiny[0], steps=4, update="lora")
+    with pytest.raises(ConfigError, match=r"'command' cannot do .*update="):
+        run(tiny, tmp_path, python(rows_code(*GOOD), "{metrics}"), spec)
+
+
 def test_is_the_registered_trainer():
     assert TRAINERS["command"] is CommandTrainer
     assert issubclass(CommandTrainer, Trainer)

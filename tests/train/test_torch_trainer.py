@@ -243,6 +243,16 @@ def test_a_missing_start_is_explained(tiny, tmp_path):
     with pytest.raises(RunError, match="moments"):
         run(tiny, tmp_path, spec.replace(start=base.id))
     run(tiny, tmp_path, spec.replace(start=base.id, optimizer={"moments": "reset"}))
+    # the start itself may say so, and what the run's row names is the run
+    said = run(tiny, tmp_path, spec.replace(start={"run": base.id, "moments": "reset"}))
+    assert said.runs["start"].to_pylist() == [base.id]
+
+
+def test_what_is_not_done_here_is_refused(tiny, tmp_path):
+    spec = tiny_spec(tiny[0], steps=4, strategy={"name": "odm"}, loss_on="answer")
+    with pytest.raises(ConfigError, match=r"'torch' cannot do .*strategy=.*loss_on='answer'"):
+        run(tiny, tmp_path, spec)
+    assert not (tmp_path / spec.id / "spec.json").exists()
 
 
 @pytest.mark.parametrize("keep", ["full", "weights", "none"])

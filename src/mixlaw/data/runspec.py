@@ -1,4 +1,8 @@
-"""Everything that can change a training run's result, and the content hash that names the run."""
+"""Everything that can change a training run's result, and the content hash that names the run.
+
+The name stays for ever: a field that a later version adds is part of the hash only where it differs from its default,
+so the runs that earlier versions trained keep their ids, and their folders are found.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,17 @@ from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.hashing import content_hash
 
 __all__ = ["RunSpec"]
+
+_FIRST = (
+    "schedule", "tokens", "model", "optimizer", "learning_rate", "batch", "context", "seed", "tokenizer", "corpus_hash",
+    "evaluation_hash", "unique_tokens", "start", "evaluate_at", "trainer", "trainer_version",
+)  # fmt: skip
+"""Fields that version 0.1.0 hashed, all of them in every id. Never add to it: see :attr:`RunSpec.id`."""
+
+_STAGES = ("pretrain", "continue", "tune")
+_UPDATES = ("full", "lora")
+_LOSS_ON = ("all", "answer")
+_MOMENTS = ("keep", "reset")
 
 
 @dataclass(frozen=True)
@@ -30,16 +45,31 @@ class RunSpec:
         corpus_hash, evaluation_hash: what was trained and scored on.
         unique_tokens: per domain, how many of its unique tokens the run may see (``{}`` = all): with it a proxy
             repeats each domain as often as the target run will (*simulated epoching*).
-        start: id of the run whose final checkpoint this one starts from, or None for from scratch.
+        start: where training starts: None (from scratch), the id of a run (from its final checkpoint), or a mapping
+            ``{"run": id}`` or ``{"checkpoint": URI, "hash": its content hash}``, with ``"moments": "keep" | "reset"``
+            where the optimiser's setting does not hold. ``{"run": id}`` alone is stored as the id.
         evaluate_at: fractions of the run, in (0, 1], at which validation losses are measured.
         trainer, trainer_version: who trains.
         replicate_group: label of runs that differ only in their seed; not part of ``id``.
+        strategy: what changes the mixture while the run trains, ``{"name": ..., "options": {...}}``; None: nothing,
+            the schedule is followed.
+        stage: ``"pretrain"``, ``"continue"`` (from ``start``) or ``"tune"`` (on examples).
+        update: what is trained, ``{"name": "full" | "lora", "options": {...}}``; the name alone is accepted.
+        loss_on: ``"all"`` tokens, or only those of the ``"answer"``.
+        examples: content hash of the :class:`~mixlaw.data.selection.Selection` of examples to train on; ``""``: all.
+        evaluators: what is measured beside the validation losses, ``[{"name": ..., "options": {...}, "at": [...]}]``,
+            ``at`` in fractions of the run (default: at its end).
+
+    Raises:
+        ConfigError: a value out of range, an unknown word, or a field in another form.
 
     Example:
         >>> from mixlaw.data.mixture import Mixture
         >>> a = RunSpec(Schedule.constant(Mixture({"web": 1.0})), tokens=1000)
-        >>> a.id == replace(a, seed=1).id
+        >>> a.id == a.replace(seed=1).id
         False
+        >>> a.replace(update="lora").update
+        {'name': 'lora', 'options': {}}
     """
 
     schedule: Schedule
@@ -54,11 +84,17 @@ class RunSpec:
     corpus_hash: str = ""
     evaluation_hash: str = ""
     unique_tokens: Mapping[str, int] = field(default_factory=dict)
-    start: str | None = None
+    start: str | Mapping[str, Any] | None = None
     evaluate_at: tuple[float, ...] = (1.0,)
     trainer: str = "torch"
     trainer_version: str = ""
     replicate_group: str = ""
+    strategy: Mapping[str, Any] | None = None
+    stage: str = "pretrain"
+    update: Mapping[str, Any] | str = field(default_factory=lambda: {"name": "full", "options": {}})
+    loss_on: str = "all"
+    examples: str = ""
+    evaluators: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "evaluate_at", tuple(float(f) for f in self.evaluate_at))
@@ -71,12 +107,59 @@ class RunSpec:
                 f"RunSpec evaluate_at must be fractions of the run in (0, 1] ending with 1.0, got {self.evaluate_at}."
             )
 
+        for name, words in (("stage", _STAGES), ("loss_on", _LOSS_ON)):
+            if getattr(self, name) not in words:
+                raise ConfigError(
+                    f"RunSpec {name}={getattr(self, name)!r} is unknown.{did_you_mean(str(getattr(self, name)), words)}"
+                )
+        object.__setattr__(self, "start", _start(self.start))
+        if self.stage == "continue" and self.start is None:
+            raise ConfigError(
+                "RunSpec stage='continue' needs a start to continue from: the id of a run, or "
+                "{'checkpoint': URI, 'hash': ...}."
+            )
+        if self.strategy is not None:
+            object.__setattr__(self, "strategy", _part("strategy", self.strategy))
+        update = _part("update", {"name": self.update} if isinstance(self.update, str) else self.update)
+        if update["name"] not in _UPDATES:
+            raise ConfigError(f"RunSpec update {update['name']!r} is unknown.{did_you_mean(update['name'], _UPDATES)}")
+        if update["name"] == "full" and update["options"]:
+            raise ConfigError(f"RunSpec update 'full' trains every weight and has no options, got {update['options']}.")
+        object.__setattr__(self, "update", update)
+        if not isinstance(self.examples, str):
+            raise ConfigError(
+                f"RunSpec examples must be the content hash of a Selection (its .hash), got {self.examples!r}."
+            )
+        if isinstance(self.evaluators, str | Mapping):
+            raise ConfigError(f"RunSpec evaluators must be a list of {{name, options, at}}, got {self.evaluators!r}.")
+        object.__setattr__(self, "evaluators", tuple(_evaluator(one) for one in self.evaluators))
+
     @property
     def id(self) -> str:
-        """Content hash: the same run is never trained twice, different runs never collide."""
+        """Content hash: the same run is never trained twice, different runs never collide.
+
+        It covers every field of the first version, and of the later fields those that differ from their default. So a
+        new field renames no old run.
+        """
         data = self.to_dict()
-        del data["replicate_group"]
-        return content_hash(data)
+        return content_hash({name: data[name] for name in (*_FIRST, *self.changed())})
+
+    @property
+    def start_run(self) -> str | None:
+        """Id of the run this one starts from; None where it starts from scratch or from a checkpoint elsewhere."""
+        if self.start is None or isinstance(self.start, str):
+            return self.start
+        return self.start.get("run")
+
+    def changed(self) -> tuple[str, ...]:
+        """Later fields that differ from their default: what a trainer must know how to do, or refuse.
+
+        Example:
+            >>> RunSpec(Schedule.constant({"web": 1.0}), tokens=1000, loss_on="answer").changed()
+            ('loss_on',)
+        """
+        later = [name for name in self.__dataclass_fields__ if name not in (*_FIRST, "replicate_group")]
+        return tuple(name for name in later if getattr(self, name) != _DEFAULTS[name])
 
     @property
     def num_steps(self) -> int:
@@ -98,17 +181,30 @@ class RunSpec:
             "corpus_hash": self.corpus_hash,
             "evaluation_hash": self.evaluation_hash,
             "unique_tokens": dict(self.unique_tokens),
-            "start": self.start,
+            "start": dict(self.start) if isinstance(self.start, Mapping) else self.start,
             "evaluate_at": list(self.evaluate_at),
             "trainer": self.trainer,
             "trainer_version": self.trainer_version,
             "replicate_group": self.replicate_group,
+            "strategy": None if self.strategy is None else dict(self.strategy),
+            "stage": self.stage,
+            "update": dict(self.update) if isinstance(self.update, Mapping) else self.update,
+            "loss_on": self.loss_on,
+            "examples": self.examples,
+            "evaluators": [dict(one) for one in self.evaluators],
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunSpec:
-        """Inverse of :meth:`to_dict`; unknown keys are errors."""
+        """Inverse of :meth:`to_dict`; fields that an earlier version did not write take their defaults.
+
+        Raises:
+            ConfigError: an unknown key, or no schedule or tokens.
+        """
         values = dict(data)
+        lacking = [key for key in ("schedule", "tokens") if key not in values]
+        if lacking:
+            raise ConfigError(f"This is no run spec: it lacks {lacking}; it has {sorted(map(str, values))}.")
         values["schedule"] = Schedule.from_dict(values["schedule"])
         for key in values:
             if key not in cls.__dataclass_fields__:
@@ -118,3 +214,70 @@ class RunSpec:
     def replace(self, **changes: Any) -> RunSpec:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+
+_DEFAULTS = {
+    "strategy": None,
+    "stage": "pretrain",
+    "update": {"name": "full", "options": {}},
+    "loss_on": "all",
+    "examples": "",
+    "evaluators": (),
+}
+"""Defaults of the later fields, as they are stored."""
+
+
+def _part(what: str, value: Any) -> dict[str, Any]:
+    """``{name, options}``, checked."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or not value["name"]:
+        raise ConfigError(f"RunSpec {what} must be {{'name': ..., 'options': {{...}}}}, got {value!r}.")
+    for key in value:
+        if key not in ("name", "options"):
+            raise ConfigError(f"RunSpec {what} has no key {key!r}.{did_you_mean(str(key), ('name', 'options'))}")
+    options = value.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"RunSpec {what}: options must be a mapping of names to values, got {options!r}.")
+    return {"name": value["name"], "options": dict(options)}
+
+
+def _evaluator(value: Any) -> dict[str, Any]:
+    """``{name, options, at}``, checked."""
+    rest = {k: v for k, v in value.items() if k != "at"} if isinstance(value, Mapping) else value
+    part = _part("evaluators", rest)
+    at = value.get("at", (1.0,))
+    numbers = [at] if isinstance(at, int | float) and not isinstance(at, bool) else at
+    if (
+        not isinstance(numbers, list | tuple)
+        or not numbers
+        or any(isinstance(f, bool) or not isinstance(f, int | float) or not 0 < f <= 1 for f in numbers)
+    ):
+        raise ConfigError(
+            f"RunSpec evaluators: {part['name']!r} is asked at {at!r}; give fractions of the run in (0, 1]."
+        )
+    return {**part, "at": [float(f) for f in numbers]}
+
+
+def _start(value: Any) -> str | dict[str, Any] | None:
+    """A start in its one form: None, a run's id, or a mapping that says more than that."""
+    if value is None or isinstance(value, str):
+        return value
+    known = ("run", "checkpoint", "hash", "moments")
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"RunSpec start must be None, the id of a run, or a mapping with {known}, got {value!r}.")
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"RunSpec start has no key {key!r}.{did_you_mean(str(key), known)}")
+    given = {key: value[key] for key in known if value.get(key) is not None}
+    for key, text in given.items():
+        if not isinstance(text, str) or not text:
+            raise ConfigError(f"RunSpec start: {key} must be a text that is not empty, got {text!r}.")
+    if ("run" in given) == ("checkpoint" in given):
+        raise ConfigError(f"RunSpec start names either a run or a checkpoint, got {dict(value)!r}.")
+    if ("checkpoint" in given) != ("hash" in given):
+        raise ConfigError(
+            f"RunSpec start: a checkpoint comes with the hash of its content, a run needs none (its id is one); "
+            f"got {dict(value)!r}."
+        )
+    if given.get("moments", "keep") not in _MOMENTS:
+        raise ConfigError(f"RunSpec start: moments={given['moments']!r}.{did_you_mean(given['moments'], _MOMENTS)}")
+    return str(given["run"]) if list(given) == ["run"] else given

@@ -112,15 +112,15 @@ class LocalExecutor:
         try:
             while waiting or pool.busy():
                 for key, spec in list(waiting.items()):
-                    if spec.start in failed:
+                    if spec.start_run in failed:
                         del waiting[key]
                         failed.add(key)
-                        message = f"Run {key} starts from run {spec.start}, which failed."
+                        message = f"Run {key} starts from run {spec.start_run}, which failed."
                         for twin in wanted[key]:
                             yield twin, RunError(message, twin)
-                    elif spec.start not in waiting and not pool.training(spec.start) and pool.assign(spec):
+                    elif spec.start_run not in waiting and not pool.training(spec.start_run) and pool.assign(spec):
                         del waiting[key]
-                if waiting and not pool.busy() and all(s.start in waiting for s in waiting.values()):
+                if waiting and not pool.busy() and all(s.start_run in waiting for s in waiting.values()):
                     raise ConfigError(f"Runs {sorted(waiting)} start from one another in a circle.")
                 for spec, error in pool.wait():
                     result = error if error is not None else _collect(spec, root / spec.id)

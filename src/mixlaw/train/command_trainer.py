@@ -25,7 +25,7 @@ from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, RunError, did_you_mean
 from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
-from mixlaw.train.contract import Progress, RunStopped, ShouldStop, finish, is_done, log_tail
+from mixlaw.train.contract import Progress, RunStopped, ShouldStop, finish, is_done, log_tail, refuse
 
 __all__ = ["CommandTrainer", "read_metrics"]
 
@@ -89,6 +89,8 @@ class CommandTrainer:
         """Run the command for ``spec``; a done run returns at once.
 
         Raises:
+            ConfigError: the run has no whole step, or asks for what is not passed on to a command (a strategy,
+                tuning, evaluators, ...).
             RunError: the command cannot be started, exits with another code than 0, takes longer than ``timeout``, or
                 leaves no metrics, or metrics that lack the final loss on some validation set.
             RunStopped: ``should_stop`` said so; the command was ended, and runs again next time.
@@ -96,6 +98,7 @@ class CommandTrainer:
         folder = Path(folder).resolve()
         if is_done(folder):
             return
+        refuse(spec, self.name)
         if spec.num_steps < 1:
             raise ConfigError(
                 f"{spec.tokens} tokens are less than one step of {spec.batch} x {spec.context} tokens. "
@@ -157,7 +160,7 @@ class CommandTrainer:
             "order": str(folder / "order.npy") if tokenised else None,
             "domains": domains,
             "validation": sets,
-            "start_folder": str(folder.parent / spec.start) if spec.start else None,
+            "start_folder": str(folder.parent / spec.start_run) if spec.start_run else None,
             "folder": str(folder),
             "metrics": str(folder / "metrics.jsonl"),
         }
@@ -271,7 +274,7 @@ class CommandTrainer:
             "seed": spec.seed,
             "replicate_group": spec.replicate_group or None,
             "epochs": epochs,
-            "start": spec.start,
+            "start": spec.start_run,
             "trainer": f"{self.name}-{self.version} {shlex.join(self._arguments())}",
             "corpus_hash": spec.corpus_hash or self.corpus.hash,
             "status": "diverged" if diverged else "done",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import RunError
+from mixlaw.errors import ConfigError, RunError
 from mixlaw.kit.store import Store
 
-__all__ = ["Progress", "RunStopped", "ShouldStop", "Trainer", "finish", "is_done", "log_tail"]
+__all__ = ["Progress", "RunStopped", "ShouldStop", "Trainer", "finish", "is_done", "log_tail", "refuse"]
 
 Progress = Callable[[int, int], None]
 """``progress(step, num_steps)``, called now and then while a run trains."""
@@ -41,6 +41,38 @@ class Trainer(Protocol):
         Raises:
             RunError: the run failed; carries the spec and the log's tail.
         """
+
+
+def refuse(spec: RunSpec, trainer: str, can: Collection[str] = ()) -> None:
+    """Refuse a spec that asks for more than a trainer does, so that nothing it asks for is silently left out.
+
+    Args:
+        spec: the run.
+        trainer: the trainer's name, for the message.
+        can: later fields of the spec that this trainer does as they say, among ``strategy``, ``stage``, ``update``,
+            ``loss_on``, ``examples``, ``evaluators`` and ``checkpoint`` (a start from a checkpoint elsewhere).
+
+    Raises:
+        ConfigError: names every field that the trainer does not know.
+
+    Example:
+        >>> from mixlaw import RunSpec, Schedule
+        >>> refuse(RunSpec(Schedule.constant({"web": 1.0}), tokens=1000, loss_on="answer"), "torch")
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.ConfigError: The trainer 'torch' cannot do what this run asks for: loss_on='answer'. ...
+    """
+    asked = {name: getattr(spec, name) for name in spec.changed()}
+    if spec.start is not None and spec.start_run is None:
+        asked["checkpoint"] = spec.start
+    if spec.stage == "continue":
+        del asked["stage"]  # training goes on from `start` as it began; every trainer that takes a start does that
+    beyond = ", ".join(f"{name}={value!r}" for name, value in asked.items() if name not in can)
+    if beyond:
+        raise ConfigError(
+            f"The trainer {trainer!r} cannot do what this run asks for: {beyond}. Leave these fields at their "
+            f"defaults, or train with a trainer that does them (TRAINERS.register)."
+        )
 
 
 def is_done(folder: Path) -> bool:

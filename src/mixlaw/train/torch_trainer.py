@@ -6,7 +6,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
 from mixlaw.train import checkpoint
-from mixlaw.train.contract import Progress, RunStopped, ShouldStop, finish, is_done
+from mixlaw.train.contract import Progress, RunStopped, ShouldStop, finish, is_done, refuse
 from mixlaw.train.schedule import LearningRate
 from mixlaw.train.validation_losses import evaluate, value_rows
 
@@ -91,11 +91,13 @@ class TorchTrainer:
         """Everything that can be wrong with a spec before it trains.
 
         Raises:
-            ConfigError: model, optimiser or learning-rate fields are off, or the run has no whole step.
+            ConfigError: model, optimiser or learning-rate fields are off, the run has no whole step, or it asks for
+                what this trainer does not do (a strategy, tuning, LoRA, evaluators, ...).
             RunError: the spec was made for another corpus, or other validation sets.
         """
         from mixlaw.train.loop import optimizer_options
 
+        refuse(spec, self.name)
         model_config(spec.model, self.corpus.vocab_size)
         optimizer_options(spec.optimizer)
         LearningRate(spec.learning_rate, max(spec.num_steps, 1))
@@ -171,8 +173,9 @@ class _Run:
         if found is not None:
             self.training.load(found[1])
             self.write(f"continue at step {self.state.step} of {spec.num_steps}")
-        elif spec.start is not None:
-            self.start_from(folder.parent / spec.start, options["moments"] == "keep")
+        elif spec.start_run is not None:
+            given = spec.start.get("moments") if isinstance(spec.start, Mapping) else None
+            self.start_from(folder.parent / spec.start_run, (given or options["moments"]) == "keep")
         store = Store(folder)
         store.write_json(
             "machine.json",
@@ -193,18 +196,18 @@ class _Run:
         found = checkpoint.load(folder)
         if found is None or not is_done(folder):
             raise RunError(
-                f"Run {self.spec.id} starts from run {self.spec.start}, which has no finished checkpoint in {folder}. "
-                f"Train that run first, with keep='full' or 'weights'.",
+                f"Run {self.spec.id} starts from run {self.spec.start_run}, which has no finished checkpoint in "
+                f"{folder}. Train that run first, with keep='full' or 'weights'.",
                 self.spec,
             )
         if moments and "updates" not in found[1]:
             raise RunError(
                 f"Run {self.spec.id} starts from {folder} with its Adam moments, but only weights were kept there. "
-                f"Set optimizer moments to 'reset', or train {self.spec.start} again with keep='full'.",
+                f"Set optimizer moments to 'reset', or train {self.spec.start_run} again with keep='full'.",
                 self.spec,
             )
         self.training.load(found[1], moments)
-        self.write(f"start from run {self.spec.start} ({'with' if moments else 'without'} its Adam moments)")
+        self.write(f"start from run {self.spec.start_run} ({'with' if moments else 'without'} its Adam moments)")
 
     def train(self, progress: Progress | None, should_stop: ShouldStop | None) -> None:
         spec, state = self.spec, self.state
@@ -292,7 +295,7 @@ class _Run:
             "seed": spec.seed,
             "replicate_group": spec.replicate_group or None,
             "epochs": self.loader.epochs(),
-            "start": spec.start,
+            "start": spec.start_run,
             "trainer": f"{trainer.name}-{trainer.version} {state.device} {state.precision}",
             "corpus_hash": spec.corpus_hash or trainer.corpus.hash,
             "status": status,
