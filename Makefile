@@ -8,7 +8,7 @@ MINUTES ?= 5
 BIN := $(VENV)/bin
 
 
-.PHONY: quickstart test test-slow test-pythons lint types bench clean
+.PHONY: quickstart test doctest test-slow test-pythons lint types bench clean
 
 $(VENV)/.core: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,8 +36,15 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-test: lint types
+# One thread of linear algebra in each of the two processes: more only wait for one another.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: lint types doctest
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+
+# The examples in the docstrings.
+doctest: $(VENV)/.dev
+	$(BIN)/python -m pytest --doctest-modules src/mixlaw
 
 test-slow: $(VENV)/.slow
 	$(BIN)/python -m pytest -m slow

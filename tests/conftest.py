@@ -2,10 +2,16 @@ import gzip
 import json
 import random
 
+import hypothesis
 import pytest
 import zstandard
 
 from tiny_tokens import write_tokens
+from unexpected_skips import pytest_configure  # noqa: F401, a hook
+
+# How long an example takes says how loaded the machine is, not whether the code is right.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 WORDS = [a + b + c for a in "bdfklmnprst" for b in "aeiou" for c in ("n", "r", "st", "lo")]
 

@@ -1,10 +1,15 @@
-"""Where real training records and real text lie; tests that need them skip, with a reason, without them."""
+"""Where published training records and real text lie.
+
+The tables whose licence allows it are in ``data/published``. What else a test needs is on machines that have the folder
+of shared data; elsewhere that test skips, with a reason.
+"""
 
 import os
 from pathlib import Path
 
 import pytest
 
+PUBLISHED = Path(__file__).parent / "data" / "published"
 ROOT = Path(os.environ.get("MIXLAW_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
@@ -17,7 +22,8 @@ def _find(*parts: str) -> Path:
 
 def experiments(name: str) -> Path:
     """A file of published training records, e.g. ``regmix_1m_train.parquet``."""
-    return _find("experiments", name)
+    shipped = PUBLISHED / name
+    return shipped if shipped.exists() else _find("experiments", name)
 
 
 def corpora(name: str) -> Path:

@@ -47,7 +47,8 @@ def test_feasible_distinct_deterministic(name, budget):
     first, again = (propose(PILE, budget, 10, sampler=name, seed=3) for _ in range(2))
     assert len(first) == 10 and len(set(first)) == 10 and first == again
     assert Polytope.of(PILE, budget).contains(matrix(first)).all()
-    assert first != propose(PILE, budget, 10, sampler=name, seed=4) or name == "lattice"
+    other = propose(PILE, budget, 10, sampler=name, seed=4)
+    assert (first == other) == (name == "lattice")  # a lattice that can be listed whole has nothing to draw
 
 
 @pytest.mark.parametrize("name", SAMPLERS.names())
@@ -60,7 +61,7 @@ def test_always_feasible_under_random_budgets(name, made, seed):
         found = propose(corpus, budget, 4, sampler=name, seed=seed)
     except ConfigError as error:  # only where the budget leaves too few mixtures
         low, high = polytope.reach()
-        assert "different" in str(error) and (polytope.dimension == 0 or (high - low).max() < 1e-3), str(error)
+        assert "different" in str(error) and (high - low).max() < 1e-3, str(error)
         return
     assert len(set(found)) == 4
     assert polytope.contains(matrix(found, corpus), 1e-8).all(), polytope.excess(matrix(found, corpus))

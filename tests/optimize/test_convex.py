@@ -94,7 +94,7 @@ def test_never_beaten_by_a_lattice():
 
 
 def test_agrees_with_an_independent_conic_solver():
-    clarabel = pytest.importorskip("clarabel")
+    import clarabel
     from scipy import sparse
 
     world = worlds.exponential(6, 4, seed=2)

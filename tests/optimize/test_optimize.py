@@ -387,7 +387,7 @@ def test_differences_do_not_depend_on_the_order_of_columns_and_sizes_take_part()
             warnings.simplefilter("ignore", MixlawWarning)
             law = ml.laws.M4().fit(*runs)
             found.append(optimize(law, ["s", "t"], budget, corpus, num_bootstrap=8, reference=first).difference)
-    assert found[0].low == pytest.approx(found[1].low, abs=2e-3)
+    assert found[0].low == pytest.approx(found[1].low, abs=1e-6)
     sizes = np.repeat([1e6, 4e6, 16e6], 24)
     rows = {n: np.tile(X[:, j], 3) for j, n in enumerate(names)}
     losses = np.vstack([Y, Y, Y]) + 0.5 * (sizes[:, None] / 1e6) ** -0.4
@@ -556,7 +556,6 @@ def test_flat_law_says_so(corpus):
         law = M4().fit(dict(zip(NAMES, X.T)), {"a": 3.0 + 1e-4 * rng.normal(size=30)})
         recipe = optimize(law, "a", BUDGET, corpus, num_bootstrap=20)
     assert any("flat" in w for w in recipe.warnings)
-    assert any("not distinguishable" in w or "flat" in w for w in recipe.warnings)
 
 
 @pytest.mark.parametrize(
