@@ -14,7 +14,7 @@ def content_hash(data: Any) -> str:
 
     Example:
         >>> content_hash({"a": 1})
-        'HASH'
+        '015abd7f5cc57a2d'
     """
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
