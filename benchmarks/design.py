@@ -28,6 +28,7 @@ from mixlaw.design.optimal import exchange
 from mixlaw.laws import GaussianProcess
 
 from _data import experiments
+from _spread import standard_error
 
 START, BATCH, MOST = 16, 8, 64
 FAVOURITE = "random 512, the law's favourite"
@@ -148,7 +149,7 @@ def show(part, scores, objectives, replicates):
         cells = [f"{scores[c][name].mean():.4f}" for c in columns]
         print(f"| {name} | " + " | ".join(cells) + f" | {reached[-1] or f'> {MOST}'} |")
     print("\nStandard errors, largest of all objectives: " + ", ".join(
-        f"{c} {max(v.std(ddof=1) for v in scores[c].values()) / np.sqrt(replicates):.4f}" for c in columns
+        f"{c} {standard_error(max(scores[c].values(), key=np.std))}" for c in columns
     ) + ".")  # fmt: skip
     print(f"Objectives that reach it within {MOST} runs: {sum(r is not None for r in reached)} of {len(reached)}.")
 

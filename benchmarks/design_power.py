@@ -28,6 +28,8 @@ from mixlaw.design import SAMPLERS, Polytope, power_analysis
 from mixlaw.design.adaptive.recommendation import choose_among
 from mixlaw.laws import GaussianProcess
 
+from _spread import NONE, standard_error
+
 COUNTS = (16, 32, 64)
 PILOT = 32
 
@@ -97,9 +99,9 @@ def compare(part, X, exact, noise, domains, targets, objectives, corpus, budget,
             ratio, error = _ratio(guess, real[:, c])
             holds = [p[c].low <= mean <= p[c].high for p in points]
             held.append(holds)
-            spread = real[:, c].std(ddof=1) / len(real) ** 0.5
-            print(f"| {name} | {n} | {guess.mean():.4f} | {mean:.4f} ({spread:.4f}) "
-                  f"| {ratio:.2f} ({error:.2f}) | {sum(holds)} of {options.pilots} |", flush=True)  # fmt: skip
+            spread = standard_error(real[:, c])
+            print(f"| {name} | {n} | {guess.mean():.4f} | {mean:.4f} ({spread}) "
+                  f"| {ratio:.2f} ({_two(error)}) | {sum(holds)} of {options.pilots} |", flush=True)  # fmt: skip
             every.append((n, guess.mean(), mean, ratio, error))
         print(f"  {part}, {name}: {time.process_time():.0f} s", file=sys.stderr, flush=True)
     print(
@@ -113,7 +115,7 @@ def compare(part, X, exact, noise, domains, targets, objectives, corpus, budget,
         error = (guess[draws].mean(axis=1) / np.maximum(real[draws].mean(axis=1), 1e-9)).std()
         print(f"| {n} runs | {guess.mean():.4f} | {real.mean():.4f} | {guess.mean() / real.mean():.2f} ({error:.2f}) |")
     near = sum(abs(e[3] - 1) <= 0.3 for e in every)
-    could = sum(abs(e[3] - 1) <= 0.3 + e[4] for e in every)
+    could = sum(abs(e[3] - 1) <= 0.3 + (e[4] or 0.0) for e in every)
     print(f"\nWithin 30%: {near} of {len(every)} objectives and counts; {could} within 30% and one standard error. The "
           f"80% intervals contain the realised mean in {np.mean(held):.0%} of {np.size(held)} "
           f"predictions.")  # fmt: skip
@@ -181,10 +183,16 @@ def _root(law):
     return law.seed_noise()[:, None] * np.linalg.cholesky(law.target_correlation())
 
 
+def _two(error):
+    return NONE if error is None else f"{error:.2f}"
+
+
 def _ratio(guess, real):
-    """Ratio of the means and its standard error, from the spread over pilots and over studies."""
+    """Ratio of the means and its standard error, from the spread over pilots and over studies (None of one each)."""
     if real.mean() <= 0:
-        return float("inf"), float("nan")
+        return float("inf"), None
+    if len(guess) < 2 or len(real) < 2:
+        return guess.mean() / real.mean(), None
     a = guess.std(ddof=1) / len(guess) ** 0.5 / max(guess.mean(), 1e-12)
     b = real.std(ddof=1) / len(real) ** 0.5 / real.mean()
     return guess.mean() / real.mean(), guess.mean() / real.mean() * float(np.hypot(a, b))

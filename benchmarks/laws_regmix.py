@@ -87,7 +87,9 @@ def main() -> None:
                     low, high = law.predict_interval(test_X, 0.9)
                     inside.append(((low <= truth) & (truth <= high)).mean())
             cover = f"{np.mean(inside):.3f}" if inside else "-"
-            rank = f"{np.mean(ranks):.4f} ± {np.std(ranks):.4f}" if np.isfinite(ranks).all() else "none: constant"
+            rank = f"{np.mean(ranks):.4f}" if np.isfinite(ranks).all() else "none: constant"
+            if subsets > 1 and np.isfinite(ranks).all():
+                rank += f" ± {np.std(ranks):.4f}"
             print(
                 f"| {n} ({subsets}) | {name} | {rank} | {np.mean(errors):.5f} | "
                 f"{cover} | {np.median(cpu):.2f} | {np.median(wall):.2f} |",

@@ -28,6 +28,8 @@ from typing import Any
 
 import numpy as np
 
+from _spread import deviation, standard_error
+
 VOCABULARY, BATCH, CONTEXT = 2048, 8, 256
 MODELS = ("d64", "d128")
 PEAK = 6e-3
@@ -193,8 +195,7 @@ def main() -> None:
             differences = [f - p for p, f in pairs]
             print(
                 f"| {preset} | {statistics.mean(plain):.4f} | {statistics.mean(fast):.4f} | "
-                f"{statistics.mean(differences):+.4f} | {statistics.stdev(differences) / seeds**0.5:.4f} | "
-                f"{statistics.stdev(plain):.4f} |",
+                f"{statistics.mean(differences):+.4f} | {standard_error(differences)} | {deviation(plain)} |",
                 flush=True,
             )
 

@@ -102,12 +102,17 @@ def compare(study: Study, recipe: Recipe, seeds: int, title: str) -> None:
     observed = study.observations(list(specs.values()))
     curves = objective_curves(observed.values.to_pylist(), study.config.objective_weights())
     finals = {name: [curves[specs[name, k].id][-1][1] for k in range(1000, 1000 + seeds)] for name in arms}
-    difference = paired_difference(*finals.values())
+    if seeds > 1:
+        difference = paired_difference(*finals.values())
+        measured = f"{difference}: {verdict(difference)}"
+    else:
+        first, second = (losses[0] for losses in finals.values())
+        measured = f"{first - second:+.4f}: one seed has no interval and so no verdict"
     print(f"\n## {title}\n")
     print("| arm | objective, mean of seeds, nats | each seed, nats |\n|---|--:|---|")
     for name, losses in finals.items():
         print(f"| {name} | {np.mean(losses):.4f} | {', '.join(f'{v:.4f}' for v in losses)} |")
-    print(f"\nPredicted difference {recipe.difference}; measured {difference}: {verdict(difference)}.")
+    print(f"\nPredicted difference {recipe.difference}; measured {measured}.")
 
 
 if __name__ == "__main__":
