@@ -23,12 +23,12 @@ def row(study: Study) -> dict:
     recipe, verification = study.recipe(), study.verification()
     return {
         "predicted": recipe.difference,
-        "measured": verification["difference"]["vs natural"],
-        "verdict": verification["verdict"],
-        "inside": verification["inside_interval"],
-        "saved": verification["steps_saved"]["natural"]["recipe_reaches_reference_at"],
+        "measured": verification.differences["natural"],
+        "verdict": verification.verdict,
+        "inside": verification.inside_interval,
+        "saved": verification.steps_saved["natural"]["recipe_reaches_reference_at"],
         "tokens": study.config.training.tokens,
-        "seeds": verification["num_seeds"],
+        "seeds": verification.num_seeds,
         "runs": len(study.specs()),
     }
 
@@ -76,7 +76,7 @@ def main() -> None:
         run(folder, minutes=args.minutes, corpus=text, objective=OBJECTIVE, seed=seed, say=lambda text: None)
         rows.append(row(Study(folder)))
         r = rows[-1]
-        said = f"seed {seed}: predicted {r['predicted']}, measured {r['measured']['mean']:.3f}, {r['verdict']}"
+        said = f"seed {seed}: predicted {r['predicted']}, measured {r['measured'].mean:.3f}, {r['verdict']}"
         print(said, file=sys.stderr, flush=True)
     null = control(args.out / "control", Study(args.out / "seed-0"))
     print(f"Each study takes {args.minutes:g} minutes.\n")
@@ -90,19 +90,19 @@ def main() -> None:
         saved = f"{r['saved']['mean']:.0%}" if r["saved"] else "-"
         print(
             f"| {seed} | {r['runs']} x {r['tokens'] / 1e6:.2f}M | {p.mean:+.3f} [{p.low:+.3f}, {p.high:+.3f}] "
-            f"| {m['mean']:+.3f} [{m['low']:+.3f}, {m['high']:+.3f}] | {r['verdict']} "
+            f"| {m.mean:+.3f} [{m.low:+.3f}, {m.high:+.3f}] | {r['verdict']} "
             f"| {'yes' if r['inside'] else 'no'} | {saved} |"
         )
-    held = sum((r["measured"]["mean"] < 0) == (r["predicted"].mean < 0) for r in rows)
+    held = sum((r["measured"].mean < 0) == (r["predicted"].mean < 0) for r in rows)
     inside = sum(r["inside"] for r in rows)
-    n = null.verification()["difference"]["vs natural"]
+    n = null.verification().differences["natural"]
     print(
         f"\nThe sign of the gain was right in {held} of {len(rows)} studies; the measured loss was inside the "
         f"interval in {inside} of {len(rows)}."
     )
     print(
-        f"Control pinned to natural: {n['mean']:+.3f} [{n['low']:+.3f}, {n['high']:+.3f}], "
-        f"verdict: {null.verification()['verdict']}."
+        f"Control pinned to natural: {n.mean:+.3f} [{n.low:+.3f}, {n.high:+.3f}], "
+        f"verdict: {null.verification().verdict}."
     )
 
 

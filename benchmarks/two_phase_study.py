@@ -18,10 +18,11 @@ import two_phase
 from mixlaw.data.budget import Budget
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.recipe import Recipe
+from mixlaw.data.verification import verdict
 from mixlaw.errors import RunError
 from mixlaw.optimize import PhaseLaw, best_schedule
 from mixlaw.study.study import Study
-from mixlaw.verify.paired import objective_curves, paired_difference, verdict
+from mixlaw.verify.paired import objective_curves, paired_difference
 
 from _data import corpora
 

@@ -29,9 +29,11 @@ __getattr__, __dir__, __all__ = attach(
         "Recipe": "mixlaw.data.recipe",
         "RunSpec": "mixlaw.data.runspec",
         "Schedule": "mixlaw.data.mixture",
+        "Selection": "mixlaw.data.selection",
         "Store": "mixlaw.kit.store",
         "Study": "mixlaw.study.study",
         "ValidationSet": "mixlaw.data.corpus",
+        "Verification": "mixlaw.data.verification",
     },
     modules=("tokens", "design", "train", "execute", "laws", "optimize", "io", "report"),
 )

@@ -9,9 +9,10 @@ from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.observations import Observations
 from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Certificate, Recipe
+from mixlaw.data.verification import verdict
 from mixlaw.kit.store import Store
 from mixlaw.report.facts import ReportFacts, installed_versions
-from mixlaw.verify.paired import paired_difference, steps_saved, verdict
+from mixlaw.verify.paired import paired_difference, steps_saved
 
 DOMAINS = ("source", "docstrings", "pydoc", "readme", "arithmetic")
 OBJECTIVE = {"docstrings": 0.5, "readme": 0.3, "arithmetic": 0.2}

@@ -55,6 +55,6 @@ def test_a_study_through_the_example_trainer(tmp_path, style):
     recipe = study.optimize()
     assert recipe.mixture["vowels"] > recipe.mixture["stops"]
     result = study.verify()
-    assert result["difference"]["vs natural"]["mean"] < 0
+    assert result.differences["natural"].mean < 0
     assert study.report().exists()
     assert [entry.kind for entry in study.ledger] == ["prediction", "measurement"]

@@ -75,8 +75,8 @@ def test_the_arrow_ends_in_a_verified_recipe(finished):
     recipe, verification = finished.recipe(), finished.verification()
     assert recipe.mixture["digits"] > recipe.mixture["beasts"]
     assert recipe.certificate.kind == "certified"
-    assert verification["num_seeds"] == 2
-    assert set(verification["difference"]) == {"vs natural"}
+    assert verification.num_seeds == 2
+    assert set(verification.differences) == {"natural"}
     assert "<html" in (finished.folder / "report.html").read_text()[:500].lower()
 
 
@@ -157,8 +157,8 @@ def test_verification_with_two_names_for_one_mixture(finished):
     again = changed(finished, verify={"seeds": 2, "arms": ["natural", "reference"]})
     assert "verify" in again.stale()
     result = again.verify()
-    assert result["runs"]["natural"] == result["runs"]["reference"] != result["runs"]["recipe"]
-    assert result["difference"]["vs natural"] == result["difference"]["vs reference"]
+    assert result.arms["natural"].runs == result.arms["reference"].runs != result.arms["recipe"].runs
+    assert result.differences["natural"] == result.differences["reference"]
     restore(finished).verify()
 
 
@@ -237,16 +237,16 @@ def test_a_prediction_written_after_its_runs_is_no_blind_check(finished):
     p = recipe.predictions["objective"]
     wider = dataclasses.replace(p, low=p.low - 0.5, high=p.high + 0.5)
     later = dataclasses.replace(recipe, predictions={**recipe.predictions, "objective": wider})
-    assert finished.verification()["predicted_first"]
+    assert finished.verification().predicted_first
     try:
         finished.ledger.append("prediction", finished._prediction(later))
         later.save(finished.folder / "recipe.json")
         result = finished.verify()
-        assert not result["predicted_first"]
+        assert not result.predicted_first
         assert "not a blind check" in verification_text(result)
     finally:
         finished.store.write_bytes("recipe.json", text)
-    assert finished.verify()["predicted_first"]
+    assert finished.verify().predicted_first
 
 
 def test_another_command_is_another_trainer(tmp_path):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mixlaw.data.prediction import Prediction
+from mixlaw.data.verification import verdict
 from mixlaw.errors import DataError
-from mixlaw.verify.paired import objective_curves, paired_difference, steps_saved, verdict
+from mixlaw.verify.paired import objective_curves, paired_difference, steps_saved
 
 STEPS = np.arange(10, 1001, 10, dtype=float)
 

@@ -123,7 +123,7 @@ class ReportFacts:
             recipe=study.recipe() if store.exists("recipe.json") else None,
             schedule=study.recipe(schedule=True) if store.exists("recipe-schedule.json") else None,
             entries=tuple(study.ledger),
-            verification=None if "verify" in reasons else study.verification(),
+            verification=None if (checked := study.verification()) is None else checked.to_dict(),
             config=config.model_dump(mode="json"),
             failures=store.read_json("failures.json") if store.exists("failures.json") else {},
             stale=reasons,

@@ -28,7 +28,7 @@ def status(study: Study) -> list[tuple[str, bool, str]]:
     rows.append(("optimize", store.exists("recipe.json"), ""))
     reasons = study.stale()
     verification = study.verification()
-    detail = "" if verification is None else f"{verification['verdict']}, {verification['num_seeds']} seeds"
+    detail = "" if verification is None else f"{verification.verdict}, {verification.num_seeds} seeds"
     rows.append(("verify", verification is not None, detail))
     rows.append(("report", store.exists("report.html"), ""))
     without = {verb: why for verb, done, _ in rows if not done and (why := needless(study).get(verb))}

@@ -27,6 +27,7 @@ from mixlaw.data.observations import Observations
 from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Recipe
 from mixlaw.data.runspec import RunSpec
+from mixlaw.data.verification import Verification
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, RunError, did_you_mean
 from mixlaw.kit.lock import exclusive, hold
 from mixlaw.kit.store import Store
@@ -519,7 +520,7 @@ class Study:
         return Verifier(self).specs(seeds)
 
     @exclusive
-    def verify(self, seeds: int | None = None) -> dict[str, Any]:
+    def verify(self, seeds: int | None = None) -> Verification:
         """Train the recipe and the references with paired seeds, compare with the ledger: ``verification.json``.
 
         Args:
@@ -530,12 +531,11 @@ class Study:
         """
         return Verifier(self).run(seeds)
 
-    def verification(self) -> dict[str, Any] | None:
+    def verification(self) -> Verification | None:
         """The verification of today's recipe, or None; that of an earlier recipe stays in the ledger."""
         if not self.store.exists("verification.json") or "verify" in self.stale():
             return None
-        result: dict[str, Any] = self.store.read_json("verification.json")
-        return result
+        return Verification.from_dict(self.store.read_json("verification.json"))
 
     # ---- what came of it -----------------------------------------------------------------------------
     def export(self, framework: str, path: str | Path, *, schedule: bool = False, **options: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mixlaw.data.ledger import Entry
 from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Recipe
+from mixlaw.data.verification import Verification
 from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 
@@ -21,7 +22,6 @@ __all__ = [
     "prediction_of",
     "steps_saved",
     "trained_before",
-    "verdict",
     "verification_text",
 ]
 Curve = Sequence[tuple[float, float]]
@@ -81,11 +81,6 @@ def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.9
     mean = float(difference.mean())
     half = float(t.ppf((1 + level) / 2, len(a) - 1) * difference.std(ddof=1) / np.sqrt(len(a)))
     return Prediction(mean, mean - half, mean + half, level)
-
-
-def verdict(difference: Prediction) -> str:
-    """``"gain"``, ``"loss"``, or ``"null"`` where the interval of the difference holds zero."""
-    return "gain" if difference.high < 0 else "loss" if difference.low > 0 else "null"
 
 
 def _reach(curve: Array, loss: float) -> float:
@@ -187,25 +182,21 @@ def _extrapolate(curve: Array, loss: float) -> float:
     return float(step) if step <= 4 * curve[-1, 0] else float("inf")
 
 
-def verification_text(result: Mapping[str, Any]) -> str:
-    """A verification (as in ``verification.json``) in a few lines for the terminal."""
-    objective = result["objective"]
-    predicted = Prediction.from_dict(objective["predicted"])
-    inside = "inside" if result["inside_interval"] else "OUTSIDE"
+def verification_text(result: Verification) -> str:
+    """A verification in a few lines for the terminal."""
+    inside = "inside" if result.inside_interval else "OUTSIDE"
     lines = [
-        f"Predicted loss {predicted}; measured {objective['measured']:.4f} +- {objective['standard_error']:.4f} "
-        f"(mean of {result['num_seeds']} seeds): {inside} the interval."
+        f"Predicted loss {result.predicted}; measured {result.measured:.4f} +- {result.standard_error:.4f} "
+        f"(mean of {result.num_seeds} seeds): {inside} the interval."
     ]
-    if not result.get("predicted_first", True):
+    if not result.predicted_first:
         lines.append("These runs were trained before this prediction was written: not a blind check.")
-    for arm, counts in result.get("left_out", {}).items():
+    for arm, counts in result.left_out.items():
         lines.append(f"{arm}: {left_out_text(counts)}; those seeds are left out of every arm.")
     words = {"gain": "a gain", "loss": "a loss", "null": "a null: the runs do not tell the two apart"}
-    for name, data in result["difference"].items():
-        arm = name.removeprefix("vs ")
-        difference = Prediction.from_dict(data)
-        lines.append(f"Recipe minus {arm}: {difference}: {words[result['verdicts'][name]]}.")
-        saved = result["steps_saved"][arm]
+    for arm, difference in result.differences.items():
+        lines.append(f"Recipe minus {arm}: {difference}: {words[result.verdicts[arm]]}.")
+        saved = result.steps_saved[arm]
         reaches, needs = saved["recipe_reaches_reference_at"], saved["reference_needs"]
         if reaches:
             lines.append(

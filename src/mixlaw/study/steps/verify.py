@@ -15,6 +15,7 @@ from mixlaw.data.observations import Observations
 from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Recipe
 from mixlaw.data.runspec import RunSpec
+from mixlaw.data.verification import Arm, Verification
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.study.progress import check_trainable
 from mixlaw.verify.paired import (
@@ -24,7 +25,6 @@ from mixlaw.verify.paired import (
     prediction_of,
     steps_saved,
     trained_before,
-    verdict,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Verifier:
                 result[arm, seed] = template.replace(schedule=schedule, seed=seed, replicate_group=f"verify {arm}")
         return result
 
-    def run(self, seeds: int | None = None) -> dict[str, Any]:
+    def run(self, seeds: int | None = None) -> Verification:
         """Train the recipe and the references with paired seeds, compare with the ledger: ``verification.json``.
 
         Args:
@@ -101,16 +101,33 @@ class Verifier:
                 f"See {self.folder / 'failures.json'}, then run `mixlaw verify {self.folder}` again."
             )
         left_out = self._left_out(specs, status)
-        result = self._judge(recipe, {k: v for k, v in usable.items() if k[1] in paired}, names, paired, level)
-        result["prediction_entry"] = prediction.number
-        result["runs"] = {arm: [specs[arm, k].id for k in paired] for arm in names}
-        result["predicted_first"] = not trained_before(self.ledger, prediction, result["runs"]["recipe"])
-        result["left_out"] = left_out
-        result["sets"] = self._measured_sets(observed, specs, names, paired)
-        self.store.write_json("verification.json", result)
-        measurement = {k: v for k, v in result.items() if k != "arms"}
-        measurement["finals"] = {name: arm["losses"] for name, arm in result["arms"].items()}
-        if not any(e.kind == "measurement" and e.body == json.loads(json.dumps(measurement)) for e in self.ledger):
+        runs = {arm: [specs[arm, k].id for k in paired] for arm in names}
+        compared = self._compare({k: v for k, v in usable.items() if k[1] in paired}, names, paired, level)
+        finals = [usable["recipe", k][-1][1] for k in paired]
+        sets = self._measured_sets(observed, specs, names, paired)
+        result = Verification(
+            arms={
+                name: Arm(
+                    mixture=schedule.mixture,
+                    losses=tuple(usable[name, k][-1][1] for k in paired),
+                    curves={str(k): tuple((step, loss) for step, loss in usable[name, k]) for k in paired},
+                    runs=tuple(runs[name]),
+                    sets=sets[name],
+                )
+                for name, schedule in self.arms().items()
+            },
+            predicted=self._predicted_mean(recipe),
+            measured=float(np.mean(finals)),
+            standard_error=float(np.std(finals, ddof=1) / np.sqrt(len(paired))),
+            differences=compared[0],
+            steps_saved=compared[1],
+            prediction_entry=prediction.number,
+            predicted_first=not trained_before(self.ledger, prediction, runs["recipe"]),
+            left_out=left_out,
+        )
+        self.store.write_json("verification.json", result.to_dict())
+        measurement = json.loads(json.dumps(result.measurement()))
+        if not any(e.kind == "measurement" and e.body == measurement for e in self.ledger):
             self.ledger.append("measurement", measurement)
         return result
 
@@ -170,17 +187,15 @@ class Verifier:
             )
         return found
 
-    def _judge(
+    def _compare(
         self,
-        recipe: Recipe,
         usable: Mapping[tuple[str, int], Sequence[tuple[float, float]]],
         names: Sequence[str],
         seeds: Sequence[int],
         level: float,
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Prediction], dict[str, dict[str, Any]]]:
+        """The recipe against every reference: paired difference of final losses, and steps saved."""
         finals = {name: [usable[name, k][-1][1] for k in seeds] for name in names}
-        predicted = self._predicted_mean(recipe)
-        measured = float(np.mean(finals["recipe"]))
         differences, saved = {}, {}
         last = max(step for curve in usable.values() for step, _ in curve)
         horizon = last * self._undecayed_fraction()
@@ -189,27 +204,7 @@ class Verifier:
             saved[name] = steps_saved(
                 {k: usable["recipe", k] for k in seeds}, {k: usable[name, k] for k in seeds}, level, horizon
             )
-        return {
-            "arms": {
-                name: {
-                    "weights": schedule.mixture.to_dict(),
-                    "losses": finals[name],
-                    "curves": {str(k): [list(p) for p in usable[name, k]] for k in seeds},
-                }
-                for name, schedule in self.arms().items()
-            },
-            "objective": {
-                "predicted": predicted.to_dict(),
-                "measured": measured,
-                "standard_error": float(np.std(finals["recipe"], ddof=1) / np.sqrt(len(seeds))),
-            },
-            "inside_interval": predicted.covers(measured),
-            "difference": {f"vs {n}": d.to_dict() for n, d in differences.items()},
-            "verdicts": {f"vs {n}": verdict(d) for n, d in differences.items()},
-            "verdict": verdict(differences[names[1]]) if len(names) > 1 else "null",
-            "steps_saved": saved,
-            "num_seeds": len(seeds),
-        }
+        return differences, saved
 
     def _predicted_mean(self, recipe: Recipe) -> Prediction:
         """Prediction of what is measured here, the weighted mean of the losses.
@@ -237,11 +232,11 @@ class Verifier:
         specs: Mapping[tuple[str, int], RunSpec],
         names: Sequence[str],
         seeds: Sequence[int],
-    ) -> dict[str, dict[str, list[float]]]:
-        """Final loss of every validation set, per arm: ``{arm: {set: [loss per seed]}}``."""
+    ) -> dict[str, dict[str, tuple[float, ...]]]:
+        """Final loss of every validation set, per arm: ``{arm: {set: (loss per seed)}}``."""
         X, y = observed.table(missing="keep")
         rows = {run: i for i, run in enumerate(X.schema.metadata[b"runs"].decode().split("\n"))}
         return {
-            arm: {t: [float(y.column(t)[rows[specs[arm, k].id]].as_py()) for k in seeds] for t in y.column_names}
+            arm: {t: tuple(float(y.column(t)[rows[specs[arm, k].id]].as_py()) for k in seeds) for t in y.column_names}
             for arm in names
         }

@@ -1,0 +1,190 @@
+"""What a check of a recipe measured: its runs and the references', paired by seed, beside what was predicted.
+
+The statistics (differences, steps saved) are computed in :mod:`mixlaw.verify.paired`; here is what they are written as.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.prediction import Prediction
+from mixlaw.errors import DataError
+
+__all__ = ["Arm", "Verification", "verdict"]
+
+Verdict = Literal["gain", "loss", "null"]
+
+
+def verdict(difference: Prediction) -> Verdict:
+    """What an interval of a difference of losses says: ``"gain"`` below zero, ``"loss"`` above, else ``"null"``.
+
+    Example:
+        >>> verdict(Prediction(-0.02, -0.03, -0.01))
+        'gain'
+    """
+    return "gain" if difference.high < 0 else "loss" if difference.low > 0 else "null"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One mixture that was trained, with one run per seed.
+
+    Args:
+        mixture: token shares.
+        losses: final objective per seed, in nats per token, in the order of the seeds.
+        curves: objective along training, ``{seed: ((step, loss), ...)}``.
+        runs: id of the run of each seed.
+        sets: final loss of each validation set per seed, ``{set: (loss, ...)}``, in nats per token.
+    """
+
+    mixture: Mixture
+    losses: tuple[float, ...]
+    curves: Mapping[str, tuple[tuple[float, float], ...]]
+    runs: tuple[str, ...] = ()
+    sets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The recipe and its references, trained with the same seeds, and the prediction they were compared with.
+
+    Args:
+        arms: the mixtures that were trained, ``"recipe"`` first.
+        predicted: the objective that was predicted for the recipe.
+        measured, standard_error: mean of the recipe's final objective over the seeds, and its standard error, in
+            nats per token.
+        differences: recipe minus each reference, ``{arm: interval}``; below zero the recipe is better.
+        steps_saved: what :func:`mixlaw.verify.paired.steps_saved` gives for each reference.
+        prediction_entry: number of the prediction in the ledger.
+        predicted_first: whether the prediction was written before any of the recipe's runs were measured.
+        left_out: ``{arm: {"diverged": count, "failed": count}}`` of runs whose seeds are left out of every arm.
+
+    Raises:
+        DataError: no arm called ``"recipe"``, arms with different numbers of seeds, or a difference to no arm.
+
+    Example:
+        >>> arm = Arm(Mixture({"web": 1.0}), (2.50, 2.52), {"0": ((100.0, 2.50),), "1": ((100.0, 2.52),)})
+        >>> check = Verification({"recipe": arm}, Prediction(2.5, 2.4, 2.6), 2.51, 0.01)
+        >>> check.inside_interval, check.num_seeds, check.verdict
+        (True, 2, 'null')
+        >>> Verification.from_dict(check.to_dict()) == check
+        True
+    """
+
+    arms: Mapping[str, Arm]
+    predicted: Prediction
+    measured: float
+    standard_error: float
+    differences: Mapping[str, Prediction] = field(default_factory=dict)
+    steps_saved: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prediction_entry: int | None = None
+    predicted_first: bool = True
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "recipe" not in self.arms:
+            raise DataError(f"A verification compares the arm 'recipe' with others; its arms are {list(self.arms)}.")
+        counts = {name: len(arm.losses) for name, arm in self.arms.items()}
+        if len(set(counts.values())) > 1:
+            raise DataError(f"The arms of a verification share their seeds; these have {counts} seeds.")
+        unknown = [name for name in (*self.differences, *self.steps_saved) if name not in self.arms]
+        if unknown:
+            raise DataError(f"The verification compares the recipe with {unknown}; its arms are {list(self.arms)}.")
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds that every arm was trained with."""
+        return len(self.arms["recipe"].losses)
+
+    @property
+    def inside_interval(self) -> bool:
+        """Whether what was measured lies in the interval that was predicted."""
+        return self.predicted.covers(self.measured)
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Gain, loss or null against each reference."""
+        return {name: verdict(difference) for name, difference in self.differences.items()}
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict against the first reference; null where there is none."""
+        return next(iter(self.verdicts.values()), "null")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``verification.json``, in the shape of the first version (``docs/plots.md``)."""
+        return {
+            "arms": {
+                name: {
+                    "weights": arm.mixture.to_dict(),
+                    "losses": list(arm.losses),
+                    "curves": {seed: [list(point) for point in curve] for seed, curve in arm.curves.items()},
+                }
+                for name, arm in self.arms.items()
+            },
+            "objective": {
+                "predicted": self.predicted.to_dict(),
+                "measured": self.measured,
+                "standard_error": self.standard_error,
+            },
+            "inside_interval": self.inside_interval,
+            "difference": {f"vs {name}": d.to_dict() for name, d in self.differences.items()},
+            "verdicts": {f"vs {name}": word for name, word in self.verdicts.items()},
+            "verdict": self.verdict,
+            "steps_saved": {name: dict(saved) for name, saved in self.steps_saved.items()},
+            "num_seeds": self.num_seeds,
+            "prediction_entry": self.prediction_entry,
+            "runs": {name: list(arm.runs) for name, arm in self.arms.items()},
+            "predicted_first": self.predicted_first,
+            "left_out": {name: dict(counts) for name, counts in self.left_out.items()},
+            "sets": {name: {t: list(v) for t, v in arm.sets.items()} for name, arm in self.arms.items()},
+        }
+
+    def measurement(self) -> dict[str, Any]:
+        """What the ledger records of it: everything but the curves and the weights; ``finals`` per arm instead."""
+        data = self.to_dict()
+        del data["arms"]
+        data["finals"] = {name: list(arm.losses) for name, arm in self.arms.items()}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Verification:
+        """Inverse of :meth:`to_dict`; reads what every earlier version wrote.
+
+        Raises:
+            DataError: it is no verification.
+        """
+        try:
+            runs, sets = data.get("runs", {}), data.get("sets", {})
+            arms = {
+                name: Arm(
+                    mixture=Mixture(arm["weights"]),
+                    losses=tuple(arm["losses"]),
+                    curves={
+                        seed: tuple((float(step), float(loss)) for step, loss in curve)
+                        for seed, curve in arm["curves"].items()
+                    },
+                    runs=tuple(runs.get(name, ())),
+                    sets={t: tuple(v) for t, v in sets.get(name, {}).items()},
+                )
+                for name, arm in data["arms"].items()
+            }
+            objective = data["objective"]
+            return cls(
+                arms=arms,
+                predicted=Prediction.from_dict(objective["predicted"]),
+                measured=objective["measured"],
+                standard_error=objective["standard_error"],
+                differences={k.removeprefix("vs "): Prediction.from_dict(v) for k, v in data["difference"].items()},
+                steps_saved=data["steps_saved"],
+                prediction_entry=data.get("prediction_entry"),
+                predicted_first=data.get("predicted_first", True),
+                left_out=data.get("left_out", {}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"This is not a verification written by mixlaw: {error!r}. Run `mixlaw verify` again."
+            ) from None

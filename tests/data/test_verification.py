@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from mixlaw import Mixture, Prediction, Verification
+from mixlaw.data.verification import Arm
+from mixlaw.errors import DataError
+from mixlaw.verify.paired import verification_text
+
+EARLIER = json.loads((Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "study" / "verification.json").read_text())
+ARM = Arm(Mixture({"web": 1.0}), (2.5, 2.6), {"0": ((1.0, 2.5),), "1": ((1.0, 2.6),)})
+PREDICTED = Prediction(2.5, 2.4, 2.6)
+
+
+def test_what_the_first_version_wrote_comes_back_whole():
+    check = Verification.from_dict(EARLIER)
+    assert check.to_dict() == EARLIER and list(check.to_dict()) == list(EARLIER)
+    assert check.verdict == "gain" and check.num_seeds == 3 and check.inside_interval
+    assert check.arms["recipe"].sets["sums"][0] == EARLIER["sets"]["recipe"]["sums"][0]
+    assert "a gain" in verification_text(check)
+
+
+def test_the_ledger_gets_all_but_curves_and_weights():
+    body = Verification.from_dict(EARLIER).measurement()
+    assert "arms" not in body and body["finals"]["natural"] == EARLIER["arms"]["natural"]["losses"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"arms": {"natural": ARM}},
+        {"arms": {"recipe": ARM, "natural": Arm(ARM.mixture, (2.5,), {})}},
+        {"arms": {"recipe": ARM}, "differences": {"natural": PREDICTED}},
+    ],
+)
+def test_arms_that_cannot_be_compared(parts):
+    with pytest.raises(DataError):
+        Verification(predicted=PREDICTED, measured=2.5, standard_error=0.01, **parts)
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"arms": []}, {**EARLIER, "arms": {"recipe": {}}}, {**EARLIER, "objective": None}]
+)
+def test_other_data_is_refused_in_words(data):
+    with pytest.raises(DataError, match="not a verification written by mixlaw"):
+        Verification.from_dict(data)
