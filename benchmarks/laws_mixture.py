@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from mixlaw import laws
 from mixlaw.laws.choose.league import spearman
 from mixlaw.laws.fit.engine import Prior, fit_batch
-from mixlaw.laws.fit.mixture_law import log_slopes, more_starts
+from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 from mixlaw.laws.mixture.m4 import ExponentialModel
 
 from _data import experiments
@@ -54,7 +54,7 @@ def five_domains(size="70M", step=30000):
 # ---- speed -------------------------------------------------------------------------------------------
 def m4_starts(X, y):
     above = np.array([0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, -0.2, -1.0, -5.0])
-    starts = more_starts(log_slopes(X, y[:, None], above)[0], 300, 1.0, 0)[0]
+    starts = resize_starts(log_excess_slopes(X, y[:, None], above)[0], 300, 1.0, 0)[0]
     return starts - starts.mean(axis=1, keepdims=True)
 
 

@@ -5,7 +5,11 @@ import pytest
 from scipy.optimize import least_squares, minimize
 
 from mixlaw.errors import ConfigError, DataError
-from mixlaw.laws.fit.engine import Prior, Separable, fit_batch, huber, linear_bounds, resample_weights, with_linear
+from mixlaw.laws.fit.engine import fit_batch, resample_weights
+from mixlaw.laws.fit.objective import Objective, Prior, huber
+from mixlaw.laws.fit.projection import Projected, outer_products
+from mixlaw.laws.fit.separable import Separable, linear_bounds, with_linear
+from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 from mixlaw.laws.mixture.auto_scale import AutoScaleModel
 from mixlaw.laws.mixture.bi_mix import OwnShareModel, PowerSumModel
 from mixlaw.laws.mixture.effective_tokens import EffectiveTokensModel
@@ -176,8 +180,6 @@ def test_an_exact_fit_is_certified():
 )
 def test_reduced_gradient_is_the_derivative_of_the_reduced_objective(build):
     """Variable projection with weights and ridges, in whichever form a family gives its Jacobian."""
-    from mixlaw.laws.fit import engine
-
     R, rng = worlds.mixtures(30, 4), np.random.default_rng(0)
     Y, W = rng.normal(size=(1, 30)) + 2, rng.uniform(0, 2, (1, 30))
     model = build(R, R.mean(axis=0))
@@ -186,10 +188,10 @@ def test_reduced_gradient_is_the_derivative_of_the_reduced_objective(build):
     if isinstance(model, PowerSumModel):
         theta = np.abs(theta) + 0.1
         theta[:, -1] = -6.9  # columns of very different size: exponents up to 2 at shares of a thousandth
-    data = engine._Data(Y, W, None, "squared", 1.0, False, np.zeros((1, P)), np.full((1, P), 0.1))
-    outer = engine._outer(model, theta[:1], problem[:1])
+    data = Objective(Y, W, None, "squared", 1.0, False, np.zeros((1, P)), np.full((1, P), 0.1))
+    outer = outer_products(model, theta[:1], problem[:1])
     model.nonnegative = False
-    reduced = engine._Projected(model, data, np.zeros((1, L)), np.full((1, L), 0.5), W.sum(1), outer)
+    reduced = Projected(model, data, np.zeros((1, L)), np.full((1, L), 0.5), W.sum(1), outer)
     _, gradient, H = reduced(theta, problem)
     for p in range(P):
         h = 1e-6 * np.eye(P)[p]
@@ -212,11 +214,9 @@ def test_words_for_what_cannot_be_fitted():
 @pytest.mark.parametrize("n, seed", [(40, 0), (80, 1)])
 def test_a_race_of_many_starts_ends_at_the_same_optimum(n, seed):
     """Starts that fall behind are given up; what is left reaches what all starts reach."""
-    from mixlaw.laws.fit.mixture_law import log_slopes, more_starts
-
     world = worlds.effective_tokens(k=8, targets=3, seed=seed)
     X, Y = world.sample(n, seed=seed, noise=0.02)
-    starts = more_starts(log_slopes(X, Y, np.array([0.2, 1.0, -1.0]))[0], 120, 1.0, 0)
+    starts = resize_starts(log_excess_slopes(X, Y, np.array([0.2, 1.0, -1.0]))[0], 120, 1.0, 0)
     prior, linear = Prior(0.0, 1e-6), Prior(0.0, 1e-8)
     model = ExponentialModel(X, X.mean(axis=0))
     raced, whole = (

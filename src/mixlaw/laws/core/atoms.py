@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,13 @@ from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 
 __all__ = ["Atoms", "align"]
+
+_FUNCTIONS: dict[str, tuple[Callable[[Array, Array], Array], ...]] = {
+    "exp": (lambda u, p: np.exp(u),) * 3,
+    "power": (lambda u, p: u**-p, lambda u, p: -p * u ** (-p - 1), lambda u, p: p * (p + 1) * u ** (-p - 2)),
+    "log": (lambda u, p: np.log(u), lambda u, p: 1 / u, lambda u, p: -1 / u**2),
+}
+"""phi of each kind, its slope and its curvature in u, for exponents p."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +60,10 @@ class Atoms:
         u = X @ self.linear.T + self.offset
         out = np.empty_like(u)
         for kind in np.unique(self.kind):
-            cols = self.kind == kind
-            v, p = u[:, cols], self.exponent[cols]
-            if kind == "exp":
-                out[:, cols] = np.exp(v)
-            elif kind == "power":
-                out[:, cols] = (v**-p, -p * v ** (-p - 1), p * (p + 1) * v ** (-p - 2))[order]
-            elif kind == "log":
-                out[:, cols] = (np.log(v), 1 / v, -1 / v**2)[order]
-            else:
-                raise DataError(f"Unknown atom kind {kind!r}; known: exp, power, log.")
+            if kind not in _FUNCTIONS:
+                raise DataError(f"Unknown atom kind {kind!r}; known: {', '.join(_FUNCTIONS)}.")
+            columns = self.kind == kind
+            out[:, columns] = _FUNCTIONS[kind][order](u[:, columns], self.exponent[columns])
         return out * self.scale
 
     def _collect(self, columns: Array) -> Array:

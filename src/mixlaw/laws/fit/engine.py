@@ -30,8 +30,8 @@ Sources: Golub & Pereyra 1973 and Kaufman 1975 (variable projection); Marquardt 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -39,12 +39,17 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.fit.levenberg import TINY, Evaluate, Ints, levenberg_marquardt
+from mixlaw.laws.fit.levenberg import TINY, Ints, levenberg_marquardt
+from mixlaw.laws.fit.objective import Model, Objective, Prior, evaluate_all, huber, in_chunks
+from mixlaw.laws.fit.projection import Projected, linear_at, outer_products
+from mixlaw.laws.fit.separable import Factors, Separable, linear_bounds, with_linear
 
 __all__ = [
     "BatchFit",
     "Best",
     "Factors",
+    "Ints",
+    "Model",
     "Prior",
     "Separable",
     "fit_batch",
@@ -55,68 +60,7 @@ __all__ = [
     "with_linear",
 ]
 
-Model = Callable[[Array, Ints], tuple[Array, Array]]
-
 _CHUNK = 400_000  # Jacobian elements per evaluation: a few megabytes, so that a chunk stays in cache
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Ridge ``1/2 sum strength (theta - centre)^2``; both broadcast to (M, P). Strength 0 means free."""
-
-    centre: npt.ArrayLike = 0.0
-    strength: npt.ArrayLike = 0.0
-
-    def broadcast(self, shape: tuple[int, int]) -> tuple[Array, Array]:
-        """(centre, strength) as arrays (M, P)."""
-        centre = np.broadcast_to(np.asarray(self.centre, dtype=float), shape)
-        strength = np.broadcast_to(np.asarray(self.strength, dtype=float), shape)
-        if not (np.isfinite(centre).all() and np.isfinite(strength).all() and (strength >= 0).all()):
-            raise ConfigError("A prior needs finite centres and finite strengths >= 0.")
-        return centre, strength
-
-
-class Separable:
-    """``f = b + sum_l c_l phi_l(theta)`` with ``b`` (when ``intercept``) and ``c`` linear.
-
-    A subclass sets ``num_params`` (P), ``num_linear`` (L) and writes :meth:`basis` and :meth:`tangent`.
-    Where the Jacobian is a curve times fixed columns, :meth:`factored` says so (:class:`Factors`), and the normal
-    equations of the whole batch become one matrix product.
-    """
-
-    num_params: int
-    num_linear: int
-    intercept: bool = True
-    nonnegative: bool = False
-    """Keep the single coefficient c >= 0 (only where ``num_linear`` is 1)."""
-    unit: bool = False
-    """The single coefficient is 1: only the intercept is solved out."""
-
-    def basis(self, theta: Array, problem: Ints) -> Array:
-        """phi (B, n, L) at theta (B, P)."""
-        raise NotImplementedError
-
-    def tangent(self, theta: Array, problem: Ints, phi: Array, coef: Array) -> Array:
-        """d (phi @ coef) / d theta, (B, n, P), given ``phi = basis(theta)`` and coef (B, L)."""
-        raise NotImplementedError
-
-    def factored(self, theta: Array, phi: Array, coef: Array) -> Factors | None:
-        """The tangent in product form, or None where it is not of that form."""
-        return None
-
-
-@dataclass(frozen=True)
-class Factors:
-    """Tangent ``[curve[b, i] Z[i, p] scale[b, p] | extra[b, i, e]] + phi[b, i, 0] shift[b, p]``.
-
-    ``scale``, ``extra`` and ``shift`` may be None (1, no further columns, 0); ``shift`` needs ``num_linear`` 1.
-    """
-
-    curve: Array
-    Z: Array
-    scale: Array | None = None
-    extra: Array | None = None
-    shift: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -164,273 +108,9 @@ class BatchFit:
         )
 
 
-def huber(residual: Array, delta: float) -> Array:
-    """Huber's function: r^2/2 inside ``delta``, linear outside."""
-    size = np.abs(residual)
-    return np.where(size <= delta, 0.5 * residual**2, delta * (size - 0.5 * delta))
-
-
 def resample_weights(n: int, num: int, seed: int = 0) -> Array:
     """(num, n) counts of a bootstrap over rows: each row of the result sums to n. Deterministic under ``seed``."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=num).astype(float)
-
-
-# ---- from a model to objective, gradient and Gauss-Newton matrix ------------------------------------
-@dataclass(frozen=True)
-class _Data:
-    """Y, weights and priors of M problems, cleaned: missing values have weight 0 and y 0."""
-
-    Y: Array
-    W: Array
-    censored: npt.NDArray[np.int8] | None
-    loss: Literal["squared", "huber"]
-    delta: float
-    log: bool
-    centre: Array
-    strength: Array
-
-    def residual(self, f: Array, problem: Ints) -> tuple[Array, Array, Array, Array]:
-        """rho summed (B,), psi (B, n) and curvature weight (B, n), d r / d f (B, n)."""
-        y, w = self.Y[problem], self.W[problem]
-        if self.log:
-            bad = (f <= 0) & (w > 0)
-            safe = np.where(f > 0, f, 1.0)
-            r, slope = np.log(safe) - y, 1.0 / safe
-        else:
-            bad, r, slope = None, f - y, np.ones_like(f)
-        if self.censored is not None:
-            side = self.censored[problem]
-            met = ((side > 0) & (r > 0)) | ((side < 0) & (r < 0))
-            w = np.where(met, 0.0, w)
-        if self.loss == "squared":
-            F, psi, curve = 0.5 * (w * r * r).sum(1), w * r, w
-        else:
-            size = np.abs(r)
-            inside = size <= self.delta
-            F = (w * np.where(inside, 0.5 * r * r, self.delta * (size - 0.5 * self.delta))).sum(1)
-            psi = w * np.clip(r, -self.delta, self.delta)
-            # Newton's curvature is 0 outside; a fraction of the IRLS weight there keeps far points from
-            # vanishing from the model while convergence near the optimum stays fast.
-            curve = w * np.where(inside, 1.0, _OUTSIDE * self.delta / np.maximum(size, self.delta))
-        if bad is not None:
-            F = np.where(bad.any(axis=1), np.inf, F)
-        return F, psi, curve, slope
-
-    def add_prior(self, theta: Array, problem: Ints, F: Array, g: Array, H: Array) -> None:
-        if not self.strength.any():
-            return
-        s = self.strength[problem]
-        away = theta - self.centre[problem]
-        F += 0.5 * (s * away * away).sum(1)
-        g += s * away
-        i = np.arange(theta.shape[1])
-        H[:, i, i] += s
-
-
-_OUTSIDE = 0.05
-_ROUNDS = 25  # of the search for the censored rows that count
-
-
-def _chunked(evaluate: Evaluate, size: int) -> Evaluate:
-    def run(theta: Array, problem: Ints) -> tuple[Array, Array, Array]:
-        if len(theta) <= size:
-            return evaluate(theta, problem)
-        parts = [evaluate(theta[i : i + size], problem[i : i + size]) for i in range(0, len(theta), size)]
-        return (
-            np.concatenate([p[0] for p in parts]),
-            np.concatenate([p[1] for p in parts]),
-            np.concatenate([p[2] for p in parts]),
-        )
-
-    return run
-
-
-def _full(model: Model, data: _Data) -> Evaluate:
-    def evaluate(theta: Array, problem: Ints) -> tuple[Array, Array, Array]:
-        f, J = model(theta, problem)
-        F, psi, curve, slope = data.residual(f, problem)
-        if data.log:
-            J = J * slope[:, :, None]
-        g = np.matmul(psi[:, None, :], J)[:, 0]
-        H = np.matmul((J * curve[:, :, None]).transpose(0, 2, 1), J)
-        data.add_prior(theta, problem, F, g, H)
-        return F, g, H
-
-    return evaluate
-
-
-def with_linear(model: Separable) -> Model:
-    """The separable model as a plain one over (theta, [b,] c)."""
-
-    def run(full: Array, problem: Ints) -> tuple[Array, Array]:
-        theta, rest = full[:, : model.num_params], full[:, model.num_params :]
-        b, coef = (rest[:, :1], rest[:, 1:]) if model.intercept else (0.0, rest)
-        phi = model.basis(theta, problem)
-        f = np.matmul(phi, coef[:, :, None])[:, :, 0] + b
-        parts = [model.tangent(theta, problem, phi, coef)]
-        if model.intercept:
-            parts.append(np.ones((*f.shape, 1)))
-        return f, np.concatenate([*parts, phi], axis=2)
-
-    return run
-
-
-def linear_bounds(model: Separable) -> tuple[Array, Array]:
-    """Bounds of ([b,] c) where they are fitted with the rest."""
-    L, extra = model.num_linear, model.num_linear + (1 if model.intercept else 0)
-    low, high = np.full(extra, -np.inf), np.full(extra, np.inf)
-    if model.nonnegative:
-        low[extra - L :] = 0.0
-    if model.unit:
-        low[-1] = high[-1] = 1.0
-    return low, high
-
-
-@dataclass(frozen=True)
-class _Projected:
-    """Objective of a separable model with its linear coefficients solved out (squared loss)."""
-
-    model: Separable
-    data: _Data
-    linear_centre: Array
-    linear_strength: Array
-    total: Array
-    outer: Array | None
-    """(n, P*P) products of the columns of Z, for models with a factored Jacobian."""
-
-    def solve_linear(self, phi: Array, problem: Ints) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
-        """coef (B, L), intercept (B,), centred phi, residual (B, n), the inverse of the small system, the weights in
-        force (B, n) and their sums (B,).
-
-        Censored rows count only where the prediction is on their wrong side, which depends on the coefficients: they
-        are solved for until the set of rows that count settles (a convex problem, so it does).
-        """
-        w, total = self.data.W[problem], self.total[problem]
-        found = self._solve_weighted(phi, problem, w, total)
-        if self.data.censored is None:
-            return *found, w, total
-        side = self.data.censored[problem]
-        for _ in range(_ROUNDS):
-            met = ((side > 0) & (found[3] > 0)) | ((side < 0) & (found[3] < 0))
-            now = np.where(met, 0.0, self.data.W[problem])
-            if (now == w).all():
-                break
-            w, total = now, np.maximum(now.sum(1), TINY)
-            found = self._solve_weighted(phi, problem, w, total)
-        return *found, w, total
-
-    def _solve_weighted(
-        self, phi: Array, problem: Ints, w: Array, sums: Array
-    ) -> tuple[Array, Array, Array, Array, Array]:
-        y = self.data.Y[problem]
-        L = phi.shape[2]
-        if self.model.intercept:
-            total = sums[:, None]
-            phi_mean = np.matmul(w[:, None, :], phi)[:, 0] / total
-            y_mean = (w * y).sum(1)[:, None] / total
-            centred, yc = phi - phi_mean[:, None, :], y - y_mean
-        else:
-            phi_mean, y_mean, centred, yc = np.zeros((len(y), L)), np.zeros((len(y), 1)), phi, y
-        c0, s0 = self.linear_centre[problem], self.linear_strength[problem]
-        if self.model.unit:
-            coef, inverse = np.ones((len(y), 1)), np.zeros((len(y), 1, 1))
-        elif L == 1:
-            p = centred[:, :, 0]
-            wp = w * p
-            G = (wp * p).sum(1) + s0[:, 0]
-            ok = G > TINY
-            inverse = np.where(ok, 1.0 / np.where(ok, G, 1.0), 0.0)[:, None, None]
-            coef = ((wp * yc).sum(1) + s0[:, 0] * c0[:, 0])[:, None] * inverse[:, :, 0]
-            if self.model.nonnegative:
-                negative = coef[:, 0] < 0
-                coef = np.where(negative[:, None], 0.0, coef)
-                inverse = np.where(negative[:, None, None], 0.0, inverse)
-        else:
-            weighted = centred * w[:, :, None]
-            G = np.matmul(weighted.transpose(0, 2, 1), centred)
-            i = np.arange(L)
-            G[:, i, i] += s0
-            right = np.matmul(yc[:, None, :], weighted)[:, 0] + s0 * c0
-            # columns of very different size are brought to one scale before inverting; the jitter that keeps
-            # an exactly singular system solvable is relative to each column, or it would act as a ridge
-            size = G[:, i, i]
-            root = np.sqrt(np.where(size > TINY, size, 1.0))
-            G /= root[:, :, None] * root[:, None, :]
-            G[:, i, i] += 1e-13
-            G = np.where(np.isfinite(G).all(axis=(1, 2), keepdims=True), G, np.eye(L))
-            inverse = np.linalg.inv(G) / (root[:, :, None] * root[:, None, :])
-            coef = np.matmul(inverse, right[:, :, None])[:, :, 0]
-        r = np.matmul(centred, coef[:, :, None])[:, :, 0] - yc
-        intercept = y_mean[:, 0] - (phi_mean * coef).sum(1)
-        return coef, intercept, centred, r, inverse
-
-    def __call__(self, theta: Array, problem: Ints) -> tuple[Array, Array, Array]:
-        model = self.model
-        phi = model.basis(theta, problem)
-        coef, _, centred, r, inverse, w, total = self.solve_linear(phi, problem)
-        away = coef - self.linear_centre[problem]
-        F = 0.5 * (w * r * r).sum(1) + 0.5 * (self.linear_strength[problem] * away * away).sum(1)
-        factors = model.factored(theta, phi, coef)
-        P = model.num_params
-        if factors is not None:
-            g, H, cross = self._products(factors, w, r, centred, total)
-        else:
-            J = model.tangent(theta, problem, phi, coef)
-            if model.intercept:
-                J = J - np.matmul(w[:, None, :], J) / total[:, None, None]
-            weighted = (J * w[:, :, None]).transpose(0, 2, 1)
-            g = np.matmul(weighted, r[:, :, None])[:, :, 0]
-            H = np.matmul(weighted, J)
-            cross = np.matmul(weighted, centred).transpose(0, 2, 1)
-        H -= np.matmul(cross.transpose(0, 2, 1), np.matmul(inverse, cross))
-        i = np.arange(P)
-        H[:, i, i] = np.maximum(H[:, i, i], 0.0)
-        self.data.add_prior(theta, problem, F, g, H)
-        return F, g, H
-
-    def _products(
-        self, factors: Factors, w: Array, r: Array, centred: Array, sums_of_weights: Array
-    ) -> tuple[Array, Array, Array]:
-        """Gradient (B, P), centred J'WJ (B, P, P) and phi'WJ (B, L, P) from the product form."""
-        s, Z = factors.curve, factors.Z
-        B, Q = len(s), Z.shape[1]
-        ws = w * s
-        if self.outer is not None:
-            H = ((ws * s) @ self.outer).reshape(B, Q, Q)
-        else:
-            H = np.matmul(Z.T[None] * (ws * s)[:, None, :], Z[None])
-        stack = [ws * r, ws, *(ws * centred[:, :, a] for a in range(centred.shape[2]))]
-        wide = np.stack([v @ Z for v in stack], axis=1)  # (B, 2 + L, Q): gradient, sums, cross products
-        if factors.scale is not None:
-            wide = wide * factors.scale[:, None, :]
-            H = H * factors.scale[:, :, None] * factors.scale[:, None, :]
-        if factors.extra is not None:
-            e = factors.extra * w[:, :, None]
-            left = np.stack([r, np.ones_like(r), *(centred[:, :, a] for a in range(centred.shape[2]))], axis=1)
-            wide = np.concatenate([wide, np.matmul(left, e)], axis=2)
-            mixed = np.stack([(s * e[:, :, k]) @ Z for k in range(e.shape[2])], axis=2)  # (B, Q, E)
-            if factors.scale is not None:
-                mixed = mixed * factors.scale[:, :, None]
-            corner = np.matmul(factors.extra.transpose(0, 2, 1), e)
-            H = np.concatenate(
-                [
-                    np.concatenate([H, mixed], axis=2),
-                    np.concatenate([mixed.transpose(0, 2, 1), corner], axis=2),
-                ],
-                axis=1,
-            )
-        g, cross = wide[:, 0], wide[:, 2:]
-        if self.model.intercept:
-            sums, total = wide[:, 1], sums_of_weights[:, None, None]
-            H = H - sums[:, :, None] * sums[:, None, :] / total
-        if factors.shift is not None:
-            shift, p = factors.shift, centred[:, :, 0]
-            own = (w * p * p).sum(1)[:, None]
-            g = g + shift * (w * p * r).sum(1)[:, None]
-            outer = shift[:, :, None] * (cross[:, 0] + 0.5 * own * shift)[:, None, :]
-            H = H + outer + outer.transpose(0, 2, 1)
-            cross = cross + (own * shift)[:, None, :]
-        return g, H, cross
 
 
 def fit_batch(
@@ -477,6 +157,84 @@ def fit_batch(
     """
     if loss not in ("squared", "huber"):
         raise ConfigError(f"loss={loss!r} is not known. Use 'squared' or 'huber'.")
+    separable = model if isinstance(model, Separable) else None
+    problems = _read(Y, starts, weights, censored, log, separable, bounds, prior, linear_prior)
+    limits = _Limits(max_iter, gtol, race)
+    if separable is not None and loss == "squared" and not log:
+        theta, linear, F, norm, iterations = _fit_projected(separable, problems, limits)
+    elif separable is not None:
+        theta, linear, F, norm, iterations = _fit_all(*_as_plain(separable, problems), loss, delta, log, limits)
+    else:
+        assert not isinstance(model, Separable)
+        theta, linear, F, norm, iterations = _fit_all(model, problems, problems.start, loss, delta, log, limits)
+    M, S, P = problems.shape
+    norm = np.where(np.isfinite(norm), norm, np.inf)
+    return BatchFit(
+        theta.reshape(M, S, P),
+        linear.reshape(M, S, linear.shape[1]),
+        F.reshape(M, S),
+        norm.reshape(M, S),
+        (np.isfinite(F) & (norm <= certify)).reshape(M, S),
+        iterations.reshape(M, S),
+    )
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """How long starts may run."""
+
+    max_iter: int
+    gtol: float
+    race: bool
+
+
+@dataclass(frozen=True)
+class _Problems:
+    """The arguments of :func:`fit_batch` on one shape: M problems of n values, S starts of P parameters each."""
+
+    Y: Array
+    """(M, n), its logarithm where residuals are of logarithms; 0 where missing."""
+    W: Array
+    """(M, n), 0 where Y is missing."""
+    side: npt.NDArray[np.int8] | None
+    start: Array
+    """(M S, P)."""
+    problem: Ints
+    """(M S,) which of the M problems a start belongs to."""
+    lower: Array
+    upper: Array
+    centre: Array
+    strength: Array
+    linear_centre: Array
+    linear_strength: Array
+    shape: tuple[int, int, int]
+    """M, S, P."""
+
+    @property
+    def total(self) -> Array:
+        """(M,) sum of the weights."""
+        return np.maximum(self.W.sum(1), TINY)
+
+    @property
+    def floor(self) -> Array:
+        """(M S,) an objective this far below the data's own variation is an exact fit: rounding, not residual."""
+        mean = (self.W * self.Y).sum(1) / self.total
+        floor = 1e-28 * np.maximum(self.total * mean**2, (self.W * (self.Y - mean[:, None]) ** 2).sum(1))
+        return floor[self.problem]
+
+
+def _read(
+    Y: npt.ArrayLike,
+    starts: npt.ArrayLike,
+    weights: npt.ArrayLike | None,
+    censored: npt.ArrayLike | None,
+    log: bool,
+    separable: Separable | None,
+    bounds: Any,
+    prior: Prior | None,
+    linear_prior: Prior | None,
+) -> _Problems:
+    """The arguments of :func:`fit_batch`, checked and broadcast."""
     Y2 = np.atleast_2d(np.asarray(Y, dtype=float))
     start = np.asarray(starts, dtype=float)
     start = start.reshape(1, 1, -1) if start.ndim == 1 else start[None] if start.ndim == 2 else start
@@ -499,79 +257,75 @@ def fit_batch(
             raise DataError("log=True needs positive losses; some are zero or negative.")
         Y2 = np.log(np.where(Y2 > 0, Y2, 1.0))
     side = None if censored is None else np.broadcast_to(np.asarray(censored, dtype=np.int8), (M, n))
-
-    separable = model if isinstance(model, Separable) else None
-    project = separable is not None and loss == "squared" and not log
-    L = separable.num_linear if separable else 0
-    extra = L + (1 if separable and separable.intercept else 0)
     centre, strength = (prior or Prior()).broadcast((M, P))
-    lc, ls = (linear_prior or Prior()).broadcast((M, L))
+    linear_centre, linear_strength = (linear_prior or Prior()).broadcast((M, separable.num_linear if separable else 0))
     lower, upper = _bounds(bounds, P)
-    problem = np.repeat(np.arange(M), S)
-    flat = np.ascontiguousarray(start.reshape(M * S, P))
-    total = np.maximum(W.sum(1), TINY)
-    mean = (W * Y2).sum(1) / total
-    # an objective this far below the data's own variation is an exact fit: rounding, not residual
-    floor = 1e-28 * np.maximum(total * mean**2, (W * (Y2 - mean[:, None]) ** 2).sum(1))
+    return _Problems(
+        Y2, W, side, np.ascontiguousarray(start.reshape(M * S, P)), np.repeat(np.arange(M), S), lower, upper,
+        centre, strength, linear_centre, linear_strength, (M, S, P),
+    )  # fmt: skip
 
-    projected: _Projected | None = None
-    if separable is not None:
-        plain = _Data(Y2, W, side, "squared", delta, False, centre, strength)
-        outer = _outer(separable, flat[:1], problem[:1]) if project else None
-        projected = _Projected(separable, plain, lc, ls, total, outer)
-    if project:
-        assert projected is not None and separable is not None
-        width = n * (L + 4) if projected.outer is not None else n * (P + L + 2)
-        evaluate = _chunked(projected, max(1, _CHUNK // width))
-        theta, F, norm, iterations = levenberg_marquardt(
-            evaluate,
-            flat,
-            problem,
-            lower=lower,
-            upper=upper,
-            max_iter=max_iter,
-            gtol=gtol,
-            floor=floor[problem],
-            race=race,
-        )
-        linear = _final_linear(projected, theta, problem, max(1, _CHUNK // width))
-    else:
-        run: Model
-        if separable is not None and projected is not None:
-            linear = _final_linear(projected, np.clip(flat, lower, upper), problem, max(1, _CHUNK // (n * (L + 2))))
-            flat = np.concatenate([flat, linear], axis=1)
-            low, high = linear_bounds(separable)
-            lower, upper = np.concatenate([lower, low]), np.concatenate([upper, high])
-            pad = np.zeros((M, extra - L))
-            centre = np.concatenate([centre, pad, lc], axis=1)
-            strength = np.concatenate([strength, pad, ls], axis=1)
-            run = with_linear(separable)
-        else:
-            run = model  # type: ignore[assignment]
-        data = _Data(Y2, W, side, loss, delta, log, centre, strength)
-        evaluate = _chunked(_full(run, data), max(1, _CHUNK // (n * flat.shape[1])))
-        theta, F, norm, iterations = levenberg_marquardt(
-            evaluate,
-            flat,
-            problem,
-            lower=lower,
-            upper=upper,
-            max_iter=max_iter,
-            gtol=gtol,
-            floor=floor[problem],
-            secant=loss == "squared",
-            race=race,
-        )
-        theta, linear = theta[:, :P], theta[:, P:]
-    norm = np.where(np.isfinite(norm), norm, np.inf)
-    return BatchFit(
-        theta.reshape(M, S, P),
-        linear.reshape(M, S, extra),
-        F.reshape(M, S),
-        norm.reshape(M, S),
-        (np.isfinite(F) & (norm <= certify)).reshape(M, S),
-        iterations.reshape(M, S),
+
+_Ends = tuple[Array, Array, Array, Array, Ints]
+"""theta (B, P), linear (B, L), objective (B,), gradient_norm (B,), iterations (B,)."""
+
+
+def _projected(model: Separable, problems: _Problems, outer: bool) -> tuple[Projected, int]:
+    """The objective with linear coefficients solved out, and how many starts it evaluates at a time."""
+    plain = Objective(problems.Y, problems.W, problems.side, "squared", 1.0, False, problems.centre, problems.strength)
+    products = outer_products(model, problems.start[:1], problems.problem[:1]) if outer else None
+    found = Projected(model, plain, problems.linear_centre, problems.linear_strength, problems.total, products)
+    P, L = problems.shape[2], model.num_linear
+    width = L + 4 if products is not None else P + L + 2 if outer else L + 2
+    return found, max(1, _CHUNK // (problems.Y.shape[1] * width))
+
+
+def _fit_projected(model: Separable, problems: _Problems, limits: _Limits) -> _Ends:
+    """Squared loss: the linear coefficients of every step are the best ones."""
+    projected, size = _projected(model, problems, outer=True)
+    theta, F, norm, iterations = levenberg_marquardt(
+        in_chunks(projected, size), problems.start, problems.problem, lower=problems.lower, upper=problems.upper,
+        max_iter=limits.max_iter, gtol=limits.gtol, floor=problems.floor, race=limits.race,
+    )  # fmt: skip
+    return theta, linear_at(projected, theta, problems.problem, size), F, norm, iterations
+
+
+def _as_plain(model: Separable, problems: _Problems) -> tuple[Model, _Problems, Array]:
+    """A separable model whose linear coefficients are optimised with the rest, from where squared loss has them."""
+    projected, size = _projected(model, problems, outer=False)
+    start = np.clip(problems.start, problems.lower, problems.upper)
+    linear = linear_at(projected, start, problems.problem, size)
+    low, high = linear_bounds(model)
+    pad = np.zeros((problems.shape[0], linear.shape[1] - model.num_linear))
+    whole = replace(
+        problems,
+        lower=np.concatenate([problems.lower, low]),
+        upper=np.concatenate([problems.upper, high]),
+        centre=np.concatenate([problems.centre, pad, problems.linear_centre], axis=1),
+        strength=np.concatenate([problems.strength, pad, problems.linear_strength], axis=1),
     )
+    return with_linear(model), whole, np.concatenate([problems.start, linear], axis=1)
+
+
+def _fit_all(
+    model: Model,
+    problems: _Problems,
+    start: Array,
+    loss: Literal["squared", "huber"],
+    delta: float,
+    log: bool,
+    limits: _Limits,
+) -> _Ends:
+    """All parameters together, from ``start`` (B, P + L); those after the P-th are the linear ones."""
+    objective = Objective(problems.Y, problems.W, problems.side, loss, delta, log, problems.centre, problems.strength)
+    size = max(1, _CHUNK // (problems.Y.shape[1] * start.shape[1]))
+    theta, F, norm, iterations = levenberg_marquardt(
+        in_chunks(evaluate_all(model, objective), size), start, problems.problem, lower=problems.lower,
+        upper=problems.upper, max_iter=limits.max_iter, gtol=limits.gtol, floor=problems.floor,
+        secant=loss == "squared", race=limits.race,
+    )  # fmt: skip
+    P = problems.shape[2]
+    return theta[:, :P], theta[:, P:], F, norm, iterations
 
 
 def _bounds(bounds: Any, P: int) -> tuple[Array, Array]:
@@ -587,24 +341,3 @@ def _bounds(bounds: Any, P: int) -> tuple[Array, Array]:
     if (lo > hi).any():
         raise ConfigError(f"Lower bounds {lo.tolist()} exceed upper bounds {hi.tolist()}.")
     return lo, hi
-
-
-def _outer(model: Separable, theta: Array, problem: Ints) -> Array | None:
-    with np.errstate(all="ignore"):
-        factors = model.factored(theta, model.basis(theta, problem), np.ones((1, model.num_linear)))
-    if factors is None:
-        return None
-    Z = factors.Z
-    n, P = Z.shape
-    return (Z[:, :, None] * Z[:, None, :]).reshape(n, P * P) if n * P * P <= 4_000_000 else None
-
-
-def _final_linear(projected: _Projected, theta: Array, problem: Ints, size: int) -> Array:
-    parts = []
-    with np.errstate(all="ignore"):
-        for i in range(0, len(theta), size):
-            p = problem[i : i + size]
-            coef, intercept, *_ = projected.solve_linear(projected.model.basis(theta[i : i + size], p), p)
-            parts.append(np.column_stack([intercept, coef]) if projected.model.intercept else coef)
-    linear = np.concatenate(parts)
-    return np.where(np.isfinite(linear), linear, 0.0)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mixlaw.laws.core.intervals import Profile
     from mixlaw.laws.fit.profile import ProfileProblem
 
-__all__ = ["ParametricLaw", "Sharing", "log_slopes", "more_starts"]
+__all__ = ["ParametricLaw", "Sharing"]
 
 
 class ParametricLaw(RidgeLaw):
@@ -399,36 +399,3 @@ class ParametricLaw(RidgeLaw):
 
 def _plain(value: Any) -> Any:
     return np.asarray(value, dtype=float).tolist()
-
-
-def more_starts(base: Array, num: int | None, spread: float, seed: int) -> Array:
-    """``base`` (T, S, P) cut or grown to ``num`` starts: further ones are the given ones plus Gaussian jitter."""
-    if num is None or num == base.shape[1]:
-        return base
-    if num < 1:
-        raise ConfigError(f"num_starts={num!r} must be at least 1.")
-    if num < base.shape[1]:
-        return base[:, :num]
-    extra = num - base.shape[1]
-    again = base[:, np.arange(extra) % base.shape[1]]
-    jitter = np.random.default_rng(seed).normal(size=(extra, base.shape[2]))
-    return np.concatenate([base, again + spread * jitter[None]], axis=1)
-
-
-def log_slopes(X: Array, Y: Array, above: Array) -> tuple[Array, Array]:
-    """Slopes b (T, S, K) of ``log(y - c)`` on the centred mixture for several floors c below the losses, and the
-    floors (T, S). ``above`` (S,) says how far each floor lies below the lowest loss, in ranges of y; a negative
-    entry mirrors (``log(c - y)`` with c above the highest)."""
-    Z = X - X.mean(axis=0)
-    gram = Z.T @ Z
-    # a start need not be exact: a ridge that grows as rows get few keeps it from fitting their noise
-    gram[np.diag_indices_from(gram)] += (1e-6 + 0.02 / len(X)) * max(float(np.trace(gram)), 1e-12) + 1e-9
-    low, high = Y.min(axis=0), Y.max(axis=0)
-    width = np.maximum(high - low, 1e-9 * np.maximum(np.abs(high), 1.0))
-    mirror = above < 0
-    floor = np.where(mirror[None], high[:, None], low[:, None]) - above[None] * width[:, None]
-    gap = np.abs(Y.T[:, None, :] - floor[:, :, None])  # (T, S, n)
-    logs = np.log(np.maximum(gap, 1e-300))
-    slopes = np.linalg.solve(gram, (logs @ Z)[..., None])[..., 0]
-    reach = np.abs(slopes @ Z.T).max(axis=-1, keepdims=True)
-    return slopes * np.minimum(1.0, 6.0 / np.maximum(reach, 1e-12)), floor

@@ -11,8 +11,9 @@ from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
 from mixlaw.laws.fit.shared_prior import SKIP, TARGET, Comparable
+from mixlaw.laws.fit.starts import resize_starts
 
 __all__ = ["AutoScale", "AutoScaleModel", "scale_amounts"]
 
@@ -89,7 +90,7 @@ class AutoScale(ParametricLaw):
             theta = np.concatenate([base, np.full((T, 1), log_m)], axis=1)
             theta[:, K : 2 * K] += shift
             starts.append(theta)
-        return more_starts(np.stack(starts, axis=1), self.num_starts, 0.5, self.seed)
+        return resize_starts(np.stack(starts, axis=1), self.num_starts, 0.5, self.seed)
 
     def _prior(self) -> tuple[Array, Array]:
         base = self._base()

@@ -12,7 +12,8 @@ from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
+from mixlaw.laws.fit.starts import resize_starts
 
 __all__ = ["BiMix", "OwnShareModel", "PowerSumModel"]
 
@@ -168,7 +169,7 @@ class BiMix(ParametricLaw):
         else:
             extra = [] if self._tokens_column() is None else [np.log(0.3)]
             starts = [np.array([np.log(a), np.log(eps), *extra]) for a in (0.05, 0.3) for eps in (1e-3, 3e-2)]
-        return more_starts(
+        return resize_starts(
             np.broadcast_to(np.array(starts), (T, len(starts), len(starts[0]))), self.num_starts, 0.5, self.seed
         )
 

@@ -8,8 +8,9 @@ from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.fit.engine import Factors, Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
 from mixlaw.laws.fit.shared_prior import SKIP, TARGET, Comparable
+from mixlaw.laws.fit.starts import linear_slopes, resize_starts
 
 __all__ = ["EffectiveTokens", "EffectiveTokensModel"]
 
@@ -154,10 +155,7 @@ class EffectiveTokens(ParametricLaw):
         one = self._centre()
         T, K = len(one), X.shape[1]
         # which domains go with low loss: slopes of the standardised loss on centred shares, as log worth
-        Z = X - X.mean(axis=0)
-        gram = Z.T @ Z
-        gram[np.diag_indices_from(gram)] += (1e-6 + 0.02 / len(X)) * max(float(np.trace(gram)), 1e-12) + 1e-9
-        slope = -np.linalg.solve(gram, Z.T @ (Y - Y.mean(axis=0))).T
+        slope = -linear_slopes(X, (Y - Y.mean(axis=0)).T)[0]
         slope = slope - slope.min(axis=1, keepdims=True)
         read = np.log(slope / np.maximum(slope.max(axis=1, keepdims=True), 1e-300) + 0.02)
         starts = []
@@ -168,7 +166,7 @@ class EffectiveTokens(ParametricLaw):
             starts.append(np.concatenate([logw, tail], axis=1))
         base = np.stack(starts, axis=1)  # (T, S, K + 2)
         if self.terms == 1:
-            return more_starts(base, self.num_starts, 0.7, self.seed)
+            return resize_starts(base, self.num_starts, 0.7, self.seed)
         # terms begin at different worths, or with different exponents, never equal (they would stay so)
         S = base.shape[1]
         parts = [base]
@@ -178,7 +176,7 @@ class EffectiveTokens(ParametricLaw):
             other[:, :, K + 1] += 0.4 * h
             parts.append(other)
         logits = np.zeros((T, S, self.terms - 1))
-        return more_starts(np.concatenate([*parts, logits], axis=2), self.num_starts, 0.7, self.seed)
+        return resize_starts(np.concatenate([*parts, logits], axis=2), self.num_starts, 0.7, self.seed)
 
     def _bounds(self) -> tuple[Array, Array]:
         K = self.n_features_in_

@@ -11,7 +11,8 @@ from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, log_slopes, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
+from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 
 __all__ = ["Implicit", "ImplicitModel"]
 
@@ -105,7 +106,7 @@ class Implicit(ParametricLaw):
         return ImplicitModel(X, self.centre_, self.hidden)
 
     def _starts(self, X: Array, Y: Array, W: Array) -> Array:
-        slopes, _ = log_slopes(X, Y, np.array([0.2, 1.0, 5.0]))  # (T, 3, K)
+        slopes, _ = log_excess_slopes(X, Y, np.array([0.2, 1.0, 5.0]))  # (T, 3, K)
         T, S, K = slopes.shape
         H = self.hidden
         rng = np.random.default_rng(self.seed)
@@ -113,7 +114,7 @@ class Implicit(ParametricLaw):
         parts = slopes[:, :, None, :] + spread * rng.normal(size=(1, S, H, K))
         parts[:, :, 0] = slopes  # one latent domain begins where M4 would
         base = np.concatenate([parts.reshape(T, S, H * K), np.zeros((T, S, H - 1))], axis=2)
-        return more_starts(base, self.num_starts, 1.0, self.seed + 1)
+        return resize_starts(base, self.num_starts, 1.0, self.seed + 1)
 
     def _prior(self) -> tuple[Array, Array]:
         K, H = self.n_features_in_, self.hidden

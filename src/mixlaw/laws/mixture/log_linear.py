@@ -7,8 +7,9 @@ import numpy as np
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
 from mixlaw.laws.fit.shared_prior import TARGET, Comparable
+from mixlaw.laws.fit.starts import resize_starts
 
 __all__ = ["LogLinear", "LogModel"]
 
@@ -60,7 +61,7 @@ class LogLinear(ParametricLaw):
 
     def _starts(self, X: Array, Y: Array, W: Array) -> Array:
         eps = np.log([3e-4, 3e-3, 3e-2, 0.3])
-        return more_starts(np.broadcast_to(eps[None, :, None], (Y.shape[1], 4, 1)), self.num_starts, 1.0, self.seed)
+        return resize_starts(np.broadcast_to(eps[None, :, None], (Y.shape[1], 4, 1)), self.num_starts, 1.0, self.seed)
 
     def _prior(self) -> tuple[Array, Array]:
         return np.full((self.n_targets_, 1), np.log(0.01)), np.full((self.n_targets_, 1), 0.1)

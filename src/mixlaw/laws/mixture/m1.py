@@ -7,8 +7,9 @@ import numpy as np
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, log_slopes, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
 from mixlaw.laws.fit.shared_prior import Comparable
+from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 
 __all__ = ["M1", "ExponentialSumModel"]
 
@@ -69,13 +70,13 @@ class M1(ParametricLaw):
         return ExponentialSumModel(X)
 
     def _starts(self, X: Array, Y: Array, W: Array) -> Array:
-        slopes, _ = log_slopes(X, Y, np.array([0.2, 1.0]))
+        slopes, _ = log_excess_slopes(X, Y, np.array([0.2, 1.0]))
         T, K = Y.shape[1], X.shape[1]
         fixed = np.array([-1.0, -4.0, -10.0])
         own = self._own()[:, None, :]
         plain = np.broadcast_to(fixed[None, :, None], (T, len(fixed), K))
         mixed = np.where(own > 0, fixed[None, ::-1, None], plain)
-        return more_starts(
+        return resize_starts(
             np.concatenate([plain, mixed[:, :1], np.minimum(slopes, 3.0)], axis=1), self.num_starts, 2.0, self.seed
         )
 

@@ -7,8 +7,9 @@ import numpy as np
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, log_slopes, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
 from mixlaw.laws.fit.shared_prior import SKIP, Comparable
+from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 
 __all__ = ["M2", "SharedAmplitudeModel"]
 
@@ -53,8 +54,8 @@ class M2(ParametricLaw):
         return SharedAmplitudeModel(X)
 
     def _starts(self, X: Array, Y: Array, W: Array) -> Array:
-        slopes, _ = log_slopes(X, Y, np.array([0.1, 0.5, 2.0, 10.0, -0.5, -5.0]))
-        return more_starts(slopes, self.num_starts, 1.0, self.seed)
+        slopes, _ = log_excess_slopes(X, Y, np.array([0.1, 0.5, 2.0, 10.0, -0.5, -5.0]))
+        return resize_starts(slopes, self.num_starts, 1.0, self.seed)
 
     def _prior(self) -> tuple[Array, Array]:
         shape = (self.n_targets_, self.n_features_in_)

@@ -6,7 +6,8 @@ import numpy as np
 
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
+from mixlaw.laws.fit.starts import resize_starts
 
 __all__ = ["M3", "ProductModel"]
 
@@ -64,7 +65,7 @@ class M3(ParametricLaw):
 
     def _starts(self, X: Array, Y: Array, W: Array) -> Array:
         tau = np.array([-20.0, -5.0, -1.0, 0.3, 1.0, 3.0])
-        return more_starts(np.broadcast_to(tau[None, :, None], (Y.shape[1], 6, 1)), self.num_starts, 2.0, self.seed)
+        return resize_starts(np.broadcast_to(tau[None, :, None], (Y.shape[1], 6, 1)), self.num_starts, 2.0, self.seed)
 
     def _prior(self) -> tuple[Array, Array]:
         return np.zeros((self.n_targets_, 1)), np.full((self.n_targets_, 1), 0.01)

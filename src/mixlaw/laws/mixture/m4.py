@@ -7,8 +7,9 @@ import numpy as np
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.fit.engine import Factors, Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw, log_slopes, more_starts
+from mixlaw.laws.fit.mixture_law import ParametricLaw
 from mixlaw.laws.fit.shared_prior import SKIP, Comparable
+from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 
 __all__ = ["M4", "ExponentialModel"]
 
@@ -65,8 +66,8 @@ class M4(ParametricLaw):
 
     def _starts(self, X: Array, Y: Array, W: Array) -> Array:
         above = np.array([0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, -0.2, -1.0, -5.0])
-        slopes, _ = log_slopes(X, Y, above)
-        starts = more_starts(slopes, self.num_starts, 1.0, self.seed)
+        slopes, _ = log_excess_slopes(X, Y, above)
+        starts = resize_starts(slopes, self.num_starts, 1.0, self.seed)
         return starts - starts.mean(axis=2, keepdims=True)  # where the ridge ends up; nothing else decides it
 
     def _prior(self) -> tuple[Array, Array]:

@@ -1,0 +1,124 @@
+"""What a fit minimises: weighted squared or Huber residuals, bounds known only from one side, and a ridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.errors import ConfigError
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.fit.levenberg import Evaluate, Ints
+
+__all__ = ["Model", "Objective", "Prior", "evaluate_all", "huber", "in_chunks"]
+
+Model = Callable[[Array, Ints], tuple[Array, Array]]
+"""``(theta (B, P), problem (B,)) -> (predictions (B, n), Jacobian (B, n, P))``."""
+
+# Newton's curvature is 0 outside Huber's threshold; a fraction of the IRLS weight there keeps far points from
+# vanishing from the model while convergence near the optimum stays fast.
+_OUTSIDE = 0.05
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Ridge ``1/2 sum strength (theta - centre)^2``; both broadcast to (M, P). Strength 0 means free."""
+
+    centre: npt.ArrayLike = 0.0
+    strength: npt.ArrayLike = 0.0
+
+    def broadcast(self, shape: tuple[int, int]) -> tuple[Array, Array]:
+        """(centre, strength) as arrays (M, P)."""
+        centre = np.broadcast_to(np.asarray(self.centre, dtype=float), shape)
+        strength = np.broadcast_to(np.asarray(self.strength, dtype=float), shape)
+        if not (np.isfinite(centre).all() and np.isfinite(strength).all() and (strength >= 0).all()):
+            raise ConfigError("A prior needs finite centres and finite strengths >= 0.")
+        return centre, strength
+
+
+def huber(residual: Array, delta: float) -> Array:
+    """Huber's function: r^2/2 inside ``delta``, linear outside."""
+    size = np.abs(residual)
+    return np.where(size <= delta, 0.5 * residual**2, delta * (size - 0.5 * delta))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Y, weights and priors of M problems, cleaned: missing values have weight 0 and y 0."""
+
+    Y: Array
+    W: Array
+    censored: npt.NDArray[np.int8] | None
+    loss: Literal["squared", "huber"]
+    delta: float
+    log: bool
+    centre: Array
+    strength: Array
+
+    def residual(self, f: Array, problem: Ints) -> tuple[Array, Array, Array, Array]:
+        """rho summed (B,), psi (B, n) and curvature weight (B, n), d r / d f (B, n)."""
+        y, w = self.Y[problem], self.W[problem]
+        if self.log:
+            bad = (f <= 0) & (w > 0)
+            safe = np.where(f > 0, f, 1.0)
+            r, slope = np.log(safe) - y, 1.0 / safe
+        else:
+            bad, r, slope = None, f - y, np.ones_like(f)
+        if self.censored is not None:
+            side = self.censored[problem]
+            met = ((side > 0) & (r > 0)) | ((side < 0) & (r < 0))
+            w = np.where(met, 0.0, w)
+        if self.loss == "squared":
+            F, psi, curve = 0.5 * (w * r * r).sum(1), w * r, w
+        else:
+            size = np.abs(r)
+            inside = size <= self.delta
+            F = (w * np.where(inside, 0.5 * r * r, self.delta * (size - 0.5 * self.delta))).sum(1)
+            psi = w * np.clip(r, -self.delta, self.delta)
+            # Newton's curvature is 0 outside; a fraction of the IRLS weight there keeps far points from
+            # vanishing from the model while convergence near the optimum stays fast.
+            curve = w * np.where(inside, 1.0, _OUTSIDE * self.delta / np.maximum(size, self.delta))
+        if bad is not None:
+            F = np.where(bad.any(axis=1), np.inf, F)
+        return F, psi, curve, slope
+
+    def add_prior(self, theta: Array, problem: Ints, F: Array, g: Array, H: Array) -> None:
+        if not self.strength.any():
+            return
+        s = self.strength[problem]
+        away = theta - self.centre[problem]
+        F += 0.5 * (s * away * away).sum(1)
+        g += s * away
+        i = np.arange(theta.shape[1])
+        H[:, i, i] += s
+
+
+def in_chunks(evaluate: Evaluate, size: int) -> Evaluate:
+    def run(theta: Array, problem: Ints) -> tuple[Array, Array, Array]:
+        if len(theta) <= size:
+            return evaluate(theta, problem)
+        parts = [evaluate(theta[i : i + size], problem[i : i + size]) for i in range(0, len(theta), size)]
+        return (
+            np.concatenate([p[0] for p in parts]),
+            np.concatenate([p[1] for p in parts]),
+            np.concatenate([p[2] for p in parts]),
+        )
+
+    return run
+
+
+def evaluate_all(model: Model, data: Objective) -> Evaluate:
+    def evaluate(theta: Array, problem: Ints) -> tuple[Array, Array, Array]:
+        f, J = model(theta, problem)
+        F, psi, curve, slope = data.residual(f, problem)
+        if data.log:
+            J = J * slope[:, :, None]
+        g = np.matmul(psi[:, None, :], J)[:, 0]
+        H = np.matmul((J * curve[:, :, None]).transpose(0, 2, 1), J)
+        data.add_prior(theta, problem, F, g, H)
+        return F, g, H
+
+    return evaluate

@@ -1,0 +1,83 @@
+"""Models linear in some of their coefficients: what a family writes so that the engine solves those exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.objective import Model
+
+__all__ = ["Factors", "Separable", "linear_bounds", "with_linear"]
+
+
+class Separable:
+    """``f = b + sum_l c_l phi_l(theta)`` with ``b`` (when ``intercept``) and ``c`` linear.
+
+    A subclass sets ``num_params`` (P), ``num_linear`` (L) and writes :meth:`basis` and :meth:`tangent`.
+    Where the Jacobian is a curve times fixed columns, :meth:`factored` says so (:class:`Factors`), and the normal
+    equations of the whole batch become one matrix product.
+    """
+
+    num_params: int
+    num_linear: int
+    intercept: bool = True
+    nonnegative: bool = False
+    """Keep the single coefficient c >= 0 (only where ``num_linear`` is 1)."""
+    unit: bool = False
+    """The single coefficient is 1: only the intercept is solved out."""
+
+    def basis(self, theta: Array, problem: Ints) -> Array:
+        """phi (B, n, L) at theta (B, P)."""
+        raise NotImplementedError
+
+    def tangent(self, theta: Array, problem: Ints, phi: Array, coef: Array) -> Array:
+        """d (phi @ coef) / d theta, (B, n, P), given ``phi = basis(theta)`` and coef (B, L)."""
+        raise NotImplementedError
+
+    def factored(self, theta: Array, phi: Array, coef: Array) -> Factors | None:
+        """The tangent in product form, or None where it is not of that form."""
+        return None
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Tangent ``[curve[b, i] Z[i, p] scale[b, p] | extra[b, i, e]] + phi[b, i, 0] shift[b, p]``.
+
+    ``scale``, ``extra`` and ``shift`` may be None (1, no further columns, 0); ``shift`` needs ``num_linear`` 1.
+    """
+
+    curve: Array
+    Z: Array
+    scale: Array | None = None
+    extra: Array | None = None
+    shift: Array | None = None
+
+
+def with_linear(model: Separable) -> Model:
+    """The separable model as a plain one over (theta, [b,] c)."""
+
+    def run(full: Array, problem: Ints) -> tuple[Array, Array]:
+        theta, rest = full[:, : model.num_params], full[:, model.num_params :]
+        b, coef = (rest[:, :1], rest[:, 1:]) if model.intercept else (0.0, rest)
+        phi = model.basis(theta, problem)
+        f = np.matmul(phi, coef[:, :, None])[:, :, 0] + b
+        parts = [model.tangent(theta, problem, phi, coef)]
+        if model.intercept:
+            parts.append(np.ones((*f.shape, 1)))
+        return f, np.concatenate([*parts, phi], axis=2)
+
+    return run
+
+
+def linear_bounds(model: Separable) -> tuple[Array, Array]:
+    """Bounds of ([b,] c) where they are fitted with the rest."""
+    L, extra = model.num_linear, model.num_linear + (1 if model.intercept else 0)
+    low, high = np.full(extra, -np.inf), np.full(extra, np.inf)
+    if model.nonnegative:
+        low[extra - L :] = 0.0
+    if model.unit:
+        low[-1] = high[-1] = 1.0
+    return low, high
