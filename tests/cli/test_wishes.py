@@ -132,9 +132,8 @@ def test_declared_counts_are_exported_with_options(folder, tmp_path):
 def test_the_same_study_is_fresh_from_any_directory(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     assert Study(folder.name).stale() == Study(folder).stale() == {}
-    from mixlaw.report import ReportFacts
 
-    assert len(ReportFacts.from_study(Study(folder.name)).observations) == 24  # imported runs are shown as well
+    assert len(Study(folder.name).facts().observations) == 24  # imported runs are shown as well
 
 
 def test_a_frontier_is_told_by_its_ends(folder):

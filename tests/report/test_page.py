@@ -190,7 +190,7 @@ def test_a_study_folder_has_a_report_from_its_first_verb(tmp_path):
 
     config = {"corpus": {"domains": {"a": ["a.txt"]}}, "objective": {"a": 1.0}, "budget": {"tokens": "1M"}}
     study = Study.create(tmp_path / "mine", config)
-    assert ReportFacts.from_study(study).next_step == "mixlaw tokenize mine"
+    assert study.facts().next_step == "mixlaw tokenize mine"
     text = check(study.report().read_text(encoding="utf-8"))
     assert "mine" in text and "No recommendation yet." in text and "Next: mixlaw tokenize mine" in text
     assert '"tokens": "1M"' in text or '"tokens": 1000000' in text

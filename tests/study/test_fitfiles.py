@@ -5,7 +5,8 @@ import pytest
 
 from mixlaw.errors import DataError
 from mixlaw.io.importers import read
-from mixlaw.study.fit_files import _comparable, _per_training_set, _plan, fit_files
+from mixlaw.study.fit_files import _per_training_set, _plan, fit_files
+from mixlaw.study.runs import left_out_text, of_one_size
 
 from shared import experiments
 
@@ -41,10 +42,9 @@ def test_published_tables(name, plan):
 def test_two_sizes_are_not_replicates(tmp_path):
     rows = [(w, 1 - w, n, 1e9, 3 + w) for n, weights in ((1e7, (0.2, 0.5)), (3e7, (0.1, 0.4, 0.8))) for w in weights]
     obs = read(table(tmp_path, "weight_a,weight_b,params,tokens,loss_a", rows))
-    said = []
-    kept = _comparable(obs, "mixture", said.append)
+    kept = of_one_size(obs)
     assert kept.runs.column("params").to_pylist() == [3e7] * 3
-    assert "Left out: the runs of 1e+07 parameters." in said
+    assert left_out_text(obs, kept) == ("Fitted to 3 of 5 runs, those of 30.00M parameters. Left out: 2 of 10.00M.")
 
 
 def test_targets_per_training_set(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from mixlaw.data.mixture import Mixture
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
+from mixlaw.study.steps.optimize import prediction_entry
 from mixlaw.study.study import Study
 from mixlaw.verify.paired import verification_text
 
@@ -239,7 +240,7 @@ def test_a_prediction_written_after_its_runs_is_no_blind_check(finished):
     later = dataclasses.replace(recipe, predictions={**recipe.predictions, "objective": wider})
     assert finished.verification().predicted_first
     try:
-        finished.ledger.append("prediction", finished._prediction(later))
+        finished.ledger.append("prediction", prediction_entry(finished, later))
         later.save(finished.folder / "recipe.json")
         result = finished.verify()
         assert not result.predicted_first

@@ -205,7 +205,7 @@ def design(
     for spec in specs:
         larger = "" if spec.tokens == study.config.training.tokens else f"{format_count(spec.tokens)} tokens  "
         echo(f"{spec.id}  seed {spec.seed}  {larger}{schedule_text(spec.schedule)}")
-    echo(worth or study.cut())
+    echo(worth or study.swarm.cut())
     echo(study.swarm.epoching())
     if dry_run:
         _print_cost(study.swarm.cost(specs))
@@ -236,7 +236,7 @@ def train(
     from mixlaw.study.study import Study
 
     if dry_run:
-        _print_cost(Study(folder).estimate())
+        _print_cost(Study(folder).swarm.estimate())
         return
     with progress_bar() as progress:
         study = Study(folder, progress)

@@ -26,7 +26,7 @@ from mixlaw.report.tables import (
     prices_table,
     table,
 )
-from mixlaw.verify.paired import left_out_text
+from mixlaw.verify.paired import lost_runs_text
 
 __all__ = ["asset", "page", "shell"]
 
@@ -131,7 +131,7 @@ def _warnings(facts: ReportFacts) -> str:
     notes += [f"Schedule: {w}" for w in facts.schedule.warnings] if facts.schedule is not None else []
     notes += [f"Not up to date ({verb}): {reason}." for verb, reason in facts.stale.items()]
     for arm, counts in (facts.verification or {}).get("left_out", {}).items():
-        notes.append(f"Verification of {arm}: {left_out_text(counts)}; their seeds are left out of every arm.")
+        notes.append(f"Verification of {arm}: {lost_runs_text(counts)}; their seeds are left out of every arm.")
     if facts.failures:
         notes.append(f"{_runs(len(facts.failures))} failed and left out: {', '.join(sorted(facts.failures)[:5])}.")
     if facts.observations is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import platform
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.ledger import GENESIS, Entry
 from mixlaw.data.observations import Observations
 from mixlaw.data.recipe import Recipe
-from mixlaw.errors import DataError
 
 __all__ = ["ReportFacts", "installed_versions"]
 
@@ -96,39 +94,3 @@ class ReportFacts:
     def own(self) -> dict[str, str]:
         """Which training domain each validation set was split from."""
         return {v.name: v.domain for v in self.corpus.validation if v.domain} if self.corpus is not None else {}
-
-    @classmethod
-    def from_study(cls, study: Any) -> ReportFacts:
-        """Whatever a :class:`mixlaw.study.study.Study` holds so far; a verification only of today's recipe."""
-        from mixlaw.study.freshness import stale
-        from mixlaw.study.progress import needless
-
-        reasons = stale(study)
-        store, config = study.store, study.config
-        try:  # what the law was fitted to; imported runs count as well
-            observations = study.runs_of_one_size()
-        except DataError:  # no run is done yet: the report says so
-            observations = None
-        status = study.status()
-        skipped = {*needless(study), "report"}
-        todo = [verb for verb, done, _ in status if not done and verb not in skipped]
-        verbs = [verb for verb, done, _ in status if done and verb != "report"]
-        return cls(
-            title=study.folder.resolve().name,
-            corpus=study.corpus if store.exists("corpus.json") else None,
-            observations=observations,
-            law=study.law() if store.exists(f"laws/{config.law.name}.json") else None,
-            league=store.read_json("laws/league.json") if store.exists("laws/league.json") else None,
-            effects=store.read_json("laws/effects.json") if store.exists("laws/effects.json") else None,
-            recipe=study.recipe() if store.exists("recipe.json") else None,
-            schedule=study.recipe(schedule=True) if store.exists("recipe-schedule.json") else None,
-            entries=tuple(study.ledger),
-            verification=None if (checked := study.verification()) is None else checked.to_dict(),
-            config=config.model_dump(mode="json"),
-            failures=store.read_json("failures.json") if store.exists("failures.json") else {},
-            stale=reasons,
-            commands=tuple(f"mixlaw {verb} {study.folder.name}" for verb in [*verbs, "report"]),
-            next_step=f"mixlaw {todo[0]} {study.folder.name}" if todo else "",
-            versions=installed_versions(),
-            now=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        )

@@ -12,6 +12,7 @@ import pyarrow as pa
 from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
 from mixlaw.kit.store import Store
+from mixlaw.study.runs import left_out_text, of_one_size
 from mixlaw.verify.transfer import rank_evidence
 
 __all__ = ["fit_files"]
@@ -60,7 +61,11 @@ def fit_files(
     name, features, at = _plan(observations)
     everything = observations
     if features in ("mixture", "joint"):
-        observations = _comparable(observations, features, say)
+        observations = observations.select(list(observations.schedules()))
+    if features == "mixture":
+        mixed, observations = observations, of_one_size(observations)
+        if words := left_out_text(mixed, observations):
+            say(f"{words} Three sizes or more would be fitted together.")
     X, y = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
     if features in ("scale", "repeated"):
         y = _per_training_set(observations, X, y)
@@ -102,22 +107,6 @@ def _plan(observations: Observations) -> tuple[str, Features, Literal["final", "
     if len(epochs) == len(runs) and max(epochs) > 1 and len(mixtures) <= 1:
         return "repeated_data", "repeated", "final"
     return "chinchilla", "scale", "final"
-
-
-def _comparable(observations: Observations, features: Features, say: Callable[[str], None]) -> Observations:
-    """Runs with a mixture; for a law of mixtures alone those of one size, the one with most mixtures."""
-    schedules = observations.schedules()
-    size = dict(zip(*(observations.runs.column(c).to_pylist() for c in ("run", "params"))))
-    keep = list(schedules)
-    sizes = {s for s in size.values() if s is not None}
-    if features == "mixture" and len(sizes) > 1:
-        mixtures = {s: {tuple(schedules[r].mixture.to_dict().values()) for r in keep if size[r] == s} for s in sizes}
-        chosen = max(sizes, key=lambda s: (len(mixtures[s]), s))
-        keep = [r for r in keep if size[r] == chosen]
-        left = ", ".join(f"{s:.3g}" for s in sorted(sizes - {chosen}))
-        say(f"Fitted to the {len(keep)} runs of {chosen:.3g} parameters; three sizes or more would be fitted together.")
-        say(f"Left out: the runs of {left} parameters.")
-    return observations.select(keep)
 
 
 def _per_training_set(observations: Observations, X: pa.Table, y: pa.Table) -> pa.Table:

@@ -12,61 +12,68 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
+from mixlaw.study.folder import StudyFolder
+from mixlaw.study.templates import templates
 from mixlaw.verify.paired import prediction_of
 
-if TYPE_CHECKING:
-    from mixlaw.study.study import Study
-
-__all__ = ["corpus_inputs", "law_inputs", "made_from", "recipe_inputs", "schedule_inputs", "stale"]
+__all__ = [
+    "corpus_inputs",
+    "law_inputs",
+    "made_from",
+    "need",
+    "recipe_inputs",
+    "schedule_inputs",
+    "stale",
+    "verification",
+]
 
 RECORD = "made-from.json"
 
 
 @contextmanager
-def made_from(study: Study, artefact: str, inputs: str) -> Iterator[None]:
+def made_from(study: StudyFolder, artefact: str, inputs: str) -> Iterator[None]:
     """While the block writes ``artefact``, nothing is known of it; afterwards, that it was made from ``inputs``."""
     study.store.write_json(RECORD, {**_record(study), artefact: ""})
     yield
     study.store.write_json(RECORD, {**_record(study), artefact: inputs})
 
 
-def _record(study: Study) -> dict[str, str]:
+def _record(study: StudyFolder) -> dict[str, str]:
     return dict(study.store.read_json(RECORD)) if study.store.exists(RECORD) else {}
 
 
-def corpus_inputs(study: Study) -> str:
+def corpus_inputs(study: StudyFolder) -> str:
     """Hash of the corpus section of study.yaml. Whether files changed, ``tokenize`` finds out itself."""
     return content_hash(study.config.corpus.model_dump(mode="json"))
 
 
-def law_inputs(study: Study) -> str:
+def law_inputs(study: StudyFolder) -> str:
     """Hash of what a law is fitted on: its settings, the corpus, the runs that are done, imported files."""
-    config, store = study.config, study.store
-    specs = study.specs() if store.exists("design.json") else []
+    config = study.config
     return content_hash(
         {
             "law": config.law.model_dump(mode="json", exclude={"level"}),
             "corpus": [study.corpus.hash, study.corpus.evaluation_hash],
-            "runs": sorted(s.id for s in specs if store.exists("runs", s.id, "DONE")),
+            "runs": sorted(s.id for s in study.designed() if study.is_done(s)),
             # under the names of study.yaml: from another working directory the same files resolve otherwise
             "imported": [
-                [name, _stamp(Path(p))] for names in config.run_files() for name, p in zip(names, study._resolve(names))
+                [name, _stamp(Path(p))] for names in config.run_files() for name, p in zip(names, study.resolve(names))
             ],
             **({"repair": True} if config.repair else {}),
         }
     )
 
 
-def schedule_inputs(study: Study) -> str:
+def schedule_inputs(study: StudyFolder) -> str:
     """Hash of what a schedule is found from: the runs, the corpus, budget and objective. It fits a law of its own."""
-    specs = study.specs() if study.store.exists("design.json") else []
     return content_hash(
         {
-            "runs": sorted(s.id for s in specs if study.store.exists("runs", s.id, "DONE")),
-            "imported": [_stamp(Path(p)) for names in study.config.run_files() for p in study._resolve(names)],
+            "runs": sorted(s.id for s in study.designed() if study.is_done(s)),
+            "imported": [_stamp(Path(p)) for names in study.config.run_files() for p in study.resolve(names)],
             "corpus": [study.corpus.hash, study.corpus.evaluation_hash],
             "budget": study.budget.to_dict(),
             "objective": study.config.objective_weights(),
@@ -81,7 +88,7 @@ def _stamp(path: Path) -> list[Any]:
     return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
 
 
-def recipe_inputs(study: Study) -> str:
+def recipe_inputs(study: StudyFolder) -> str:
     """Hash of what a recipe is found from: the law's file, the corpus, budget, objective and reference."""
     law = f"laws/{study.config.law.name}.json"
     return content_hash(
@@ -96,11 +103,11 @@ def recipe_inputs(study: Study) -> str:
     )
 
 
-def stale(study: Study) -> dict[str, str]:
+def stale(study: StudyFolder) -> dict[str, str]:
     """``{verb: why what it wrote no longer holds}``; empty where everything was made from today's inputs.
 
     Example:
-        >>> stale(Study("my-study"))                                                     # doctest: +SKIP
+        >>> stale(StudyFolder("my-study"))                                               # doctest: +SKIP
         {'fit': 'runs or settings changed since the law was fitted'}
     """
     store, reasons = study.store, {}
@@ -108,7 +115,7 @@ def stale(study: Study) -> dict[str, str]:
         return {}
     known = _record(study)
 
-    def changed(artefact: str, inputs: Callable[[Study], str]) -> bool:
+    def changed(artefact: str, inputs: Callable[[StudyFolder], str]) -> bool:
         return store.exists(artefact) and artefact in known and known[artefact] != inputs(study)
 
     if changed("corpus.json", corpus_inputs):
@@ -128,17 +135,38 @@ def stale(study: Study) -> dict[str, str]:
     return reasons
 
 
-def _design(study: Study) -> str | None:
+def need(study: StudyFolder, *verbs: str) -> None:
+    """Stop where what these verbs wrote was made from other inputs than today's.
+
+    Raises:
+        DataError: names the verb to run again.
+    """
+    reasons = stale(study)
+    for verb in verbs:
+        if verb in reasons:
+            again = "" if verb == "design" else f" Run `mixlaw {verb} {study.folder}` again."
+            raise DataError(f"{study.folder}: {reasons[verb]}.{again}")
+
+
+def verification(study: StudyFolder) -> dict[str, Any] | None:
+    """The verification of today's recipe, or None; that of an earlier recipe stays in the ledger."""
+    if not study.store.exists("verification.json") or "verify" in stale(study):
+        return None
+    result: dict[str, Any] = study.store.read_json("verification.json")
+    return result
+
+
+def _design(study: StudyFolder) -> str | None:
     corpus, made_for = study.corpus, study.store.read_json("design.json")["corpus_hash"]
     if made_for != corpus.hash:
         return (
             f"design.json was made for corpus {made_for}, today's is {corpus.hash}, and the swarm's runs would not be "
             f"comparable: start a study in a new folder, or restore the old text"
         )
-    templates = study.swarm.templates()
+    made_today = templates(study)
     for spec in study.specs():
         own = {"schedule": spec.schedule, "seed": spec.seed, "replicate_group": spec.replicate_group}
-        today = [template.replace(**own) for template in templates]
+        today = [template.replace(**own) for template in made_today]
         if spec.id not in [one.id for one in today]:
             ours, theirs = today[0].to_dict(), spec.to_dict()
             changed = ", ".join(k for k in ours if ours[k] != theirs[k])
@@ -149,7 +177,7 @@ def _design(study: Study) -> str | None:
     return None
 
 
-def _verification(study: Study) -> str | None:
+def _verification(study: StudyFolder) -> str | None:
     if not study.store.exists("recipe.json"):
         return "there is no recipe that verification.json could belong to"
     entry = prediction_of(study.ledger, study.recipe())

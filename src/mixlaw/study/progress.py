@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mixlaw.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mixlaw.study.study import Study
+from mixlaw.study.folder import StudyFolder
+from mixlaw.study.freshness import stale, verification
 
 __all__ = ["VERBS", "after", "check_trainable", "following", "needless", "status"]
 
@@ -15,28 +12,27 @@ VERBS = ("tokenize", "design", "train", "fit", "optimize", "verify", "report")
 """In the order in which a study goes through them."""
 
 
-def status(study: Study) -> list[tuple[str, bool, str]]:
+def status(study: StudyFolder) -> list[tuple[str, bool, str]]:
     """``(verb, done, detail)`` in the order of the verbs."""
     store, rows = study.store, list[tuple[str, bool, str]]()
     corpus = study.corpus if store.exists("corpus.json") else None
     rows.append(("tokenize", corpus is not None, "" if corpus is None else ", ".join(corpus.names)))
-    specs = study.specs() if store.exists("design.json") else []
+    specs = study.designed()
     rows.append(("design", bool(specs), f"{len(specs)} runs" if specs else ""))
-    done = [s for s in specs if store.exists("runs", s.id, "DONE")]
+    done = [s for s in specs if study.is_done(s)]
     rows.append(("train", bool(specs) and len(done) == len(specs), f"{len(done)} of {len(specs)} runs done"))
     rows.append(("fit", store.exists(f"laws/{study.config.law.name}.json"), study.config.law.name))
     rows.append(("optimize", store.exists("recipe.json"), ""))
-    reasons = study.stale()
-    verification = study.verification()
-    detail = "" if verification is None else f"{verification.verdict}, {verification.num_seeds} seeds"
-    rows.append(("verify", verification is not None, detail))
+    reasons, verified = stale(study), verification(study)
+    detail = "" if verified is None else f"{verified['verdict']}, {verified['num_seeds']} seeds"
+    rows.append(("verify", verified is not None, detail))
     rows.append(("report", store.exists("report.html"), ""))
     without = {verb: why for verb, done, _ in rows if not done and (why := needless(study).get(verb))}
     details = {**without, **reasons}
     return [(verb, done and verb not in reasons, details.get(verb, detail)) for verb, done, detail in rows]
 
 
-def needless(study: Study) -> dict[str, str]:
+def needless(study: StudyFolder) -> dict[str, str]:
     """``{verb: why}`` of what this study goes without: imported runs need no design, declared text no training."""
     found: dict[str, str] = {}
     designed = study.store.exists("design.json")
@@ -48,28 +44,28 @@ def needless(study: Study) -> dict[str, str]:
     return found
 
 
-def following(study: Study) -> str | None:
+def following(study: StudyFolder) -> str | None:
     """The verb that comes next, None where everything is done."""
     skipped = needless(study)
     return next((verb for verb, done, _ in status(study) if not done and verb not in skipped), None)
 
 
-def after(study: Study, verb: str) -> str:
+def after(study: StudyFolder, verb: str) -> str:
     """The verb to run after ``verb``, without those this study goes without.
 
     Example:
-        >>> after(Study("study-of-imported-runs"), "tokenize")                           # doctest: +SKIP
+        >>> after(StudyFolder("study-of-imported-runs"), "tokenize")                           # doctest: +SKIP
         'fit'
     """
     skipped = needless(study)
     return next(v for v in VERBS[VERBS.index(verb) + 1 :] if v not in skipped)
 
 
-def _nothing_to_read(study: Study) -> bool:
+def _nothing_to_read(study: StudyFolder) -> bool:
     return bool(study.config.corpus.counts) and study.config.training.trainer == "torch"
 
 
-def check_trainable(study: Study) -> None:
+def check_trainable(study: StudyFolder) -> None:
     """Stop before any run starts where the built-in trainer would have no text to read.
 
     Raises:

@@ -16,7 +16,7 @@ from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 
 __all__ = [
-    "left_out_text",
+    "lost_runs_text",
     "objective_curves",
     "paired_difference",
     "prediction_of",
@@ -192,7 +192,7 @@ def verification_text(result: Verification) -> str:
     if not result.predicted_first:
         lines.append("These runs were trained before this prediction was written: not a blind check.")
     for arm, counts in result.left_out.items():
-        lines.append(f"{arm}: {left_out_text(counts)}; those seeds are left out of every arm.")
+        lines.append(f"{arm}: {lost_runs_text(counts)}; those seeds are left out of every arm.")
     words = {"gain": "a gain", "loss": "a loss", "null": "a null: the runs do not tell the two apart"}
     for arm, difference in result.differences.items():
         lines.append(f"Recipe minus {arm}: {difference}: {words[result.verdicts[arm]]}.")
@@ -212,6 +212,6 @@ def verification_text(result: Verification) -> str:
     return "\n".join(lines)
 
 
-def left_out_text(counts: Mapping[str, int]) -> str:
+def lost_runs_text(counts: Mapping[str, int]) -> str:
     """``{"diverged": 2, "failed": 1}`` in words."""
     return " and ".join(f"{n} run{'s' if n > 1 else ''} {word}" for word, n in counts.items() if n)

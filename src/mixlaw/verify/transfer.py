@@ -18,7 +18,7 @@ from mixlaw.kit.arrays import Array
 from mixlaw.kit.units import format_count
 from mixlaw.laws.read.transfer import RankTransfer, rank_transfer
 
-__all__ = ["Evidence", "base_size", "left_out_text", "rank_evidence"]
+__all__ = ["Evidence", "base_size", "rank_evidence"]
 
 NEARLY = 0.9
 """Share of the largest model's runs from which a shared token count stands for their end."""
@@ -124,22 +124,6 @@ def base_size(observations: Observations) -> float | None:
         if params is not None and run in schedules:
             mixtures.setdefault(float(params), set()).add(schedules[run].mixture.weights)
     return max(mixtures, key=lambda s: (len(mixtures[s]), s)) if mixtures else None
-
-
-def left_out_text(everything: Observations, chosen: Observations) -> str:
-    """Which runs a law of mixtures alone explains, of runs of several sizes; empty where it is all of them."""
-    if len(chosen) == len(everything):
-        return ""
-    kept, left = set(chosen.runs["run"].to_pylist()), dict[str, int]()
-    for run, params in zip(*(everything.runs[c].to_pylist() for c in ("run", "params"))):
-        if run not in kept:
-            size = format_count(params)
-            left[size] = left.get(size, 0) + 1
-    own = sorted({format_count(p) for p in chosen.runs["params"].to_pylist() if p is not None})
-    return (
-        f"Fitted to {len(chosen)} of {len(everything)} runs, those of {' and '.join(own)} parameters. Left out: "
-        f"{', '.join(f'{n} of {size}' for size, n in left.items())}. A law over sizes (law.name: joint) uses all."
-    )
 
 
 _View = tuple[str, dict[str, Array], Array]

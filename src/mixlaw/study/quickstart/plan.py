@@ -14,7 +14,9 @@ from pathlib import Path
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.store import Store
 from mixlaw.kit.units import format_count, format_seconds
-from mixlaw.study.study import Progress, Study
+from mixlaw.study.folder import Progress
+from mixlaw.study.steps.tokenize import tokenized
+from mixlaw.study.study import Study
 
 __all__ = ["Plan", "plan", "run"]
 
@@ -269,7 +271,7 @@ def _prepare(
         },
         progress,
     )
-    study.tokenized()
+    tokenized(study)
     return study
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Schedule
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
 from mixlaw.study.config import DesignConfig
-from mixlaw.study.steps.verify import SEEDS
-
-if TYPE_CHECKING:
-    from mixlaw.study.study import Study
+from mixlaw.study.folder import StudyFolder
+from mixlaw.study.freshness import need
+from mixlaw.study.runs import runs_of_one_size
+from mixlaw.study.seeds import SEEDS
+from mixlaw.study.templates import made_with, template, templates
 
 __all__ = ["Swarm"]
 
@@ -30,76 +26,9 @@ class Swarm:
         study: with a corpus.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: StudyFolder) -> None:
         self.study = study
         self.config, self.store, self.folder = study.config, study.store, study.folder
-
-    # ---- what all runs have in common ----------------------------------------------------------------
-    def template(self) -> RunSpec:
-        """A run of the reference mixture with the study's model and training; the swarm varies its schedule."""
-        from mixlaw.train import TRAINERS
-
-        corpus, t = self.study.corpus, self.config.training
-        points = np.linspace(0, 1, t.evaluations + 1)[1:]
-        return RunSpec(
-            Schedule.constant(self.study.reference),
-            tokens=t.tokens,
-            model=t.model,
-            optimizer=t.optimizer,
-            learning_rate=t.learning_rate,
-            batch=t.batch,
-            context=t.context,
-            tokenizer=corpus.tokenizer,
-            corpus_hash=corpus.hash,
-            evaluation_hash=corpus.evaluation_hash,
-            unique_tokens=self._unique_tokens(corpus, t.tokens),
-            evaluate_at=tuple(points.tolist()),
-            trainer=t.trainer,
-            trainer_version=self._trainer_version(str(getattr(TRAINERS[t.trainer], "version", ""))),
-        )
-
-    def templates(self) -> list[RunSpec]:
-        """The template, and one per further size that the design was made with."""
-        return self._templates(self._made_with() or self.config.design)
-
-    def _templates(self, settings: DesignConfig) -> list[RunSpec]:
-        base, corpus = self.template(), self.study.corpus
-        return [
-            base,
-            *(
-                base.replace(
-                    tokens=size.tokens,
-                    model=size.model,
-                    learning_rate=size.learning_rate or base.learning_rate,
-                    optimizer=size.optimizer or base.optimizer,
-                    batch=size.batch or base.batch,
-                    unique_tokens=self._unique_tokens(corpus, size.tokens),
-                )
-                for size in settings.sizes
-            ),
-        ]
-
-    def _made_with(self) -> DesignConfig | None:
-        """The settings that design.json was made with."""
-        if not self.store.exists("design.json"):
-            return None
-        made: dict[str, Any] | None = self.store.read_json("design.json").get("design")
-        return None if made is None else DesignConfig(**made)
-
-    def _trainer_version(self, version: str) -> str:
-        """Your own trainer is another one under another command; what its files say, only you know."""
-        t = self.config.training
-        if t.trainer != "command" or not t.command:
-            return version
-        words = shlex.split(t.command) if isinstance(t.command, str) else t.command
-        return f"{version} {content_hash(words)}"
-
-    def _unique_tokens(self, corpus: Corpus, tokens: int) -> dict[str, int]:
-        """Simulated epoching: shrink every domain by proxy tokens / target tokens, so that epochs agree."""
-        share = tokens / self.study.budget.tokens
-        if not self.config.training.simulated_epoching or share >= 1:
-            return {}
-        return {name: max(1, round(count * share)) for name, count in corpus.unique_tokens.items()}
 
     # ---- proposing -----------------------------------------------------------------------------------
     def propose(self, settings: DesignConfig | None = None) -> list[RunSpec]:
@@ -113,19 +42,19 @@ class Swarm:
         from mixlaw.design.ladder import nested
 
         corpus, d = self.study.corpus, settings or self.config.design
-        self.study.need("tokenize")
+        need(self.study, "tokenize")
         self._check_training(corpus, d)
         self.study.check_objective(corpus)
         self.study.budget.check(corpus)
         schedules = design.propose(corpus, self.study.budget, d.num, seed=d.seed, sampler=d.sampler, **d.options)
-        base, *larger = self._templates(d)
+        base, *larger = templates(self.study, d)
         seeds = iter(range(SEEDS * d.seed, SEEDS * (d.seed + 1)))
         specs = [base.replace(schedule=s, seed=next(seeds)) for s in schedules]
         specs += [base.replace(seed=next(seeds), replicate_group="reference") for _ in range(d.replicates)]
         if larger:
             rows = nested(schedules, [len(schedules), *(size.num for size in d.sizes)])[1:]
-            for template, chosen in zip(larger, rows):
-                specs += [template.replace(schedule=schedules[i], seed=next(seeds)) for i in chosen]
+            for at_size, chosen in zip(larger, rows):
+                specs += [at_size.replace(schedule=schedules[i], seed=next(seeds)) for i in chosen]
         return list({spec.id: spec for spec in specs}.values())
 
     def design(self, settings: DesignConfig | None = None) -> list[RunSpec]:
@@ -136,8 +65,8 @@ class Swarm:
         """
         if not self.store.exists("design.json"):
             return self._write(self.propose(settings), settings or self.config.design)
-        self.study.need("tokenize", "design")
-        made = self._made_with()
+        need(self.study, "tokenize", "design")
+        made = made_with(self.study)
         asked = settings or self.config.design
         if made is not None and made != asked:
             message = (
@@ -156,27 +85,27 @@ class Swarm:
             All designed runs, and in words what the new ones are worth: the stopping rule.
         """
         added, worth = self.further(num)
-        return self._write([*self._specs_so_far(), *added], self._made_with() or self.config.design), worth
+        return self._write([*self._specs_so_far(), *added], made_with(self.study) or self.config.design), worth
 
     def further(self, num: int) -> tuple[list[RunSpec], str]:
         """The ``num`` runs that are expected to reduce the regret most, given what was observed so far, and in words
         what they are worth; writes nothing."""
         from mixlaw.design.adaptive import sequential
 
-        self.study.need("tokenize", "design")
-        settings = self._made_with() or self.config.design
+        need(self.study, "tokenize", "design")
+        settings = made_with(self.study) or self.config.design
         specs = self._specs_so_far()
         plan = sequential.plan(
             self.study.corpus,
             self.study.budget,
             num,
-            self.study.runs_of_one_size(),
+            runs_of_one_size(self.study),
             seed=settings.seed + len(specs),
             objective=self.config.objective_weights(),
         )
-        template = self.template()
+        base = template(self.study)
         first = SEEDS * settings.seed + len(specs)
-        return [template.replace(schedule=s, seed=first + i) for i, s in enumerate(plan.schedules)], str(plan.worth)
+        return [base.replace(schedule=s, seed=first + i) for i, s in enumerate(plan.schedules)], str(plan.worth)
 
     def _specs_so_far(self) -> list[RunSpec]:
         """The designed runs; none, where imported ones stand in for a first design."""
@@ -200,7 +129,9 @@ class Swarm:
         from mixlaw.models.proxy.presets import model_config
         from mixlaw.train.schedule import LearningRate
 
-        for where, spec in zip(("training", *map("design.sizes[{}]".format, range(99))), self._templates(settings)):
+        for where, spec in zip(
+            ("training", *map("design.sizes[{}]".format, range(99))), templates(self.study, settings)
+        ):
             if spec.trainer == "torch":
                 if corpus.vocab_size is None and "vocab_size" not in spec.model:
                     raise ConfigError(
@@ -235,7 +166,7 @@ class Swarm:
     def epoching(self) -> str:
         """How often proxies repeat their text, in words."""
         t, budget = self.config.training, self.study.budget
-        if self.template().unique_tokens:
+        if template(self.study).unique_tokens:
             return "Simulated epoching: every run repeats each domain as often as the target run would on its mixture."
         if not t.simulated_epoching:
             return (
@@ -245,16 +176,21 @@ class Swarm:
         return f"Simulated epoching is not needed: runs are as long as the target run of {budget.tokens} tokens."
 
     def estimate(self) -> dict[str, float]:
-        """What training the design costs: see :meth:`Study.estimate`."""
+        """What training the design costs: see :meth:`cost`."""
         return self.cost(self.study.specs())
 
     def cost(self, specs: Sequence[RunSpec]) -> dict[str, float]:
-        """Cost of the specs that are not trained yet; every model's speed is measured on this machine."""
+        """What the specs that are not trained yet cost.
+
+        Returns:
+            ``runs``, ``flops``, ``tokens``, ``disk_bytes``; and ``seconds`` and ``tokens_per_second`` of this machine,
+            on which the speed of every model is measured.
+        """
         from mixlaw.train import throughput
 
-        todo = [s for s in specs if not self.store.exists("runs", s.id, "DONE")]
+        todo = [s for s in specs if not self.study.is_done(s)]
         vocab = self.study.corpus.vocab_size or 2048
-        models = {content_hash([dict(s.model), s.batch, s.context]): s for s in todo or [self.template()]}
+        models = {content_hash([dict(s.model), s.batch, s.context]): s for s in todo or [template(self.study)]}
         rates = {
             key: throughput.measure(spec, vocab_size=vocab, workers=self.config.executor.workers)
             for key, spec in models.items()

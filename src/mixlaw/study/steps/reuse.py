@@ -11,7 +11,7 @@ from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError
 from mixlaw.study.config import load_config
-from mixlaw.study.study import Study
+from mixlaw.study.folder import StudyFolder
 
 if TYPE_CHECKING:
     from mixlaw.reuse.new_runs import NewRuns
@@ -58,14 +58,14 @@ def carry_over(
     """
     from mixlaw.reuse import reuse
 
-    study, corpus = Study(before), read_corpus(after)
+    study, corpus = StudyFolder(before), read_corpus(after)
     found = reuse(study.observations(), study.corpus, corpus, split=split, kept=kept)
     last = study.recipe().mixture if study.store.exists("recipe.json") else study.reference
     today = found.carried(last)
     return found, found.new_runs(today, _budget(study, after, corpus), max_runs)
 
 
-def _budget(study: Study, after: Path, corpus: Corpus) -> Budget:
+def _budget(study: StudyFolder, after: Path, corpus: Corpus) -> Budget:
     if after.is_dir() and (after / "study.yaml").exists():
         return load_config(after / "study.yaml").make_budget()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,14 @@ from mixlaw.data.recipe import Recipe
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.verification import Arm, Verification
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
+from mixlaw.study.folder import StudyFolder
+from mixlaw.study.freshness import need
 from mixlaw.study.progress import check_trainable
+from mixlaw.study.seeds import SEEDS, VERIFY_SEED
+from mixlaw.study.steps.train import train
+from mixlaw.study.templates import template
 from mixlaw.verify.paired import (
-    left_out_text,
+    lost_runs_text,
     objective_curves,
     paired_difference,
     prediction_of,
@@ -27,14 +32,7 @@ from mixlaw.verify.paired import (
     trained_before,
 )
 
-if TYPE_CHECKING:
-    from mixlaw.study.study import Study
-
-__all__ = ["SEEDS", "VERIFY_SEED", "Verifier"]
-
-SEEDS, VERIFY_SEED = 1000, 500
-"""A study with ``design.seed`` s trains its swarm with seeds from ``1000 s`` on, each run with one of its own, so that
-the law's residuals hold the noise between seeds, and its verification with seeds from ``1000 s + 500`` on."""
+__all__ = ["Verifier"]
 
 
 class Verifier:
@@ -44,7 +42,7 @@ class Verifier:
         study: with a recipe whose prediction is in the ledger.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: StudyFolder) -> None:
         self.study = study
         self.config, self.store, self.folder, self.ledger = study.config, study.store, study.folder, study.ledger
 
@@ -65,11 +63,11 @@ class Verifier:
 
     def specs(self, seeds: int | None = None) -> dict[tuple[str, int], RunSpec]:
         """Runs of each arm with paired seeds: ``{(arm, seed): spec}``."""
-        template, result = self.study.template(), {}
+        base, result = template(self.study), dict[tuple[str, int], RunSpec]()
         for k in range(self.config.verify.seeds if seeds is None else seeds):
             for arm, schedule in self.arms().items():
                 seed = SEEDS * self.config.design.seed + VERIFY_SEED + k
-                result[arm, seed] = template.replace(schedule=schedule, seed=seed, replicate_group=f"verify {arm}")
+                result[arm, seed] = base.replace(schedule=schedule, seed=seed, replicate_group=f"verify {arm}")
         return result
 
     def run(self, seeds: int | None = None) -> Verification:
@@ -85,11 +83,11 @@ class Verifier:
         recipe, level = self.study.recipe(), self.config.law.level
         prediction = self._predicted_first(recipe)
         check_trainable(self.study)
-        self.study.need("tokenize", "design")
+        need(self.study, "tokenize", "design")
         specs = self.specs(self._seeds_so_far() if seeds is None else seeds)
-        self.study.train(list(specs.values()), what="verify")
+        train(self.study, list(specs.values()), what="verify")
         names = list(self.arms())
-        done = [s for s in specs.values() if self.store.exists("runs", s.id, "DONE")]
+        done = [s for s in specs.values() if self.study.is_done(s)]
         observed = self.study.observations(done) if done else Observations.empty()
         curves = objective_curves(observed.values.to_pylist(), self.config.objective_weights())
         status = dict(zip(observed.runs["run"].to_pylist(), observed.runs["status"].to_pylist()))
@@ -165,7 +163,7 @@ class Verifier:
     def _seeds_so_far(self) -> int:
         """``verify.seeds``, or as many as are trained already: what was measured is never dropped."""
         most = self.config.verify.seeds
-        while all(self.store.exists("runs", s.id, "DONE") for s in self.specs(most + 1).values()):
+        while all(self.study.is_done(s) for s in self.specs(most + 1).values()):
             most += 1
         return most
 
@@ -181,7 +179,7 @@ class Verifier:
                 counts[word] += 1
         for arm, counts in found.items():
             warnings.warn(
-                f"Verification of {arm}: {left_out_text(counts)}. These seeds are left out of every arm.",
+                f"Verification of {arm}: {lost_runs_text(counts)}. These seeds are left out of every arm.",
                 MixlawWarning,
                 stacklevel=3,
             )

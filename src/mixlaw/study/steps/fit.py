@@ -1,0 +1,80 @@
+"""Laws of the runs: writes ``laws/<name>.json`` and ``laws/league.json``, and answers what the law predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.prediction import Prediction
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.study.folder import StudyFolder
+from mixlaw.study.freshness import law_inputs, made_from, need
+from mixlaw.study.runs import table
+
+__all__ = ["fit", "predict"]
+
+
+def fit(study: StudyFolder) -> Any:
+    """Fit the configured law and compare it with others by held-out error.
+
+    Returns:
+        The fitted :class:`~mixlaw.laws.core.base.Law`.
+
+    Raises:
+        ConfigError: the objective names a set that was not measured, or the law has no such option.
+        DataError: no run is done yet, or text or settings changed since.
+        FitError: too few runs for this law.
+    """
+    from mixlaw import laws
+
+    inputs = law_inputs(study)
+    study.check_objective(study.corpus)
+    X, y = table(study)
+    need(study, "tokenize", "design")
+    name, options = study.config.law.name, dict(study.config.law.options)
+    law = laws.LAWS[name](**options)
+    if "own" in law.get_params() and "own" not in options:
+        law.set_params(own=study.own_domains())
+    law.fit(X, y)
+    league = getattr(law, "league_", None)
+    if league is None:
+        others = [n for n in ("m4", "loglinear", "effective_tokens") if n != name]
+        league = laws.compare([name, *others], X, y)
+    # a law read back has no rows to leave out: what the report shows of held-out runs is computed while it has them
+    getattr(law, "heldout_", None)
+    with made_from(study, f"laws/{name}.json", inputs):
+        study.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
+        study.store.write_json("laws/league.json", league.to_dict())
+    return law
+
+
+def predict(study: StudyFolder, mixture: Mixture | Mapping[str, float]) -> dict[str, Prediction]:
+    """Predicted loss of each validation set for a mixture, at the swarm's size and tokens (a joint law: at the
+    target's).
+
+    Raises:
+        ConfigError: the mixture names a domain that the corpus lacks, or the target's size is not known.
+        DataError: nothing fitted yet, or runs or settings changed since.
+    """
+    corpus = study.corpus
+    if not isinstance(mixture, Mixture):
+        unknown = [d for d in mixture if d not in corpus.names]
+        if unknown:
+            raise ConfigError(f"The mixture names {unknown[0]!r}.{did_you_mean(unknown[0], corpus.names)}")
+        mixture = Mixture(mixture)
+    law, level = study.law_here(), study.config.law.level
+    need(study, "fit")
+    X = {d: [w] for d, w in zip(corpus.names, mixture.array(corpus.names).tolist())}
+    if study.has_joint_law():
+        if study.budget.params is None:
+            raise ConfigError("The law depends on the model's size: give budget.params, that of the target.")
+        X |= {"params": [float(study.budget.params)], "tokens": [float(study.budget.tokens)]}
+    mean = np.atleast_2d(law.predict(X))[0]
+    low, high = (np.atleast_2d(side)[0] for side in law.predict_interval(X, level=level))
+    return {
+        t: Prediction(float(m), float(min(a, m)), float(max(b, m)), level)
+        for t, m, a, b in zip(law.target_names_, mean, low, high)
+    }

@@ -1,0 +1,74 @@
+"""Training of runs: writes ``runs/<run-id>/``, and ``failures.json`` with the runs that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mixlaw.data.observations import Observations
+from mixlaw.data.runspec import RunSpec
+from mixlaw.errors import ConfigError, RunError
+from mixlaw.study.folder import StudyFolder
+from mixlaw.study.freshness import need
+from mixlaw.study.progress import check_trainable
+
+__all__ = ["train", "trainer"]
+
+
+def train(study: StudyFolder, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
+    """Train the designed runs (or ``specs``) that are not done yet.
+
+    Args:
+        what: what the progress is called.
+
+    Returns:
+        The failures by run id, which are also in ``failures.json``.
+
+    Raises:
+        ConfigError: there is no text to train on.
+        DataError: nothing designed yet, or text or settings changed since.
+    """
+    wanted = study.specs() if specs is None else specs
+    check_trainable(study)
+    need(study, "tokenize", "design")
+    failures = {spec.id: result for spec, result in _map(study, wanted, what) if isinstance(result, RunError)}
+    ids = {spec.id for spec in wanted}
+    earlier = study.store.read_json("failures.json") if study.store.exists("failures.json") else {}
+    others = {k: v for k, v in earlier.items() if k not in ids}
+    study.store.write_json("failures.json", {**others, **{k: str(v) for k, v in failures.items()}})
+    return failures
+
+
+def trainer(study: StudyFolder) -> Any:
+    """The configured trainer, bound to this study's corpus and tokens.
+
+    Raises:
+        ConfigError: an unknown trainer, or options that it does not have.
+        DataError: not tokenised yet.
+    """
+    from mixlaw.train import TRAINERS
+
+    t = study.config.training
+    options: dict[str, Any] = {}
+    if t.trainer == "command":
+        if not t.command:
+            raise ConfigError("training.trainer is 'command' but training.command is empty. Give the template.")
+        options = {"command": t.command, "timeout": t.timeout}
+    return TRAINERS[t.trainer](corpus=study.corpus, tokens_root=study.folder / "tokens", **options)
+
+
+def _map(study: StudyFolder, specs: Sequence[RunSpec], what: str) -> Iterator[tuple[RunSpec, Observations | RunError]]:
+    from mixlaw.execute import EXECUTORS
+
+    executor = EXECUTORS[study.config.executor.name](workers=study.config.executor.workers)
+    steps = {spec.id: 0 for spec in specs}
+    total = sum(spec.num_steps for spec in specs)
+
+    def progress(spec: RunSpec, step: int, num_steps: int) -> None:
+        steps[spec.id] = step
+        study.progress(what, sum(steps.values()), total)
+
+    for spec, result in executor.map(trainer(study), specs, study.folder / "runs", progress=progress):
+        steps[spec.id] = spec.num_steps
+        study.progress(what, sum(steps.values()), total)
+        yield spec, result

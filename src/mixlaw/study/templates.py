@@ -1,0 +1,91 @@
+"""What all runs of a study have in common: the run that ``study.yaml`` describes, and one per further size."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import numpy as np
+
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Schedule
+from mixlaw.data.runspec import RunSpec
+from mixlaw.kit.hashing import content_hash
+from mixlaw.study.config import DesignConfig
+from mixlaw.study.folder import StudyFolder
+
+__all__ = ["made_with", "template", "templates"]
+
+
+def template(study: StudyFolder) -> RunSpec:
+    """A run of the reference mixture with the study's model and training; the swarm varies its schedule.
+
+    Raises:
+        ConfigError: an unknown trainer.
+        DataError: not tokenised yet.
+    """
+    from mixlaw.train import TRAINERS
+
+    corpus, t = study.corpus, study.config.training
+    points = np.linspace(0, 1, t.evaluations + 1)[1:]
+    return RunSpec(
+        Schedule.constant(study.reference),
+        tokens=t.tokens,
+        model=t.model,
+        optimizer=t.optimizer,
+        learning_rate=t.learning_rate,
+        batch=t.batch,
+        context=t.context,
+        tokenizer=corpus.tokenizer,
+        corpus_hash=corpus.hash,
+        evaluation_hash=corpus.evaluation_hash,
+        unique_tokens=_unique_tokens(study, corpus, t.tokens),
+        evaluate_at=tuple(points.tolist()),
+        trainer=t.trainer,
+        trainer_version=_trainer_version(study, str(getattr(TRAINERS[t.trainer], "version", ""))),
+    )
+
+
+def templates(study: StudyFolder, settings: DesignConfig | None = None) -> list[RunSpec]:
+    """The template, and one per further size of ``settings`` (by default those that the design was made with)."""
+    base, corpus = template(study), study.corpus
+    sizes = (settings or made_with(study) or study.config.design).sizes
+    return [
+        base,
+        *(
+            base.replace(
+                tokens=size.tokens,
+                model=size.model,
+                learning_rate=size.learning_rate or base.learning_rate,
+                optimizer=size.optimizer or base.optimizer,
+                batch=size.batch or base.batch,
+                unique_tokens=_unique_tokens(study, corpus, size.tokens),
+            )
+            for size in sizes
+        ),
+    ]
+
+
+def made_with(study: StudyFolder) -> DesignConfig | None:
+    """The settings that ``design.json`` was made with; None where nothing is designed, or they were not noted."""
+    if not study.store.exists("design.json"):
+        return None
+    made: dict[str, Any] | None = study.store.read_json("design.json").get("design")
+    return None if made is None else DesignConfig(**made)
+
+
+def _trainer_version(study: StudyFolder, version: str) -> str:
+    """Your own trainer is another one under another command; what its files say, only you know."""
+    t = study.config.training
+    if t.trainer != "command" or not t.command:
+        return version
+    words = shlex.split(t.command) if isinstance(t.command, str) else t.command
+    return f"{version} {content_hash(words)}"
+
+
+def _unique_tokens(study: StudyFolder, corpus: Corpus, tokens: int) -> dict[str, int]:
+    """Simulated epoching: shrink every domain by proxy tokens / target tokens, so that epochs agree."""
+    share = tokens / study.budget.tokens
+    if not study.config.training.simulated_epoching or share >= 1:
+        return {}
+    return {name: max(1, round(count * share)) for name, count in corpus.unique_tokens.items()}
