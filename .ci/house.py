@@ -120,7 +120,9 @@ def main() -> int:
     rooms, edges = arrows(package)
     up, rings = upward(edges), circles(rooms, edges)
     walked = passes(package / "optimize")
-    print(f"rooms {len(rooms)}, floors {len(FLOORS)}, arrows {len(edges)}, arrows back up {len(up)}, circles {len(rings)}")
+    print(
+        f"rooms {len(rooms)}, floors {len(FLOORS)}, arrows {len(edges)}, arrows back up {len(up)}, circles {len(rings)}"
+    )
     for a, b in up:
         print(f"  back up: {a} -> {b}")
     for ring in rings:

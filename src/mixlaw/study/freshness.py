@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mixlaw.data.verification import Verification
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
 from mixlaw.study.folder import StudyFolder
@@ -148,12 +149,11 @@ def need(study: StudyFolder, *verbs: str) -> None:
             raise DataError(f"{study.folder}: {reasons[verb]}.{again}")
 
 
-def verification(study: StudyFolder) -> dict[str, Any] | None:
+def verification(study: StudyFolder) -> Verification | None:
     """The verification of today's recipe, or None; that of an earlier recipe stays in the ledger."""
     if not study.store.exists("verification.json") or "verify" in stale(study):
         return None
-    result: dict[str, Any] = study.store.read_json("verification.json")
-    return result
+    return Verification.from_dict(study.store.read_json("verification.json"))
 
 
 def _design(study: StudyFolder) -> str | None:

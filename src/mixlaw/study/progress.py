@@ -24,7 +24,7 @@ def status(study: StudyFolder) -> list[tuple[str, bool, str]]:
     rows.append(("fit", store.exists(f"laws/{study.config.law.name}.json"), study.config.law.name))
     rows.append(("optimize", store.exists("recipe.json"), ""))
     reasons, verified = stale(study), verification(study)
-    detail = "" if verified is None else f"{verified['verdict']}, {verified['num_seeds']} seeds"
+    detail = "" if verified is None else f"{verified.verdict}, {verified.num_seeds} seeds"
     rows.append(("verify", verified is not None, detail))
     rows.append(("report", store.exists("report.html"), ""))
     without = {verb: why for verb, done, _ in rows if not done and (why := needless(study).get(verb))}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mixlaw.data.prediction import Prediction
     from mixlaw.data.recipe import Recipe
     from mixlaw.data.runspec import RunSpec
+    from mixlaw.data.verification import Verification
     from mixlaw.errors import RunError
     from mixlaw.report.facts import ReportFacts
     from mixlaw.study.config import DesignConfig
@@ -79,7 +80,7 @@ class Study(StudyFolder):
         return schedule.schedule(self)
 
     @exclusive
-    def verify(self, seeds: int | None = None) -> dict[str, Any]:
+    def verify(self, seeds: int | None = None) -> Verification:
         """Train the recipe and the references with paired seeds, compare with the ledger: ``verification.json``."""
         return verify.Verifier(self).run(seeds)
 
@@ -108,7 +109,7 @@ class Study(StudyFolder):
         """Runs of each arm with paired seeds: ``{(arm, seed): spec}``."""
         return verify.Verifier(self).specs(seeds)
 
-    def verification(self) -> dict[str, Any] | None:
+    def verification(self) -> Verification | None:
         """The verification of today's recipe, or None; that of an earlier recipe stays in the ledger."""
         return freshness.verification(self)
 

@@ -35,7 +35,7 @@ def facts(study: StudyFolder) -> ReportFacts:
         recipe=study.recipe() if store.exists("recipe.json") else None,
         schedule=study.recipe(schedule=True) if store.exists("recipe-schedule.json") else None,
         entries=tuple(study.ledger),
-        verification=verification(study),
+        verification=None if (checked := verification(study)) is None else checked.to_dict(),
         config=config.model_dump(mode="json"),
         failures=store.read_json("failures.json") if store.exists("failures.json") else {},
         stale=stale(study),
