@@ -265,7 +265,7 @@ def _scorer(q: Request, problem: Problem, several_tasks: bool) -> Any:
 
 def _own_runs(law: Any) -> tuple[Any, Any] | None:
     """The rows a law fitted in this process still carries."""
-    training = getattr(law, "_training", None)
+    training = law.training
     return None if training is None else (training[0], training[1])
 
 
@@ -274,7 +274,7 @@ def _worlds(
     q: Request, rows: tuple[Any, Any] | None, num: int | None, needed: bool, seed: int, warnings: list[str]
 ) -> list[LawView]:
     if num is None:
-        num = 40 if hasattr(q.view.law, "theta_") else 12
+        num = 40 if q.view.law.theta_ is not None else 12
     if num <= 0 or rows is None:
         if needed:
             raise ConfigError("robust= needs runs=(X, y) and num_bootstrap > 0.")

@@ -23,7 +23,7 @@ from mixlaw.kit.arrays import Array
 from mixlaw.laws.choose.league import League, LeagueRow, spearman
 from mixlaw.laws.choose.stacking import cross_fitted, stack_weights
 from mixlaw.laws.core.atoms import Atoms
-from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.censoring import refuse_censored
 from mixlaw.laws.core.folds import Ints, fold_ids, replicate_groups
 from mixlaw.laws.core.notes import design_notes
@@ -188,7 +188,7 @@ class Auto(Law):
             )
         self.noise_ = replicate_noise(X, Y).sd
         self.train_X_, self.train_Y_ = X, Y
-        self._training = (X, Y, weight)  # the rows that heldout_ speaks of
+        self._training = TrainingRows(X, Y, weight)  # the rows that heldout speaks of
         laws = self._candidates(distinct, X.shape[1], Y.shape[1], notes)
         used = self._part(len(X), X.shape[1], Y.shape[1])
         if used is not None:
@@ -342,7 +342,13 @@ class Auto(Law):
         return None if name is None else self.members_[name]
 
     @property
-    def heldout_(self) -> Array:
+    def known_runs(self) -> TrainingRows:
+        """The usable runs, which are saved with it; of their weights only those of this process are known."""
+        weight = np.ones(len(self.train_X_)) if self._training is None else self._training.weight
+        return TrainingRows(self.train_X_, self.train_Y_, weight)
+
+    @property
+    def heldout(self) -> Array:
         """(n, T) predictions of the training runs by fits, and weights, that had not seen them."""
         self._check_fitted()
         return self.heldout_values_

@@ -11,20 +11,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
 
 from mixlaw.data.seams import LAWS
 from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
+from mixlaw.laws.core.replicates import replicate_noise
+from mixlaw.laws.core.response import NATS, Response
 from mixlaw.laws.core.table import as_matrix, as_targets
 
-__all__ = ["Law"]
+__all__ = ["Law", "TrainingRows"]
+
+
+class TrainingRows(NamedTuple):
+    """The rows of a fit: ``X`` (n, K) in the order of ``feature_names_in_``, ``Y`` (n, T) with NaN where a target was
+    not measured (or is only a bound), and ``weight`` (n,)."""
+
+    X: Array
+    Y: Array
+    weight: Array
 
 
 class NotFittedLawError(DataError, NotFittedError):
@@ -34,14 +45,18 @@ class NotFittedLawError(DataError, NotFittedError):
 class Law(RegressorMixin, BaseEstimator):
     """Base of every law. A subclass implements :meth:`_fit` and :meth:`_predict`; the rest is inherited.
 
-    Fitted attributes: ``parameters_`` (dict of name to float or nested lists), ``intervals_`` (same keys,
-    ``(low, high)``; filled by families that estimate them), ``feature_names_in_`` (always set; ``x0, x1, ...``
-    for plain arrays), ``target_names_`` (``y0, ...``), ``n_features_in_``, ``n_targets_``, ``num_runs_``,
-    ``converged_`` (bool), ``single_target_`` (y was one-dimensional).
+    Every fitted law has ``parameters_`` (dict of name to float or nested lists), ``feature_names_in_`` (``x0, x1, ...``
+    for plain arrays), ``target_names_`` (``y0, ...``), ``n_features_in_``, ``n_targets_``, ``num_runs_`` and
+    ``single_target_`` (y was one-dimensional). What only some laws have is declared below with the value that means
+    "none", so that nobody needs to ask whether it is there. What the law was fitted on, and what it does not know, is
+    asked with :attr:`training`, :attr:`heldout`, :meth:`sample` and :meth:`seed_noise`.
     """
 
-    kind: ClassVar[Literal["mixture", "scale", "joint"]] = "mixture"
-    """What X holds: mixture weights; ``params``/``tokens`` (and kin); or both."""
+    kind: ClassVar[Literal["mixture", "scale", "joint", "capability", "time"]] = "mixture"
+    """What X holds: mixture weights; ``params``/``tokens`` (and kin); both; what a capability is read from (losses or
+    features of a model); or what a time to an event is read from."""
+    response: ClassVar[Response] = NATS
+    """What y is: its unit, the link that a model is linear behind, and the likelihood of a measurement."""
     name: ClassVar[str] = ""
     """The name it is registered under."""
     accepts_censored: ClassVar[bool] = False
@@ -53,6 +68,31 @@ class Law(RegressorMixin, BaseEstimator):
     """Whether predictions are unchanged when domains (columns of X) are permuted together with the fit."""
     source: ClassVar[str] = ""
     """Paper and arXiv id."""
+
+    formula: str = ""
+    """The law's formula, as the summary shows it."""
+
+    # ---- what a fit may leave behind, and what it is where it does not ---------------------------
+    converged_: bool | None = None
+    """Whether an optimum was certified; None for laws that have none."""
+    notes_: Sequence[str] = ()
+    """Sentences on what is unusual about the rows or the fit."""
+    rows_: npt.NDArray[np.int64] | None = None
+    """Indices of the given rows that were used, where a law draws a part of them; None: all."""
+    theta_: Array | None = None
+    """(T, P) internal parameters of a parametric law."""
+    ridge_: Array | None = None
+    """(T,) ridge of each target, chosen or given, of laws that have one."""
+    heldout_error_: Mapping[str, float] | None = None
+    """Mean absolute held-out error of each target, where the fit measured it."""
+    fit_report_: Mapping[str, Any] | None = None
+    """How the optimum was found: objective, gradient norm, starts."""
+    bootstrap_theta_: Array | None = None
+    """(T, B, P) internal parameters of refits to resampled runs, where the fit made them."""
+    conformal_: Mapping[str, Any] | None = None
+    """What :meth:`predict_interval` was calibrated to."""
+    _training: TrainingRows | None = None
+    _heldout: Array | None = None
 
     # ---- to be written by a family -------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
@@ -91,6 +131,7 @@ class Law(RegressorMixin, BaseEstimator):
             )
         from mixlaw.laws.core.notes import warn_of_mixed_units
 
+        self.response.check(targets)
         self._check_inputs(matrix, targets, names)
         columns = names or self._column_names(matrix.shape[1])
         warn_of_mixed_units(matrix, targets, columns, target_names or [f"y{t}" for t in range(targets.shape[1])])
@@ -105,10 +146,11 @@ class Law(RegressorMixin, BaseEstimator):
         self.n_targets_ = targets.shape[1]
         self.num_runs_ = len(matrix)
         self.single_target_ = single
-        for stale in ("conformal_", "_training"):  # intervals belong to the rows of this fit
+        for stale in ("conformal_", "_training", "_heldout"):  # they belong to the rows of one fit
             self.__dict__.pop(stale, None)
         self._fit(matrix, targets, weight)
-        self.__dict__.setdefault("_training", (matrix, targets, weight))
+        if self._training is None:
+            self._training = TrainingRows(matrix, targets, weight)
         return self
 
     def _column_names(self, num: int) -> list[str]:
@@ -155,10 +197,125 @@ class Law(RegressorMixin, BaseEstimator):
         return values[:, 0] if self.single_target_ else values
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
-        """Ends (low, high) of an interval for a **new observation** at X, each shaped like ``predict``'s."""
+        """Ends (low, high) of an interval for a **new observation** at X, each shaped like ``predict``'s.
+
+        Raises:
+            ConfigError: level outside (0, 1).
+            DataError: the law was read back without calibration and no longer has its training rows.
+        """
         from mixlaw.laws.core.intervals import predict_interval
 
-        return predict_interval(self, X, level)
+        low, high = predict_interval(self, X, level)
+        least, largest = self.response.range
+        return np.maximum(low, least), np.minimum(high, largest)
+
+    # ---- what it was fitted on, and what it does not know -------------------------------------------
+    @property
+    def training(self) -> TrainingRows | None:
+        """``(X, Y, weight)`` of the fit: (n, K), (n, T) with NaN where not measured, (n,). None for a law that was read
+        from JSON or not fitted."""
+        return self._training
+
+    @property
+    def known_runs(self) -> TrainingRows | None:
+        """:attr:`training`, or the rows that a law saves with itself (Auto and the Gaussian process do); else None."""
+        return self.training
+
+    @property
+    def heldout(self) -> Array | None:
+        """(n, T) predictions of the training rows, each by a fit that had not seen it or its replicates; NaN where
+        there is none. None without rows (a law read from JSON, unless it saved its predictions).
+
+        Made once, when first asked for, by refits on folds (:func:`mixlaw.laws.core.heldout.heldout_predictions`:
+        leave-one-out up to 24 different rows of X, else 5 folds); families that have them cheaper override.
+
+        Raises:
+            NotIdentifiableError, TooFewRunsError: no fold has rows enough for a fit.
+        """
+        if self._heldout is None and self.training is not None:
+            from mixlaw.laws.core.intervals import heldout_predictions
+
+            X, Y, weight = self.training
+            seed = int(self.get_params(deep=False).get("seed", 0))
+            self._heldout = heldout_predictions(self, X, Y, seed=seed, sample_weight=weight)
+        return self._heldout
+
+    @property
+    def heldout_(self) -> Array:
+        """:attr:`heldout`, or an error that says why there is none.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows to be judged by.
+        """
+        values = self.heldout
+        if values is None:
+            self._need_rows("heldout_")
+            raise DataError(f"This {type(self).__name__} holds no held-out predictions. Fit it again.")
+        return values
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what is unusual about the rows or the fit; empty where nothing is."""
+        return list(self.notes_)
+
+    @property
+    def league_(self) -> Any:
+        """Held-out scores of the laws it chose from (:class:`mixlaw.laws.choose.league.League`), None where it chose from
+        none."""
+        return None
+
+    @property
+    def certifiable_(self) -> Law | None:
+        """The convex law beside this one whose optimum can be certified; None for a law that has none beside it."""
+        return None
+
+    def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
+        """Draws (num, n, T) of the losses without seed noise that are possible at X (n, K), given what is not known.
+
+        Each is the prediction of a refit to the training rows under random weights (Bayesian bootstrap). That shows how
+        uncertain the parameters are, but not that the form may be wrong. Families that know more override.
+
+        Args:
+            X: as for :meth:`predict`.
+            num: number of draws.
+            rng: a NumPy generator; the same state gives the same draws.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows to fit again.
+
+        Source: Rubin 1981, The Bayesian bootstrap.
+        """
+        rows = self._need_rows("sample")
+        there = self._align(X)
+        refit = clone(self)
+        if self.ridge_ is not None and self.get_params(deep=False).get("ridge") == "cv":
+            # chosen once; choosing it again in every draw would cost most of the time
+            refit.set_params(ridge=float(np.exp(np.mean(np.log(np.maximum(self.ridge_, 1e-12))))))
+        columns = dict(zip(map(str, self.feature_names_in_), rows.X.T))
+        targets = dict(zip(self.target_names_, rows.Y.T))
+        named = dict(zip(map(str, self.feature_names_in_), there.T))
+        out = np.empty((num, len(there), self.n_targets_))
+        for draw in out:
+            weight = rng.standard_exponential(len(rows.X)) * rows.weight
+            refit = clone(refit).fit(columns, targets, weight / weight.mean())
+            draw[:] = np.asarray(refit.predict(named)).reshape(draw.shape)
+        return out
+
+    def seed_noise(self) -> Array:
+        """(T,) standard deviation between runs of one mixture, in the targets' units: pooled over replicates among the
+        training rows, NaN without any (and for a law read from JSON). Families that estimate it otherwise override."""
+        if self.training is None:
+            return np.full(self.n_targets_, np.nan)
+        return replicate_noise(self.training.X, self.training.Y).sd
+
+    def _need_rows(self, what: str) -> TrainingRows:
+        self._check_fitted()
+        if self.training is None:
+            raise DataError(
+                f"{what} needs the rows the law was fitted on, and a law read from JSON does not carry them. "
+                f"Call {what} before saving, or fit again."
+            )
+        return self.training
 
     def atoms(self) -> Atoms | None:
         """The law as :class:`Atoms` where it has that form (then the optimum can be certified), else None."""
@@ -187,7 +344,7 @@ class Law(RegressorMixin, BaseEstimator):
     # ---- JSON, never pickle ------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the registry name, its constructor arguments and everything it learned."""
-        if type(self).predict_interval is Law.predict_interval and hasattr(self, "_training"):
+        if type(self).predict_interval is Law.predict_interval and self.training is not None:
             from mixlaw.laws.core.intervals import ensure_calibrated
 
             ensure_calibrated(self)  # a law read back has no rows to calibrate its intervals on

@@ -162,14 +162,14 @@ def ensure_calibrated(law: Law) -> None:
     Raises:
         DataError: the law was read back from a file without calibration.
     """
-    if getattr(law, "conformal_", None) is not None:
+    if law.conformal_ is not None:
         return
-    if getattr(law, "_training", None) is None:
+    if law.training is None:
         raise DataError(
             f"This {type(law).__name__} has no calibration for intervals, and no longer has the rows it was fitted "
             f"on. Fit it again."
         )
-    calibrate(law, law._training[0], law._training[1], sample_weight=law._training[2])
+    calibrate(law, law.training.X, law.training.Y, law.heldout, law.training.weight)
 
 
 def heldout_predictions(
@@ -481,7 +481,7 @@ def diagnose(law: Any) -> dict[str, Any]:
     """:func:`describe_optima` for a parametric mixture law: distinct optima are told apart by their predictions
     on and between the training mixtures, since parameters alone may differ by a pure renaming."""
     rows = law._rows("identifiability_")
-    X, W = law._training[0], rows.W
+    X, W = law.training.X, rows.W
     mean = (W * rows.Y).sum(axis=1) / np.maximum(W.sum(axis=1), 1e-300)
     starts = law._starts(X, rows.Y.T, W)
     starts = np.concatenate([law.theta_[:, None], starts], axis=1)

@@ -17,22 +17,22 @@ def summarize(law: Law) -> str:
     """The law's formula, certificate, held-out error, parameters with 90% intervals where known, and notes."""
     law._check_fitted()
     lines = [f"{type(law).__name__}: {law.num_runs_} runs, {_inputs(law)}, {_count(law.n_targets_, 'target')}"]
-    formula = getattr(law, "formula", "")
+    formula = law.formula
     if formula:
         lines.append(f"  {formula}")
-    report = getattr(law, "fit_report_", None)
-    if getattr(law, "converged_", None) is not None:
+    report = law.fit_report_
+    if law.converged_ is not None:
         lines.append("  " + _certificate(bool(law.converged_), report))
     lines += ["  " + text for text in _heldout(law)]
     lines += ["  " + row for row in _parameters(law)]
     found = vars(law).get("identifiability_")
-    if found is None and hasattr(type(law), "identifiability_") and hasattr(law, "_training"):
+    if found is None and hasattr(type(law), "identifiability_") and law.training is not None:
         found = law.identifiability_
     if isinstance(found, dict):
         found = found.get("text", "")
     if found:
         lines += ["  Identifiability:", *("    " + row for row in str(found).splitlines())]
-    notes = list(getattr(law, "notes_", []) or [])
+    notes = law.notes
     if notes:
         lines += ["  Notes:", *(f"    - {note}" for note in notes)]
     if law.source:
@@ -71,7 +71,7 @@ def _certificate(converged: bool, report: Any) -> str:
 
 
 def _heldout(law: Law) -> list[str]:
-    stored = {k: v for k, v in (getattr(law, "heldout_error_", None) or {}).items() if np.isfinite(v)}
+    stored = {k: v for k, v in (law.heldout_error_ or {}).items() if np.isfinite(v)}
     if not stored:
         return []
     values = np.array(list(stored.values()))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.base import TrainingRows
 from mixlaw.laws.core.censoring import censored_notes
 from mixlaw.laws.core.folds import replicate_groups
 from mixlaw.laws.core.intervals import calibrate, relative_weights
@@ -56,7 +57,6 @@ class ParametricLaw(RidgeLaw):
 
     _limits: tuple[npt.NDArray[np.int8], Array] | None = None  # sides and bounds (T, n) of censored values
     _centres: Centres | None = None  # of the ridge, where they were learned across targets
-    formula: str = ""
 
     def __init__(
         self,
@@ -187,21 +187,21 @@ class ParametricLaw(RidgeLaw):
                 MixlawWarning,
                 stacklevel=3,
             )
-        self._unseen = np.full(given[1].shape, np.nan)
-        self._unseen[used] = heldout
+        self._heldout = np.full(given[1].shape, np.nan)
+        self._heldout[used] = heldout
         X, Y, side = given[0], given[1], None if given[2] is None else given[2].T
         if side is not None:
             Y = np.where(side.T == 0, Y, np.nan)  # a bound is no measurement: no interval is calibrated on it
             self._limits = (side, np.where(side != 0, given[1].T, mean[:, None]))
-        self._training = (X, Y, sample_weight)
-        error = np.abs(self._unseen - Y)
+        self._training = TrainingRows(X, Y, sample_weight)
+        error = np.abs(self._heldout - Y)
         self.heldout_error_ = {
             name: float(np.nanmean(error[:, t])) if np.isfinite(error[:, t]).any() else float("nan")
             for t, name in enumerate(self.target_names_)
         }
         self.notes_ = notes
         self.parameters_ = {k: _plain(v) for k, v in self._describe(theta, linear).items()}
-        calibrate(self, X, Y, self._unseen, sample_weight)
+        calibrate(self, X, Y, self._heldout, sample_weight)
 
     def _threshold(self, spread: Array) -> float:
         if self.delta is not None:
@@ -246,11 +246,28 @@ class ParametricLaw(RidgeLaw):
         ]
         return np.ascontiguousarray(np.concatenate(parts).T)
 
-    @property
-    def heldout_(self) -> Array:
-        """(n, T) predictions of the training rows by folds that had not seen them (NaN where none). Not saved."""
-        self._need_training("heldout_")
-        return self._unseen
+    def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
+        """Draws (num, n, T) of possible losses: refits to runs under random weights (Bayesian bootstrap), all in one
+        batch; see :meth:`mixlaw.laws.Law.sample`.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows to fit again.
+            ConvergenceError: most of the refits found no finite optimum.
+        """
+        there, rows = self._align(X), self._need_rows("sample")
+        draws: list[Array] = []
+        tried = 0
+        while len(draws) < num:
+            if tried > 3 * num:
+                raise ConvergenceError(
+                    f"{type(self).__name__}: of {tried} refits to reweighted runs only {len(draws)} found a finite "
+                    f"optimum. Raise ridge, or add runs."
+                )
+            random = rng.standard_exponential((num - len(draws), len(rows.X))) * rows.weight
+            tried += len(random)
+            refits = self.reweighted(random / random.mean(axis=1, keepdims=True))
+            draws += [law._predict(there) for law in refits if law is not None]
+        return np.array(draws)
 
     # ---- intervals of parameters -------------------------------------------------------------------
     def bootstrap(self, num: int = 200, seed: int = 0) -> dict[str, Array]:
@@ -258,7 +275,7 @@ class ParametricLaw(RidgeLaw):
 
         Needs the training rows, so it works on a law that was fitted in this process, not on one read back.
         """
-        X, _, _ = self._need_training("bootstrap")
+        X, _, _ = self._need_rows("bootstrap")
         out: dict[str, list[Array]] = {}
         for theta, linear in self._refits(resample_weights(len(X), num, seed), "bootstrap"):
             for key, value in self._describe(theta, linear).items():
@@ -298,18 +315,9 @@ class ParametricLaw(RidgeLaw):
         for i in range(num):
             yield best.theta[i * T : (i + 1) * T], best.linear[i * T : (i + 1) * T]
 
-    def _need_training(self, what: str) -> tuple[Array, Array, Array]:
-        self._check_fitted()
-        if not hasattr(self, "_training"):
-            raise DataError(
-                f"{what} needs the rows the law was fitted on, and a law read from JSON does not carry them. "
-                f"Call {what} (or read intervals_) before saving, or fit again."
-            )
-        return self._training
-
     def _rows(self, what: str) -> Rows:
         """The training rows as the fit saw them."""
-        X, Y, weight = self._need_training(what)
+        X, Y, weight = self._need_rows(what)
         finite = np.isfinite(Y)
         mean = np.nanmean(np.where(finite, Y, np.nan), axis=0)
         filled, seen, side = np.where(finite, Y, mean).T, finite.T, None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.censoring import Sides, censored_notes
 from mixlaw.laws.core.columns import check_counts, need_runs, need_sizes
 from mixlaw.laws.fit.engine import BatchFit, Best, Ints, fit_batch, resample_weights
@@ -135,7 +135,7 @@ class ScaleLaw(Law):
         Z = self._used(X)
         side = None if self._side is None else self._side.T
         measured = np.isfinite(Y.T) if side is None else np.isfinite(Y.T) & (side == 0)
-        self._training = (X, np.where(measured.T, Y, np.nan), sample_weight)
+        self._training = TrainingRows(X, np.where(measured.T, Y, np.nan), sample_weight)
         self._limits = None if side is None else (side, Y.T)
         self.notes_ = censored_notes(self._side, self.target_names_)
         self._set_scale(Z)
@@ -211,6 +211,24 @@ class ScaleLaw(Law):
             out.append(fit.theta[:, 0])
         return np.stack(out)
 
+    def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
+        """Draws (num, n, T) of possible losses: refits to runs under random weights (Bayesian bootstrap), all in one
+        batch; see :meth:`mixlaw.laws.Law.sample`.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows to fit again.
+        """
+        rows = self._need_rows("sample")
+        there = self._used(self._align(X))
+        side, Y = (None, rows.Y.T) if self._limits is None else self._limits
+        W = np.where(np.isfinite(Y), rows.weight, 0.0)
+        counts = rng.standard_exponential((num, len(rows.X)))
+        draws = self._resampled(
+            self._used(rows.X), Y, W, side, self.theta_, counts / counts.mean(axis=1, keepdims=True)
+        )
+        with np.errstate(over="ignore"):
+            return np.stack([self._evaluate(theta, there)[0] for theta in draws], axis=-1)
+
     def profile(
         self, parameter: str, target: str | None = None, level: float = 0.9, values: npt.ArrayLike | None = None
     ) -> Profile:
@@ -241,11 +259,7 @@ class ScaleLaw(Law):
     def _profile_problem(self, t: int) -> ProfileProblem:
         from mixlaw.laws.fit.profile import ProfileProblem
 
-        if not hasattr(self, "_training"):
-            raise DataError(
-                "profile needs the rows the law was fitted on, and a law read from JSON has none. Fit again."
-            )
-        X, Y, weight = self._training
+        X, Y, weight = self._need_rows("profile")
         y, side = Y[:, t], None
         if self._limits is not None:
             side, y = self._limits[0][t], self._limits[1][t]
@@ -270,7 +284,7 @@ class ScaleLaw(Law):
         spread of the refits is added (in quadrature): then it also widens where the law extrapolates.
         """
         low, high = super().predict_interval(X, level)
-        if not hasattr(self, "bootstrap_theta_"):
+        if self.bootstrap_theta_ is None:
             return low, high
         Z = self._used(self._align(X))
         tail = (1 - level) / 2

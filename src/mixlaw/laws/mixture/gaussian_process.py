@@ -12,7 +12,7 @@ import numpy as np
 
 from mixlaw.errors import ConfigError, TooFewRunsError, did_you_mean
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.folds import Ints as Rows
 from mixlaw.laws.core.folds import fold_ids, replicate_groups
 from mixlaw.laws.core.notes import design_notes
@@ -120,7 +120,7 @@ class GaussianProcess(Law):
             self.rows_ = np.flatnonzero(usable)[rows]
         self.own_ = own_matrix([str(n) for n in self.feature_names_in_], self.target_names_, self.own)
         self.train_X_, self.train_Y_ = X, Y
-        self._training = (X, Y, weight)  # the rows that heldout_ speaks of
+        self._training = TrainingRows(X, Y, weight)  # the rows that heldout speaks of
         self.train_weight_ = weight / weight.mean()
         with _one_thread():
             self.members_ = self._side_by_side(len(X))
@@ -433,7 +433,12 @@ class GaussianProcess(Law):
             self.stretch_ = np.sort((np.abs(self.train_Y_ - mean) / sd)[seen])
 
     @property
-    def heldout_(self) -> Array:
+    def known_runs(self) -> TrainingRows:
+        """The runs it was fitted on, which are saved with it."""
+        return TrainingRows(self.train_X_, self.train_Y_, self.train_weight_)
+
+    @property
+    def heldout(self) -> Array:
         """(n, T) predictions of the training rows used, each without itself; NaN where not measured."""
         if not hasattr(self, "heldout_values_"):
             self.calibrate()

@@ -25,7 +25,7 @@ from sklearn.base import clone
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
-from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.intervals import calibrate, heldout_predictions
 
 __all__ = ["STRUCTURES", "PhaseLaw", "split_columns"]
@@ -171,9 +171,10 @@ class PhaseLaw(Law):
             self.laws_ = [at(float(v))[0] for v in values]
             self.which_ = np.searchsorted(values, self.log_rho_).astype(np.int64)
         self.parameters_ = {"log_rho": self.log_rho_.tolist(), "laws": [law.parameters_ for law in self.laws_]}
-        self.converged_ = all(bool(getattr(law, "converged_", True)) for law in self.laws_)
-        self._training = (X, Y, sample_weight)
-        calibrate(self, X, Y, candidates[chosen][1], sample_weight)
+        self.converged_ = all(law.converged_ is not False for law in self.laws_)
+        self._training = TrainingRows(X, Y, sample_weight)
+        self._heldout = candidates[chosen][1]
+        calibrate(self, X, Y, self._heldout, sample_weight)
 
     def _one(
         self, X: Array, names: Sequence[str], Y: Array, sample_weight: Array, frozen: Mapping[str, Any] | None = None
@@ -184,9 +185,9 @@ class PhaseLaw(Law):
         law.set_params(**dict(frozen or {}))
         columns = dict(zip(names, np.clip(X, 0.0, 1.0).T))
         law.fit(columns, dict(zip(self.target_names_, Y.T)), sample_weight=sample_weight)
-        known = getattr(law, "_unseen", None)
-        if known is not None:
-            return law, np.asarray(known)
+        known = law.heldout
+        if known is not None and known.shape == Y.shape:
+            return law, known
         return law, heldout_predictions(law, X, Y, seed=self.seed, sample_weight=sample_weight)
 
     def refit_options(self, sample_weight: Array | None = None) -> dict[str, Any]:
@@ -321,7 +322,7 @@ def _table(squares: Array, weight: Array) -> Array:
 
 def _frozen_ridge(law: Law) -> dict[str, float]:
     """The ridge a law chose by cross-validation, as an option that fixes it."""
-    chosen = getattr(law, "ridge_", None)
+    chosen = law.ridge_
     if chosen is None:
         return {}
     return {"ridge": float(np.exp(np.mean(np.log(np.maximum(np.asarray(chosen, dtype=float), 1e-12)))))}

@@ -211,9 +211,7 @@ def effects(
 
 
 def _training(law: Law) -> tuple[Array, Array]:
-    if hasattr(law, "train_X_"):
-        return np.asarray(law.train_X_), np.asarray(law.train_Y_)
-    rows = getattr(law, "_training", None)
+    rows = law.known_runs
     if rows is None:
         raise DataError(
             f"This {type(law).__name__} does not carry the runs it was fitted on (it was read from a file). "
@@ -290,7 +288,7 @@ def _jackknife_sd(law: Law, table: dict[str, Array], groups: int) -> tuple[Array
     for group in range(used):
         keep = ids != group
         settings = law.get_params(deep=False)
-        if settings.get("ridge") == "cv" and hasattr(law, "ridge_"):
+        if settings.get("ridge") == "cv" and law.ridge_ is not None:
             settings["ridge"] = float(np.median(law.ridge_))  # chosen once: choosing it anew costs ten fits
         model = type(law)(**settings)
         model.fit(

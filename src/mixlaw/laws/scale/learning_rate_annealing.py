@@ -250,9 +250,9 @@ class LearningRateAnnealing(ScaleLaw):
     def _profile_problem(self, t: int) -> ProfileProblem:
         from mixlaw.laws.fit.profile import ProfileProblem
 
-        if self.decay is not None or not hasattr(self, "_training"):
+        if self.decay is not None or self.training is None:
             return super()._profile_problem(t)
-        X, Y, weight = self._training
+        X, Y, weight = self.training
         Y, side, P = Y.T, None, self._coefficients
         if self._limits is not None:
             side, Y = self._limits[0].reshape(-1), self._limits[1]

@@ -147,10 +147,9 @@ def _heldout(view: LawView, runs: tuple[Any, Any]) -> Array:
 
     _, losses, matrix = view.rows(runs)
     law = view.law
-    if "_unseen" in vars(law):  # a law fitted in this process remembers
-        known = np.asarray(law.heldout_, dtype=float)
-        if known.shape == losses.shape:
-            return known - losses
+    known = None if law.training is None else law.heldout  # a law fitted in this process remembers
+    if known is not None and known.shape == losses.shape:
+        return known - losses
     X, Y = (np.asarray(vars(law).get(name, ())) for name in ("train_X_", "train_Y_"))
     alike = X.shape == matrix.shape and Y.shape == losses.shape and np.allclose(X, matrix, atol=1e-9)
     if alike and np.allclose(

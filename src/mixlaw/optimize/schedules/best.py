@@ -226,7 +226,7 @@ def _refits(
     if num <= 0:
         return None, 0.0
     if rows is None:
-        training = getattr(law, "_training", None)
+        training = law.training
         if training is None:
             return None, 0.0
         rows = (

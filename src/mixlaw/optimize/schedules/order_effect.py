@@ -43,8 +43,8 @@ def order_error(law: PhaseLaw, weights: Array, seed: int = 0, runs: tuple[Any, A
         X = np.column_stack([np.asarray(runs[0][str(n)], dtype=float) for n in law.feature_names_in_])
         Y = np.column_stack([np.asarray(runs[1][t], dtype=float) for t in law.target_names_])
         own = np.ones(len(X))
-    elif "_training" in vars(law):
-        X, Y, own = law._training
+    elif law.training is not None:
+        X, Y, own = law.training
     else:
         return None
     used = weights != 0

@@ -44,10 +44,13 @@ def predict_all(law: Any, X: Any) -> Array:
 
 
 def own_heldout(law: Any, num_runs: int) -> Array | None:
-    """Held-out predictions (n, T) that a law made of its own runs while it was fitted, or None without them."""
+    """Held-out predictions (n, T) that a mixture law has of its own runs; None for laws of size, whose
+    refits cost too much for a plot, and for most laws read from a file."""
+    if law.kind != "mixture":
+        return None
     try:
-        values = getattr(law, "heldout_", None)
-    except MixlawError:  # a law read from a file no longer carries them
+        values = law.heldout
+    except MixlawError:  # no fold has runs enough
         return None
     if values is None:
         return None
