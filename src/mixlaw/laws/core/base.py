@@ -260,7 +260,7 @@ class Law(RegressorMixin, BaseEstimator):
 
     @property
     def league_(self) -> Any:
-        """Held-out scores of the laws it chose from (:class:`mixlaw.laws.choose.league.League`), None where it chose from
+        """Held-out scores (:class:`mixlaw.laws.choose.league.League`) of the laws it chose from; None where it chose from
         none."""
         return None
 
