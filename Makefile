@@ -8,7 +8,7 @@ MINUTES ?= 5
 BIN := $(VENV)/bin
 
 
-.PHONY: quickstart test doctest test-slow test-pythons lint types bench clean
+.PHONY: quickstart test doctest test-slow test-pythons lint types docs bench clean
 
 $(VENV)/.core: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -50,6 +50,14 @@ test-slow: $(VENV)/.slow
 	$(BIN)/python -m pytest -m slow
 	$(MAKE) test-pythons
 
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -e ".[train,trees,dev,docs]"
+	touch $@
+
+# The documentation site, into site/; a broken link or a docstring that names what does not exist fails the build.
+docs: $(VENV)/.docs
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 # The core (no torch) under every other supported Python that is at hand; those that are not are named.
 test-pythons:
 	.ci/test-pythons
@@ -58,4 +66,4 @@ bench: $(VENV)/.slow
 	$(BIN)/python benchmarks/run_all.py
 
 clean:
-	rm -rf $(VENV) quickstart-study build dist
+	rm -rf $(VENV) quickstart-study build dist site

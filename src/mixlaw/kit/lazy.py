@@ -11,12 +11,9 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mixlaw.errors import did_you_mean
-
-if TYPE_CHECKING:
-    from mixlaw.kit.registry import Registry
 
 __all__ = ["attach", "call_as", "load"]
 
@@ -39,7 +36,7 @@ def attach(
     package: str,
     attributes: Mapping[str, str],
     modules: Sequence[str] = (),
-    registry: Registry | None = None,
+    registry: Any = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """``__getattr__``, ``__dir__`` and ``__all__`` of a package whose names load when first used.
 
@@ -47,7 +44,8 @@ def attach(
         package: the package's ``__name__``.
         attributes: public name to ``"module"`` (where it has the same name) or ``"module:attribute"``.
         modules: sub-packages that are public themselves.
-        registry: its classes are public too, under their own names (``mixlaw.laws.Chinchilla``).
+        registry: a :class:`~mixlaw.kit.registry.Registry` whose classes are public too, under their own names
+            (``mixlaw.laws.Chinchilla``).
 
     Example:
         ``__getattr__, __dir__, __all__ = attach(__name__, {"Loader": "mixlaw.tokens.loader"})``
