@@ -46,7 +46,7 @@ test: lint types doctest
 doctest: $(VENV)/.dev
 	$(BIN)/python -m pytest --doctest-modules src/mixlaw
 
-test-slow: $(VENV)/.slow
+test-slow: $(VENV)/.slow docs
 	$(BIN)/python -m pytest -m slow
 	$(MAKE) test-pythons
 
