@@ -3,10 +3,9 @@
 
     python .ci/house.py [folder of the package, default src/mixlaw]
 
-A room is a folder of the package (of ``laws``, ``design``, ``optimize``, ``io``, ``study``, ``train`` and ``models``
-each sub-folder is one too, ``laws/fit`` for example), or a file at its top. An arrow from one room to another means that
-at least one import statement of the first names the second. A circle is a set of rooms that can all be reached from
-each other. Imports for type checkers only (``if TYPE_CHECKING``) count: a reader follows them too.
+A room is a folder at the top of the package, or a file there. An arrow from one room to another means that at least one
+import statement of the first names the second. A circle is a set of rooms that can all be reached from each other.
+Imports for type checkers only (``if TYPE_CHECKING``) count: a reader follows them too.
 """
 
 from __future__ import annotations
