@@ -35,7 +35,6 @@ __all__ = [
     "RunError",
     "TooFewRunsError",
     "did_you_mean",
-    "require_extra",
 ]
 
 
@@ -110,16 +109,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     hint = f" Did you mean {close[0]!r}?" if close else ""
     shown = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
     return f"{hint} Known: {shown or '(none)'}."
-
-
-def require_extra(module: str, extra: str) -> Any:
-    """Import ``module`` or raise :class:`MissingExtraError` saying which extra brings it."""
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{module!r} is needed here and cannot be imported ({error}). "
-            f"Install it with: pip install 'mixlaw[{extra}]'"
-        ) from error

@@ -291,10 +291,10 @@ def test_tensorboard_is_asked_for_when_it_is_not_there(board, monkeypatch):
 
 
 def test_options_an_importer_does_not_take_are_named(store, tmp_path):
-    with pytest.raises(ConfigError, match=r"'mlflow' takes no option 'mixture'.*Did you mean 'mixtures'"):
+    with pytest.raises(ConfigError, match=r"'mlflow' has no option 'mixture'.*Did you mean 'mixtures'"):
         read(store, mixture="w.csv")
     runs = write(tmp_path / "runs.csv", "weight_a,weight_b,loss_a\n.5,.5,3\n")
-    with pytest.raises(ConfigError, match=r"'table' takes no option 'mixtures'.*format="):
+    with pytest.raises(ConfigError, match=r"'table' has no option 'mixtures'.*format="):
         read(runs, mixtures="w.csv")
     with pytest.raises(ConfigError, match="Did you mean 'wandb'"):
         read(runs, format="wandbi")

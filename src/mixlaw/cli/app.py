@@ -11,6 +11,7 @@ import typer
 
 from mixlaw.cli import questions
 from mixlaw.cli.shared import StudyFolder, draws_text, echo, next_step, pairs, progress_bar, schedule_text
+from mixlaw.data.seams import EXPORTERS, IMPORTERS
 from mixlaw.errors import ConfigError, MixlawError
 
 __all__ = ["app", "main"]
@@ -260,7 +261,7 @@ def fit(
     repair: Annotated[bool, typer.Option(help="For files: rescale weights that do not sum to one.")] = False,
     mixtures: Annotated[Path | None, typer.Option(help="For logs: table of mixtures (run, one column each).")] = None,
     value: Annotated[list[str] | None, typer.Option(help="For files: a metric that is a loss; repeat.")] = None,
-    format: Annotated[str | None, typer.Option(help="For files: table, olmix, wandb, mlflow, ...")] = None,
+    format: Annotated[str | None, typer.Option(help=f"For files: {', '.join(IMPORTERS.names())}.")] = None,
     seed: Annotated[int, typer.Option(help="For files: seed of everything random.")] = 0,
 ) -> None:
     """Fit laws, compare them by held-out error, and keep the best."""
@@ -403,7 +404,7 @@ def export(
     folder: StudyFolder,
     framework: Annotated[
         str,
-        typer.Argument(help="huggingface, llama_factory, megatron, nanotron, olmo_core, streaming or torchtitan."),
+        typer.Argument(help=f"{', '.join(EXPORTERS.names())}."),
     ],
     path: Annotated[Path, typer.Argument(help="File to write.")],
     option: Annotated[
@@ -416,7 +417,6 @@ def export(
 ) -> None:
     """Write the recipe for a training framework, and say what that framework will really draw."""
     from mixlaw.cli.wishes import export_as_asked
-    from mixlaw.io.exporters import SWITCHES
     from mixlaw.study.study import Study
 
     written, drawn, phased = export_as_asked(Study(folder), framework, path, option or [], schedule)
@@ -425,7 +425,7 @@ def export(
     echo(f"{drawn.framework} draws {drawn.draws}:")
     for line in draws_text(drawn):
         echo(line)
-    if len(drawn.phase_tokens) > 1 and framework not in SWITCHES:
+    if len(drawn.phase_tokens) > 1 and not EXPORTERS[framework].switches:
         echo(f"{framework} has no phases within a run: train one after another, each from the checkpoint before.")
     echo(f"Wrote {written}.")
 

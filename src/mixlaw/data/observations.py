@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mixlaw.data.importing import importer_of
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.errors import DataError, MixlawWarning, did_you_mean
 
@@ -165,12 +166,44 @@ class Observations:
         return cls(RUNS_SCHEMA.empty_table(), VALUES_SCHEMA.empty_table())
 
     @classmethod
-    def read(cls, path: str | Path, **options: Any) -> Observations:
+    def read(
+        cls, path: str | Path | Sequence[str | Path], *, format: str | None = None, **options: Any
+    ) -> Observations:
         """From a study folder, a folder written by :meth:`save`, CSV (wide or long), Parquet, RegMix, olmix,
-        W&B, MLflow or TensorBoard exports; see :mod:`mixlaw.io.importers`."""
-        from importlib import import_module  # above us: looked up by name when a file is read
+        W&B, MLflow or TensorBoard exports; see :mod:`mixlaw.io.importers`.
 
-        return import_module("mixlaw.io.importers").read(path, **options)  # type: ignore[no-any-return]
+        Args:
+            path: one path, or several where a format is a pair of files.
+            format: name of the importer; default: the one that recognises the paths.
+            options: of the importer, such as ``repair=True`` or ``source="our swarm"``.
+
+        Raises:
+            DataError: nothing there, no importer recognises it, or a loss in nats is negative.
+            ConfigError: unknown format, or an option its importer does not have.
+
+        Example:
+            ``Observations.read("runs.csv", repair=True)``
+        """
+        paths = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
+        missing = [str(p) for p in paths if not p.exists()]
+        if missing:
+            raise DataError(f"{', '.join(missing)} cannot be read: no such file or folder.")
+        result: Observations = importer_of(paths, format, options)(paths, **options)
+        result._check_signs(", ".join(p.name for p in paths))
+        return result
+
+    def _check_signs(self, where: str) -> None:
+        """Losses in nats per token and bits per byte are minus a logarithm of a probability: never below zero."""
+        values = self.values.select(["run", "target", "metric", "unit", "value"]).to_pylist()
+        bad = [v for v in values if v["unit"] in ("nats_per_token", "bits_per_byte") and v["value"] < 0]
+        if bad:
+            first, count = bad[0], "1 value is" if len(bad) == 1 else f"{len(bad)} values are"
+            raise DataError(
+                f"{where}: run {first['run']!r} has {first['metric']} {first['value']:g} on {first['target']!r} "
+                f"({count} below 0); {first['unit'].replace('_', ' ')} are never negative. Correct it or leave it "
+                f"empty; where it is another thing (a log-likelihood, a z-score), say so in a column 'unit' of a long "
+                f"table."
+            )
 
     @classmethod
     def concat(cls, parts: Sequence[Observations]) -> Observations:

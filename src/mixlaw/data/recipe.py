@@ -11,7 +11,8 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe_text import recipe_text
-from mixlaw.errors import DataError
+from mixlaw.data.seams import EXPORTERS
+from mixlaw.errors import DataError, ExportError
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 
@@ -170,11 +171,48 @@ class Recipe:
         target = Path(path)
         return cls.from_dict(Store(target.parent).read_json(target.name))
 
-    def export(self, framework: str, path: str | Path, **options: Any) -> Any:
-        """Write the configuration of a training framework; see :mod:`mixlaw.io.exporters`, whose options it takes."""
-        from importlib import import_module
+    def export(self, framework: str, path: str | Path, **options: Any) -> Path:
+        """Write the configuration of a training framework; returns the file written. See :mod:`mixlaw.io.exporters`.
 
-        return import_module("mixlaw.io.exporters").export(self, framework, path, **options)
+        Args:
+            framework: a name in :data:`mixlaw.io.exporters.EXPORTERS`.
+            path: the file to write.
+            options: of the framework's exporter, such as ``packed=True`` or ``sequence_length=2048``.
+
+        Raises:
+            ConfigError: unknown framework or option, or a value that the option cannot have.
+            ExportError: the recipe cannot be expressed there, drawing it as the framework does exceeds an epoch cap by
+                more than 1%, or ``path`` is a folder.
+
+        Example:
+            ``recipe.export("megatron", "blend.json", sequence_length=2048)``
+        """
+        exporter, target = EXPORTERS.make(framework, options), Path(path)
+        if target.is_dir():
+            raise ExportError(f"{path} is a folder. Give the file to write, for example {target / framework}.")
+        drawn, caps = exporter.simulate(self), self.budget.get("max_epochs")
+        for domain, epochs in drawn.epochs.items():
+            cap = caps.get(domain) if isinstance(caps, Mapping) else caps
+            if cap is not None and epochs > cap * 1.01:
+                raise ExportError(
+                    f"{drawn.framework} would repeat {domain!r} {epochs:.3g} times, above its cap of {cap:g} epochs. "
+                    f"Lower its weight with a cap in the budget and optimise again."
+                )
+        return Path(exporter.write(self, target))
 
     def __str__(self) -> str:
-        return recipe_text(self)
+        return recipe_text(
+            schedule=self.schedule,
+            tokens=self.tokens,
+            unique_tokens=self.corpus.unique_tokens,
+            certificate=str(self.certificate),
+            objective=self.objective,
+            predictions=self.predictions,
+            reference=self.reference,
+            difference=self.difference,
+            probability_better=self.probability_better,
+            baselines=self.baselines,
+            unconstrained=self.unconstrained,
+            shadow_prices=self.shadow_prices,
+            warnings=self.warnings,
+        )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.prediction import Prediction
 from mixlaw.kit.units import format_count
-
-if TYPE_CHECKING:
-    from mixlaw.data.recipe import Recipe
 
 __all__ = ["asked_text", "baseline_rows", "compared_with", "phase_epochs", "recipe_text", "score_text"]
 
@@ -83,15 +81,15 @@ def score_text(objective: Mapping[str, Any]) -> str:
     return "error of the tasks and losses, weighted" if objective.get("tasks") else ""
 
 
-def compared_with(recipe: Recipe) -> str:
-    """What the recipe's difference is counted from."""
-    return "best constant mixture" if "best constant" in recipe.baselines else "reference"
+def compared_with(baselines: Mapping[str, Any]) -> str:
+    """What a recipe's difference is counted from."""
+    return "best constant mixture" if "best constant" in baselines else "reference"
 
 
-def baseline_rows(recipe: Recipe) -> list[tuple[str, Prediction | None, bool]]:
+def baseline_rows(baselines: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Prediction | None, bool]]:
     """``(names, prediction, within the budget)`` of every other mixture; equal mixtures share a row."""
     rows: list[tuple[list[str], Any, Prediction | None, bool]] = []
-    for name, data in recipe.baselines.items():
+    for name, data in baselines.items():
         known = next((row for row in rows if row[1] and row[1] == data["weights"]), None)
         if known is not None:
             known[0].append(name)
@@ -102,72 +100,91 @@ def baseline_rows(recipe: Recipe) -> list[tuple[str, Prediction | None, bool]]:
     return [(" = ".join(names), prediction, feasible) for names, _, prediction, feasible in rows]
 
 
-def phase_epochs(recipe: Recipe) -> list[dict[str, float]]:
+def phase_epochs(schedule: Schedule, tokens: float, unique_tokens: Mapping[str, float]) -> list[dict[str, float]]:
     """Epochs of each domain within each phase: tokens drawn there / unique tokens."""
-    unique = recipe.corpus.unique_tokens
     return [
-        {d: w * phase.fraction * recipe.tokens / unique[d] for d, w in phase.mixture.to_dict().items()}
-        for phase in recipe.schedule.phases
+        {d: w * phase.fraction * tokens / unique_tokens[d] for d, w in phase.mixture.to_dict().items()}
+        for phase in schedule.phases
     ]
 
 
-def recipe_text(recipe: Recipe) -> str:
-    """The recipe in lines; the first says how the optimum was obtained."""
-    lines = [str(recipe.certificate)]
-    if recipe.difference is not None:
-        chance = recipe.probability_better
-        better = f", better with probability {chance:.0%}" if chance is not None else ""
-        lines.append(f"objective minus {compared_with(recipe)}: {recipe.difference}{better}")
-    lines += asked_text(recipe.objective)
-    lines += _domains(recipe)
-    if recipe.schedule.num_phases > 1:
-        lines += _phases(recipe)
-    what = score_text(recipe.objective)
-    for name, prediction in recipe.predictions.items():
+def recipe_text(
+    *,
+    schedule: Schedule,
+    tokens: int,
+    unique_tokens: Mapping[str, float],
+    certificate: str,
+    objective: Mapping[str, Any],
+    predictions: Mapping[str, Prediction],
+    reference: Mixture | None,
+    difference: Prediction | None,
+    probability_better: float | None,
+    baselines: Mapping[str, Mapping[str, Any]],
+    unconstrained: Mixture | None,
+    shadow_prices: Sequence[Mapping[str, Any]],
+    warnings: Sequence[str],
+) -> str:
+    """A recipe in lines; the first says how the optimum was obtained. The pieces are those of a
+    :class:`~mixlaw.data.recipe.Recipe`."""
+    against = compared_with(baselines)
+    lines = [certificate]
+    if difference is not None:
+        better = f", better with probability {probability_better:.0%}" if probability_better is not None else ""
+        lines.append(f"objective minus {against}: {difference}{better}")
+    lines += asked_text(objective)
+    lines += _domains(schedule, tokens, unique_tokens, reference, against, unconstrained)
+    if schedule.num_phases > 1:
+        lines += _phases(schedule, tokens, unique_tokens)
+    what = score_text(objective)
+    for name, prediction in predictions.items():
         lines.append(f"{name}{f' ({what})' if what and name == 'objective' else ''}: {prediction}")
-    lines += _baselines(recipe)
-    for price in recipe.shadow_prices:
+    lines += _baselines(baselines, predictions.get("objective"))
+    for price in shadow_prices:
         each = ", ".join(f"{price[k]:+.3g} {words}" for k, words in _PER.items() if k in price)
         lines.append(f"price of {price['limit']}: objective {each}")
-    if recipe.schedule.num_phases > 1:
+    if schedule.num_phases > 1:
         lines.append(NOT_FOR_SCHEDULES)
-    return "\n".join([*lines, *(f"warning: {w}" for w in recipe.warnings)])
+    return "\n".join([*lines, *(f"warning: {w}" for w in warnings)])
 
 
-def _domains(recipe: Recipe) -> list[str]:
-    epochs, tokens, free = recipe.epochs, recipe.domain_tokens, recipe.unconstrained
-    width = max(6, *(len(d) for d in recipe.mixture))
-    reference = f"  {compared_with(recipe)}" if recipe.reference else ""
-    lines = [f"{'domain':<{width}}  weight   tokens   epochs{reference}{'  without limits' if free else ''}"]
-    for domain, weight in recipe.mixture.to_dict().items():
-        beside = f"  {recipe.reference.get(domain):{len(reference) - 2}.4f}" if recipe.reference else ""
+def _domains(
+    schedule: Schedule,
+    tokens: int,
+    unique: Mapping[str, float],
+    reference: Mixture | None,
+    against: str,
+    free: Mixture | None,
+) -> list[str]:
+    drawn, epochs = schedule.tokens(tokens), schedule.epochs(tokens, unique)
+    width = max(6, *(len(d) for d in schedule.domains))
+    heading = f"  {against}" if reference else ""
+    lines = [f"{'domain':<{width}}  weight   tokens   epochs{heading}{'  without limits' if free else ''}"]
+    for domain, weight in schedule.mixture.to_dict().items():
+        beside = f"  {reference.get(domain):{len(heading) - 2}.4f}" if reference else ""
         unlimited = f"  {free.get(domain):14.4f}" if free else ""
         lines.append(
-            f"{domain:<{width}}  {weight:6.4f}  {format_count(round(tokens[domain])):>7}  "
+            f"{domain:<{width}}  {weight:6.4f}  {format_count(round(drawn[domain])):>7}  "
             f"{epochs[domain]:7.2f}{beside}{unlimited}"
         )
     if free:
-        unique = recipe.corpus.unique_tokens
-        most = max(free, key=lambda d: free[d] * recipe.tokens / unique[d])
-        lines.append(
-            f"Without limits {most} would be repeated most, {free[most] * recipe.tokens / unique[most]:.3g} epochs."
-        )
+        most = max(free, key=lambda d: free[d] * tokens / unique[d])
+        lines.append(f"Without limits {most} would be repeated most, {free[most] * tokens / unique[most]:.3g} epochs.")
     return lines
 
 
-def _phases(recipe: Recipe) -> list[str]:
-    phases, epochs = recipe.schedule.phases, phase_epochs(recipe)
-    width = max(6, *(len(d) for d in recipe.mixture))
+def _phases(schedule: Schedule, tokens: int, unique: Mapping[str, float]) -> list[str]:
+    phases, epochs = schedule.phases, phase_epochs(schedule, tokens, unique)
+    width = max(6, *(len(d) for d in schedule.domains))
     heads = [f"phase {k + 1} ({phase.fraction:.0%})" for k, phase in enumerate(phases)]
     lines = [f"{'domain':<{width}}" + "".join(f"  {head:>14}   epochs" for head in heads)]
-    for domain in recipe.schedule.domains:
+    for domain in schedule.domains:
         cells = (f"  {p.mixture[domain]:14.4f}  {e[domain]:7.2f}" for p, e in zip(phases, epochs))
         lines.append(f"{domain:<{width}}" + "".join(cells))
     return lines
 
 
-def _baselines(recipe: Recipe) -> list[str]:
-    rows, own = baseline_rows(recipe), recipe.predictions.get("objective")
+def _baselines(baselines: Mapping[str, Mapping[str, Any]], own: Prediction | None) -> list[str]:
+    rows = baseline_rows(baselines)
     if not rows:
         return []
     width = max(len("other mixtures"), *(len(names) for names, _, _ in rows))

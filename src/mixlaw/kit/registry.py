@@ -13,8 +13,10 @@ import importlib.metadata
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -161,21 +163,56 @@ class Registry:
             return {n: p for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
         return {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
-    def check(self, name: str, options: Mapping[str, Any]) -> None:
-        """Refuse options that the entry does not have.
+    def check(self, name: str, options: Mapping[str, Any], hint: str = "") -> None:
+        """Refuse options that the entry does not have, and values of another kind than the option's.
+
+        Args:
+            hint: a sentence for the end of the message where the entry has no such option.
 
         Raises:
-            ConfigError: unknown entry or option, with the nearest known one.
+            ConfigError: unknown entry or option, with the nearest known one; or no ``bool``, ``int`` or ``str`` where
+                the option is annotated as one.
+
+        Example:
+            >>> samplers = Registry("sampler", rooms=("mixlaw.design.samplers",), attribute="propose")
+            >>> samplers.check("lattice", {"dept": 1})
+            Traceback (most recent call last):
+                ...
+            mixlaw.errors.ConfigError: The sampler 'lattice' has no option 'dept'; ...
         """
         known = self.options(name)
-        if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self[name]).parameters.values()):
-            return
-        for option in options:
-            if option not in known:
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self[name]).parameters.values())
+        for option, value in options.items():
+            if option in known:
+                self._check_value(name, known[option], value)
+            elif not open_ended:
                 raise ConfigError(
                     f"The {self.kind} {name!r} has no option {option!r}; it has {', '.join(known) or 'none'}."
-                    f"{did_you_mean(option, known)}"
+                    f"{did_you_mean(option, known)}{f' {hint}' if hint else ''}"
                 )
+
+    def _check_value(self, name: str, option: inspect.Parameter, value: Any) -> None:
+        asked = option.annotation if isinstance(option.annotation, str) else getattr(option.annotation, "__name__", "")
+        fits = {
+            "bool": ("true or false", isinstance(value, bool)),
+            "int": ("a whole number", isinstance(value, Integral) and not isinstance(value, bool)),
+            "str": ("text", isinstance(value, str)),
+        }
+        if asked in fits and not fits[asked][1]:
+            usual = "" if option.default is option.empty else f", for example {option.default!r}"
+            raise ConfigError(f"{self.kind} {name!r}: {option.name}={value!r} must be {fits[asked][0]}{usual}.")
+
+    def beside(self, name: str, attribute: str, default: Any = None) -> Any:
+        """What stands beside an entry under another name: its own attribute, or one of the module that defines it.
+
+        Example:
+            >>> importers = Registry("importer", rooms=("mixlaw.io.importers",), attribute="read")
+            >>> importers.beside("table", "recognises").__name__
+            'recognises'
+        """
+        entry = self[name]
+        module = sys.modules.get(getattr(entry, "__module__", ""))
+        return getattr(entry, attribute, getattr(module, attribute, default))
 
     def make(self, name: str, options: Mapping[str, Any] | None = None) -> Any:
         """An instance of the class ``name``, its options checked.

@@ -152,7 +152,7 @@ def _predicted(facts: ReportFacts, recipe: Recipe, mixture: str, unit: str) -> A
         near, far = sorted((abs(d.low), abs(d.high)))
         size = Prediction(abs(d.mean), near, far, d.level) if d.low * d.high > 0 else None
         text = interval_text(size) if size is not None else interval_text(d, sign=True)
-        other = {"reference": "reference mixture"}.get(compared_with(recipe), compared_with(recipe))
+        other = {"reference": "reference mixture"}.get(compared_with(recipe.baselines), compared_with(recipe.baselines))
         sentences.append(
             f"That is {text} {side} the {other}."
             if size is not None

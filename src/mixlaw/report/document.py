@@ -209,11 +209,14 @@ def _schedule(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
     if recipe.difference is not None:
         chance = recipe.probability_better
         better = "" if chance is None else f", better with probability {chance:.0%}"
-        gain = f" Objective minus the {compared_with(recipe)}: {interval_text(recipe.difference, sign=True)}{better}."
+        shown = interval_text(recipe.difference, sign=True)
+        gain = f" Objective minus the {compared_with(recipe.baselines)}: {shown}{better}."
     yield f"<p>How it was found: {html.escape(str(recipe.certificate))}.{html.escape(gain)}</p>"
     yield _asked(recipe)
     yield phases_table(recipe)
-    yield mixture_table(recipe, {compared_with(recipe): recipe.reference.to_dict()} if recipe.reference else {})
+    yield mixture_table(
+        recipe, {compared_with(recipe.baselines): recipe.reference.to_dict()} if recipe.reference else {}
+    )
     yield baselines_table(recipe)
     yield f"<p class='note'>{html.escape(NOT_FOR_SCHEDULES)}</p>"
 

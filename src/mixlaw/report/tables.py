@@ -100,7 +100,7 @@ def mixture_table(recipe: Recipe, references: Mapping[str, Mapping[str, float]])
 
 def phases_table(recipe: Recipe) -> str:
     """Weight, tokens and epochs of every domain within every phase."""
-    headers, epochs = ["domain"], phase_epochs(recipe)
+    headers, epochs = ["domain"], phase_epochs(recipe.schedule, recipe.tokens, recipe.corpus.unique_tokens)
     for k, phase in enumerate(recipe.schedule.phases):
         headers += [f"phase {k + 1} ({phase.fraction:.0%})", "tokens", "epochs"]
     rows = []
@@ -117,7 +117,7 @@ def baselines_table(recipe: Recipe) -> str:
     """Predicted objective of the recipe and of every mixture it stands beside."""
     rows = []
     own = recipe.predictions.get("objective")
-    for names, p, feasible in [("recipe", own, True), *baseline_rows(recipe)]:
+    for names, p, feasible in [("recipe", own, True), *baseline_rows(recipe.baselines)]:
         against = "–" if p is None or own is None or p is own else number(p.mean - own.mean, 4, True)
         shown = "not shown" if p is None else interval_text(p)
         rows.append([names, shown, against, "yes" if feasible else "no"])

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError, RunError, require_extra
+from mixlaw.errors import ConfigError, RunError
+from mixlaw.kit.extras import require_extra
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config

@@ -1,17 +1,65 @@
-"""What exporters share: the simulation's result and the conversion from tokens to documents."""
+"""What exporters share: their contract, the simulation's result, and the conversion from tokens to documents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlaw.data.recipe import Recipe
-from mixlaw.errors import ExportError
+from mixlaw.errors import ConfigError, ExportError
 
-__all__ = ["Simulation", "document_probabilities", "summarize", "tokens_per_document"]
+__all__ = ["Exporter", "Simulation", "at_least", "document_probabilities", "summarize", "tokens_per_document"]
+
+
+class Exporter:
+    """Base of every exporter: one training framework. Its constructor's arguments are its options.
+
+    An exporter sees only the :class:`~mixlaw.data.recipe.Recipe`.
+    """
+
+    draws: ClassVar[str] = "samples"
+    """What one draw of the framework's sampler is: ``"tokens"``, ``"samples"`` (fixed length) or ``"documents"``."""
+
+    switches: ClassVar[bool] = False
+    """Whether the framework goes from phase to phase in one run; else every phase is a run from the last checkpoint."""
+
+    def write(self, recipe: Recipe, path: Path) -> Path:
+        """Write the framework's configuration to ``path``; return the file written.
+
+        Raises:
+            ExportError: the recipe cannot be expressed there.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define write(recipe, path).")
+
+    def simulate(self, recipe: Recipe) -> Simulation:
+        """Follow the framework's own documented sampler, so that the conversion is checked against the framework.
+
+        Raises:
+            ExportError: the sampler would draw nothing of some phase.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define simulate(recipe).")
+
+
+def at_least(least: int, **values: int) -> None:
+    """Refuse options of an exporter below ``least``.
+
+    Raises:
+        ConfigError: names the option and its value.
+
+    Example:
+        >>> at_least(1, sequence_length=0)
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.ConfigError: sequence_length=0 must be a whole number >= 1.
+    """
+    for name, value in values.items():
+        if value < least:
+            raise ConfigError(f"{name}={value!r} must be a whole number >= {least}.")
 
 
 @dataclass(frozen=True)

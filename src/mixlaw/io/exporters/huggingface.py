@@ -10,13 +10,20 @@ import numpy.typing as npt
 
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.io.exporters.base import Simulation, document_probabilities, summarize, tokens_per_document
+from mixlaw.io.exporters.base import (
+    Exporter,
+    Simulation,
+    at_least,
+    document_probabilities,
+    summarize,
+    tokens_per_document,
+)
 from mixlaw.kit.store import Store
 
 __all__ = ["HuggingFace"]
 
 
-class HuggingFace:
+class HuggingFace(Exporter):
     """Arguments of ``datasets.interleave_datasets(datasets, probabilities, seed, stopping_strategy)``.
 
     One draw is an example of the dataset: a document, unless the datasets were packed into fixed-length samples
@@ -31,6 +38,7 @@ class HuggingFace:
     draws = "documents"
 
     def __init__(self, packed: bool = False, seed: int = 42) -> None:
+        at_least(0, seed=seed)
         self.packed = packed
         self.seed = seed
 

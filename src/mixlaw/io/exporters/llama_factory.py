@@ -8,14 +8,14 @@ import yaml
 
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.io.exporters.base import Simulation, summarize
+from mixlaw.io.exporters.base import Exporter, Simulation, summarize
 from mixlaw.io.exporters.huggingface import HuggingFace
 from mixlaw.kit.store import Store
 
 __all__ = ["LlamaFactory"]
 
 
-class LlamaFactory:
+class LlamaFactory(Exporter):
     """The data part of a LLaMA-Factory YAML: ``dataset``, ``mix_strategy: interleave_over``, ``interleave_probs``.
 
     One draw is an example; probabilities are converted from token weights by mean tokens per document, unless the

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mixlaw.data.mixture import quotas
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.io.exporters.base import Simulation, summarize
+from mixlaw.io.exporters.base import Exporter, Simulation, at_least, summarize
 from mixlaw.kit.store import Store
 
 __all__ = ["Megatron", "blend_counts"]
@@ -30,7 +30,7 @@ def blend_counts(weights: npt.ArrayLike, num: int) -> npt.NDArray[np.int64]:
     return drawn
 
 
-class Megatron:
+class Megatron(Exporter):
     """``--data-path`` / ``--data-args-path`` blend of Megatron-LM.
 
     One draw is a sample of ``sequence_length`` tokens from a packed dataset, so blend weights are token weights.
@@ -41,6 +41,7 @@ class Megatron:
     draws = "samples"
 
     def __init__(self, sequence_length: int = 4096, prefix: str = "{domain}_text_document") -> None:
+        at_least(1, sequence_length=sequence_length)
         self.sequence_length = sequence_length
         self.prefix = prefix
 

@@ -10,14 +10,14 @@ import yaml
 
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.io.exporters.base import Simulation, summarize
+from mixlaw.io.exporters.base import Exporter, Simulation, at_least, summarize
 from mixlaw.io.exporters.megatron import blend_counts
 from mixlaw.kit.store import Store
 
 __all__ = ["Nanotron"]
 
 
-class Nanotron:
+class Nanotron(Exporter):
     """``data_stages`` of a nanotron config: one stage per phase, ``dataset_weights`` over folders.
 
     One draw is a sample of ``sequence_length`` tokens, so weights are token weights. A stage begins at a training
@@ -26,8 +26,10 @@ class Nanotron:
     """
 
     draws = "samples"
+    switches = True
 
     def __init__(self, sequence_length: int = 4096, batch_tokens: int = 1_048_576, folder: str = "{domain}") -> None:
+        at_least(1, sequence_length=sequence_length, batch_tokens=batch_tokens)
         self.sequence_length = sequence_length
         self.batch_tokens = batch_tokens
         self.folder = folder

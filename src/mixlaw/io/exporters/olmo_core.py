@@ -10,13 +10,13 @@ import yaml
 
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, ExportError
-from mixlaw.io.exporters.base import Simulation, summarize
+from mixlaw.io.exporters.base import Exporter, Simulation, at_least, summarize
 from mixlaw.kit.store import Store
 
 __all__ = ["OlmoCore"]
 
 
-class OlmoCore:
+class OlmoCore(Exporter):
     """YAML of a ``SourceMixtureDatasetConfig``: ``target_ratio`` and ``max_repetition_ratio`` per source.
 
     Ratios are of tokens. A source needed for more than one epoch must allow it: ``max_repetition_ratio`` is the epochs
@@ -28,6 +28,7 @@ class OlmoCore:
     draws = "tokens"
 
     def __init__(self, sequence_length: int = 4096, path: str = "{domain}/*.npy", batch_tokens: int = 131_072) -> None:
+        at_least(1, sequence_length=sequence_length, batch_tokens=batch_tokens)
         if batch_tokens % sequence_length:
             raise ConfigError(
                 f"batch_tokens={batch_tokens} is no multiple of sequence_length={sequence_length}, as OLMo-core needs."

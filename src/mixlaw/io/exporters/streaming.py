@@ -11,13 +11,20 @@ import yaml
 
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.io.exporters.base import Simulation, document_probabilities, summarize, tokens_per_document
+from mixlaw.io.exporters.base import (
+    Exporter,
+    Simulation,
+    at_least,
+    document_probabilities,
+    summarize,
+    tokens_per_document,
+)
 from mixlaw.kit.store import Store
 
 __all__ = ["Streaming"]
 
 
-class Streaming:
+class Streaming(Exporter):
     """YAML with ``streams`` (``proportion`` each) and ``epoch_size``, one block per phase.
 
     A sample of an LLM dataset converted with ``--concat_tokens`` has a fixed length (``packed=True``, the default):
@@ -29,6 +36,8 @@ class Streaming:
     def __init__(
         self, packed: bool = True, sequence_length: int = 2048, remote: str = "{domain}", seed: int = 9176
     ) -> None:
+        at_least(1, sequence_length=sequence_length)
+        at_least(0, seed=seed)
         self.packed = packed
         self.sequence_length = sequence_length
         self.remote = remote

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.io.exporters.base import Simulation, document_probabilities, summarize, tokens_per_document
+from mixlaw.io.exporters.base import Exporter, Simulation, document_probabilities, summarize, tokens_per_document
 from mixlaw.kit.store import Store
 
 __all__ = ["TorchTitan", "mix_counts"]
@@ -36,7 +36,7 @@ def mix_counts(weights: npt.ArrayLike, num: int) -> npt.NDArray[np.int64]:
     return np.array(counts, dtype=np.int64)
 
 
-class TorchTitan:
+class TorchTitan(Exporter):
     """Python for torchtitan's ``weighted_interleave([(dataset, weight), ...])``.
 
     One draw is a document unless the children are packed before mixing (``packed=True``): token weights are divided

@@ -13,10 +13,10 @@ import yaml
 
 from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
-from mixlaw.io.frames import read_frame
+from mixlaw.io.frames import read_columns, read_frame
 from mixlaw.io.runlogs import RunLog, number, to_observations
 
-__all__ = ["holds_runs", "is_search_csv", "read"]
+__all__ = ["read", "recognises"]
 
 _FINISHED = ("3", "FINISHED")
 _NAME_TAG = "mlflow.runName"
@@ -29,14 +29,14 @@ def _run_folders(folder: Path) -> list[Path]:
     return [m.parent for m in metas if (m.parent / "metrics").is_dir() or (m.parent / "params").is_dir()]
 
 
-def holds_runs(folder: Path) -> bool:
-    """Whether ``folder`` is an MLflow store, experiment or run."""
-    return bool(_run_folders(folder))
-
-
-def is_search_csv(columns: Sequence[str]) -> bool:
+def _is_search_csv(columns: Sequence[str]) -> bool:
     """Whether the columns are those of ``mlflow.search_runs``."""
     return "run_id" in columns and any(c.startswith("metrics.") for c in columns)
+
+
+def recognises(paths: Sequence[Path]) -> bool:
+    """Stores, experiments or runs, or tables that ``mlflow.search_runs`` wrote."""
+    return all(bool(_run_folders(p)) if p.is_dir() else _is_search_csv(read_columns(p)) for p in paths)
 
 
 def read(
@@ -113,7 +113,7 @@ def _read_metric(file: Path, key: str) -> list[tuple[str, int | None, float]]:
 
 def _read_search(path: Path) -> list[RunLog]:
     table = read_frame(path)
-    if not is_search_csv(table.column_names):
+    if not _is_search_csv(table.column_names):
         raise DataError(f"{path.name} is not a table of mlflow.search_runs: it needs run_id and metrics.* columns.")
     logs = []
     for row in table.to_pylist():

@@ -22,19 +22,24 @@ from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.io.frames import check_weights, numbers, read_frame
 from mixlaw.io.names import measured_values
 
-__all__ = ["find_pair", "read"]
+__all__ = ["read", "recognises"]
 
 _IDS = ("run_id", "run", "name", "index", "")
 _UNITS = {"bits_per_byte": "bits_per_byte", "loss": "nats_per_token", "accuracy": "fraction"}
 
 
-def find_pair(paths: Sequence[Path]) -> tuple[Path, Path] | None:
+def _find_pair(paths: Sequence[Path]) -> tuple[Path, Path] | None:
     """``(ratios, metrics)`` among two files, or in a folder, by their names; None where they are not."""
     files = sorted(paths[0].iterdir()) if len(paths) == 1 and paths[0].is_dir() else list(paths)
     tables = [f for f in files if f.suffix in (".csv", ".parquet")]
     ratios = [f for f in tables if f.stem.lower().endswith("ratios")]
     metrics = [f for f in tables if f.stem.lower().endswith("metrics")]
     return (ratios[0], metrics[0]) if len(ratios) == 1 and len(metrics) == 1 else None
+
+
+def recognises(paths: Sequence[Path]) -> bool:
+    """Two files, or one folder, with one table of ratios and one of metrics by their names."""
+    return len(paths) <= 2 and _find_pair(paths) is not None
 
 
 def read(
@@ -58,7 +63,7 @@ def read(
     """
     if metric not in _UNITS:
         raise ConfigError(f"metric={metric!r}.{did_you_mean(metric, _UNITS)}")
-    pair = find_pair(paths)
+    pair = _find_pair(paths)
     if pair is None:
         raise DataError(f"{[p.name for p in paths]} are not olmix's pair: one file *ratios.csv, one *metrics.csv.")
     (ratio_path, ratios), (metric_path, metrics) = ((p, read_frame(p)) for p in pair)

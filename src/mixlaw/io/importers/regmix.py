@@ -18,7 +18,7 @@ from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
 from mixlaw.io.frames import check_weights, numbers, read_columns, read_frame
 
-__all__ = ["is_regmix", "read"]
+__all__ = ["read", "recognises"]
 
 
 def _role(columns: Sequence[str]) -> str | None:
@@ -30,9 +30,9 @@ def _role(columns: Sequence[str]) -> str | None:
     return None
 
 
-def is_regmix(paths: Sequence[Path]) -> bool:
-    """Whether the two files are a table of weights and a table of losses, in either order."""
-    return {_role(read_columns(p)) for p in paths} == {"weights", "losses"}
+def recognises(paths: Sequence[Path]) -> bool:
+    """Two files, a table of weights and a table of losses, in either order."""
+    return len(paths) == 2 and {_role(read_columns(p)) for p in paths} == {"weights", "losses"}
 
 
 def _common(texts: Sequence[str]) -> str:

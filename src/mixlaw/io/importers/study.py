@@ -8,7 +8,15 @@ from pathlib import Path
 from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
 
-__all__ = ["read"]
+__all__ = ["PRIORITY", "read", "recognises"]
+
+PRIORITY = 1
+"""A study may hold logs that another importer reads too: asked before the others."""
+
+
+def recognises(paths: Sequence[Path]) -> bool:
+    """Folders with a ``study.yaml``, a run's ``spec.json``, or saved tables."""
+    return all(any((p / name).exists() for name in ("study.yaml", "runs.parquet", "spec.json")) for p in paths)
 
 
 def read(paths: Sequence[Path]) -> Observations:

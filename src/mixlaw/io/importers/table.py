@@ -35,10 +35,18 @@ from mixlaw.io.frames import check_weights, numbers, read_frame
 from mixlaw.io.names import ALIASES, find, measured, measured_values
 from mixlaw.io.names import weight_columns as named_weights
 
-__all__ = ["read"]
+__all__ = ["PRIORITY", "read", "recognises"]
+
+PRIORITY = -1
+"""What no other importer recognises is read as a table of runs."""
 
 _SIZES = ("params", "params_total", "tokens", "unique_tokens", "step")
 _METRICS = {"acc": "accuracy", "bpb": "bits_per_byte", "val_loss": "loss", "cross_entropy": "loss", "nll": "loss"}
+
+
+def recognises(paths: Sequence[Path]) -> bool:
+    """Any files."""
+    return not any(p.is_dir() for p in paths)
 
 
 def read(

@@ -7,23 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from mixlaw.data.observations import Observations
-from mixlaw.errors import DataError, require_extra
+from mixlaw.errors import DataError
 from mixlaw.io.runlogs import RunLog, number, to_observations
+from mixlaw.kit.extras import require_extra
 
-__all__ = ["holds_events", "is_event_file", "read"]
+__all__ = ["read", "recognises"]
 
 _MARK = "tfevents"
 _HPARAMS = "_hparams_/session_start_info"
 
 
-def is_event_file(path: Path) -> bool:
+def _is_event_file(path: Path) -> bool:
     """Whether the name is one an event file has (``events.out.tfevents.<time>.<host>``)."""
     return _MARK in path.name and path.is_file()
 
 
-def holds_events(folder: Path) -> bool:
+def _holds_events(folder: Path) -> bool:
     """Whether an event file lies anywhere below ``folder``."""
-    return any(is_event_file(p) for p in folder.rglob(f"*{_MARK}*"))
+    return any(_is_event_file(p) for p in folder.rglob(f"*{_MARK}*"))
+
+
+def recognises(paths: Sequence[Path]) -> bool:
+    """Event files, or folders with event files anywhere below."""
+    return all(_holds_events(p) if p.is_dir() else _is_event_file(p) for p in paths)
 
 
 def read(
@@ -51,7 +57,7 @@ def read(
     for path in paths:
         root = path if path.is_dir() else path.parent
         files = [path] if path.is_file() else sorted(path.rglob(f"*{_MARK}*"))
-        folders = sorted({f.parent for f in files if is_event_file(f)})
+        folders = sorted({f.parent for f in files if _is_event_file(f)})
         if not folders:
             raise DataError(f"{path} holds no TensorBoard event file (*{_MARK}*).")
         read = {folder: _read_folder(folder, path if path.is_file() else folder) for folder in folders}

@@ -21,11 +21,11 @@ import pyarrow as pa
 
 from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
-from mixlaw.io.frames import numbers, read_frame
+from mixlaw.io.frames import numbers, read_columns, read_frame
 from mixlaw.io.names import measured_values
 from mixlaw.io.runlogs import RunLog, number, to_observations
 
-__all__ = ["is_chart", "is_runs_table", "read"]
+__all__ = ["read", "recognises"]
 
 _PAGE = ("State", "Created", "Runtime", "User", "Sweep", "Notes", "Tags")
 _AXES = ("Step", "_step", "global_step", "trainer/global_step")
@@ -33,7 +33,7 @@ _BAND = ("__MIN", "__MAX")
 _SPLIT = " - "
 
 
-def is_runs_table(columns: Sequence[str]) -> bool:
+def _is_runs_table(columns: Sequence[str]) -> bool:
     """Whether the columns are those of an exported runs table."""
     page = "Name" in columns and "State" in columns and any(c in columns for c in _PAGE[1:])
     api = "name" in columns and "config" in columns and "summary" in columns
@@ -41,9 +41,14 @@ def is_runs_table(columns: Sequence[str]) -> bool:
     return page or api or flat
 
 
-def is_chart(columns: Sequence[str]) -> bool:
+def _is_chart(columns: Sequence[str]) -> bool:
     """Whether the columns are those of a line chart: a step and ``run - metric`` with bands."""
     return bool(columns) and columns[0] in _AXES and any(_SPLIT in c and c.endswith(_BAND) for c in columns)
+
+
+def recognises(paths: Sequence[Path]) -> bool:
+    """Runs tables and charts only."""
+    return all(_is_chart(columns) or _is_runs_table(columns) for columns in map(read_columns, paths))
 
 
 def read(
@@ -72,9 +77,9 @@ def read(
     where = ", ".join(p.name for p in paths)
     for path in paths:
         table = read_frame(path)
-        if is_chart(table.column_names):
+        if _is_chart(table.column_names):
             charts.append((path, table))
-        elif is_runs_table(table.column_names):
+        elif _is_runs_table(table.column_names):
             for log in _read_runs(table):
                 if log.run in logs:
                     raise DataError(

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mixlaw.errors import TooFewRunsError, require_extra
+from mixlaw.errors import TooFewRunsError
 from mixlaw.kit.arrays import Array
+from mixlaw.kit.extras import require_extra
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.notes import design_notes
 
