@@ -19,7 +19,7 @@ def package(tmp_path, monkeypatch):
         "__init__.py": "",
         "rooms/__init__.py": "",
         "rooms/base.py": "class Base: ...",
-        "rooms/log_linear.py": "class LogLinear:\n    def __init__(self, eps=0.1, ridge=0.0):\n        self.eps = eps\n",
+        "rooms/log_linear.py": "class LogLinear:\n    def __init__(self, eps=0.1, ridge=0):\n        self.eps = eps\n",
         "rooms/gp.py": "class GP:\n    name = 'gaussian'\n",
         "rooms/empty.py": "x = 1",
         "rooms/_private.py": "raise RuntimeError('never imported')",
