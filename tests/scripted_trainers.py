@@ -14,9 +14,10 @@ from pathlib import Path
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError, RunError
+from mixlaw.errors import ConfigError, RunError, RunStopped
 from mixlaw.kit.store import Store
-from mixlaw.train.contract import RunStopped, finish, is_done
+from mixlaw.train.contract import finish, is_done
+from mixlaw.train.training_task import TrainingTask
 
 from processes import wait_until
 
@@ -28,6 +29,11 @@ def scripted(do: str, seed: int = 0, **changes: object) -> RunSpec:
     """A spec whose run does ``do``."""
     values: dict[str, object] = {"model": {"do": do}, "batch": 1, "context": 8, "seed": seed, **changes}
     return RunSpec(Schedule.constant({"web": 1.0}), tokens=800, **values)  # type: ignore[arg-type]
+
+
+def train(executor, trainer, specs, root, progress=None):
+    """``(spec, result)`` of every spec, as the executor yields them."""
+    return executor.map(TrainingTask(trainer), specs, lambda spec: spec.id, root, progress=progress)
 
 
 @dataclass(frozen=True)

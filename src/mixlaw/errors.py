@@ -8,7 +8,8 @@ MixlawError
  │   ├─ TooFewRunsError      fewer runs than the law has parameters to identify
  │   ├─ NotIdentifiableError the data leave a needed parameter free
  │   └─ ConvergenceError     the solver did not reach a certified optimum
- ├─ RunError                 one training run failed; carries the spec and the log's tail
+ ├─ RunError                 one run, or another item of an executor's task, failed; carries it and the log's tail
+ │   └─ RunStopped           it was asked to stop and published a checkpoint; running it again continues it
  ├─ ExportError              a recipe cannot be expressed in the target's format
  └─ MissingExtraError        an optional dependency is not installed; says what to install
 
@@ -33,6 +34,7 @@ __all__ = [
     "MixlawWarning",
     "NotIdentifiableError",
     "RunError",
+    "RunStopped",
     "TooFewRunsError",
     "did_you_mean",
 ]
@@ -78,7 +80,7 @@ class ConvergenceError(FitError):
 
 
 class RunError(MixlawError):
-    """One training run failed. ``spec`` is the run's spec, ``log_tail`` the end of its log."""
+    """One run failed. ``spec`` is its spec (of another task than training: its item), ``log_tail`` its log's end."""
 
     def __init__(self, message: str, spec: Any = None, log_tail: str = "") -> None:
         super().__init__(message + (f"\n--- end of the log ---\n{log_tail}" if log_tail else ""))
@@ -88,6 +90,13 @@ class RunError(MixlawError):
 
     def __reduce__(self) -> tuple[Any, ...]:  # crosses process boundaries whole
         return (RunError, (self.message, self.spec, self.log_tail))
+
+
+class RunStopped(RunError):
+    """The run was asked to stop and published a checkpoint first; running it again continues it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (RunStopped, (self.message, self.spec, self.log_tail))
 
 
 class ExportError(MixlawError):

@@ -19,7 +19,7 @@ from mixlaw.kit.store import Store
 from mixlaw.train import CommandTrainer, TorchTrainer
 
 from processes import HANG_SECONDS, alive, child_environment, wait_until
-from scripted_trainers import MIDDLE, EnvironmentTrainer, PlainTrainer, ScriptedTrainer, scripted
+from scripted_trainers import MIDDLE, EnvironmentTrainer, PlainTrainer, ScriptedTrainer, scripted, train
 from tiny_tokens import tiny_spec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_trainer" / "train.py"
@@ -35,7 +35,7 @@ def test_is_the_registered_executor():
 
 def test_every_spec_is_trained_by_persistent_workers(tmp_path):
     specs = [scripted("learn", seed) for seed in range(6)]
-    results = dict((s.id, r) for s, r in LocalExecutor(2).map(ScriptedTrainer(), specs, tmp_path))
+    results = dict((s.id, r) for s, r in train(LocalExecutor(2), ScriptedTrainer(), specs, tmp_path))
     assert {s.id for s in specs} == set(results)
     for spec in specs:
         assert results[spec.id].values["value"].to_pylist() == [float(spec.seed)]
@@ -48,7 +48,7 @@ def test_every_spec_is_trained_by_persistent_workers(tmp_path):
 def test_failures_come_back_and_the_others_go_on(tmp_path):
     words = ["learn", "fail", "kill", "misconfigured", "learn", "bug", "exit", "forget", "learn"]
     specs = [scripted(word, seed) for seed, word in enumerate(words)]
-    results = {s.seed: r for s, r in LocalExecutor(2).map(ScriptedTrainer(), specs, tmp_path)}
+    results = {s.seed: r for s, r in train(LocalExecutor(2), ScriptedTrainer(), specs, tmp_path)}
     assert len(results) == len(words)
     for seed, word in enumerate(words):
         expected = Observations if word == "learn" else RunError
@@ -66,13 +66,15 @@ def test_failures_come_back_and_the_others_go_on(tmp_path):
 
 def test_done_runs_are_read_not_trained(tmp_path):
     specs = [scripted("learn", seed) for seed in range(3)]
-    list(LocalExecutor(1).map(ScriptedTrainer(), specs[:2], tmp_path))
+    list(train(LocalExecutor(1), ScriptedTrainer(), specs[:2], tmp_path))
     before = (tmp_path / specs[0].id / "values.parquet").stat().st_mtime_ns
-    seen = [s.seed for s, r in LocalExecutor(1).map(ScriptedTrainer(), specs, tmp_path) if isinstance(r, Observations)]
+    seen = [
+        s.seed for s, r in train(LocalExecutor(1), ScriptedTrainer(), specs, tmp_path) if isinstance(r, Observations)
+    ]
     assert seen == [0, 1, 2]
     assert (tmp_path / specs[0].id / "values.parquet").stat().st_mtime_ns == before
     # Nothing to train: no process is started at all.
-    iterator = LocalExecutor(1).map(ScriptedTrainer(), specs, tmp_path)
+    iterator = train(LocalExecutor(1), ScriptedTrainer(), specs, tmp_path)
     next(iterator)
     assert no_children()
     iterator.close()
@@ -80,7 +82,7 @@ def test_done_runs_are_read_not_trained(tmp_path):
 
 def test_a_spec_given_twice_is_trained_once(tmp_path):
     twin = scripted("learn", 4, replicate_group="other label")
-    results = list(LocalExecutor(2).map(ScriptedTrainer(), [scripted("learn", 4), twin], tmp_path))
+    results = list(train(LocalExecutor(2), ScriptedTrainer(), [scripted("learn", 4), twin], tmp_path))
     assert [s.replicate_group for s, _ in results] == ["", "other label"]
     assert results[0][1].runs.equals(results[1][1].runs)
 
@@ -91,7 +93,7 @@ def test_a_run_waits_for_the_one_it_starts_from(tmp_path):
     lost = scripted("fail", 3)
     orphan = scripted("learn", 4, start=lost.id)
     specs = [orphan, second, lost, first]
-    results = {s.seed: r for s, r in LocalExecutor(2).map(ScriptedTrainer(), specs, tmp_path)}
+    results = {s.seed: r for s, r in train(LocalExecutor(2), ScriptedTrainer(), specs, tmp_path)}
     finished = [(tmp_path / s.id / "DONE").stat().st_mtime_ns for s in (first, second)]
     assert finished == sorted(finished)
     assert isinstance(results[4], RunError)
@@ -106,7 +108,7 @@ def test_progress_is_reported_while_runs_train(tmp_path):
         seen.append((spec.seed, step, num_steps))
         (tmp_path / spec.id / str(step)).touch()  # the run waits for this at every 25th step
 
-    list(LocalExecutor(2, poll_seconds=0.05).map(ScriptedTrainer(), specs, tmp_path, progress=progress))
+    list(train(LocalExecutor(2, poll_seconds=0.05), ScriptedTrainer(), specs, tmp_path, progress=progress))
     assert {n for _, _, n in seen} == {100}
     for seed in (0, 1):
         steps = [i for s, i, _ in seen if s == seed]
@@ -117,13 +119,13 @@ def test_progress_is_reported_while_runs_train(tmp_path):
 @pytest.mark.slow
 def test_leaving_early_keeps_what_was_done(tmp_path):
     held, *others = specs = [scripted("hold", 0), scripted("learn", 1), scripted("learn", 2)]
-    iterator = LocalExecutor(2, grace_seconds=HANG_SECONDS).map(ScriptedTrainer(), specs, tmp_path)
+    iterator = train(LocalExecutor(2, grace_seconds=HANG_SECONDS), ScriptedTrainer(), specs, tmp_path)
     assert next(iterator)[0] in others
     wait_until((tmp_path / held.id / "holding").exists, "the held run is in its middle")
     iterator.close()
     assert no_children()
     assert Store(tmp_path / held.id).exists("step")
-    results = {s.id: r for s, r in LocalExecutor(2).map(ScriptedTrainer(), specs, tmp_path)}
+    results = {s.id: r for s, r in train(LocalExecutor(2), ScriptedTrainer(), specs, tmp_path)}
     assert all(isinstance(r, Observations) for r in results.values())
     assert results[held.id].runs["start"].to_pylist() == [str(MIDDLE)]  # continued, not started over
 
@@ -140,18 +142,18 @@ def test_a_worker_killed_from_outside_fails_one_run_only(tmp_path):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    results = {s.id: r for s, r in LocalExecutor(1).map(ScriptedTrainer(), specs, tmp_path)}
+    results = {s.id: r for s, r in train(LocalExecutor(1), ScriptedTrainer(), specs, tmp_path)}
     killer.join()
     assert {key for key, r in results.items() if isinstance(r, RunError)} == {held.id}
     assert "SIGKILL" in str(results[held.id])
-    assert all(isinstance(r, Observations) for _, r in LocalExecutor(1).map(ScriptedTrainer(), specs, tmp_path))
+    assert all(isinstance(r, Observations) for _, r in train(LocalExecutor(1), ScriptedTrainer(), specs, tmp_path))
 
 
 INTERRUPTED = """
     import signal, sys
     from pathlib import Path
     from processes import HANG_SECONDS
-    from scripted_trainers import ScriptedTrainer, scripted
+    from scripted_trainers import ScriptedTrainer, scripted, train
     from mixlaw.execute import LocalExecutor
 
     def main():
@@ -160,7 +162,7 @@ INTERRUPTED = """
         root = Path(sys.argv[1])
         specs = [scripted("hold", seed) for seed in range(2)]
         try:
-            for _ in LocalExecutor(2, grace_seconds=HANG_SECONDS).map(ScriptedTrainer(), specs, root):
+            for _ in train(LocalExecutor(2, grace_seconds=HANG_SECONDS), ScriptedTrainer(), specs, root):
                 pass
         except KeyboardInterrupt:
             print("interrupted", flush=True)
@@ -198,7 +200,7 @@ def script(tmp_path):
 
 def continued_from(specs, root):
     """The steps at which the runs were continued; each ends."""
-    results = dict((s.id, r) for s, r in LocalExecutor(2).map(ScriptedTrainer(), specs, root))
+    results = dict((s.id, r) for s, r in train(LocalExecutor(2), ScriptedTrainer(), specs, root))
     return [results[s.id].runs["start"][0].as_py() for s in specs]
 
 
@@ -227,10 +229,10 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
         textwrap.dedent(
             """
             import sys
-            from scripted_trainers import ScriptedTrainer, scripted
+            from scripted_trainers import ScriptedTrainer, scripted, train
             from mixlaw.execute import LocalExecutor
 
-            list(LocalExecutor(1).map(ScriptedTrainer(), [scripted("learn")], sys.argv[1]))
+            list(train(LocalExecutor(1), ScriptedTrainer(), [scripted("learn")], sys.argv[1]))
             """
         )
     )
@@ -247,10 +249,10 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
 
 def test_a_trainer_without_hooks_and_threads_of_workers(tmp_path):
     pytest.importorskip("torch")
-    (result,) = [r for _, r in LocalExecutor(1).map(PlainTrainer(), [scripted("learn")], tmp_path / "a")]
+    (result,) = [r for _, r in train(LocalExecutor(1), PlainTrainer(), [scripted("learn")], tmp_path / "a")]
     assert isinstance(result, Observations)
     before = dict(os.environ)
-    (result,) = [r for _, r in LocalExecutor(1).map(EnvironmentTrainer(), [scripted("threads")], tmp_path / "b")]
+    (result,) = [r for _, r in train(LocalExecutor(1), EnvironmentTrainer(), [scripted("threads")], tmp_path / "b")]
     assert result.values["value"].to_pylist() == [1.0]
     assert dict(os.environ) == before
 
@@ -259,7 +261,7 @@ def test_several_specs_through_the_example_trainer(tiny, tmp_path):
     """The user's own command, several specs at once, up to a table a law can be fitted to."""
     trainer = CommandTrainer(*tiny, [sys.executable, str(EXAMPLE), "{spec}", "{metrics}"])
     specs = [tiny_spec(tiny[0], w, steps=40) for w in (0.1, 0.3, 0.5, 0.7, 0.9)]
-    parts = [r for _, r in LocalExecutor(2).map(trainer, specs, tmp_path)]
+    parts = [r for _, r in train(LocalExecutor(2), trainer, specs, tmp_path)]
     assert all(isinstance(p, Observations) for p in parts), parts
     X, y = Observations.concat(parts).table()
     order = sorted(range(5), key=lambda i: X["hills"][i].as_py())
@@ -273,7 +275,7 @@ def test_torch_runs_do_not_depend_on_the_number_of_workers(tiny, tmp_path):
     specs = [tiny_spec(tiny[0], w, steps=10) for w in (0.2, 0.5, 0.8)]
     tables = []
     for workers in (1, 2):
-        results = LocalExecutor(workers).map(TorchTrainer(*tiny), specs, tmp_path / str(workers))
+        results = train(LocalExecutor(workers), TorchTrainer(*tiny), specs, tmp_path / str(workers))
         tables.append({s.id: json.dumps(r.values.to_pylist()) for s, r in results})
     assert tables[0] == tables[1]
 
@@ -291,5 +293,5 @@ def test_a_circle_of_starts_is_explained(tmp_path, monkeypatch):
     object.__setattr__(second, "start", "a")
     monkeypatch.setattr(type(first), "id", property(lambda self: {1: "a", 2: "b"}[self.seed]))
     with pytest.raises(ConfigError, match="circle"):
-        list(LocalExecutor(1).map(ScriptedTrainer(), [first, second], tmp_path))
+        list(train(LocalExecutor(1), ScriptedTrainer(), [first, second], tmp_path))
     assert no_children()

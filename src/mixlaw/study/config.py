@@ -152,6 +152,16 @@ class ExecutorConfig(_Section):
 
     name: str = "local"
     workers: int | None = None
+    """Runs trained at once; None: as many as there is room for."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of the executor, such as ``grace_seconds`` of ``local``."""
+
+    @field_validator("options")
+    @classmethod
+    def _workers_stand_beside(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "workers" in value:
+            raise ValueError("workers stands beside options: {name: ..., workers: 2, options: {...}}")
+        return value
 
 
 class StudyConfig(_Section):

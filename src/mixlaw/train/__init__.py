@@ -16,10 +16,11 @@ __getattr__, __dir__, __all__ = attach(
     {
         "CommandTrainer": "mixlaw.train.command_trainer",
         "ModelConfig": "mixlaw.models.proxy.presets",
-        "RunStopped": "mixlaw.train.contract",
+        "RunStopped": "mixlaw.errors",
         "Throughput": "mixlaw.train.throughput",
         "TorchTrainer": "mixlaw.train.torch_trainer",
         "Trainer": "mixlaw.train.contract",
+        "TrainingTask": "mixlaw.train.training_task",
         "flops": "mixlaw.train.throughput",
         "measure": "mixlaw.train.throughput",
         "model_config": "mixlaw.models.proxy.presets",

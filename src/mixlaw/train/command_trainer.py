@@ -22,10 +22,11 @@ from typing import Any, ClassVar
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.observations import VALUES_SCHEMA, Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError, RunError, did_you_mean
+from mixlaw.errors import ConfigError, RunError, RunStopped, did_you_mean
+from mixlaw.kit.logs import log_tail
 from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
-from mixlaw.train.contract import Progress, RunStopped, ShouldStop, finish, is_done, log_tail, refuse
+from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 
 __all__ = ["CommandTrainer", "read_metrics"]
 

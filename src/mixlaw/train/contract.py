@@ -8,23 +8,16 @@ from typing import Protocol, runtime_checkable
 
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError, RunError
+from mixlaw.errors import ConfigError
 from mixlaw.kit.store import Store
 
-__all__ = ["Progress", "RunStopped", "ShouldStop", "Trainer", "finish", "is_done", "log_tail", "refuse"]
+__all__ = ["Progress", "ShouldStop", "Trainer", "finish", "is_done", "refuse"]
 
 Progress = Callable[[int, int], None]
 """``progress(step, num_steps)``, called now and then while a run trains."""
 
 ShouldStop = Callable[[], bool]
-"""Asked after every step; True means: publish a checkpoint and raise :class:`RunStopped`."""
-
-
-class RunStopped(RunError):
-    """The run was asked to stop and published a checkpoint first; running it again continues it."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (RunStopped, (self.message, self.spec, self.log_tail))
+"""Asked after every step; True means: publish a checkpoint and raise :class:`~mixlaw.errors.RunStopped`."""
 
 
 @runtime_checkable
@@ -84,14 +77,3 @@ def finish(folder: Path, observations: Observations) -> None:
     """Publish a run's observations and, after them, ``DONE``."""
     observations.save(folder)
     Store(folder).write_bytes("DONE", b"")
-
-
-def log_tail(path: Path, num_bytes: int = 2000) -> str:
-    """The end of a log file; ``""`` where there is none."""
-    try:
-        with open(path, "rb") as handle:
-            handle.seek(0, 2)
-            handle.seek(max(0, handle.tell() - num_bytes))
-            return handle.read().decode("utf-8", errors="replace").strip()
-    except FileNotFoundError:
-        return ""

@@ -9,8 +9,8 @@ from typing import Any
 
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import RunError
+from mixlaw.kit.cores import cores, worker_environment
 from mixlaw.models.proxy.presets import ModelConfig, model_config
-from mixlaw.train.cores import cores, worker_environment
 
 __all__ = ["Throughput", "checkpoint_bytes", "default_workers", "flops", "measure", "measure_parts"]
 

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Literal
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError, RunError
+from mixlaw.errors import ConfigError, RunError, RunStopped
 from mixlaw.kit.extras import require_extra
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
 from mixlaw.train import checkpoint
-from mixlaw.train.contract import Progress, RunStopped, ShouldStop, finish, is_done, refuse
+from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 from mixlaw.train.schedule import LearningRate
 from mixlaw.train.validation_losses import evaluate, value_rows
 

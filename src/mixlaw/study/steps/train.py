@@ -59,8 +59,11 @@ def trainer(study: StudyFolder) -> Any:
 
 def _map(study: StudyFolder, specs: Sequence[RunSpec], what: str) -> Iterator[tuple[RunSpec, Observations | RunError]]:
     from mixlaw.execute import EXECUTORS
+    from mixlaw.train import TrainingTask
 
-    executor = EXECUTORS[study.config.executor.name](workers=study.config.executor.workers)
+    chosen = study.config.executor
+    executor = EXECUTORS.make(chosen.name, {**chosen.options, "workers": chosen.workers})
+    task = TrainingTask(trainer(study))
     steps = {spec.id: 0 for spec in specs}
     total = sum(spec.num_steps for spec in specs)
 
@@ -68,7 +71,7 @@ def _map(study: StudyFolder, specs: Sequence[RunSpec], what: str) -> Iterator[tu
         steps[spec.id] = step
         study.progress(what, sum(steps.values()), total)
 
-    for spec, result in executor.map(trainer(study), specs, study.folder / "runs", progress=progress):
+    for spec, result in executor.map(task, specs, lambda spec: spec.id, study.folder / "runs", progress=progress):
         steps[spec.id] = spec.num_steps
         study.progress(what, sum(steps.values()), total)
         yield spec, result

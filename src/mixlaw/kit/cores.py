@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["cores", "worker_environment"]
+__all__ = ["WORKER_ENVIRONMENT", "cores", "worker_environment"]
 
-_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
     # glibc: keep freed memory. Otherwise every training step gives megabytes back to the kernel and faults them in
     # again, a tenth of its time. The first is the largest value glibc accepts.
@@ -16,6 +16,7 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(2**26),
 }
+"""Environment variables of a process that keeps to one core; libraries read them when they are loaded."""
 
 
 def cores() -> int:
@@ -28,8 +29,8 @@ def cores() -> int:
 @contextmanager
 def worker_environment() -> Iterator[None]:
     """Environment of a child about to start: libraries read these variables when they are loaded."""
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
+    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+    os.environ.update(WORKER_ENVIRONMENT)
     try:
         yield
     finally:
