@@ -32,6 +32,10 @@ class Progressed:
         loss_sum, loss_count: training losses since the last point of the curve.
         over: consecutive steps with an exploded loss.
         seconds: wall-clock spent in training and evaluation.
+
+    Example:
+        >>> Progressed("run-1", step=20, precision="fp32").step
+        20
     """
 
     spec: str
@@ -46,7 +50,16 @@ class Progressed:
 
 
 def save(folder: Path, progressed: Progressed, tensors: dict[str, Any]) -> None:
-    """Publish ``folder/checkpoint.safetensors``; ``tensors`` are fp32 tensors by name."""
+    """Publish ``folder/checkpoint.safetensors``; ``tensors`` are fp32 tensors by name.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Path(folder), Progressed("run-1", step=20), {"model.gain": torch.ones(3)})
+        ...     state, tensors = load(Path(folder))
+        >>> state.step, tensors["model.gain"].tolist()
+        (20, [1.0, 1.0, 1.0])
+    """
     from safetensors.torch import save as to_bytes
 
     ready = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
@@ -59,6 +72,10 @@ def load(folder: Path) -> tuple[Progressed, dict[str, Any]] | None:
 
     Raises:
         DataError: a file is there but is not one of these checkpoints.
+
+    Example:
+        >>> load(Path("a folder without a checkpoint")) is None
+        True
     """
     path = Path(folder) / NAME
     if not path.exists():
@@ -83,6 +100,13 @@ def load_weights(path: Path) -> dict[str, Any]:
 
     Raises:
         DataError: it is not there, or not one of these checkpoints.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Path(folder), Progressed("run-1"), {"model.gain": torch.ones(3), "updates": torch.tensor(7.0)})
+        ...     list(load_weights(Path(folder)))
+        ['gain']
     """
     found = load(path if path.is_dir() else path.parent)
     if found is None:

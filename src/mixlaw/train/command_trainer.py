@@ -292,6 +292,17 @@ def read_metrics(path: Path, spec: RunSpec) -> list[dict[str, Any]]:
 
     Raises:
         RunError: no file, no rows, or a row that cannot be read; names the line.
+
+    Example:
+        >>> from mixlaw import RunSpec, Schedule
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=8192, batch=4, context=64)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "metrics.jsonl"
+        ...     _ = path.write_text('{"step": 32, "target": "web", "value": 3.1}')
+        ...     row = read_metrics(path, spec)[0]
+        >>> row["target"], row["value"], row["tokens"]
+        ('web', 3.1, 8192.0)
     """
     tail = log_tail(path.parent / "log.txt")
     try:

@@ -26,6 +26,13 @@ class Trainer(Protocol):
 
     A trainer may also accept the keywords ``progress`` (:data:`Progress`) and ``should_stop``
     (:data:`ShouldStop`); the executor passes those that ``run`` names.
+
+    Example:
+        >>> class Mine:
+        ...     def run(self, spec, folder):
+        ...         ...  # train, then finish(folder, observations)
+        >>> isinstance(Mine(), Trainer)
+        True
     """
 
     def run(self, spec: RunSpec, folder: Path) -> None:
@@ -69,11 +76,25 @@ def refuse(spec: RunSpec, trainer: str, can: Collection[str] = ()) -> None:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a run was finished in ``folder``."""
+    """Whether a run was finished in ``folder``.
+
+    Example:
+        >>> is_done(Path("a folder that nobody trained in"))
+        False
+    """
     return (Path(folder) / "DONE").exists()
 
 
 def finish(folder: Path, observations: Observations) -> None:
-    """Publish a run's observations and, after them, ``DONE``."""
+    """Publish a run's observations and, after them, ``DONE``.
+
+    Example:
+        >>> import tempfile
+        >>> row, value = {"run": "r", "schedule": {"web": 1.0}}, {"run": "r", "step": 1, "target": "web", "value": 3.0}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     finish(Path(folder), Observations.from_records([row], [value]))
+        ...     is_done(Path(folder))
+        True
+    """
     observations.save(folder)
     Store(folder).write_bytes("DONE", b"")

@@ -34,6 +34,12 @@ def optimizer_options(optimizer: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         ConfigError: unknown field, or a value out of range.
+
+    Example:
+        >>> optimizer_options({"weight_decay": 0.0})["name"]
+        'adamw'
+        >>> optimizer_options({})["clip"]  # the largest norm of a gradient
+        1.0
     """
     for key in optimizer:
         if key not in OPTIMIZER_DEFAULTS:
@@ -56,14 +62,24 @@ def optimizer_options(optimizer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose_device(device: str) -> torch.device:
-    """``"auto"`` is the GPU where there is one, else the CPU."""
+    """``"auto"`` is the GPU where there is one, else the CPU.
+
+    Example:
+        >>> choose_device("cpu").type
+        'cpu'
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """``"auto"`` becomes ``"bf16"`` where the device multiplies bfloat16 natively, else ``"fp32"``."""
+    """``"auto"`` becomes ``"bf16"`` where the device multiplies bfloat16 natively, else ``"fp32"``.
+
+    Example:
+        >>> choose_precision("auto", torch.device("cpu")) in ("bf16", "fp32")
+        True
+    """
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -88,6 +104,15 @@ class Training:
         model: trained in place.
         optimizer: see :func:`optimizer_options`.
         precision: ``"bf16"`` or ``"fp32"``, of matrix products.
+
+    Example:
+        >>> from mixlaw.models.proxy.presets import model_config
+        >>> config = model_config({"width": 32, "layers": 1, "heads": 2, "mlp_width": 64}, vocab_size=16)
+        >>> training = Training(Decoder(config, seed=0), {}, "fp32")
+        >>> batch = np.tile(np.arange(9), (4, 1))  # (batch, context + 1): each token foretells the next
+        >>> losses = [training.step(batch, 1e-2)[0] for _ in range(30)]
+        >>> losses[-1] < losses[0]
+        True
     """
 
     def __init__(self, model: Decoder, optimizer: Mapping[str, Any], precision: str) -> None:

@@ -16,7 +16,12 @@ __all__ = ["Throughput", "checkpoint_bytes", "default_workers", "flops", "measur
 
 
 def default_workers() -> int:
-    """Worker processes the local executor starts by default: one per core."""
+    """Worker processes the local executor starts by default: one per core.
+
+    Example:
+        >>> default_workers() >= 1
+        True
+    """
     return cores()
 
 
@@ -31,13 +36,28 @@ def flops(spec: RunSpec, vocab_size: int | None = None) -> float:
 
     Args:
         vocab_size: of the corpus, where ``spec.model`` does not say.
+
+    Example:
+        >>> from mixlaw import RunSpec, Schedule
+        >>> model = {"width": 32, "layers": 1, "heads": 2, "mlp_width": 64}
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=8192, model=model, batch=4, context=64)
+        >>> flops(spec, vocab_size=256)
+        1011351552.0
     """
     config = model_config(spec.model, vocab_size)
     return flops_per_token(config, spec.context) * spec.num_steps * spec.batch * spec.context
 
 
 def checkpoint_bytes(spec: RunSpec, vocab_size: int | None = None) -> int:
-    """Disk that the run's checkpoint takes: weights and two Adam moments in fp32."""
+    """Disk that the run's checkpoint takes: weights and two Adam moments in fp32.
+
+    Example:
+        >>> from mixlaw import RunSpec, Schedule
+        >>> model = {"width": 32, "layers": 1, "heads": 2, "mlp_width": 64}
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=8192, model=model, batch=4, context=64)
+        >>> checkpoint_bytes(spec, vocab_size=256) % 12
+        0
+    """
     return 12 * model_config(spec.model, vocab_size).params_total
 
 
@@ -50,6 +70,10 @@ class Throughput:
         evaluate: validation tokens per second, of all workers together.
         workers: processes that ran at the same time.
         start_seconds: until a worker process was ready to train.
+
+    Example:
+        >>> Throughput(train=2000.0, evaluate=8000.0, workers=2, start_seconds=1.5).seconds(10_000, 4_000)
+        5.5
     """
 
     train: float
@@ -78,6 +102,13 @@ def measure(
         seconds: how long to time.
         evaluation_tokens: validation tokens (all sets together) scored at each of ``spec.evaluate_at``; their time is
             counted in, so that ``tokens / measure(...)`` is what whole runs take.
+
+    Example:
+        >>> from mixlaw import RunSpec, Schedule
+        >>> model = {"width": 32, "layers": 1, "heads": 2, "mlp_width": 64}
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=8192, model=model, batch=4, context=64)
+        >>> measure(spec, vocab_size=256, workers=1, seconds=0.1) > 0  # doctest: +SKIP
+        True
     """
     parts = measure_parts(spec, vocab_size, workers, seconds)
     evaluated = evaluation_tokens * len(spec.evaluate_at)
@@ -91,6 +122,13 @@ def measure_parts(
 
     Raises:
         RunError: a timing process failed; its message is on stderr.
+
+    Example:
+        >>> from mixlaw import RunSpec, Schedule
+        >>> model = {"width": 32, "layers": 1, "heads": 2, "mlp_width": 64}
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=8192, model=model, batch=4, context=64)
+        >>> measure_parts(spec, vocab_size=256, workers=1, seconds=0.1).workers  # doctest: +SKIP
+        1
     """
     model_config(spec.model, vocab_size)
     count = workers or default_workers()
