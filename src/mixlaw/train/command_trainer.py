@@ -23,6 +23,7 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.observations import VALUES_SCHEMA, Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, RunError, RunStopped, did_you_mean
+from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.logs import log_tail
 from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
@@ -62,6 +63,14 @@ class CommandTrainer:
 
     name: ClassVar[str] = "command"
     version: ClassVar[str] = "1"
+
+    @classmethod
+    def version_with(cls, options: Mapping[str, Any]) -> str:
+        """Another command is another trainer, another timeout is not; what the command's files say, only you know."""
+        command = options.get("command")
+        if not command:
+            return cls.version
+        return f"{cls.version} {content_hash(shlex.split(command) if isinstance(command, str) else command)}"
 
     def __post_init__(self) -> None:
         arguments = self._arguments()
