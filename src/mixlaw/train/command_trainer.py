@@ -32,7 +32,7 @@ from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 __all__ = ["CommandTrainer", "read_metrics"]
 
 _PLACEHOLDERS = ("spec", "folder", "metrics")
-_COLUMNS = tuple(n for n in VALUES_SCHEMA.names if n not in ("run", "source", "censored"))
+_COLUMNS = tuple(n for n in VALUES_SCHEMA.names if n not in ("run", "source", "censored", "value_high", "derived_from"))
 
 
 @dataclass(frozen=True)
@@ -353,7 +353,7 @@ def read_metrics(path: Path, spec: RunSpec) -> list[dict[str, Any]]:
                 "metric": str(record.get("metric") or "loss"),
             }
             row["tokens"] = float(record.get("tokens") or row["step"] * spec.batch * spec.context)
-            for name, kind in (("std", float), ("shots", int)):
+            for name, kind in (("std", float), ("shots", int), ("num_items", int)):
                 if name in record:
                     row[name] = kind(record[name])
         except (TypeError, ValueError) as error:

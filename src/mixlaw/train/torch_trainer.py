@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -305,6 +305,8 @@ class _Run:
             "trainer": f"{trainer.name}-{trainer.version} {state.device} {state.precision}",
             "corpus_hash": spec.corpus_hash or trainer.corpus.hash,
             "status": status,
+            "settings": asdict(self.config),
+            "realised": self.loader.realised(state.step),
         }
         if trainer.keep == "none":
             (self.folder / checkpoint.NAME).unlink(missing_ok=True)
