@@ -16,7 +16,6 @@ from mixlaw.laws.mixture.effective_tokens import EffectiveTokensModel
 from mixlaw.laws.mixture.implicit import ImplicitModel
 from mixlaw.laws.mixture.log_linear import LogModel
 from mixlaw.laws.mixture.m1 import ExponentialSumModel
-from mixlaw.laws.mixture.m2 import SharedAmplitudeModel
 from mixlaw.laws.mixture.m3 import ProductModel
 from mixlaw.laws.mixture.m4 import ExponentialModel
 
@@ -169,7 +168,6 @@ def test_an_exact_fit_is_certified():
         lambda X, m: EffectiveTokensModel(X, m, 2),
         lambda X, m: ImplicitModel(X, m, 2),
         lambda X, m: ExponentialSumModel(X),
-        lambda X, m: SharedAmplitudeModel(X),
         lambda X, m: ProductModel(X),
         LogModel,
         PowerSumModel,

@@ -483,17 +483,17 @@ def diagnose(law: Any) -> dict[str, Any]:
     rows = law._rows("identifiability_")
     X, W = law.training.X, rows.W
     mean = (W * rows.Y).sum(axis=1) / np.maximum(W.sum(axis=1), 1e-300)
-    starts = law._starts(X, rows.Y.T, W)
+    starts = law.starts(X, rows.Y.T, W)
     starts = np.concatenate([law.theta_[:, None], starts], axis=1)
     fit = law._fit_problems(rows, starts, law.ridge_, 300, 1e-9, law._centres)
     corners = np.vstack([X, 0.5 * X + 0.5 * np.eye(X.shape[1])[np.arange(len(X)) % X.shape[1]]])
-    away = law._model(corners)
+    away = law.model(corners)
     lines, optima = [], {}
     for t, name in enumerate(law.target_names_):
         F = fit.objective[t]
         best = float(F.min())
         n = int((W[t] > 0).sum())
-        variance = 2 * best / max(n - law._num_free(), 1)
+        variance = 2 * best / max(n - law.num_free(), 1)
         within = np.flatnonzero(fit.converged[t] & (best + 0.5 * variance * chi2_quantile(0.95, 1) + 1e-9 * best >= F))
         if len(within) < 2:
             continue

@@ -1,7 +1,7 @@
-"""What every parametric mixture law inherits: starts, ridge chosen by held-out error, certificate, intervals.
+"""The base of every parametric mixture law: options, the fit of all targets in one batch, intervals and profiles.
 
-A family is one file: a model (:class:`mixlaw.laws.fit.engine.Separable` or a function), its starting points, its
-ridge and how its parameters are called. All targets, folds and ridge strengths are fitted in one batch.
+:mod:`mixlaw.laws.fit.mixture_form` says what a family writes. All targets, folds and ridge strengths are fitted in one
+batch by :mod:`mixlaw.laws.fit.ridge`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -22,23 +23,58 @@ from mixlaw.laws.core.censoring import censored_notes
 from mixlaw.laws.core.folds import replicate_groups
 from mixlaw.laws.core.intervals import calibrate, relative_weights
 from mixlaw.laws.core.notes import design_notes
-from mixlaw.laws.fit.engine import (
-    Ints,
-    linear_bounds,
-    resample_weights,
-    with_linear,
-)
+from mixlaw.laws.fit.engine import Best, Ints, resample_weights
 from mixlaw.laws.fit.ridge import Centres, RidgeLaw, Rows, Sharing, clearly_better
+from mixlaw.laws.fit.separable import linear_bounds, with_linear
 
 if TYPE_CHECKING:
     from mixlaw.laws.core.intervals import Profile
     from mixlaw.laws.fit.profile import ProfileProblem
 
-__all__ = ["ParametricLaw", "Sharing"]
+__all__ = ["MixtureLaw", "Sharing"]
 
 
-class ParametricLaw(RidgeLaw):
-    """Base of the parametric mixture families.
+@dataclass(frozen=True)
+class _Task:
+    """The rows of a fit: those of positive weight, missing losses filled with their target's mean."""
+
+    used: npt.NDArray[np.bool_]
+    """(N,) which of the given rows these n are."""
+    X: Array
+    """(n, K) mixtures."""
+    Y: Array
+    """(T, n) losses in nats."""
+    W: Array
+    """(T, n) weights, 0 where not measured."""
+    side: npt.NDArray[np.int8] | None
+    """(T, n) +1 or -1 where Y is only a bound."""
+    total: Array
+    """(T,) weight of the measurements; their ``mean``, and ``variance`` (of logarithms with ``log=True``)."""
+    mean: Array
+    spread: Array
+    """(T, n) losses, or their logarithms, about the mean."""
+    variance: Array
+    constant: npt.NDArray[np.bool_]
+    """(T,) targets that are the same in all rows."""
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where the fit of all targets ended."""
+
+    best: Best
+    centres: Centres | None
+    ridge: Array
+    heldout: Array
+    """(n, T) predictions by folds that had not seen the row."""
+    starts: int
+    agreeing: Ints
+    """(T,) how many starts reached the best optimum."""
+
+
+class MixtureLaw(RidgeLaw):
+    """Base of the parametric mixture laws. Write one as the head of :mod:`mixlaw.laws.fit.mixture_form` shows.
 
     Args:
         ridge: strength of the pull towards the family's prior, in units of the target's variance; ``"cv"``
@@ -78,42 +114,43 @@ class ParametricLaw(RidgeLaw):
         self.seed = seed
         self.prior = prior
 
-    # ---- shared ----------------------------------------------------------------------------------
-    def _reset(self) -> None:
+    # ---- the fit -----------------------------------------------------------------------------------
+    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
         for name in ("intervals_", "conformal_", "notes_", "identifiability_", "_limits", "_centres"):
             self.__dict__.pop(name, None)
+        self._check_options()
+        weight = relative_weights(len(X), sample_weight)
+        task = self._task(X, Y, weight)
+        self._variance = np.where(task.constant, 1.0, task.variance)
+        self._delta = self._threshold(task.spread)
+        self.simplex_ = bool(np.abs(task.X.sum(axis=1) - 1.0).max() <= 1e-9)
+        self.centre_ = task.X.mean(axis=0)  # models are written around the mean mixture
+        rows = Rows(self.model(task.X), task.Y, task.W, task.side)
+        found = self._optimise(rows, task)
+        self._centres, self.prior_shared_ = found.centres, found.centres is not None
+        self._keep(found, task)
+        self.notes_ = task.notes + self._notes_of(found, task)
+        self._warn_if_uncertified()
+        self._remember(X, Y, weight, task, found.heldout)
+        self.parameters_ = {k: _plain(v) for k, v in self.report(self.theta_, self.linear_).items()}
+        calibrate(self, *self._need_rows("fit")[:2], self._heldout, weight)
 
-    def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
-        self._reset()
+    def _check_options(self) -> None:
         if self.ridge != "cv" and not (isinstance(self.ridge, int | float) and self.ridge >= 0):
             raise ConfigError(f"ridge={self.ridge!r} must be 'cv' or a number >= 0.")
         self._check_prior()
-        given, sample_weight = (X, Y, self._side), relative_weights(len(X), sample_weight)
-        used = sample_weight > 0  # a row of weight 0 is as one left out, down to folds, centres and starts
-        X, Y, weight = X[used], Y[used], sample_weight[used]
+
+    def _task(self, X: Array, Y: Array, weight: Array) -> _Task:
+        """The rows used, filled and weighed, and what is unusual about them."""
+        used = weight > 0  # a row of weight 0 is as one left out, down to folds, centres and starts
+        X, Y, weight = X[used], Y[used], weight[used]
         side = None if self._side is None else self._side[used].T
         measured = np.isfinite(Y.T) if side is None else np.isfinite(Y.T) & (side == 0)
         notes = design_notes(X, Y, list(self.feature_names_in_), self.target_names_)
         notes += censored_notes(self._side, self.target_names_)
         W = np.where(np.isfinite(Y.T), weight[None], 0.0)  # (T, n)
         exact = np.where(measured, W, 0.0)
-        distinct = replicate_groups(X)
-        seen = np.array([len(np.unique(distinct[w > 0])) for w in exact])
-        free = self._num_free()
-        need = max(4, free) if self.ridge == 0 else 4
-        if (seen < need).any():
-            worst = int(np.argmin(seen))
-            raise TooFewRunsError(
-                f"{type(self).__name__} needs at least {need} different mixtures per target"
-                f"{f' ({free} parameters, no ridge)' if self.ridge == 0 else ''}; "
-                f"{self.target_names_[worst]!r} has {int(seen[worst])}. Add runs"
-                f"{', or let ridge=' + repr('cv') + ' hold what they cannot determine.' if self.ridge == 0 else '.'}"
-            )
-        if (seen < free).any():
-            notes.append(
-                f"{int(seen.min())} different mixtures for {free} parameters per target: the ridge decides what "
-                f"the runs cannot."
-            )
+        notes += self._need_mixtures(X, exact)
         total = exact.sum(1)
         mean = np.where(measured, Y.T, 0.0)
         mean = (exact * mean).sum(1) / total
@@ -126,96 +163,118 @@ class ParametricLaw(RidgeLaw):
         if constant.any():
             names = [self.target_names_[t] for t in np.flatnonzero(constant)]
             notes.append(f"Constant targets {names}: predicted as constants, nothing can be learned from them.")
-        self._variance = np.where(constant, 1.0, variance)
-        self.simplex_ = bool(np.abs(X.sum(axis=1) - 1.0).max() <= 1e-9)
-        self.centre_ = X.mean(axis=0)  # models are written around the mean mixture
-        model = self._model(X)
-        starts = self._starts(X, filled.T, W)
-        self._delta = self._threshold(spread)
-        if self.ridge == "cv":
-            ridge = np.full(len(filled), self.ridge_grid[len(self.ridge_grid) // 2])
-        else:
-            ridge = np.full(len(filled), float(self.ridge))
-        rows = Rows(model, filled, W, side)
+        return _Task(used, X, filled, W, side, total, mean, spread, variance, constant, notes)
+
+    def _need_mixtures(self, X: Array, exact: Array) -> list[str]:
+        """Refuse too few different mixtures per target (weights ``exact`` (T, n) of measurements); note where few."""
+        distinct = replicate_groups(X)
+        seen = np.array([len(np.unique(distinct[w > 0])) for w in exact])
+        free = self.num_free()
+        need = max(4, free) if self.ridge == 0 else 4
+        if (seen < need).any():
+            worst = int(np.argmin(seen))
+            raise TooFewRunsError(
+                f"{type(self).__name__} needs at least {need} different mixtures per target"
+                f"{f' ({free} parameters, no ridge)' if self.ridge == 0 else ''}; "
+                f"{self.target_names_[worst]!r} has {int(seen[worst])}. Add runs"
+                f"{', or let ridge=' + repr('cv') + ' hold what they cannot determine.' if self.ridge == 0 else '.'}"
+            )
+        if not (seen < free).any():
+            return []
+        return [
+            f"{int(seen.min())} different mixtures for {free} parameters per target: the ridge decides what the runs "
+            f"cannot."
+        ]
+
+    def _optimise(self, rows: Rows, task: _Task) -> _Found:
+        """Starts, ridge and optimum of all targets; then again with centres shared by the targets, where that may help
+        and does."""
+        X = task.X
+        starts = self.starts(X, task.Y.T, task.W)
+        given = self.ridge_grid[len(self.ridge_grid) // 2] if self.ridge == "cv" else float(self.ridge)
+        ridge = np.full(len(task.Y), given)
         finalists, agreeing = self._search(rows, X, starts, ridge)
         tuned = self._tune(rows, X, finalists, ridge, None)
         best, centres = self._solve(rows, finalists, tuned.ridge), None
         if self._may_share(tuned):
             assert tuned.theta is not None and tuned.linear is not None
-            trust = np.where(constant, 0.0, total)
+            trust = np.where(task.constant, 0.0, task.total)
             folds = self._learn(tuned.theta, tuned.linear, trust)
             shared = self._tune(rows, X, tuned.theta.reshape(-1, 1, tuned.theta.shape[2]), ridge, folds)
             if self.prior == "shared" or clearly_better(shared.score, tuned.score):
                 tuned, centres = shared, self._learn(best.theta[None], best.linear[None], trust)
                 finalists = np.concatenate([best.theta[:, None], finalists], axis=1)
                 best = self._solve(rows, finalists, tuned.ridge, centres=centres)
-        self._centres = centres
-        self.prior_shared_ = centres is not None
-        if self.prior_shared_:
-            notes.append(
-                "The ridge pulls each target towards the mean over all targets (prior='shared')"
-                + (", which had the lower held-out error." if self.prior == "cv" else ".")
-            )
-        ridge, heldout = tuned.ridge, tuned.heldout
-        theta, linear = self._finish(model, filled, W, best.theta.copy(), best.linear.copy())
+        return _Found(best, centres, tuned.ridge, tuned.heldout, int(starts.shape[1]), agreeing)
+
+    def _keep(self, found: _Found, task: _Task) -> None:
+        """Set the fitted attributes from the optimum."""
+        best, constant = found.best, task.constant
+        theta, linear = self.finish(best.theta.copy(), best.linear.copy())
         if constant.any():
-            theta[constant] = self._prior()[0][constant]
-            self._heal_constant(theta, linear, constant, mean)
+            self.make_constant(theta, linear, constant, task.mean)
         if not (np.isfinite(theta).all() and np.isfinite(linear).all() and np.isfinite(best.objective).all()):
             raise ConvergenceError(
                 f"{type(self).__name__} found no finite optimum. Check for extreme losses, or raise ridge."
             )
-        self.theta_, self.linear_, self.ridge_ = theta, linear, ridge
+        self.theta_, self.linear_, self.ridge_ = theta, linear, found.ridge
         ok = best.converged | constant
         self.converged_ = bool(ok.all())
         self.fit_report_ = {
             "objective": best.objective.tolist(),
             "gradient_norm": best.gradient_norm.tolist(),
             "converged": ok.tolist(),
-            "starts": int(starts.shape[1]),
-            "agreeing_starts": agreeing.tolist(),
-            "ridge": ridge.tolist(),
+            "starts": found.starts,
+            "agreeing_starts": found.agreeing.tolist(),
+            "ridge": found.ridge.tolist(),
             "prior": "shared" if self.prior_shared_ else "separate",
             "loss": self.loss,
         }
-        if not self.converged_:
-            bad = [self.target_names_[t] for t in np.flatnonzero(~ok)]
-            text = f"{type(self).__name__} did not reach a certified optimum for {bad[:5]} (of {len(ok)} targets)"
-            notes.append(text + ".")
-            warnings.warn(
-                f"{text}; its best start is kept. See fit_report_; more starts or a larger ridge may help.",
-                MixlawWarning,
-                stacklevel=3,
+
+    def _notes_of(self, found: _Found, task: _Task) -> list[str]:
+        notes = []
+        if self.prior_shared_:
+            notes.append(
+                "The ridge pulls each target towards the mean over all targets (prior='shared')"
+                + (", which had the lower held-out error." if self.prior == "cv" else ".")
             )
-        self._heldout = np.full(given[1].shape, np.nan)
-        self._heldout[used] = heldout
-        X, Y, side = given[0], given[1], None if given[2] is None else given[2].T
-        if side is not None:
+        if not self.converged_:
+            notes.append(self._uncertified() + ".")
+        return notes
+
+    def _uncertified(self) -> str:
+        ok = self.fit_report_["converged"]
+        bad = [name for name, good in zip(self.target_names_, ok) if not good]
+        return f"{type(self).__name__} did not reach a certified optimum for {bad[:5]} (of {len(ok)} targets)"
+
+    def _warn_if_uncertified(self) -> None:
+        if not self.converged_:
+            warnings.warn(
+                f"{self._uncertified()}; its best start is kept. See fit_report_; more starts or a larger ridge may "
+                f"help.",
+                MixlawWarning,
+                stacklevel=4,
+            )
+
+    def _remember(self, X: Array, Y: Array, weight: Array, task: _Task, heldout: Array) -> None:
+        """Keep the rows (all that were given) and their held-out predictions."""
+        self._heldout = np.full(Y.shape, np.nan)
+        self._heldout[task.used] = heldout
+        if self._side is not None:
+            side = self._side.T
+            self._limits = (side, np.where(side != 0, Y.T, task.mean[:, None]))
             Y = np.where(side.T == 0, Y, np.nan)  # a bound is no measurement: no interval is calibrated on it
-            self._limits = (side, np.where(side != 0, given[1].T, mean[:, None]))
-        self._training = TrainingRows(X, Y, sample_weight)
+        self._training = TrainingRows(X, Y, weight)
         error = np.abs(self._heldout - Y)
         self.heldout_error_ = {
             name: float(np.nanmean(error[:, t])) if np.isfinite(error[:, t]).any() else float("nan")
             for t, name in enumerate(self.target_names_)
         }
-        self.notes_ = notes
-        self.parameters_ = {k: _plain(v) for k, v in self._describe(theta, linear).items()}
-        calibrate(self, X, Y, self._heldout, sample_weight)
 
     def _threshold(self, spread: Array) -> float:
         if self.delta is not None:
             return float(self.delta)
         return 1.35 * max(float(np.median(np.abs(spread))) * 1.4826 * 0.2, 1e-6)
-
-    def _heal_constant(self, theta: Array, linear: Array, constant: Any, mean: Array) -> None:
-        """Make constant targets exactly so: every coefficient 0 but the intercept."""
-        linear[constant] = 0.0
-        linear[constant, 0] = mean[constant]
-
-    def _finish(self, model: Any, Y: Array, W: Array, theta: Array, linear: Array) -> tuple[Array, Array]:
-        """A family's last touch on the optimum (default: none)."""
-        return theta, linear
 
     def _search(self, rows: Rows, X: Array, starts: Array, ridge: Array) -> tuple[Array, npt.NDArray[Any]]:
         """The two best distinct optima (T, 2, P) over all starts, and how many starts agree with the first.
@@ -223,11 +282,11 @@ class ParametricLaw(RidgeLaw):
         T, S, P = starts.shape
         sample = self._sample(X, rows.Y, P)
         if sample is not None and S > 2:
-            part = rows.take(self._model(X[sample]), sample)
+            part = rows.take(self.model(X[sample]), sample)
             fit = self._fit_problems(part, starts, ridge * sample.mean(), 100, 1e-5, race=S >= 48)
         else:
             # with hardly more rows than parameters a start far behind may still win: all go to the end
-            race = S >= 48 and 2 * (rows.W > 0).sum(axis=1).min() >= 3 * self._num_free()
+            race = S >= 48 and 2 * (rows.W > 0).sum(axis=1).min() >= 3 * self.num_free()
             fit = self._fit_problems(rows, starts, ridge, 200, 1e-6, race=race)
         first = fit.best()
         order = np.argsort(fit.objective, axis=1, kind="stable")
@@ -237,7 +296,7 @@ class ParametricLaw(RidgeLaw):
         return np.stack([first.theta, second], axis=1), first.agreement
 
     def _predict(self, X: Array) -> Array:
-        model = self._model(X)
+        model = self.model(X)
         problem = np.arange(len(self.theta_))
         size = max(1, 2_000_000 // max(1, len(X) * max(1, self.linear_.shape[1])))
         parts = [
@@ -253,8 +312,16 @@ class ParametricLaw(RidgeLaw):
         Raises:
             DataError: a law read from JSON, which has no rows to fit again.
             ConvergenceError: most of the refits found no finite optimum.
+
+        Example:
+            >>> from mixlaw import laws
+            >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 20)
+            >>> law = laws.M4().fit(r, 2 + np.exp(-2 * r[:, 0]))
+            >>> law.sample(r[:4], 10, np.random.default_rng(1)).shape
+            (10, 4, 1)
         """
-        there, rows = self._align(X), self._need_rows("sample")
+        there, rows = self.model(self._align(X)), self._need_rows("sample")
+        every = np.arange(self.n_targets_)
         draws: list[Array] = []
         tried = 0
         while len(draws) < num:
@@ -265,8 +332,9 @@ class ParametricLaw(RidgeLaw):
                 )
             random = rng.standard_exponential((num - len(draws), len(rows.X))) * rows.weight
             tried += len(random)
-            refits = self.reweighted(random / random.mean(axis=1, keepdims=True))
-            draws += [law._predict(there) for law in refits if law is not None]
+            for theta, linear in self._refits(random / random.mean(axis=1, keepdims=True), "sample"):
+                if np.isfinite(theta).all() and np.isfinite(linear).all():
+                    draws.append(self._values(there, theta, linear, every).T)
         return np.array(draws)
 
     # ---- intervals of parameters -------------------------------------------------------------------
@@ -278,7 +346,7 @@ class ParametricLaw(RidgeLaw):
         X, _, _ = self._need_rows("bootstrap")
         out: dict[str, list[Array]] = {}
         for theta, linear in self._refits(resample_weights(len(X), num, seed), "bootstrap"):
-            for key, value in self._describe(theta, linear).items():
+            for key, value in self.report(theta, linear).items():
                 out.setdefault(key, []).append(np.asarray(value, dtype=float))
         return {key: np.stack(values) for key, values in out.items()}
 
@@ -324,7 +392,7 @@ class ParametricLaw(RidgeLaw):
         if self._limits is not None:
             side, limit = self._limits
             filled, seen = np.where(side != 0, limit, filled), seen | (side != 0)
-        return Rows(self._model(X), filled, np.where(seen, weight[None], 0.0), side)
+        return Rows(self.model(X), filled, np.where(seen, weight[None], 0.0), side)
 
     @cached_property
     def intervals_(self) -> dict[str, Any]:
@@ -371,7 +439,7 @@ class ParametricLaw(RidgeLaw):
         from mixlaw.laws.fit.profile import ProfileProblem
 
         rows = self._rows("profile")
-        low, high = (np.broadcast_to(b, self.theta_[t].shape) for b in self._bounds() or (-np.inf, np.inf))
+        low, high = (np.broadcast_to(b, self.theta_[t].shape) for b in self.bounds() or (-np.inf, np.inf))
         centres = None if self._centres is None else (self._centres[0][[t]], self._centres[1][[t]])
         prior, linear = self._priors(rows.model, np.array([t]), self.ridge_[[t]], centres)
         P = len(low)
@@ -390,7 +458,7 @@ class ParametricLaw(RidgeLaw):
             return model(theta, np.full(len(theta), t))
 
         def describe(theta: Array) -> dict[str, Array]:
-            return {k: np.asarray(v) for k, v in self._describe(theta[:, :P], theta[:, P:]).items()}
+            return {k: np.asarray(v) for k, v in self.report(theta[:, :P], theta[:, P:]).items()}
 
         return ProfileProblem(
             one, rows.Y[t], rows.W[t], None if rows.side is None else rows.side[t], best, describe, (low, high),

@@ -5,7 +5,7 @@ All targets, folds and strengths of the ridge are fitted in one batch (:mod:`mix
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.folds import fold_ids, replicate_groups
-from mixlaw.laws.core.own import own_matrix
-from mixlaw.laws.fit.engine import BatchFit, Best, Ints, Model, Prior, Separable, fit_batch
-from mixlaw.laws.fit.shared_prior import Comparable, learn_centres
+from mixlaw.laws.fit.engine import BatchFit, Best, Ints, fit_batch
+from mixlaw.laws.fit.mixture_form import MixtureForm
+from mixlaw.laws.fit.objective import Prior
+from mixlaw.laws.fit.separable import Separable
+from mixlaw.laws.fit.shared_prior import learn_centres
 
 __all__ = ["Centres", "RidgeLaw", "Rows", "Sharing", "Tuned", "clearly_better"]
 
@@ -72,62 +73,21 @@ class Tuned:
     linear: Array | None
 
 
-class RidgeLaw(Law):
-    """What :class:`mixlaw.laws.fit.mixture_law.ParametricLaw` is solved by; its options are described there."""
+class RidgeLaw(MixtureForm):
+    """What :class:`mixlaw.laws.fit.mixture_law.MixtureLaw` is solved by; its options are described there."""
 
-    allows_missing = True
-    accepts_censored = True
     ridge_grid: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     ridge: float | Literal["cv"]
-    loss: Literal["squared", "huber"]
     log: bool
-    own: Mapping[str, Any] | None
-    seed: int
     prior: Sharing
     _delta: float
     _variance: Array  # (T,) of the targets
 
-    # ---- written by a family ---------------------------------------------------------------------
-    def _model(self, X: Array) -> Separable | Model:
-        """The model over the rows of X."""
-        raise NotImplementedError
-
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
-        """(T, S, P) starting points; Y has no NaN (missing values hold the target's mean), W (T, n)."""
-        raise NotImplementedError
-
-    def _prior(self) -> tuple[Array, Array]:
-        """(centre, pattern), each (T, P): ridge strength is ``ridge * pattern``."""
-        raise NotImplementedError
-
-    def _linear_pattern(self) -> Array:
-        """(L,) pattern of the ridge on the linear coefficients."""
-        return np.zeros(1)
-
-    def _comparable(self) -> Comparable | None:
-        """Which coefficients mean the same in every target (None: none do, nothing can be shared)."""
-        return None
-
-    def _bounds(self) -> tuple[npt.ArrayLike, npt.ArrayLike] | None:
-        return None
-
-    def _num_free(self) -> int:
-        """Parameters per target that data must determine where nothing is pulled."""
-        raise NotImplementedError
-
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
-        """Parameters under the field's names: arrays with targets first."""
-        raise NotImplementedError
-
-    # ---- shared ----------------------------------------------------------------------------------
-    def _own(self) -> Array:
-        """(T, K): 1 where the domain is the target's own."""
-        return own_matrix(list(self.feature_names_in_), self.target_names_, self.own)
-
+    # ---- options -----------------------------------------------------------------------------------
     def _check_prior(self) -> None:
         if self.prior not in ("separate", "shared", "cv"):
             raise ConfigError(f"prior={self.prior!r} is not known. Use 'separate', 'shared' or 'cv'.")
-        if self.prior == "shared" and self._comparable() is None:
+        if self.prior == "shared" and self.comparable() is None:
             raise ConfigError(
                 f"{type(self).__name__} has no coefficients that mean the same in every target, so prior='shared' has "
                 f"nothing to share. Use prior='separate'."
@@ -135,17 +95,23 @@ class RidgeLaw(Law):
 
     def _may_share(self, tuned: Tuned) -> bool:
         """Whether a shared prior is worth a try: asked for, several targets, a ridge that has a centre."""
-        wanted = self.prior != "separate" and self._comparable() is not None
-        if self.prior == "cv" and len(tuned.heldout) > 10 * self._num_free():  # each target speaks for itself
+        wanted = self.prior != "separate" and self.comparable() is not None
+        if self.prior == "cv" and len(tuned.heldout) > 10 * self.num_free():  # each target speaks for itself
             return False
         return wanted and self.n_targets_ > 1 and tuned.theta is not None and bool((tuned.ridge > 0).any())
 
     def _learn(self, theta: Array, linear: Array, trust: Array) -> Centres:
-        """Ridge centres (F*T, P) and (F*T, L) learned across targets from optima (F, T, P), (F, T, 1 + L)."""
-        comparable = self._comparable()
+        """Ridge centres (F*T, P) and (F*T, L) learned across targets from optima (F, T, P), (F, T, 1 + L)
+        (without the 1 for a law without intercept)."""
+        comparable = self.comparable()
         assert comparable is not None
-        a, b = learn_centres(comparable, theta, linear, self._prior()[0], self._own(), np.sqrt(self._variance), trust)
-        return a.reshape(-1, a.shape[2]), b.reshape(-1, b.shape[2])
+        if self._parts().intercept is None:
+            linear = np.concatenate([np.zeros((*linear.shape[:2], 1)), linear], axis=2)
+        a, b = learn_centres(
+            comparable, theta, linear, self.pull()[0], self.own_domains(), np.sqrt(self._variance), trust
+        )
+        problems = theta.shape[0] * theta.shape[1]
+        return a.reshape(problems, -1), b.reshape(problems, b.shape[2])
 
     def _sample(self, X: Array, Y: Array, P: int) -> npt.NDArray[np.bool_] | None:
         """(n,) a sample of rows large enough to tell starts apart, or None where all rows are hardly more."""
@@ -175,7 +141,7 @@ class RidgeLaw(Law):
             log=self.log,
             weights=rows.W,
             censored=rows.side,
-            bounds=self._bounds(),
+            bounds=self.bounds(),
             prior=prior,
             linear_prior=linear,
             max_iter=max_iter,
@@ -187,10 +153,10 @@ class RidgeLaw(Law):
         self, model: Any, target: npt.NDArray[Any], ridge: Array, centres: Centres | None
     ) -> tuple[Prior, Prior | None]:
         """Ridges on theta and on the linear coefficients of problems (M,), each of a target."""
-        centre, pattern = self._prior()
+        centre, pattern = self.pull()
         at, linear_at = (centre[target], 0.0) if centres is None else centres
         prior = Prior(at, (ridge * self._variance[target])[:, None] * pattern[target])
-        linear = Prior(linear_at, ridge[:, None] * self._linear_pattern()) if isinstance(model, Separable) else None
+        linear = Prior(linear_at, ridge[:, None] * self.pull_amplitudes()) if isinstance(model, Separable) else None
         return prior, linear
 
     def _solve(
@@ -276,7 +242,7 @@ class RidgeLaw(Law):
     def _tune_on_sample(self, rows: Rows, X: Array, starts: Array, sample: npt.NDArray[np.bool_]) -> Tuned:
         """As :meth:`_tune` where rows abound: fit a sample, score on all the others."""
         grid = np.array(self.ridge_grid)[:: max(1, len(self.ridge_grid) // 3)]
-        part = rows.take(self._model(X[sample]), sample)
+        part = rows.take(self.model(X[sample]), sample)
         problem = np.arange(len(rows.Y))
         predictions, begin = [], starts[:, :1]
         for strength in grid:

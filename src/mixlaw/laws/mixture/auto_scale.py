@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,10 @@ import numpy.typing as npt
 from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
-from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw
-from mixlaw.laws.fit.shared_prior import SKIP, TARGET, Comparable
+from mixlaw.laws.core.parameters import Free, Positive
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.mixture_law import MixtureLaw
+from mixlaw.laws.fit.separable import Separable
 from mixlaw.laws.fit.starts import resize_starts
 
 __all__ = ["AutoScale", "AutoScaleModel", "scale_amounts"]
@@ -50,7 +51,7 @@ class AutoScaleModel(Separable):
         return J
 
 
-class AutoScale(ParametricLaw):
+class AutoScale(MixtureLaw):
     """``L_t(r) = l_t + sum_i (N_0ti + M_t r_i)^-g_ti``
 
     Every domain lowers the loss by a power law in its amount (share times volume), on top of an amount
@@ -70,21 +71,31 @@ class AutoScale(ParametricLaw):
     """
 
     name = "auto_scale"
+    parameters = {
+        "N0": Positive((0.2, 0.1, 0.4), "amount each domain has from the others, in the law's unit", per="domain"),
+        "g": Positive((0.3, 0.05, 0.1), "exponent of each domain", per="domain"),
+        "M": Positive(3.0, "training volume in the law's unit of amount"),
+        "l": Free(1.0, "irreducible loss, nats"),
+    }
+    intercept = "l"
     source = "Kang et al. 2024, AutoScale, arXiv:2407.20177"
     formula = "L = l + sum_i (N0_i + M r_i)^-g_i"
     ridge_grid = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
-    def _model(self, X: Array) -> AutoScaleModel:
-        return AutoScaleModel(X)
+    def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        return p.l + ((p.N0[:, None, :] + p.M[:, :, None] * R) ** -p.g[:, None, :]).sum(axis=2)
+
+    def model(self, R: Array) -> AutoScaleModel:
+        return AutoScaleModel(R)
 
     def _base(self) -> Array:
         """(T, 2K) prior for log n, log g: the own domain's exponent is larger."""
-        own = self._own()
+        own = self.own_domains()
         return np.concatenate([np.full(own.shape, np.log(0.1)), np.where(own > 0, np.log(0.3), np.log(0.05))], axis=1)
 
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+    def starts(self, R: Array, Y: Array, W: Array) -> Array:
         base = self._base()
-        T, K = Y.shape[1], X.shape[1]
+        T, K = Y.shape[1], R.shape[1]
         starts = []
         for shift, log_m in ((0.0, 0.0), (-1.5, 2.0), (0.7, 3.0)):
             theta = np.concatenate([base, np.full((T, 1), log_m)], axis=1)
@@ -92,33 +103,26 @@ class AutoScale(ParametricLaw):
             starts.append(theta)
         return resize_starts(np.stack(starts, axis=1), self.num_starts, 0.5, self.seed)
 
-    def _prior(self) -> tuple[Array, Array]:
+    def pull(self) -> tuple[Array, Array]:
         base = self._base()
         T, K = len(base), self.n_features_in_
         centre = np.concatenate([base, np.full((T, 1), 1.0)], axis=1)
         pattern = np.concatenate([np.ones((T, 2 * K)), np.full((T, 1), 0.1)], axis=1)
         return centre, pattern
 
-    def _bounds(self) -> tuple[Array, Array]:
+    def bounds(self) -> tuple[Array, Array]:
         K = self.n_features_in_
         low = np.concatenate([np.full(K, np.log(1e-4)), np.full(K, np.log(1e-4)), [-10.0]])
         high = np.concatenate([np.full(K, np.log(10.0)), np.full(K, np.log(4.0)), [30.0]])
         return low, high
 
-    def _comparable(self) -> Comparable:
-        domains = np.arange(self.n_features_in_)
-        return Comparable(np.concatenate([domains, domains, [TARGET]]), np.array([SKIP]))
-
-    def _num_free(self) -> int:
-        return 2 * self.n_features_in_ + 2
-
-    def _heal_constant(self, theta: Array, linear: Array, constant: Any, mean: Array) -> None:
+    def make_constant(self, theta: Array, linear: Array, which: npt.NDArray[np.bool_], mean: Array) -> None:
         K = self.n_features_in_  # exponents at their floor and amounts so large that every term vanishes
-        theta[constant, : 2 * K] = np.log(4.0)
-        theta[constant, 2 * K] = 30.0
-        linear[constant] = np.stack([mean[constant], np.ones(int(constant.sum()))], axis=1)
+        theta[which, : 2 * K] = np.log(4.0)
+        theta[which, 2 * K] = 30.0
+        linear[which] = np.stack([mean[which], np.ones(int(which.sum()))], axis=1)
 
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+    def report(self, theta: Array, linear: Array) -> dict[str, Array]:
         K = self.n_features_in_
         M = np.exp(theta[:, 2 * K])
         return {

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.base import Law
-from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw
+from mixlaw.laws.core.parameters import Free, Positive
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.mixture_law import MixtureLaw
+from mixlaw.laws.fit.separable import Separable
 from mixlaw.laws.fit.starts import resize_starts
 
 __all__ = ["BiMix", "OwnShareModel", "PowerSumModel"]
@@ -80,7 +84,7 @@ class OwnShareModel(Separable):
         return np.stack(columns, axis=2)
 
 
-class BiMix(ParametricLaw):
+class BiMix(MixtureLaw):
     """``L_i(r, s) = A_i r_i^-a_i (B_i s^-beta_i + C_i)``, or at fixed volume ``L_t(r) = c_t + sum_j F_tj r_j^-a_tj``
 
     Args:
@@ -88,7 +92,7 @@ class BiMix(ParametricLaw):
             training volume when X has a column ``tokens``); every target must have its own domain, by name or
             ``own=``. ``"sum"``: a power law in every share, for any target, as the form is used as a baseline.
             ``"auto"`` takes ``"own"`` when X has a column ``tokens``, else ``"sum"``.
-        ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.ParametricLaw`.
+        ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Shares enter as ``r + eps`` with a fitted ``eps``, so that a share of zero has a finite loss.
 
@@ -103,6 +107,14 @@ class BiMix(ParametricLaw):
     """
 
     name = "bi_mix"
+    parameters = {
+        "a": Positive((0.3, 0.6, 0.2), "exponent of each domain", per="domain"),
+        "eps": Positive(0.01, "share below which a domain counts no less"),
+        "c": Free(1.5, "constant, nats"),
+        "F": Free((0.2, 0.05, 0.1), "amplitude of each domain, nats", per="domain"),
+    }
+    intercept = "c"
+    amplitudes = ("F",)
     source = "Ge et al. 2024, BiMix, arXiv:2405.14908"
     ridge_grid = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -145,7 +157,7 @@ class BiMix(ParametricLaw):
         if self.form_ == "sum" and tokens is not None:
             raise ConfigError("BiMix form='sum' is for one training volume: leave the column 'tokens' out.")
         if self.form_ == "own":
-            own = self._own()
+            own = self.own_domains()
             lost = [self.target_names_[t] for t in np.flatnonzero(own.sum(axis=1) == 0)]
             if lost:
                 raise ConfigError(
@@ -156,16 +168,19 @@ class BiMix(ParametricLaw):
                 self.volume_ = float(np.exp(np.log(X[:, tokens]).mean()))
         super()._fit(X, Y, sample_weight)
 
-    def _model(self, X: Array) -> Separable:
-        if self.form_ == "sum":
-            return PowerSumModel(X, self.centre_)
-        tokens = self._tokens_column()
-        return OwnShareModel(self._own() @ X.T, None if tokens is None else X[:, tokens] / self.volume_)
+    def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        return p.c + (p.F[:, None, :] * (R + p.eps[:, :, None]) ** -p.a[:, None, :]).sum(axis=2)  # form="sum"
 
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+    def model(self, R: Array) -> Separable:
+        if self.form_ == "sum":
+            return PowerSumModel(R, self.centre_)
+        tokens = self._tokens_column()
+        return OwnShareModel(self.own_domains() @ R.T, None if tokens is None else R[:, tokens] / self.volume_)
+
+    def starts(self, R: Array, Y: Array, W: Array) -> Array:
         T = Y.shape[1]
         if self.form_ == "sum":
-            starts = [np.append(np.full(X.shape[1], a), np.log(eps)) for a in (0.15, 0.6) for eps in (2e-3, 3e-2)]
+            starts = [np.append(np.full(R.shape[1], a), np.log(eps)) for a in (0.15, 0.6) for eps in (2e-3, 3e-2)]
         else:
             extra = [] if self._tokens_column() is None else [np.log(0.3)]
             starts = [np.array([np.log(a), np.log(eps), *extra]) for a in (0.05, 0.3) for eps in (1e-3, 3e-2)]
@@ -173,7 +188,7 @@ class BiMix(ParametricLaw):
             np.broadcast_to(np.array(starts), (T, len(starts), len(starts[0]))), self.num_starts, 0.5, self.seed
         )
 
-    def _prior(self) -> tuple[Array, Array]:
+    def pull(self) -> tuple[Array, Array]:
         if self.form_ == "sum":
             centre = np.append(np.full(self.n_features_in_, 0.3), np.log(0.01))
             pattern = np.full(len(centre), 0.3)
@@ -182,12 +197,12 @@ class BiMix(ParametricLaw):
             pattern = np.full(len(centre), 0.01)
         return np.tile(centre, (self.n_targets_, 1)), np.tile(pattern, (self.n_targets_, 1))
 
-    def _linear_pattern(self) -> Array:
+    def pull_amplitudes(self) -> Array:
         if self.form_ == "sum":
             return np.ones(self.n_features_in_)
         return np.zeros(1 if self._tokens_column() is None else 2)
 
-    def _bounds(self) -> tuple[Array, Array]:
+    def bounds(self) -> tuple[Array, Array]:
         if self.form_ == "sum":
             K = self.n_features_in_
             return np.append(np.full(K, 0.02), np.log(1e-3)), np.append(np.full(K, 2.0), 0.0)  # tamer at zero shares
@@ -197,12 +212,12 @@ class BiMix(ParametricLaw):
             np.log([_STEEP, 1.0] + [_STEEP] * extra),
         )
 
-    def _num_free(self) -> int:
+    def num_free(self) -> int:
         if self.form_ == "sum":
             return 2 * self.n_features_in_ + 2
         return 3 if self._tokens_column() is None else 5
 
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+    def report(self, theta: Array, linear: Array) -> dict[str, Array]:
         if self.form_ == "sum":
             K = self.n_features_in_
             a, eps = theta[:, :K], np.exp(theta[:, K])
@@ -215,12 +230,12 @@ class BiMix(ParametricLaw):
             out = {"C": out.pop("A"), **out, "B": linear[:, 1] * self.volume_**beta, "beta": beta}
         return out
 
-    def _heal_constant(self, theta: Array, linear: Array, constant: Any, mean: Array) -> None:
-        super()._heal_constant(theta, linear, constant, mean)
+    def make_constant(self, theta: Array, linear: Array, which: npt.NDArray[np.bool_], mean: Array) -> None:
+        super().make_constant(theta, linear, which, mean)
         if self.form_ == "own":  # no intercept: a power law with next to no exponent
-            theta[constant] = self._bounds()[0]
-            eps = np.exp(theta[constant, 1])
-            linear[constant, 0] = mean[constant] * (0.5 + eps) ** np.exp(theta[constant, 0])
+            theta[which] = self.bounds()[0]
+            eps = np.exp(theta[which, 1])
+            linear[which, 0] = mean[which] * (0.5 + eps) ** np.exp(theta[which, 0])
 
     def atoms(self) -> Atoms | None:
         self._check_fitted()
@@ -244,7 +259,7 @@ class BiMix(ParametricLaw):
             target=np.arange(T),
             kind=np.full(T, "power"),
             scale=self.linear_[:, 0].copy(),
-            linear=self._own(),
+            linear=self.own_domains(),
             offset=np.exp(self.theta_[:, 1]),
             exponent=np.exp(self.theta_[:, 0]),
         )

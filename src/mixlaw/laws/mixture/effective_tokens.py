@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
-from mixlaw.laws.fit.engine import Factors, Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw
-from mixlaw.laws.fit.shared_prior import SKIP, TARGET, Comparable
+from mixlaw.laws.core.parameters import Free, Positive
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.mixture_law import MixtureLaw
+from mixlaw.laws.fit.separable import Factors, Separable
+from mixlaw.laws.fit.shared_prior import Comparable
 from mixlaw.laws.fit.starts import linear_slopes, resize_starts
 
 __all__ = ["EffectiveTokens", "EffectiveTokensModel"]
@@ -83,7 +87,7 @@ class EffectiveTokensModel(Separable):
         return Factors(front / q[:, 0], self.ones, scale, (front * log_ratio[:, 0])[:, :, None], shift)
 
 
-class EffectiveTokens(ParametricLaw):
+class EffectiveTokens(MixtureLaw):
     """``L_t(r) = c_t + sum_h A_th (eps_th + sum_j w_thj r_j)^-a_th``, w >= 0
 
     Every domain counts as ``w`` tokens of the target's own data; the loss is a power law in that effective
@@ -92,7 +96,7 @@ class EffectiveTokens(ParametricLaw):
 
     Args:
         terms: 1, or more for targets that live off several kinds of data (needs a few hundred runs).
-        own, ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.ParametricLaw`.
+        own, ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Parameters:
         c: irreducible loss in nats (T,).
@@ -107,6 +111,15 @@ class EffectiveTokens(ParametricLaw):
     """
 
     name = "effective_tokens"
+    parameters = {
+        "w": Positive((1.0, 0.05, 0.2), "worth of one token of each domain", per="domain"),
+        "eps": Positive(0.03, "effective share that is always there"),
+        "a": Positive(0.35, "exponent"),
+        "c": Free(1.5, "irreducible loss, nats"),
+        "A": Positive(0.6, "amplitude, nats"),
+    }
+    intercept = "c"
+    amplitudes = ("A",)
     source = "effective tokens; no paper (docs/laws/mixture.md)"
     formula = "L = c + sum_h A_h (eps_h + sum_j w_hj r_j)^-a_h"
     ridge_grid = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -126,20 +139,23 @@ class EffectiveTokens(ParametricLaw):
         super().__init__(ridge, loss, delta, log, num_starts, own, seed, prior)
         self.terms = terms
 
-    def _model(self, X: Array) -> EffectiveTokensModel:
+    def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        return p.c + p.A * (p.eps + p.w @ R.T) ** -p.a  # of one term; several terms add up
+
+    def model(self, R: Array) -> EffectiveTokensModel:
         if not isinstance(self.terms, int) or self.terms < 1:
             raise ConfigError(f"terms={self.terms!r} must be a whole number, 1 or more.")
-        return EffectiveTokensModel(X, self.centre_, self.terms)
+        return EffectiveTokensModel(R, self.centre_, self.terms)
 
     def _centre(self) -> Array:
         """(T, K + 2): log w, log eps, log a the ridge pulls towards."""
-        own = self._own()
+        own = self.own_domains()
         logw = np.where(own > 0, 0.0, -3.0)
         logw[own.sum(axis=1) == 0] = -1.5
         rest = np.broadcast_to([np.log(0.03), np.log(0.35)], (len(own), 2))
         return np.concatenate([logw, rest], axis=1)
 
-    def _prior(self) -> tuple[Array, Array]:
+    def pull(self) -> tuple[Array, Array]:
         one = self._centre()
         T = len(one)
         pattern = np.ones_like(one)
@@ -151,16 +167,16 @@ class EffectiveTokens(ParametricLaw):
             np.concatenate([strength, np.full((T, extra), 0.1)], axis=1),
         )
 
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+    def starts(self, R: Array, Y: Array, W: Array) -> Array:
         one = self._centre()
-        T, K = len(one), X.shape[1]
+        T, K = len(one), R.shape[1]
         # which domains go with low loss: slopes of the standardised loss on centred shares, as log worth
-        slope = -linear_slopes(X, (Y - Y.mean(axis=0)).T)[0]
+        slope = -linear_slopes(R, (Y - Y.mean(axis=0)).T)[0]
         slope = slope - slope.min(axis=1, keepdims=True)
         read = np.log(slope / np.maximum(slope.max(axis=1, keepdims=True), 1e-300) + 0.02)
         starts = []
         # without an own domain equal worths would make the law constant: begin at what the slopes say
-        known = np.where(self._own().sum(axis=1, keepdims=True) > 0, one[:, :K], 0.5 * read - 1.0)
+        known = np.where(self.own_domains().sum(axis=1, keepdims=True) > 0, one[:, :K], 0.5 * read - 1.0)
         for logw, eps, a in ((known, 0.03, 0.35), (read, 0.03, 0.35), (read, 0.3, 1.0), (read, 0.005, 0.1)):
             tail = np.broadcast_to(np.log([eps, a]), (T, 2))
             starts.append(np.concatenate([logw, tail], axis=1))
@@ -178,7 +194,7 @@ class EffectiveTokens(ParametricLaw):
         logits = np.zeros((T, S, self.terms - 1))
         return resize_starts(np.concatenate([*parts, logits], axis=2), self.num_starts, 0.7, self.seed)
 
-    def _bounds(self) -> tuple[Array, Array]:
+    def bounds(self) -> tuple[Array, Array]:
         K = self.n_features_in_
         low = np.array([-9.0] * K + [np.log(1e-5), np.log(0.02)])
         high = np.array([4.0] * K + [np.log(30.0), np.log(5.0)])
@@ -188,15 +204,10 @@ class EffectiveTokens(ParametricLaw):
             np.concatenate([np.tile(high, self.terms), np.full(extra, 8.0)]),
         )
 
-    def _linear_pattern(self) -> Array:
-        return np.array([0.05])  # else a tiny rate with a huge amplitude escapes the ridge
+    def comparable(self) -> Comparable | None:
+        return super().comparable() if self.terms == 1 else None  # several terms have no order
 
-    def _comparable(self) -> Comparable | None:
-        if self.terms > 1:  # terms have no order
-            return None
-        return Comparable(np.append(np.arange(self.n_features_in_), [TARGET, TARGET]), np.array([SKIP]))
-
-    def _num_free(self) -> int:
+    def num_free(self) -> int:
         return self.terms * (self.n_features_in_ + 2) + 1
 
     def _pieces(self, theta: Array, linear: Array) -> tuple[Array, Array, Array, Array]:
@@ -207,7 +218,7 @@ class EffectiveTokens(ParametricLaw):
         top = w.max(axis=2)
         return linear[:, 1:] * s * (qbar / top) ** a, w / top[:, :, None], eps / top, a
 
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+    def report(self, theta: Array, linear: Array) -> dict[str, Array]:
         A, w, eps, a = self._pieces(theta, linear)
         return {"c": linear[:, 0], "A": A, "a": a, "eps": eps, "w": w if self.terms > 1 else w[:, 0]}
 

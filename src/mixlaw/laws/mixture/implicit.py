@@ -10,8 +10,9 @@ import numpy as np
 from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
-from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.mixture_law import MixtureLaw
+from mixlaw.laws.fit.separable import Separable
 from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 
 __all__ = ["Implicit", "ImplicitModel"]
@@ -57,7 +58,7 @@ class ImplicitModel(Separable):
         return J
 
 
-class Implicit(ParametricLaw):
+class Implicit(MixtureLaw):
     """``L_t(r) = c_t + k_t sum_h s_th exp(o_th + sum_j t_thj r_j)``, shares s >= 0 summing to 1
 
     The target is taken to be made of ``hidden`` latent domains whose exponential laws (M4) add up with unknown
@@ -66,7 +67,7 @@ class Implicit(ParametricLaw):
 
     Args:
         hidden: number of latent domains; the paper's curve of held-out error flattens from about 5 on.
-        ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.ParametricLaw`.
+        ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Parameters:
         c: constant in nats (T,).
@@ -100,13 +101,13 @@ class Implicit(ParametricLaw):
         super().__init__(ridge, loss, delta, log, num_starts, own, seed, prior="separate")
         self.hidden = hidden
 
-    def _model(self, X: Array) -> ImplicitModel:
+    def model(self, R: Array) -> ImplicitModel:
         if not isinstance(self.hidden, int) or self.hidden < 1:
             raise ConfigError(f"hidden={self.hidden!r} must be a whole number, 1 or more.")
-        return ImplicitModel(X, self.centre_, self.hidden)
+        return ImplicitModel(R, self.centre_, self.hidden)
 
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
-        slopes, _ = log_excess_slopes(X, Y, np.array([0.2, 1.0, 5.0]))  # (T, 3, K)
+    def starts(self, R: Array, Y: Array, W: Array) -> Array:
+        slopes, _ = log_excess_slopes(R, Y, np.array([0.2, 1.0, 5.0]))  # (T, 3, K)
         T, S, K = slopes.shape
         H = self.hidden
         rng = np.random.default_rng(self.seed)
@@ -116,25 +117,25 @@ class Implicit(ParametricLaw):
         base = np.concatenate([parts.reshape(T, S, H * K), np.zeros((T, S, H - 1))], axis=2)
         return resize_starts(base, self.num_starts, 1.0, self.seed + 1)
 
-    def _prior(self) -> tuple[Array, Array]:
+    def pull(self) -> tuple[Array, Array]:
         K, H = self.n_features_in_, self.hidden
         centre = np.zeros((self.n_targets_, H * K + H - 1))
         pattern = np.ones_like(centre)
         pattern[:, H * K :] = 0.1
         return centre, pattern
 
-    def _linear_pattern(self) -> Array:
+    def pull_amplitudes(self) -> Array:
         return np.array([0.05])
 
-    def _bounds(self) -> tuple[Array, Array]:
+    def bounds(self) -> tuple[Array, Array]:
         K, H = self.n_features_in_, self.hidden
         high = np.concatenate([np.full(H * K, 60.0), np.full(H - 1, 8.0)])
         return -high, high
 
-    def _num_free(self) -> int:
+    def num_free(self) -> int:
         return self.hidden * self.n_features_in_ + 1
 
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+    def report(self, theta: Array, linear: Array) -> dict[str, Array]:
         t, s = ImplicitModel(np.zeros((1, self.n_features_in_)), self.centre_, self.hidden).split(theta)
         return {"c": linear[:, 0], "k": linear[:, 1], "s": s, "t": t}
 

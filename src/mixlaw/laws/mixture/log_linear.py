@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
-from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw
-from mixlaw.laws.fit.shared_prior import TARGET, Comparable
+from mixlaw.laws.core.parameters import Free, Positive
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.mixture_law import MixtureLaw
+from mixlaw.laws.fit.separable import Separable
 from mixlaw.laws.fit.starts import resize_starts
 
 __all__ = ["LogLinear", "LogModel"]
@@ -33,7 +36,7 @@ class LogModel(Separable):
         return np.matmul(slope, coef[:, :, None])
 
 
-class LogLinear(ParametricLaw):
+class LogLinear(MixtureLaw):
     """``L_t(r) = c_t + sum_j b_tj log(r_j + eps_t)``
 
     A power law in every share, to first order; diminishing returns at every scale. Each ``b`` has either sign:
@@ -52,33 +55,31 @@ class LogLinear(ParametricLaw):
     """
 
     name = "log_linear"
+    parameters = {
+        "c": Free(2.0, "constant, nats"),
+        "b": Free((-0.3, -0.05, -0.1), "change in nats when a share grows by the factor e", per="domain"),
+        "eps": Positive(0.01, "share below which a domain counts no less", low=1e-6, high=10.0),
+    }
+    intercept = "c"
+    amplitudes = ("b",)
     source = "linear in log(r + eps); no paper (docs/laws/mixture.md)"
     formula = "L = c + sum_j b_j log(r_j + eps)"
     ridge_grid = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
-    def _model(self, X: Array) -> LogModel:
-        return LogModel(X, self.centre_)
+    def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        return p.c + (p.b[:, None, :] * np.log(R + p.eps[:, :, None])).sum(axis=2)
 
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+    def model(self, R: Array) -> LogModel:
+        return LogModel(R, self.centre_)
+
+    def starts(self, R: Array, Y: Array, W: Array) -> Array:
         eps = np.log([3e-4, 3e-3, 3e-2, 0.3])
         return resize_starts(np.broadcast_to(eps[None, :, None], (Y.shape[1], 4, 1)), self.num_starts, 1.0, self.seed)
 
-    def _prior(self) -> tuple[Array, Array]:
-        return np.full((self.n_targets_, 1), np.log(0.01)), np.full((self.n_targets_, 1), 0.1)
-
-    def _linear_pattern(self) -> Array:
+    def pull_amplitudes(self) -> Array:
         return np.ones(self.n_features_in_)
 
-    def _bounds(self) -> tuple[float, float]:
-        return float(np.log(1e-6)), float(np.log(10.0))
-
-    def _comparable(self) -> Comparable:
-        return Comparable(np.array([TARGET]), np.arange(self.n_features_in_))
-
-    def _num_free(self) -> int:
-        return self.n_features_in_ + 2
-
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+    def report(self, theta: Array, linear: Array) -> dict[str, Array]:
         eps = np.exp(theta)
         shift = (linear[:, 1:] * np.log(self.centre_ + eps)).sum(axis=1)
         return {"c": linear[:, 0] - shift, "b": linear[:, 1:], "eps": eps[:, 0]}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
-from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw
-from mixlaw.laws.fit.shared_prior import Comparable
+from mixlaw.laws.core.parameters import Free
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.mixture_law import MixtureLaw
+from mixlaw.laws.fit.separable import Separable
 from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 
 __all__ = ["M1", "ExponentialSumModel"]
 
 _STEEP = 30.0
+_GROWTH = 3.0  # a steep growing exponential explodes at the first larger share
 _FLAT = 1e-3  # an exponential flatter than this is a straight line; its amplitude b / t is kept finite
 
 
@@ -42,7 +46,7 @@ def _away_from_zero(t: Array) -> Array:
     return np.where(np.abs(t) < 1e-9, 1e-9, t)
 
 
-class M1(ParametricLaw):
+class M1(MixtureLaw):
     """``L_t(r) = c_t + sum_j k_tj exp(t_tj r_j)``
 
     Each domain acts on each target through its own exponential: 2K + 1 parameters per target, so it needs more
@@ -63,47 +67,46 @@ class M1(ParametricLaw):
     """
 
     name = "m1"
+    parameters = {
+        "c": Free(2.0, "constant, nats"),
+        "k": Free((0.4, 0.8, 0.1), "amplitude of each domain's exponential, nats", per="domain"),
+        "t": Free((-2.0, -5.0, -1.0), "rate of each domain", per="domain", low=-_STEEP, high=_GROWTH),
+    }
+    intercept = "c"
+    amplitudes = ("k",)
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (M1)"
     formula = "L = c + sum_j k_j exp(t_j r_j)"
 
-    def _model(self, X: Array) -> ExponentialSumModel:
-        return ExponentialSumModel(X)
+    def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        return p.c + (p.k[:, None, :] * np.exp(p.t[:, None, :] * R)).sum(axis=2)
 
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
-        slopes, _ = log_excess_slopes(X, Y, np.array([0.2, 1.0]))
-        T, K = Y.shape[1], X.shape[1]
+    def model(self, R: Array) -> ExponentialSumModel:
+        return ExponentialSumModel(R)
+
+    def starts(self, R: Array, Y: Array, W: Array) -> Array:
+        slopes, _ = log_excess_slopes(R, Y, np.array([0.2, 1.0]))
+        T, K = Y.shape[1], R.shape[1]
         fixed = np.array([-1.0, -4.0, -10.0])
-        own = self._own()[:, None, :]
+        own = self.own_domains()[:, None, :]
         plain = np.broadcast_to(fixed[None, :, None], (T, len(fixed), K))
         mixed = np.where(own > 0, fixed[None, ::-1, None], plain)
         return resize_starts(
-            np.concatenate([plain, mixed[:, :1], np.minimum(slopes, 3.0)], axis=1), self.num_starts, 2.0, self.seed
+            np.concatenate([plain, mixed[:, :1], np.minimum(slopes, _GROWTH)], axis=1), self.num_starts, 2.0, self.seed
         )
 
-    def _prior(self) -> tuple[Array, Array]:
+    def pull(self) -> tuple[Array, Array]:
         shape = (self.n_targets_, self.n_features_in_)
-        return np.full(shape, -3.0), np.full(shape, 0.1)
+        return np.full(shape, -3.0), np.full(shape, 0.1)  # towards a benefit that fades over a third of the tokens
 
-    def _linear_pattern(self) -> Array:
+    def pull_amplitudes(self) -> Array:
         return np.full(self.n_features_in_, 0.1)
 
-    def _bounds(self) -> tuple[float, float]:
-        return -_STEEP, 3.0  # a steep growing exponential explodes at the first larger share
-
-    def _comparable(self) -> Comparable:
-        domains = np.arange(self.n_features_in_)
-        return Comparable(domains, domains)
-
-    def _num_free(self) -> int:
-        return 2 * self.n_features_in_ + 1
-
-    def _finish(
-        self, model: ExponentialSumModel, Y: Array, W: Array, theta: Array, linear: Array
-    ) -> tuple[Array, Array]:
+    def finish(self, theta: Array, linear: Array) -> tuple[Array, Array]:
+        # a flat exponential is a straight line: its rate stays far enough from 0 for a finite amplitude slope / rate
         flat = np.abs(theta) < _FLAT
         return np.where(flat, np.where(theta < 0, -_FLAT, _FLAT), theta), linear
 
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+    def report(self, theta: Array, linear: Array) -> dict[str, Array]:
         rate = np.where(np.abs(theta) < _FLAT, _FLAT, theta)
         k = linear[:, 1:] / rate
         return {"c": linear[:, 0] - k.sum(axis=1), "k": k, "t": rate, "slope": linear[:, 1:]}

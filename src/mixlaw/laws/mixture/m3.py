@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.fit.engine import Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw
+from mixlaw.laws.core.parameters import Free
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.mixture_law import MixtureLaw
+from mixlaw.laws.fit.separable import Separable
 from mixlaw.laws.fit.starts import resize_starts
 
 __all__ = ["M3", "ProductModel"]
@@ -39,7 +43,7 @@ def _away_from_zero(tau: Array) -> Array:
     return np.where(np.abs(tau) < 1e-9, 1e-9, tau)
 
 
-class M3(ParametricLaw):
+class M3(MixtureLaw):
     """``L_t(r) = c_t + k_t exp(prod_j t_tj r_j)``
 
     ``prod_j t_tj r_j = (prod_j t_tj) (prod_j r_j)``, so the K rates of the paper's formula enter only through
@@ -57,29 +61,36 @@ class M3(ParametricLaw):
     """
 
     name = "m3"
+    parameters = {
+        "c": Free(1.5, "constant, nats"),
+        "k": Free(0.8, "amplitude, nats"),
+        "tau": Free(-1.5, "rate of the product of all shares over its value at equal shares", low=-_FAR, high=_FAR),
+    }
+    intercept = "c"
+    amplitudes = ("k",)
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (M3)"
     formula = "L = c + k exp(tau prod_j (K r_j))"
 
-    def _model(self, X: Array) -> ProductModel:
-        return ProductModel(X)
+    def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        return p.c + p.k * np.exp(p.tau * np.prod(R * R.shape[1], axis=1))
 
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+    def model(self, R: Array) -> ProductModel:
+        return ProductModel(R)
+
+    def starts(self, R: Array, Y: Array, W: Array) -> Array:
         tau = np.array([-20.0, -5.0, -1.0, 0.3, 1.0, 3.0])
         return resize_starts(np.broadcast_to(tau[None, :, None], (Y.shape[1], 6, 1)), self.num_starts, 2.0, self.seed)
 
-    def _prior(self) -> tuple[Array, Array]:
+    def pull(self) -> tuple[Array, Array]:
         return np.zeros((self.n_targets_, 1)), np.full((self.n_targets_, 1), 0.01)
 
-    def _linear_pattern(self) -> Array:
+    def pull_amplitudes(self) -> Array:
         return np.array([0.01])
 
-    def _bounds(self) -> tuple[float, float]:
-        return -_FAR, _FAR
+    def comparable(self) -> None:
+        return None  # tau says how domains act together, not what one does
 
-    def _num_free(self) -> int:
-        return 3
-
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+    def report(self, theta: Array, linear: Array) -> dict[str, Array]:
         tau = _away_from_zero(theta)[:, 0]
         k = linear[:, 1] / tau
         return {"c": linear[:, 0] - k, "k": k, "tau": tau}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
-from mixlaw.laws.fit.engine import Factors, Ints, Separable
-from mixlaw.laws.fit.mixture_law import ParametricLaw
-from mixlaw.laws.fit.shared_prior import SKIP, Comparable
+from mixlaw.laws.core.parameters import Free
+from mixlaw.laws.fit.levenberg import Ints
+from mixlaw.laws.fit.mixture_law import MixtureLaw
+from mixlaw.laws.fit.separable import Factors, Separable
 from mixlaw.laws.fit.starts import log_excess_slopes, resize_starts
 
 __all__ = ["M4", "ExponentialModel"]
@@ -35,7 +38,7 @@ class ExponentialModel(Separable):
         return Factors(coef[:, :1] * phi[:, :, 0], self.Z)
 
 
-class M4(ParametricLaw):
+class M4(MixtureLaw):
     """``L_t(r) = c_t + k_t exp(sum_j t_tj r_j)``
 
     The law Data Mixing Laws recommends: every domain moves every target through one exponential. On a simplex
@@ -58,32 +61,32 @@ class M4(ParametricLaw):
     """
 
     name = "m4"
+    parameters = {
+        "c": Free(1.5, "loss when the exponential has died out, nats"),
+        "k": Free(0.8, "amplitude, nats"),
+        "t": Free((-1.5, 1.0, -0.4), "effect of each domain", per="domain"),
+    }
+    intercept = "c"
+    amplitudes = ("k",)
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952"
     formula = "L = c + k exp(sum_j t_j r_j)"
 
-    def _model(self, X: Array) -> ExponentialModel:
-        return ExponentialModel(X, self.centre_)
+    def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        return p.c + p.k * np.exp(p.t @ R.T)
 
-    def _starts(self, X: Array, Y: Array, W: Array) -> Array:
+    def model(self, R: Array) -> ExponentialModel:
+        return ExponentialModel(R, self.centre_)
+
+    def starts(self, R: Array, Y: Array, W: Array) -> Array:
         above = np.array([0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, -0.2, -1.0, -5.0])
-        slopes, _ = log_excess_slopes(X, Y, above)
+        slopes, _ = log_excess_slopes(R, Y, above)
         starts = resize_starts(slopes, self.num_starts, 1.0, self.seed)
         return starts - starts.mean(axis=2, keepdims=True)  # where the ridge ends up; nothing else decides it
 
-    def _prior(self) -> tuple[Array, Array]:
-        shape = (self.n_targets_, self.n_features_in_)
-        return np.zeros(shape), np.ones(shape)
+    def num_free(self) -> int:
+        return self.n_features_in_ + 1  # on a simplex a constant in all rates and the amplitude are one number
 
-    def _linear_pattern(self) -> Array:
-        return np.array([0.05])  # else a tiny rate with a huge amplitude escapes the ridge
-
-    def _comparable(self) -> Comparable:
-        return Comparable(np.arange(self.n_features_in_), np.array([SKIP]), mirrored=True)
-
-    def _num_free(self) -> int:
-        return self.n_features_in_ + 1
-
-    def _describe(self, theta: Array, linear: Array) -> dict[str, Array]:
+    def report(self, theta: Array, linear: Array) -> dict[str, Array]:
         t = theta - theta.mean(axis=1, keepdims=True) if self.simplex_ else theta
         return {"c": linear[:, 0], "k": linear[:, 1] * np.exp(-t @ self.centre_), "t": t}
 

@@ -47,7 +47,7 @@ def bootstrap_laws(
     """
     from sklearn.base import clone
 
-    from mixlaw.laws.fit.mixture_law import ParametricLaw
+    from mixlaw.laws.fit.mixture_law import MixtureLaw
 
     _, losses, matrix = view.rows(runs)
     X = view.named(matrix)
@@ -56,7 +56,7 @@ def bootstrap_laws(
     options = _frozen_options(view.law)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixlawWarning)  # each refit repeats what the fit itself said
-        if isinstance(view.law, ParametricLaw):
+        if isinstance(view.law, MixtureLaw):
             law = view.law
             if "_variance" not in vars(law):  # read back from JSON: fit once more to have what the engine needs
                 law = clone(law).set_params(**options).fit(X, y)
