@@ -18,7 +18,7 @@ $(VENV)/.core: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet -e ".[train,trees,dev]"
+	$(BIN)/python -m pip install --quiet -e ".[train,trees,track,dev]"
 	touch $@
 
 $(VENV)/.slow: $(VENV)/.dev

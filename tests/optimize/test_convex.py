@@ -159,8 +159,8 @@ def test_groups_limits_and_equal_floor_and_cap():
     b = np.linspace(0, 0.5, 501)
     grid = np.array([[0.2, x, 0.3 - x, y, 0.5 - y] for x in a for y in b])
     ok = (grid @ c.matrix.T <= c.upper + 1e-9).all(axis=1) & (grid <= c.high + 1e-12).all(axis=1)
-    if ok.any():
-        assert found.value[0] <= (world.loss(grid[ok]) @ np.full(5, 0.2)).min() + 1e-6
+    assert ok.any()
+    assert found.value[0] <= (world.loss(grid[ok]) @ np.full(5, 0.2)).min() + 1e-6
 
 
 def test_a_single_feasible_mixture_is_returned():
