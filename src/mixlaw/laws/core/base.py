@@ -260,8 +260,7 @@ class Law(RegressorMixin, BaseEstimator):
 
     @property
     def league_(self) -> Any:
-        """Held-out scores (:class:`mixlaw.laws.choose.league.League`) of the laws it chose from; None where it chose from
-        none."""
+        """Held-out scores (:class:`mixlaw.laws.choose.league.League`) of the laws it chose from; None of no choice."""
         return None
 
     @property
