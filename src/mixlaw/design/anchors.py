@@ -138,8 +138,8 @@ def noise(observations: Observations, targets: Sequence[str] | None = None, metr
     Raises:
         DataError: no mixture was trained twice, so noise is not measured.
     """
-    table = observations.table(targets, metric=metric)
-    y, order = table.y, table.runs
+    X, y = observations.table(targets, metric=metric)
+    order = X.schema.metadata[b"runs"].decode().split("\n")
     info = {r["run"]: r for r in observations.runs.select(["run", "params", "tokens"]).to_pylist()}
     schedules = observations.schedules()
     groups: dict[tuple[object, ...], list[int]] = {}

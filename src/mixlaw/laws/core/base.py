@@ -361,9 +361,13 @@ class Law(RegressorMixin, BaseEstimator):
         """Inverse of :meth:`to_dict`."""
         cls = _class_of(str(data["class"]))
         law = cls(**{k: _decode(v) for k, v in data["params"].items()})
-        for key, value in data["state"].items():
-            setattr(law, key, _decode(value))
+        for key, value in law._read_state({k: _decode(v) for k, v in data["state"].items()}).items():
+            setattr(law, key, value)
         return law
+
+    def _read_state(self, state: dict[str, Any]) -> Mapping[str, Any]:
+        """Hook: what was saved, as this version's law holds it; override where an earlier version's state differs."""
+        return state
 
     def to_json(self) -> str:
         """The law as JSON text; numbers round-trip exactly."""

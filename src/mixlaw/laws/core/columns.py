@@ -10,10 +10,28 @@ import numpy as np
 from mixlaw.errors import DataError, NotIdentifiableError, TooFewRunsError
 from mixlaw.kit.arrays import Array
 
-__all__ = ["RESERVED", "Columns", "check_counts", "find_columns", "need_runs", "need_sizes"]
+__all__ = [
+    "RESERVED",
+    "Columns",
+    "check_column",
+    "check_counts",
+    "column_range",
+    "find_columns",
+    "need_runs",
+    "need_sizes",
+]
 
 RESERVED = ("params", "tokens", "step", "unique_tokens")
 _SMALLEST = 1e4
+
+_RANGES = {
+    "params": (3e7, 1e10),
+    "tokens": (1e9, 3e11),
+    "unique_tokens": (3e8, 3e10),
+    "step": (1e3, 1e5),
+}
+_COUNTS = ("params", "tokens", "unique_tokens")
+"""Columns that hold large plain counts, so that small numbers in them are in another unit."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,33 @@ def check_counts(values: Array, name: str) -> None:
             f"{name} looks as if it were in {unit}: rows {rows} hold {values[rows].tolist()}. Give plain counts, "
             f"for example 70e6 and not 70."
         )
+
+
+def column_range(name: str) -> tuple[float, float]:
+    """Usual least and greatest value of a column, between which examples are drawn log-uniformly; (1, 1e3) for a
+    column that this project does not know.
+
+    Example:
+        >>> column_range("params"), column_range("experts")
+        ((30000000.0, 10000000000.0), (1.0, 1000.0))
+    """
+    return _RANGES.get(name, (1.0, 1e3))
+
+
+def check_column(values: Array, name: str) -> None:
+    """Refuse what a column of this name cannot hold: sizes and token counts must be plain counts, others positive.
+
+    Args:
+        values: (n,).
+
+    Raises:
+        DataError: which rows, what they hold, and what to give instead.
+    """
+    if name in _COUNTS:
+        check_counts(values, name)
+    elif (values <= 0).any():
+        rows = np.flatnonzero(values <= 0)[:5].tolist()
+        raise DataError(f"{name} must be positive; rows {rows} hold {values[rows].tolist()}.")
 
 
 def need_runs(n: int, needed: int, law: str) -> None:

@@ -96,25 +96,28 @@ class Parameter:
         return float(low), float(high)
 
 
+@dataclass(frozen=True)
 class Free(Parameter):
-    """Any number; ``low`` and ``high`` may limit it.
+    """Any number; ``low`` and ``high`` may limit it. ``scale``: the size of a usual change, for numbers far from 1.
 
     Example:
         >>> Free(0.35, "size exponent", low=0.01, high=3.0).theta_bounds()
         (0.01, 3.0)
     """
 
+    scale: float = 1.0
+
     def value(self, theta: Array) -> Array:
-        """theta itself."""
-        return theta
+        """theta times scale."""
+        return theta * self.scale
 
     def theta(self, value: Array) -> Array:
-        """value itself."""
-        return np.asarray(value, dtype=float)
+        """value over scale."""
+        return np.asarray(value, dtype=float) / self.scale
 
     def slope(self, value: Array) -> Array:
-        """1."""
-        return np.ones_like(value)
+        """scale."""
+        return np.full_like(value, self.scale)
 
 
 @dataclass(frozen=True)

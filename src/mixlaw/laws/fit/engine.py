@@ -39,6 +39,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.fit.coordinates import moved
 from mixlaw.laws.fit.levenberg import TINY, Ints, levenberg_marquardt
 from mixlaw.laws.fit.objective import Model, Objective, Prior, evaluate_all, huber, in_chunks
 from mixlaw.laws.fit.projection import Projected, linear_at, outer_products
@@ -130,6 +131,7 @@ def fit_batch(
     gtol: float = 1e-9,
     certify: float = 1e-5,
     race: bool = False,
+    coordinates: Array | None = None,
 ) -> BatchFit:
     """Fit M problems from S starts each; see the head of this module.
 
@@ -144,6 +146,9 @@ def fit_batch(
         certify: largest ``gradient_norm`` that counts as converged.
         race: give up starts that fall behind; for the best optimum from many starts, not for a list of all optima.
             Starts given up are not converged. Needs some 1.5 rows per parameter: below, a start far behind may win.
+        coordinates: (P, P) invertible: the solver moves ``coordinates @ theta`` instead of theta
+            (:func:`mixlaw.laws.fit.coordinates.uncoupled` makes one). Rows of bounded parameters must be the
+            identity's. For a model that is a function.
 
     Raises:
         DataError, ConfigError: shapes or values that cannot be used; says which.
@@ -159,7 +164,7 @@ def fit_batch(
         raise ConfigError(f"loss={loss!r} is not known. Use 'squared' or 'huber'.")
     separable = model if isinstance(model, Separable) else None
     problems = _read(Y, starts, weights, censored, log, separable, bounds, prior, linear_prior)
-    limits = _Limits(max_iter, gtol, race)
+    limits = _Limits(max_iter, gtol, race, coordinates)
     if separable is not None and loss == "squared" and not log:
         theta, linear, F, norm, iterations = _fit_projected(separable, problems, limits)
     elif separable is not None:
@@ -186,6 +191,7 @@ class _Limits:
     max_iter: int
     gtol: float
     race: bool
+    coordinates: Array | None
 
 
 @dataclass(frozen=True)
@@ -319,11 +325,16 @@ def _fit_all(
     """All parameters together, from ``start`` (B, P + L); those after the P-th are the linear ones."""
     objective = Objective(problems.Y, problems.W, problems.side, loss, delta, log, problems.centre, problems.strength)
     size = max(1, _CHUNK // (problems.Y.shape[1] * start.shape[1]))
+    evaluate = in_chunks(evaluate_all(model, objective), size)
+    if limits.coordinates is not None:
+        start = np.clip(start, problems.lower, problems.upper) @ limits.coordinates.T
+        evaluate = moved(evaluate, limits.coordinates)
     theta, F, norm, iterations = levenberg_marquardt(
-        in_chunks(evaluate_all(model, objective), size), start, problems.problem, lower=problems.lower,
-        upper=problems.upper, max_iter=limits.max_iter, gtol=limits.gtol, floor=problems.floor,
-        secant=loss == "squared", race=limits.race,
+        evaluate, start, problems.problem, lower=problems.lower, upper=problems.upper, max_iter=limits.max_iter,
+        gtol=limits.gtol, floor=problems.floor, secant=loss == "squared", race=limits.race,
     )  # fmt: skip
+    if limits.coordinates is not None:
+        theta = np.asarray(np.linalg.solve(limits.coordinates, theta.T).T, dtype=float)
     P = problems.shape[2]
     return theta[:, :P], theta[:, P:], F, norm, iterations
 

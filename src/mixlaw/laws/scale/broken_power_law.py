@@ -8,12 +8,14 @@ much the slope steepens there, f_i how wide the break is (in e-folds: smaller is
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import combinations
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.scale_law import ScaleLaw
 
 __all__ = ["BrokenPowerLaw"]
@@ -45,6 +47,9 @@ class BrokenPowerLaw(ScaleLaw):
     name = "broken_power_law"
     source = "Caballero et al. 2022, arXiv:2210.14891"
 
+    columns = ("x",)
+    ranges: ClassVar = {"x": (1.0, 1e6)}
+
     def __init__(
         self,
         breaks: int = 1,
@@ -54,105 +59,93 @@ class BrokenPowerLaw(ScaleLaw):
         bootstrap: int = 0,
         level: float = 0.9,
     ) -> None:
+        super().__init__(seed, loss, delta, bootstrap, level)
         self.breaks = breaks
-        self.seed = seed
-        self.loss = loss
-        self.delta = delta
-        self.bootstrap = bootstrap
-        self.level = level
 
     @property
-    def num_free(self) -> int:  # type: ignore[override]
-        """3 and 3 for every break."""
-        return 3 + 3 * self.breaks
+    def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
+        """Three, and three for every break."""
+        if not isinstance(self.breaks, int) or self.breaks < 0:
+            raise ConfigError(f"breaks must be a whole number >= 0, got {self.breaks!r}.")
+        declared: dict[str, Parameter] = {
+            "a": Positive(0.5, "limit, in the unit of y", low=float(np.exp(-30.0))),
+            "b": Positive(2.0, "size of the first segment at x = 1, in the unit of y"),
+            "c0": Free(0.1, "slope of the first segment"),
+        }
+        for i in range(1, self.breaks + 1):
+            declared[f"c{i}"] = Free(0.4, "how much the slope steepens at the break")
+            declared[f"d{i}"] = Positive(1e6 ** (i / (self.breaks + 1)), "where the break lies, in the unit of x")
+            # neither a step nor a second power law
+            declared[f"f{i}"] = Positive(0.5, "width of the break, e-folds of x", low=0.005, high=3.0)
+        return declared
 
-    def _columns(self) -> tuple[str, ...]:
-        return ("x",)
-
-    def _needs(self) -> dict[str, int]:
+    @property
+    def needs(self) -> dict[str, int]:
+        """As many different x as parameters."""
         return {"x": self.num_free}
 
     def _order(self, names: Any, num: int) -> list[int]:
         if num != 1:
             raise DataError(f"BrokenPowerLaw reads one column (a size, tokens or steps), got {num}.")
-        return [0]
+        return [0]  # of any name
 
-    def _check_columns(self, Z: Array) -> None:
-        if not isinstance(self.breaks, int) or self.breaks < 0:
-            raise ConfigError(f"breaks must be a whole number >= 0, got {self.breaks!r}.")
-        if (Z <= 0).any():
-            raise DataError(f"x must be positive; rows {np.flatnonzero(Z[:, 0] <= 0)[:5].tolist()} are not.")
+    def bounds(self, x: Array) -> dict[str, tuple[float, float]]:  # type: ignore[override]
+        """A break lies inside the data."""
+        return {f"d{i}": (float(x.min()), float(x.max())) for i in range(1, self.breaks + 1)}
 
-    def _set_scale(self, Z: Array) -> None:
-        logs = np.log(Z[:, 0])
-        self.centre_ = np.array([logs.mean(), logs.min(), logs.max()])
-
-    def _bounds(self) -> Any:
-        low, high = np.full(self.num_free, -np.inf), np.full(self.num_free, np.inf)
-        low[0], high[0] = -30.0, np.inf
-        for i in range(self.breaks):  # a break lies inside the data, and is neither a step nor a second power law
-            low[3 + 3 * i : 6 + 3 * i] = [-np.inf, self.centre_[1], np.log(0.005)]
-            high[3 + 3 * i : 6 + 3 * i] = [np.inf, self.centre_[2], np.log(3.0)]
-        return low, high
-
-    def _starts(self, Z: Array, y: Array, w: Array) -> Array:
+    def starts(self, y: Array, w: Array, x: Array) -> Array:  # type: ignore[override]
         """A grid of limits, break places and widths; slopes by least squares on the logarithm."""
-        x = np.log(Z[:, 0])
-        t = x - self.centre_[0]
-        places = np.linspace(self.centre_[1], self.centre_[2], 14)[1:-1]
-        out, scores = [], []
-        limits = [y.min() * f for f in (0.02, 0.4, 0.8, 0.97)]
-        from itertools import combinations
-
+        ln = np.log(x)
+        places = np.linspace(ln.min(), ln.max(), 14)[1:-1]
         chosen = list(combinations(places, self.breaks))
         if len(chosen) > 60:
             chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, 60).astype(int)]
-        for a in limits:
+        out, scores = [], []
+        for a in (y.min() * f for f in (0.02, 0.4, 0.8, 0.97)):
             target = np.log(y - a)
             for where in chosen:
                 for width in (0.05, 0.3, 1.0) if self.breaks else (1.0,):
-                    columns = [np.ones(len(x)), -t]
-                    columns += [-width * np.logaddexp(0, (x - d) / width) for d in where]
+                    columns = [np.ones(len(ln)), -ln] + [-width * np.logaddexp(0, (ln - d) / width) for d in where]
                     coef, *_ = np.linalg.lstsq(np.stack(columns, axis=1), target, rcond=None)
                     fitted = a + np.exp(np.clip(np.stack(columns, axis=1) @ coef, -50, 50))
                     scores.append(float(((np.log(fitted) - np.log(y)) ** 2).sum()))
-                    start = [np.log(a), coef[0], coef[1]]
-                    for d, c in zip(where, coef[2:]):
-                        start += [c, d, np.log(width)]
-                    out.append(start)
-        best = np.argsort(scores, kind="stable")[:12]
-        return np.array(out)[best]
+                    start = {"a": a, "b": np.exp(coef[0]), "c0": coef[1]}
+                    for i, (d, c) in enumerate(zip(where, coef[2:]), start=1):
+                        start |= {f"c{i}": c, f"d{i}": np.exp(d), f"f{i}": width}
+                    out.append(self.layout.join(start)[0])
+        return np.array(out)[np.argsort(scores, kind="stable")[:12]]
 
-    def _evaluate(self, theta: Array, Z: Array) -> tuple[Array, Array]:
-        x = np.log(Z[:, 0])
-        t = x - self.centre_[0]
-        a = np.exp(theta[:, :1]) * np.ones(len(x))
-        log_curve = theta[:, 1:2] - theta[:, 2:3] * t
-        parts: list[Array] = []
-        for i in range(self.breaks):
-            c, d, f = (theta[:, 3 + 3 * i + k : 4 + 3 * i + k] for k in range(3))
-            f = np.exp(f)
-            u = (x - d) / f
+    def loss(self, p: Any, x: Array) -> Array:
+        """(B, n) values at x (n,)."""
+        return self.loss_and_slopes(p, x)[0]
+
+    def loss_and_slopes(self, p: Any, x: Array) -> tuple[Array, dict[str, Any]]:  # type: ignore[override]
+        """Both at once: all slopes are multiples of the curve."""
+        ln, values = np.log(x), vars(p)
+        log_curve = np.log(p.b) - p.c0 * ln
+        parts = {"b": 1 / p.b, "c0": -ln}
+        for i in range(1, self.breaks + 1):
+            c, d, f = values[f"c{i}"], values[f"d{i}"], values[f"f{i}"]
+            u = (ln - np.log(d)) / f
             soft = np.logaddexp(0, u)
             on = 0.5 * (1 + np.tanh(u / 2))  # d soft / d u, without overflow
             log_curve = log_curve - c * f * soft
-            parts += [-f * soft, c * on, -c * f * (soft - u * on)]
+            parts |= {f"c{i}": -f * soft, f"d{i}": c * on / d, f"f{i}": -c * (soft - u * on)}
         curve = np.exp(np.minimum(log_curve, 700.0))
-        J = np.stack([a, curve, -t * curve, *[curve * p for p in parts]], axis=2)
-        return a + curve, J
+        return p.a + curve, {"a": 1.0, **{name: part * curve for name, part in parts.items()}}
 
-    def _describe(self, theta: Array) -> dict[str, Array]:
-        order = np.argsort(theta[:, 4::3], axis=1) if self.breaks else np.zeros((len(theta), 0), dtype=int)
-        rows = np.arange(len(theta))
-        with np.errstate(over="ignore"):
-            out = {
-                "a": np.exp(theta[:, 0]),
-                "b": np.exp(theta[:, 1] + theta[:, 2] * self.centre_[0]),
-                "c0": theta[:, 2],
-            }
-            for i in range(self.breaks):
-                at = 3 + 3 * order[:, i]
-                out[f"c{i + 1}"] = theta[rows, at]
-                out[f"d{i + 1}"] = np.exp(theta[rows, at + 1])
-                out[f"f{i + 1}"] = np.exp(theta[rows, at + 2])
+    def slopes(self, p: Any, x: Array) -> dict[str, Any]:  # type: ignore[override]
+        """d loss / d parameter."""
+        return self.loss_and_slopes(p, x)[1]
+
+    def report(self, values: dict[str, Array]) -> dict[str, Array]:
+        """Breaks by rising place."""
+        if self.breaks < 2:
+            return values
+        order = np.argsort(np.stack([values[f"d{i + 1}"] for i in range(self.breaks)], axis=1), axis=1)
+        out = {name: values[name] for name in ("a", "b", "c0")}
+        for i in range(self.breaks):
+            for letter in "cdf":
+                every = np.stack([values[f"{letter}{j + 1}"] for j in range(self.breaks)], axis=1)
+                out[f"{letter}{i + 1}"] = np.take_along_axis(every, order[:, [i]], axis=1)[:, 0]
         return out

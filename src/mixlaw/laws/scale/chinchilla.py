@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.scale_law import ScaleLaw
 
-__all__ = ["Allocation", "Chinchilla", "best_power_starts", "optimal_allocation"]
+__all__ = ["Allocation", "Chinchilla", "optimal_allocation"]
 
 
 class Allocation(dict[str, Any]):
@@ -44,27 +45,6 @@ def optimal_allocation(
     D = product / N
     value = {"params": N, "tokens": D, "tokens_per_param": D / N, "loss": E + A / N**alpha + B / D**beta}
     return Allocation({k: v if v.ndim else float(v) for k, v in value.items()})
-
-
-def best_power_starts(logs: Array, y: Array, w: Array, exponents: Array, keep: int = 3) -> Array:
-    """The ``keep`` best of a grid of exponents (G, m), with the terms' sizes solved by least squares.
-
-    ``logs`` (n, m) centred logarithms. Returns (keep, 1 + 2 m): ln E, ln of each term at the centre, exponents.
-    Negative coefficients are replaced by small positive ones: the solver moves them.
-    """
-    m = logs.shape[1]
-    phi = np.concatenate([np.ones((len(exponents), len(y), 1)), np.exp(-exponents[:, None, :] * logs[None])], axis=2)
-    root = np.sqrt(w)[None, :, None] / y[None, :, None]  # relative errors, as the fit's
-    gram = np.swapaxes(phi * root, 1, 2) @ (phi * root)
-    right = np.swapaxes(phi * root, 1, 2) @ (np.sqrt(w))[None, :, None]
-    gram += 1e-10 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(m + 1)
-    coef = np.linalg.solve(gram, right)[:, :, 0]
-    floor = 1e-3 * y.min()
-    coef[:, 0] = np.clip(coef[:, 0], 0.05 * y.min(), 0.999 * y.min())
-    coef[:, 1:] = np.maximum(coef[:, 1:], floor)
-    error = np.log((phi @ coef[:, :, None])[:, :, 0]) - np.log(y)
-    order = np.argsort((w * np.abs(error)).sum(axis=1), kind="stable")[:keep]
-    return np.concatenate([np.log(coef[order]), exponents[order]], axis=1)
 
 
 class Chinchilla(ScaleLaw):
@@ -101,6 +81,8 @@ class Chinchilla(ScaleLaw):
 
     name = "chinchilla"
     source = "Hoffmann et al. 2022, arXiv:2203.15556; Besiroglu et al. 2024, arXiv:2404.10102"
+    formula = "L = E + A / N^alpha + B / D^beta"
+    columns = ("params", "tokens")
 
     def __init__(
         self,
@@ -111,52 +93,50 @@ class Chinchilla(ScaleLaw):
         bootstrap: int = 0,
         level: float = 0.9,
     ) -> None:
+        super().__init__(seed, loss, delta, bootstrap, level)
         self.tied = tied
-        self.seed = seed
-        self.loss = loss
-        self.delta = delta
-        self.bootstrap = bootstrap
-        self.level = level
 
     @property
-    def num_free(self) -> int:  # type: ignore[override]
-        """5, or 4 with one exponent."""
-        return 4 if self.tied else 5
-
-    def _starts(self, Z: Array, y: Array, w: Array) -> Array:
-        logs = np.log(Z) - self.centre_
-        grid = np.array([0.1, 0.25, 0.4, 0.6, 0.9])
+    def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
+        """Five, or four with one exponent."""
+        declared: dict[str, Parameter] = {
+            "E": Positive(1.8, "irreducible loss, nats"),
+            "A": Positive(480.0, "size term, nats at one parameter"),
+            "B": Positive(2100.0, "data term, nats at one token"),
+            "alpha": Free(0.35, "size exponent"),
+            "beta": Free(0.37, "data exponent"),
+        }
         if self.tied:
-            found = best_power_starts(logs, y, w, np.repeat(grid[:, None], 2, axis=1))
-            return found[:, :4]
-        pairs = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
-        return best_power_starts(logs, y, w, pairs)
+            del declared["beta"]
+        return declared
 
-    def _evaluate(self, theta: Array, Z: Array) -> tuple[Array, Array]:
-        lnN, lnD = np.log(Z).T - self.centre_[:, None]
-        alpha, beta = theta[:, 3:4], theta[:, -1:]
-        E = np.exp(theta[:, :1])
-        size = np.exp(theta[:, 1:2] - alpha * lnN)
-        data = np.exp(theta[:, 2:3] - beta * lnD)
-        J = np.empty((*size.shape, theta.shape[1]))
-        J[..., 0], J[..., 1], J[..., 2] = E, size, data
-        J[..., 3] = -lnN * size
+    def loss(self, p: Any, params: Array, tokens: Array) -> Array:
+        """(B, n) losses at columns (n,)."""
+        beta = p.alpha if self.tied else p.beta
+        return np.asarray(p.E + p.A * np.exp(-p.alpha * np.log(params)) + p.B * np.exp(-beta * np.log(tokens)))
+
+    def loss_and_slopes(  # type: ignore[override]
+        self, p: Any, params: Array, tokens: Array
+    ) -> tuple[Array, dict[str, Any]]:
+        """The two powers cost most of a fit, so they are worked out once for both."""
+        lnN, lnD = np.log(params), np.log(tokens)
+        size = np.exp(-p.alpha * lnN)
+        data = np.exp(-(p.alpha if self.tied else p.beta) * lnD)
+        by_alpha, by_beta = p.A * size, p.B * data
+        value = p.E + by_alpha + by_beta
+        by_alpha, by_beta = -lnN * by_alpha, -lnD * by_beta
+        slopes = {"E": 1.0, "A": size, "B": data, "alpha": by_alpha, "beta": by_beta}
         if self.tied:
-            J[..., 3] -= lnD * data
-        else:
-            J[..., 4] = -lnD * data
-        return E + size + data, J
+            slopes["alpha"] = by_alpha + slopes.pop("beta")
+        return value, slopes
 
-    def _describe(self, theta: Array) -> dict[str, Array]:
-        alpha, beta = theta[:, 3], theta[:, -1]
-        with np.errstate(over="ignore"):
-            return {
-                "E": np.exp(theta[:, 0]),
-                "A": np.exp(theta[:, 1] + alpha * self.centre_[0]),
-                "B": np.exp(theta[:, 2] + beta * self.centre_[1]),
-                "alpha": alpha,
-                "beta": beta,
-            }
+    def slopes(self, p: Any, params: Array, tokens: Array) -> dict[str, Any]:  # type: ignore[override]
+        """d loss / d parameter."""
+        return self.loss_and_slopes(p, params, tokens)[1]
+
+    def report(self, values: dict[str, Array]) -> dict[str, Array]:
+        """Both exponents, also where they are one."""
+        return {**values, "beta": values["alpha"]} if self.tied else values
 
     def optimal_allocation(self, C: npt.ArrayLike, target: int = 0) -> Allocation:
         """``params``, ``tokens``, ``tokens_per_param``, ``loss`` for C training FLOPs (a number or an array)."""

@@ -18,14 +18,21 @@ import numpy as np
 
 from mixlaw.errors import ConfigError, MixlawWarning, did_you_mean
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.columns import check_counts
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.engine import BatchFit, Best
-from mixlaw.laws.fit.scale_law import ScaleLaw
+from mixlaw.laws.fit.scale_law import Rows, ScaleLaw
 
 __all__ = ["Kaplan"]
 
 _FLAT = 1e-5  # least exponent: below, a power law is a constant and its scale overflows
-_COLUMNS = {"N": ("params",), "D": ("tokens",), "ND": ("params", "tokens"), "NS": ("params", "step")}
+_COLUMNS = {"N": "params", "D": "tokens", "S": "step"}
+_FORMS = {  # scale and exponent of each column, as the authors found them
+    "N": {"N": (8.8e13, 0.076)},
+    "D": {"D": (5.4e13, 0.095)},
+    "ND": {"N": (6.4e13, 0.076), "D": (1.8e13, 0.103)},
+    "NS": {"N": (8.8e13, 0.076), "S": (2.1e3, 0.76)},
+}
 
 
 class Kaplan(ScaleLaw):
@@ -63,96 +70,108 @@ class Kaplan(ScaleLaw):
         bootstrap: int = 0,
         level: float = 0.9,
     ) -> None:
+        super().__init__(seed, loss, delta, bootstrap, level)
         self.form = form
-        self.seed = seed
-        self.loss = loss
-        self.delta = delta
-        self.bootstrap = bootstrap
-        self.level = level
+
+    @classmethod
+    def examples(cls) -> list[Law]:
+        """Every form."""
+        return [cls(form) for form in _FORMS]
 
     @property
-    def num_free(self) -> int:  # type: ignore[override]
-        """Parameters of the form."""
-        return 2 * len(self._columns())
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the form."""
+        if self.form not in _FORMS:
+            raise ConfigError(f"Kaplan has no form {self.form!r}.{did_you_mean(self.form, _FORMS)}")
+        return tuple(_COLUMNS[letter] for letter in self.form)
 
-    def _columns(self) -> tuple[str, ...]:
-        if self.form not in _COLUMNS:
-            raise ConfigError(f"Kaplan has no form {self.form!r}.{did_you_mean(self.form, _COLUMNS)}")
-        return _COLUMNS[self.form]
+    @property
+    def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
+        """Of each column its exponent a, and k = a ln of its scale: the scale itself overflows where a is near 0."""
+        declared: dict[str, Parameter] = {}
+        for letter, column in zip(self.form, self.columns):
+            scale, exponent = _FORMS[self.form][letter]
+            declared[f"k_{letter}"] = Free(exponent * np.log(scale), f"a_{letter} ln {letter}_c, logarithm of nats")
+            declared[f"a_{letter}"] = Positive(exponent, f"exponent of {column}", low=_FLAT, high=10.0)
+        return declared
 
-    def _needs(self) -> dict[str, int]:
-        return {c: 2 for c in self._columns()}
+    @property
+    def needs(self) -> dict[str, int]:
+        """Two values of each column."""
+        return dict.fromkeys(self.columns, 2)
 
-    def _check_columns(self, Z: Array) -> None:
-        for j, name in enumerate(self._columns()):
-            if name == "step":
-                check_counts(Z[:, j] * 1e4, name)  # steps are small numbers: only their sign can be wrong
-            else:
-                check_counts(Z[:, j], name)
+    def loss(self, p: Any, *columns: Array) -> Array:
+        """(B, n) losses at the form's columns (n,)."""
+        return self.loss_and_slopes(p, *columns)[0]
 
-    def _starts(self, Z: Array, y: Array, w: Array) -> Array:
-        logs = np.log(Z) - self.centre_
-        level = np.log(y).mean()
-        if len(self._columns()) == 1:
-            slope = np.polyfit(logs[:, 0], np.log(y), 1)[0]
-            return np.array([[level, np.log(max(-slope, 1e-3))]])
-        grid = [(p, q) for p in (0.03, 0.08, 0.2) for q in (0.05, 0.1, 0.3)]
-        half = level - np.log(2)
-        if self.form == "NS":
-            return np.array([[level, np.log(p), half - 1, np.log(q * 3)] for p, q in grid])
-        # both terms inside the bracket equal at the centre: L = (2 t)^a_D
-        return np.array([[level - q * np.log(2), np.log(p), level - q * np.log(2), np.log(q)] for p, q in grid])
-
-    def _bounds(self) -> Any:
-        free = np.tile([-np.inf, np.log(_FLAT)], len(self._columns()))
-        return free, np.tile([np.inf, np.log(10.0)], len(self._columns()))
-
-    def _after_fit(self, Z: Array, Y: Array, W: Array, fit: BatchFit, best: Best) -> None:
-        flat = [c for i, c in enumerate(self._columns()) if (best.theta[:, 2 * i + 1] <= np.log(2 * _FLAT)).any()]
-        if flat:
-            text = (
-                f"The loss does not fall with {' and '.join(flat)} in these runs: the exponent is held at its least "
-                f"value, {_FLAT:g}, and the scale that goes with it says nothing."
-            )
-            self.notes_ = [*self.notes_, text]
-            warnings.warn(f"Kaplan: {text}", MixlawWarning, stacklevel=5)
-
-    def _evaluate(self, theta: Array, Z: Array) -> tuple[Array, Array]:
-        logs = np.log(Z).T - self.centre_[:, None]
-        u, p = theta[:, :1], np.exp(theta[:, 1:2])
-        first = np.exp(u - p * logs[0])  # (N_c / N)^a_N, and a single column's law
-        if len(logs) == 1:
-            return first, np.stack([first, -p * logs[0] * first], axis=2)
-        v, q = theta[:, 2:3], np.exp(theta[:, 3:4])
-        if self.form == "NS":
-            second = np.exp(v - q * logs[1])
-            J = np.stack([first, -p * logs[0] * first, second, -q * logs[1] * second], axis=2)
-            return first + second, J
-        # ND: [first^(1/q) + second^(1/q)]^q with second = (D_c / D)^a_D
-        s, t = u - p * logs[0], v - q * logs[1]
+    def loss_and_slopes(self, p: Any, *columns: Array) -> tuple[Array, dict[str, Array]]:
+        """Both at once: a power law's slopes are multiples of itself."""
+        values = vars(p)
+        logs = [np.log(column) for column in columns]
+        # logarithms of (N_c / N)^a_N and (D_c / D)^a_D or (S_c / S)^a_S
+        terms = [values[f"k_{letter}"] - values[f"a_{letter}"] * x for letter, x in zip(self.form, logs)]
+        if self.form != "ND":
+            powers = [np.exp(term) for term in terms]
+            slopes = {}
+            for letter, power, x in zip(self.form, powers, logs):
+                slopes[f"k_{letter}"], slopes[f"a_{letter}"] = power, -x * power
+            return np.asarray(sum(powers)), slopes
+        (s, t), q = terms, p.a_D  # [exp(s / q) + exp(t / q)]^q
         top = np.maximum(s, t)
         es, et = np.exp((s - top) / q), np.exp((t - top) / q)
         total = es + et
         value = np.exp(top) * total**q
         share_s, share_t = es / total, et / total
         inside = np.log(total) - (share_s * (s - top) + share_t * (t - top)) / q  # d ln L / d q at fixed s, t
-        J = np.stack(
-            [
-                value * share_s,
-                value * share_s * (-p * logs[0]),
-                value * share_t,
-                value * (share_t * (-q * logs[1]) + q * inside),
-            ],
-            axis=2,
-        )
-        return value, J
+        by_s, by_t = value * share_s, value * share_t
+        slopes = {"k_N": by_s, "a_N": -logs[0] * by_s, "k_D": by_t, "a_D": -logs[1] * by_t + value * inside}
+        return value, slopes
 
-    def _describe(self, theta: Array) -> dict[str, Array]:
-        names = {"N": "N", "D": "D", "ND": "ND", "NS": "NS"}[self.form]
-        out: dict[str, Any] = {}
-        for i, letter in enumerate(names):
-            exponent = np.exp(theta[:, 2 * i + 1])
-            with np.errstate(over="ignore"):
-                out[f"{letter}_c"] = np.exp(np.minimum(theta[:, 2 * i] / exponent + self.centre_[i], 700.0))
-            out[f"a_{letter}"] = exponent
+    def slopes(self, p: Any, *columns: Array) -> dict[str, Array]:
+        """d loss / d parameter."""
+        return self.loss_and_slopes(p, *columns)[1]
+
+    def starts(self, y: Array, w: Array, *columns: Array) -> Array:
+        """A few exponents; the terms equal in the middle of the data."""
+        middle = [np.log(column).mean() for column in columns]
+        level = np.log(y).mean()
+        if len(columns) == 1:
+            letter = self.form
+            a = max(-float(np.polyfit(np.log(columns[0]), np.log(y), 1)[0]), 1e-3)
+            return self.layout.join({f"k_{letter}": level + a * middle[0], f"a_{letter}": a})
+        a, b = np.array([(a, b) for a in (0.03, 0.08, 0.2) for b in (0.05, 0.1, 0.3)]).T
+        if self.form == "NS":
+            b, half = 3 * b, level - np.log(2)
+            first, second = half + np.log(2), half - 1
+        else:  # both terms inside the bracket equal: L = (2 t)^a_D
+            first = second = level - b * np.log(2)
+        last = self.form[1]
+        return self.layout.join(
+            {"k_N": first + a * middle[0], "a_N": a, f"k_{last}": second + b * middle[1], f"a_{last}": b}
+        )
+
+    def report(self, values: dict[str, Array]) -> dict[str, Array]:
+        """Scales and exponents."""
+        out = {}
+        for letter in self.form:
+            a = values[f"a_{letter}"]
+            out[f"{letter}_c"] = np.exp(np.minimum(values[f"k_{letter}"] / a, 700.0))
+            out[f"a_{letter}"] = a
         return out
+
+    def after_fit(self, rows: Rows, fit: BatchFit, best: Best) -> None:
+        """Says which column the loss does not fall with: then its exponent or its whole term has gone to nothing."""
+        p = self.layout.split(best.theta)
+        loss, slopes = self.loss_and_slopes(p, *rows.columns)
+        flat = []
+        for letter, column in zip(self.form, self.columns):
+            elasticity = vars(p)[f"a_{letter}"] * slopes[f"k_{letter}"] / loss  # - d ln loss / d ln column, (T, n)
+            if (elasticity.max(axis=1) <= 2 * _FLAT).any():
+                flat.append(column)
+        if flat:
+            text = (
+                f"The loss does not fall with {' and '.join(flat)} in these runs: the exponent and the scale that go "
+                f"with it say nothing."
+            )
+            self.notes_ = [*self.notes_, text]
+            warnings.warn(f"Kaplan: {text}", MixlawWarning, stacklevel=5)

@@ -9,18 +9,20 @@ constant rate, C what annealing gains, N parameters, B/gamma what size gains.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixlaw.data.learning_rate import LearningRateSchedule, as_schedule
+from mixlaw.data.learning_rate import Cosine, LearningRateSchedule, as_schedule
 from mixlaw.errors import ConfigError, DataError, NotIdentifiableError
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.censoring import Sides
+from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import check_counts
+from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.engine import BatchFit, Ints, Model, fit_batch
-from mixlaw.laws.fit.scale_law import ScaleLaw
+from mixlaw.laws.fit.scale_law import Rows, ScaleLaw
 
 if TYPE_CHECKING:
     from mixlaw.laws.fit.profile import ProfileProblem
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["LearningRateAnnealing"]
 
 _MEMORIES = 6  # at which fits begin, over the steps seen
+_DECAY = 0.999  # of the data that the contract test simulates
 _KNOTS = 25  # memories at which S2 is worked out; between them a cubic spline
 
 
@@ -66,6 +69,8 @@ class LearningRateAnnealing(ScaleLaw):
     name = "learning_rate_annealing"
     source = "Tissue, Wang, Wang 2024, arXiv:2408.11029"
 
+    decay_: float | None = None
+
     def __init__(
         self,
         schedules: Any = None,
@@ -77,24 +82,45 @@ class LearningRateAnnealing(ScaleLaw):
         bootstrap: int = 0,
         level: float = 0.9,
     ) -> None:
+        super().__init__(seed, loss, delta, bootstrap, level)
         self.schedules = schedules
         self.decay = decay
         self.size = size
-        self.seed = seed
-        self.loss = loss
-        self.delta = delta
-        self.bootstrap = bootstrap
-        self.level = level
+
+    @classmethod
+    def examples(cls) -> list[Law]:
+        """With a known memory and sizes, and with the memory fitted to one curve."""
+        cosine = Cosine(total=20_000, warmup=500)
+        return [cls(cosine, decay=_DECAY, size=True), cls(cosine)]
 
     @property
-    def num_free(self) -> int:  # type: ignore[override]
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """``step``, and ``params`` and ``schedule`` where the options ask for them."""
+        return ("step",) + (("params",) if self.size else ()) + (("schedule",) if len(self._list()) > 1 else ())
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
+        """Of one target, beside the memory that all targets share."""
+        declared: dict[str, Parameter] = {
+            "L0": Positive(1.5, "irreducible loss, nats"),
+            "A": Positive(20.0, "loss after one step at the peak rate, nats"),
+            "alpha": Positive(0.5, "exponent of the summed learning rate"),
+            "C": Free(4e-4, "gain from annealing, nats per peak-rate step", scale=1e-4),
+        }
+        if self.size:
+            declared["B"] = Positive(30.0, "size term, nats at one parameter")
+            declared["gamma"] = Positive(0.25, "size exponent")
+        return declared
+
+    @property
+    def num_free(self) -> int:
         """4, or 6 with size, and the memory unless ``decay`` was given."""
-        return self._coefficients + (1 if self.decay is None else 0)
+        return self.layout.size + (1 if self.decay is None else 0)
 
     @property
-    def _coefficients(self) -> int:
-        """Parameters of one target beside the memory."""
-        return 6 if self.size else 4
+    def needs(self) -> dict[str, int]:
+        """Four steps, and three sizes."""
+        return {"step": 4} | ({"params": 3} if self.size else {})
 
     def _list(self) -> list[LearningRateSchedule]:
         given = self.schedules
@@ -107,28 +133,17 @@ class LearningRateAnnealing(ScaleLaw):
             )
         return [v for v in found if v is not None]
 
-    def _columns(self) -> tuple[str, ...]:
-        return ("step",) + (("params",) if self.size else ()) + (("schedule",) if len(self._list()) > 1 else ())
+    def _which(self, columns: Sequence[Array]) -> Array:
+        """(n,) index of each row's schedule."""
+        return columns[-1] if len(self._list()) > 1 else np.zeros(len(columns[0]))
 
-    def _needs(self) -> dict[str, int]:
-        return {"step": 4} | ({"params": 3} if self.size else {})
-
-    def _check_inputs(self, X: Array, Y: Array, names: Any) -> None:
-        super()._check_inputs(X, Y, names)
-        Z = X[:, self._order(names, X.shape[1])]
-        if self._features(Z, 0.0)[1].max() <= 0:
-            raise NotIdentifiableError(
-                "No row lies where the learning rate has come down, so what annealing gains is not known. Add later "
-                "steps, or fit a law without annealing (laws.Chinchilla on tokens)."
-            )
-
-    def _check_columns(self, Z: Array) -> None:
-        schedules = self._list()
-        which = Z[:, -1] if len(schedules) > 1 else np.zeros(len(Z))
+    def check_rows(self, *columns: Array) -> None:
+        """Steps after the warm-up of a schedule that is known."""
+        schedules, which, step = self._list(), self._which(columns), columns[0]
         if ((which < 0) | (which >= len(schedules)) | (which != np.round(which))).any():
             raise DataError(f"Column 'schedule' must index the {len(schedules)} schedules (0 to {len(schedules) - 1}).")
         for i, schedule in enumerate(schedules):
-            early = (which == i) & (Z[:, 0] <= schedule.peak_step)
+            early = (which == i) & (step <= schedule.peak_step)
             if early.any():
                 rows = np.flatnonzero(early)[:5].tolist()
                 raise DataError(
@@ -136,116 +151,195 @@ class LearningRateAnnealing(ScaleLaw):
                     f"nothing. Leave them out."
                 )
         if self.size:
-            check_counts(Z[:, 1], "params")
+            check_counts(columns[1], "params")
 
-    def _set_scale(self, Z: Array) -> None:
-        area, anneal = self._features(Z, self.decay_)
-        self.centre_ = np.array([np.log(area).mean(), np.log(Z[:, 1]).mean() if self.size else 0.0])
-        self.unit_ = float(anneal.max())
+    def check_fit(self, *columns: Array) -> None:
+        """Some row must lie where the rate has come down."""
+        if self._features(columns, 0.0)[1].max() <= 0:
+            raise NotIdentifiableError(
+                "No row lies where the learning rate has come down, so what annealing gains is not known. Add later "
+                "steps, or fit a law without annealing (laws.Chinchilla on tokens)."
+            )
 
-    def _features(self, Z: Array, decay: float) -> tuple[Array, Array]:
+    def example_rows(self, num: int, rng: np.random.Generator) -> dict[str, Array]:
+        """Steps along the first schedule; three sizes, one after the other."""
+        peak, sizes = self._list()[0].peak_step, (1e7, 3e7, 1e8) if self.size else (1.0,)
+        each = -(-num // len(sizes))
+        out = {"step": np.tile(np.linspace(3 * peak, 40 * peak, each), len(sizes))[:num]}
+        if self.size:
+            out["params"] = np.repeat(sizes, each)[:num]
+        if len(self._list()) > 1:
+            out["schedule"] = np.zeros(num)
+        return out
+
+    # ---- what the schedule says of a row ---------------------------------------------------------------
+    def _features(self, columns: Sequence[Array], decay: float) -> tuple[Array, Array]:
         """S1 and S2 of every row; the last ones are kept, for a fit asks for the same rows many times."""
-        schedules = self._list()
-        key = (Z.tobytes(), decay, tuple(schedules))
+        schedules, which, step = self._list(), self._which(columns), columns[0]
+        key = (step.tobytes(), which.tobytes(), decay, tuple(schedules))
         kept = self.__dict__.get("_kept")
         if kept is not None and kept[0] == key:
             return kept[1]
-        which = Z[:, -1] if len(schedules) > 1 else np.zeros(len(Z))
-        area, anneal = np.empty(len(Z)), np.empty(len(Z))
+        area, anneal = np.empty(len(step)), np.empty(len(step))
         for i, schedule in enumerate(schedules):
             rows = which == i
             if rows.any():
-                area[rows] = schedule.area(Z[rows, 0])
-                anneal[rows] = schedule.annealing_area(Z[rows, 0], decay)
+                area[rows] = schedule.area(step[rows])
+                anneal[rows] = schedule.annealing_area(step[rows], decay)
         self._kept = (key, (area, anneal))
         return area, anneal
 
-    def _span(self, Z: Array) -> Array:
+    def _span(self, columns: Sequence[Array]) -> Array:
         """Logarithms of the least and the greatest memory: one much shorter than the curves is no memory, one much
         longer never fades."""
-        schedules = self._list()
-        which = Z[:, -1].astype(int) if len(schedules) > 1 else np.zeros(len(Z), dtype=int)
-        peak = np.array([s.peak_step for s in schedules])[which]
-        span = max(float((Z[:, 0] - peak).max()), 20.0)
+        peak = np.array([s.peak_step for s in self._list()])[self._which(columns).astype(int)]
+        span = max(float((columns[0] - peak).max()), 20.0)
         return np.log([max(span / 100, 2.0), span])
 
-    def _at_memories(self, Z: Array, log_memory: Array) -> tuple[Array, Array]:
-        """S2 (B, n) of every row at logarithms of memories (B,), in the fit's unit, and its slope in them."""
+    def _at_memories(self, columns: Sequence[Array], log_memory: Array) -> tuple[Array, Array]:
+        """S2 (B, n) of every row at logarithms of memories (B,), and its slope in them."""
         from scipy.interpolate import CubicSpline
 
-        key = (Z.tobytes(), tuple(self._list()), tuple(self.memories_), self.unit_)
+        key = (columns[0].tobytes(), self._which(columns).tobytes(), tuple(self._list()), tuple(self.memories_))
         kept = self.__dict__.get("_curves")
         if kept is None or kept[0] != key:
             knots = np.linspace(self.memories_[0], self.memories_[1], _KNOTS)
-            table = np.stack([self._features(Z, float(1 - np.exp(-v)))[1] for v in knots]) / self.unit_
+            table = np.stack([self._features(columns, float(1 - np.exp(-v)))[1] for v in knots])
             kept = self._curves = (key, CubicSpline(knots, table, axis=0))
         at = np.clip(log_memory, *self.memories_)
         return kept[1](at), kept[1](at, 1)
 
+    # ---- formula -----------------------------------------------------------------------------------------
+    def _known_decay(self) -> float:
+        """The fitted memory's lambda, the given one, or before any fit the contract test's."""
+        known = self.decay if self.decay_ is None else self.decay_
+        return _DECAY if known is None else float(known)
+
+    def loss(self, p: Any, *columns: Array) -> Array:
+        """(B, n) losses at columns (n,)."""
+        return self.loss_and_slopes(p, *columns)[0]
+
+    def slopes(self, p: Any, *columns: Array) -> dict[str, Array]:
+        """d loss / d parameter."""
+        return self.loss_and_slopes(p, *columns)[1]
+
+    def loss_and_slopes(self, p: Any, *columns: Array) -> tuple[Array, dict[str, Any]]:
+        """Both at once, at the memory that is known."""
+        return self._under_memory(p, columns, self._features(columns, self._known_decay())[1])
+
+    def _under_memory(self, p: Any, columns: Sequence[Array], anneal: Array) -> tuple[Array, dict[str, Any]]:
+        """Losses and slopes at annealing areas (n,), or (B, n) where every problem has its own memory."""
+        x = np.log(self._features(columns, self._known_decay())[0])
+        falling = np.exp(-p.alpha * x)
+        curve = p.A * falling
+        value = p.L0 + curve - p.C * anneal
+        slopes = {"L0": 1.0, "A": falling, "alpha": -x * curve, "C": -anneal}
+        if self.size:
+            lnN = np.log(columns[1])
+            power = np.exp(-p.gamma * lnN)
+            value = value + p.B * power
+            slopes |= {"B": power, "gamma": -lnN * p.B * power}
+        return value, slopes
+
+    def _with_memories(self, theta: Array, columns: Sequence[Array]) -> tuple[Array, Array]:
+        """Losses (B, n) and Jacobian (B, n, P + 1) of theta (B, P + 1), whose last column is a memory's logarithm."""
+        layout = self.layout
+        p = layout.split(theta)
+        anneal, bend = self._at_memories(columns, theta[:, -1])
+        value, slopes = self._under_memory(p, columns, anneal)
+        return value, np.concatenate([layout.jacobian(p, slopes, len(columns[0])), (-p.C * bend)[:, :, None]], axis=2)
+
+    def _values(self, theta: Array, columns: Sequence[Array]) -> Array:
+        if theta.shape[1] == self.layout.size:
+            return super()._values(theta, columns)
+        with np.errstate(over="ignore"):
+            return self._with_memories(theta, columns)[0]
+
+    def starts(self, y: Array, w: Array, *columns: Array) -> Array:
+        """A few exponents, at the memory that is known."""
+        area, anneal = self._features(columns, self._known_decay())
+        unit = float(anneal.max()) or 1.0
+        x = np.log(area)
+        out = []
+        for alpha in (0.2, 0.5, 1.0):
+            for gamma in (0.15, 0.4) if self.size else (0.0,):
+                parts = [np.ones(len(y)), np.exp(-alpha * (x - x.mean())), -anneal / unit]
+                lnN = np.log(columns[1]) if self.size else np.zeros(len(y))
+                if self.size:
+                    parts.append(np.exp(-gamma * (lnN - lnN.mean())))
+                coef = np.linalg.lstsq(np.stack(parts, axis=1), y, rcond=None)[0]
+                coef = np.maximum(coef, 1e-3 * y.min())
+                start = {"L0": min(coef[0], 0.99 * y.min()), "A": coef[1] * np.exp(alpha * x.mean()), "alpha": alpha}
+                start["C"] = coef[2] / unit
+                if self.size:
+                    start |= {"B": coef[3] * np.exp(gamma * lnN.mean()), "gamma": gamma}
+                out.append(self.layout.join(start)[0])
+        return np.array(out)
+
+    # ---- with the memory as one more parameter, that all targets share ----------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
         if self.decay is not None:
             self.decay_ = float(self.decay)
         else:
-            Z = self._used(X)
-            weights, W = self._weights(Z, Y, sample_weight)
-            self.memories_ = self._span(Z)
-            self.decay_ = float(1 - np.exp(-self.memories_.mean()))
-            self._set_scale(Z)
-            side = None if self._side is None else self._side.T
-            found = self._fit_together(Z, Y.T, self._together_starts(Z, Y.T, W), weights.reshape(1, -1), side)
+            rows = self._read(X, Y, sample_weight)
+            self.memories_ = self._span(rows.columns)
+            found = self._fit_together(rows, self._together_starts(rows), rows.weights.reshape(1, -1), gtol=1e-7)
             self.decay_ = float(1 - np.exp(-found.best().theta[0, -1]))
         super()._fit(X, Y, sample_weight)  # with the memory found: each target's optimum, certified
 
-    # ---- with the memory as one more parameter, that all targets share ----------------------------------
-    def _together(self, Z: Array, T: int) -> Model:
+    def _together(self, columns: Sequence[Array], T: int) -> Model:
         """The targets one after another, (B, T n), of theta = (each target's own, log memory) (B, T P + 1)."""
-        P, n = self._coefficients, len(Z)
+        P, n = self.layout.size, len(columns[0])
 
         def model(theta: Array, problem: Ints) -> tuple[Array, Array]:
             value, J = np.empty((len(theta), T * n)), np.zeros((len(theta), T * n, T * P + 1))
             for t in range(T):
                 own, rows = slice(t * P, (t + 1) * P), slice(t * n, (t + 1) * n)
-                value[:, rows], slope = self._evaluate(np.column_stack([theta[:, own], theta[:, -1]]), Z)
+                value[:, rows], slope = self._with_memories(np.column_stack([theta[:, own], theta[:, -1]]), columns)
                 J[:, rows, own], J[:, rows, -1] = slope[:, :, :-1], slope[:, :, -1]
             return value, J
 
         return model
 
     def _together_bounds(self, T: int) -> tuple[Array, Array]:
-        free = np.full(T * self._coefficients, np.inf)
+        free = np.full(T * self.layout.size, np.inf)
         return np.append(-free, self.memories_[0]), np.append(free, self.memories_[1])
 
-    def _together_starts(self, Z: Array, Y: Array, W: Array) -> Array:
+    def _together_starts(self, rows: Rows) -> Array:
         """(S, T P + 1): the starts of a known memory, at several memories."""
         kept, out = self.decay_, []
         for log_memory in np.linspace(self.memories_[0], self.memories_[1], _MEMORIES):
             self.decay_ = float(1 - np.exp(-log_memory))
-            one = np.concatenate([self._starts(Z[w > 0], y[w > 0], w[w > 0]) for y, w in zip(Y, W)], axis=1)
+            each = [
+                self.starts(y[w > 0], w[w > 0], *(c[w > 0] for c in rows.columns))
+                for y, w in zip(rows.Y, rows.measured)
+            ]
+            one = np.concatenate(each, axis=1)
             out.append(np.column_stack([one, np.full(len(one), log_memory)]))
         self.decay_ = kept
         return np.concatenate(out)
 
-    def _fit_together(
-        self, Z: Array, Y: Array, starts: Array, W: Array, side: Sides | None, gtol: float = 1e-7
-    ) -> BatchFit:
+    def _fit_together(self, rows: Rows, starts: Array, weights: Array, gtol: float) -> BatchFit:
+        T = len(rows.Y)
+        model, bounds = self._together(rows.columns, T), self._together_bounds(T)
         return fit_batch(
-            self._together(Z, len(Y)), Y.reshape(1, -1), starts, loss="huber" if self.loss == "huber" else "squared",
-            delta=self.delta, log=True, weights=W, censored=None if side is None else side.reshape(1, -1),
-            bounds=self._together_bounds(len(Y)), gtol=gtol,
+            model, rows.Y.reshape(1, -1), starts, loss="huber" if self.loss == "huber" else "squared",
+            delta=self.delta, log=True, weights=weights,
+            censored=None if rows.side is None else rows.side.reshape(1, -1), bounds=bounds, gtol=gtol,
+            coordinates=self._coordinates(model, starts[0], bounds, rows),
         )  # fmt: skip
 
-    def _resampled(self, Z: Array, Y: Array, W: Array, side: Sides | None, theta: Array, counts: Array) -> Array:
+    def _resampled(self, rows: Rows, counts: Array, gtol: float) -> Array:
         if self.decay is not None:
-            return super()._resampled(Z, Y, W, side, theta, counts)
-        measured = W if side is None else np.where(side == 0, W, 0.0)
-        each = self._together_starts(Z, Y, measured)
-        best = np.append(theta.ravel(), -np.log1p(-self.decay_))
+            return super()._resampled(rows, counts, gtol)
+        T, P = len(rows.Y), self.layout.size
+        each = self._together_starts(rows)
+        best = np.append(self.theta_.ravel(), -np.log1p(-self._known_decay()))
         # the optimum, and at every memory one start: a resample may want quite another one
         starts = np.vstack([best, each[1 :: len(each) // _MEMORIES]])
-        weights = (counts[:, None, :] * W[None]).reshape(len(counts), -1)
-        found = self._fit_together(Z, Y, starts, weights, side, gtol=1e-5).best().theta
-        P = self._coefficients
-        return np.stack([np.column_stack([found[:, t * P : (t + 1) * P], found[:, -1]]) for t in range(len(Y))])
+        weights = (counts[:, None, :] * rows.weights[None]).reshape(len(counts), -1)
+        found = self._fit_together(rows, starts, weights, gtol).best().theta
+        return np.stack([np.column_stack([found[:, t * P : (t + 1) * P], found[:, -1]]) for t in range(T)])
 
     def _profile_problem(self, t: int) -> ProfileProblem:
         from mixlaw.laws.fit.profile import ProfileProblem
@@ -253,80 +347,33 @@ class LearningRateAnnealing(ScaleLaw):
         if self.decay is not None or self.training is None:
             return super()._profile_problem(t)
         X, Y, weight = self.training
-        Y, side, P = Y.T, None, self._coefficients
+        Y, side, P = Y.T, None, self.layout.size
         if self._limits is not None:
             side, Y = self._limits[0].reshape(-1), self._limits[1]
         seen = np.isfinite(Y)
-        best = np.append(self.theta_.ravel(), -np.log1p(-self.decay_))
+        best = np.append(self.theta_.ravel(), -np.log1p(-self._known_decay()))
         return ProfileProblem(
             self._together(self._used(X), len(Y)), np.where(seen, Y, 1.0).ravel(),
             np.where(seen, weight[None], 0.0).ravel(), side, best,
             lambda theta: self._describe(theta[:, t * P : (t + 1) * P]), self._together_bounds(len(Y)),
-            np.zeros(len(best)), np.zeros(len(best)), self.loss, self.delta, True,
+            np.zeros(len(best)), np.zeros(len(best)), str(self.loss), self.delta, True,
         )  # fmt: skip
 
-    def _starts(self, Z: Array, y: Array, w: Array) -> Array:
-        area, anneal = self._features(Z, self.decay_)
-        x, g = np.log(area) - self.centre_[0], anneal / self.unit_
-        lnN = np.log(Z[:, 1]) - self.centre_[1] if self.size else None
-        out = []
-        for alpha in (0.2, 0.5, 1.0):
-            for gamma in (0.15, 0.4) if self.size else (0.0,):
-                columns = [np.ones(len(y)), np.exp(-alpha * x), -g]
-                if lnN is not None:
-                    columns.append(np.exp(-gamma * lnN))
-                coef = np.linalg.lstsq(np.stack(columns, axis=1), y, rcond=None)[0]
-                coef = np.maximum(coef, 1e-3 * y.min())
-                start = [np.log(min(coef[0], 0.99 * y.min())), np.log(coef[1]), np.log(alpha), coef[2]]
-                out.append(start + ([np.log(coef[3]), np.log(gamma)] if self.size else []))
-        return np.array(out)
-
-    def _evaluate(self, theta: Array, Z: Array) -> tuple[Array, Array]:
-        """theta (B, P) at ``decay_``, or (B, P + 1) with the logarithm of a memory each."""
-        area, anneal = self._features(Z, self.decay_)
-        own = theta.shape[1] > self._coefficients
-        g, bend = self._at_memories(Z, theta[:, -1]) if own else (anneal / self.unit_, anneal)
-        x = np.log(area) - self.centre_[0]
-        alpha = np.exp(theta[:, 2:3])
-        base = np.exp(theta[:, :1]) * np.ones(len(x))
-        curve = np.exp(theta[:, 1:2] - alpha * x)
-        gain = theta[:, 3:4] * g
-        parts = [base, curve, -alpha * x * curve, -g * np.ones((len(theta), 1))]
-        value = base + curve - gain
-        if self.size:
-            lnN = np.log(Z[:, 1]) - self.centre_[1]
-            gamma = np.exp(theta[:, 5:6])
-            term = np.exp(theta[:, 4:5] - gamma * lnN)
-            value = value + term
-            parts += [term, -gamma * lnN * term]
-        if own:
-            parts.append(-theta[:, 3:4] * bend)
-        return value, np.stack(parts, axis=2)
-
-    def _describe(self, theta: Array) -> dict[str, Array]:
-        alpha = np.exp(theta[:, 2])
-        out = {
-            "L0": np.exp(theta[:, 0]),
-            "A": np.exp(theta[:, 1] + alpha * self.centre_[0]),
-            "alpha": alpha,
-            "C": theta[:, 3] / self.unit_,
-        }
-        if self.size:
-            gamma = np.exp(theta[:, 5])
-            out |= {"B": np.exp(theta[:, 4] + gamma * self.centre_[1]), "gamma": gamma}
-        return out
-
+    # ---- other schedules, saving ---------------------------------------------------------------------------
     def under(self, schedules: Any) -> LearningRateAnnealing:
-        """The same fitted law reading its rows under other schedules (one, or a list as in the constructor)."""
+        """The same fitted law reading its rows under other schedules (one, or a list as in the constructor).
+
+        The rows of the fit stay behind: they belong to the schedules they were trained under.
+        """
         self._check_fitted()
-        state = self.to_dict()
-        state["params"]["schedules"] = None
-        other = type(self).from_dict(state)
-        assert isinstance(other, LearningRateAnnealing)
+        other = copy.copy(self)
+        for name in ("_training", "_heldout", "_limits", "_kept", "_curves"):
+            other.__dict__.pop(name, None)
         other.schedules = schedules
-        columns = other._columns()
-        other.feature_names_in_ = np.array(columns, dtype=object)
-        other.n_features_in_ = len(columns)
+        if other.columns != self.columns:  # intervals were calibrated on rows of other columns
+            other.__dict__.pop("conformal_", None)
+        other.feature_names_in_ = np.array(other.columns, dtype=object)
+        other.n_features_in_ = len(other.columns)
         return other
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.censoring import Sides
+from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.parameters import Free, Parameter, Positive
+from mixlaw.laws.fit.declared_starts import grid, solved
 from mixlaw.laws.fit.engine import BatchFit, Best, fit_batch, huber
-from mixlaw.laws.fit.scale_law import ScaleLaw
-from mixlaw.laws.scale.chinchilla import best_power_starts
+from mixlaw.laws.fit.scale_law import Rows, ScaleLaw
 
 __all__ = ["RepeatedData", "effective_epochs"]
 
@@ -73,7 +75,6 @@ class RepeatedData(ScaleLaw):
     name = "repeated_data"
     source = "Muennighoff et al. 2023, arXiv:2305.16264"
     columns = ("params", "tokens", "unique_tokens")
-    num_free = 7
 
     def __init__(
         self,
@@ -84,14 +85,40 @@ class RepeatedData(ScaleLaw):
         bootstrap: int = 0,
         level: float = 0.9,
     ) -> None:
+        super().__init__(seed, loss, delta, bootstrap, level)
         self.base = base
-        self.seed = seed
-        self.loss = loss
-        self.delta = delta
-        self.bootstrap = bootstrap
-        self.level = level
 
-    def _needs(self) -> dict[str, int]:
+    @classmethod
+    def examples(cls) -> list[Law]:
+        """With fresh data's law known, and all seven fitted."""
+        return [cls(base={"E": 1.87, "A": 520.0, "B": 1490.0, "alpha": 0.35, "beta": 0.35}), cls()]
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
+        """Seven, or the last two where ``base`` is given."""
+        repeats: dict[str, Parameter] = {
+            "R_D": Positive(15.0, "epochs after which repeats have lost most of their value", low=0.02, high=1e4),
+            "R_N": Positive(5.0, "the same for excess parameters", low=0.02, high=1e4),
+        }
+        if self.base is not None:
+            return repeats
+        fresh: dict[str, Parameter] = {
+            "E": Positive(1.87, "irreducible loss, nats"),
+            "A": Positive(520.0, "size term, nats at one parameter"),
+            "B": Positive(1490.0, "data term, nats at one token"),
+            "alpha": Free(0.35, "size exponent", low=0.01, high=3.0),
+            "beta": Free(0.35, "data exponent", low=0.01, high=3.0),
+        }
+        return fresh | repeats
+
+    @property
+    def num_free(self) -> int:
+        """7 runs."""
+        return 7
+
+    @property
+    def needs(self) -> dict[str, int]:
+        """With ``base`` only repeats must vary."""
         return {"params": 1, "tokens": 2, "unique_tokens": 1} if self.base is not None else {"params": 3, "tokens": 3}
 
     def _check_inputs(self, X: Array, Y: Array, names: Any) -> None:
@@ -103,16 +130,11 @@ class RepeatedData(ScaleLaw):
                     + (did_you_mean(odd[0], _BASE) if odd else "")
                 )
         super()._check_inputs(X, Y, names)
-        Z = X[:, self._order(names, X.shape[1])]
-        if (Z[:, 1] <= Z[:, 2] * (1 + 1e-9)).all():
-            raise DataError(
-                "No run repeats data (tokens never exceed unique_tokens), so R_D cannot be learned. "
-                "Fit laws.Chinchilla, or add runs of several epochs."
-            )
 
-    def _check_columns(self, Z: Array) -> None:
-        super()._check_columns(Z)
-        over = Z[:, 2] > Z[:, 1] * (1 + 1e-6)
+    def check_rows(self, params: Array, tokens: Array, unique_tokens: Array) -> None:  # type: ignore[override]
+        """Counts, and no more unique tokens than tokens."""
+        super().check_rows(params, tokens, unique_tokens)
+        over = unique_tokens > tokens * (1 + 1e-6)
         if over.any():
             rows = np.flatnonzero(over)[:5].tolist()
             raise DataError(
@@ -120,101 +142,99 @@ class RepeatedData(ScaleLaw):
                 f"Give min(tokens, unique tokens available)."
             )
 
+    def check_fit(self, params: Array, tokens: Array, unique_tokens: Array) -> None:  # type: ignore[override]
+        """Some run must repeat data."""
+        if (tokens <= unique_tokens * (1 + 1e-9)).all():
+            raise DataError(
+                "No run repeats data (tokens never exceed unique_tokens), so R_D cannot be learned. "
+                "Fit laws.Chinchilla, or add runs of several epochs."
+            )
+
+    def example_rows(self, num: int, rng: np.random.Generator) -> dict[str, Array]:
+        """Runs of 1 to 100 epochs."""
+        rows = super().example_rows(num, rng)
+        rows["tokens"] = rows["unique_tokens"] * 10 ** rng.uniform(0, 2, num)
+        return rows
+
     # ---- formula -------------------------------------------------------------------------------------
-    def _base_theta(self) -> Array | None:
-        if self.base is None:
-            return None
-        b = {k: float(self.base[k]) for k in _BASE}
-        return np.array([
-            np.log(b["E"]), np.log(b["A"]) - b["alpha"] * self.centre_[0], np.log(b["B"]) - b["beta"] * self.centre_[1],
-            b["alpha"], b["beta"],
-        ])  # fmt: skip
+    def starts(self, y: Array, w: Array, params: Array, tokens: Array, unique_tokens: Array) -> Array:  # type: ignore[override]
+        """R_D and R_N at many sizes; the rest from the grid of Chinchilla's law on tokens at the authors' R_D."""
+        repeats = grid({"R_D": np.array([1.5, 6.0, 25.0, 100.0, 400.0]), "R_N": np.array([0.3, 1.5, 6.0, 25.0])})
+        if self.base is not None:
+            return self.layout.join(repeats)
+        worth = unique_tokens * effective_epochs(tokens / unique_tokens)
 
-    def _starts(self, Z: Array, y: Array, w: Array) -> Array:
-        base = self._base_theta()
-        repeats = np.log([1.5, 6.0, 25.0, 100.0, 400.0])
-        excess = np.log([0.3, 1.5, 6.0, 25.0])
-        pairs = np.array([(d, n) for d in repeats for n in excess])
-        if base is not None:
-            return pairs
-        logs = np.log(Z[:, :2]) - self.centre_[:2]
-        logs[:, 1] = np.log(Z[:, 2] * effective_epochs(Z[:, 1] / Z[:, 2])) - self.centre_[1]
-        grid = np.array([0.2, 0.35, 0.6])
-        found = best_power_starts(
-            logs, y, w, np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2), keep=1
-        )
-        return np.concatenate([np.repeat(found, len(pairs), axis=0), pairs], axis=1)
+        def fresh(p: Any) -> tuple[Array, dict[str, Any]]:
+            size, data = np.exp(-p.alpha * np.log(params)), np.exp(-p.beta * np.log(worth))
+            return p.E + p.A * size + p.B * data, {"E": 1.0, "A": size, "B": data}
 
-    def _bounds(self) -> Any:
-        low, high = np.full(7, -np.inf), np.full(7, np.inf)
-        low[3:5], high[3:5] = 0.01, 3.0
-        low[5:], high[5:] = np.log(0.02), np.log(1e4)
-        return (low, high) if self.base is None else (low[5:], high[5:])
+        exponents = np.array([0.2, 0.35, 0.6])
+        points = grid({"alpha": exponents, "beta": exponents})
+        values, error = solved(self.layout, fresh, points, ["E", "A", "B"], y, w)
+        best = int(np.argmin(error))
+        return self.layout.join({name: v[best] for name, v in values.items()} | repeats)
 
-    def _evaluate(self, theta: Array, Z: Array) -> tuple[Array, Array]:
-        base = self._base_theta()
-        full = theta if base is None else np.concatenate([np.broadcast_to(base, (len(theta), 5)), theta], axis=1)
-        e, a, b, alpha, beta, ln_rd, ln_rn = (full[:, i : i + 1] for i in range(7))
-        N, D, U = Z.T
-        cN, cD = self.centre_[:2]
-        RD, RN = np.exp(ln_rd), np.exp(ln_rn)
-        U = np.minimum(U, D)
+    def loss(self, p: Any, params: Array, tokens: Array, unique_tokens: Array) -> Array:
+        """(B, n) losses at columns (n,)."""
+        return self.loss_and_slopes(p, params, tokens, unique_tokens)[0]
+
+    def slopes(self, p: Any, params: Array, tokens: Array, unique_tokens: Array) -> dict[str, Array]:  # type: ignore[override]
+        """d loss / d parameter."""
+        return self.loss_and_slopes(p, params, tokens, unique_tokens)[1]
+
+    def loss_and_slopes(  # type: ignore[override]
+        self, p: Any, params: Array, tokens: Array, unique_tokens: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Both at once: the slopes are made of what the loss needs."""
+        given = p if self.base is None else SimpleNamespace(**self.base)
+        E, A, B, alpha, beta = (getattr(given, name) for name in _BASE)
+        N, D, U = params, tokens, np.minimum(unique_tokens, tokens)
         # repeated tokens
         over = D / U - 1
-        fade = np.exp(-over / RD)
-        worth = 1 + RD * (1 - fade)  # D' / U
-        dD = (RD * (1 - fade) - over * fade) / worth  # d ln D' / d ln R_D
+        fade = np.exp(-over / p.R_D)
+        worth = 1 + p.R_D * (1 - fade)  # D' / U
+        by_rd = (1 - fade - over / p.R_D * fade) / worth  # d ln D' / d R_D
         # excess parameters
-        lnG = (np.log(alpha) - np.log(beta) + a + alpha * cN - b - beta * cD) / (alpha + beta)
+        total = alpha + beta
+        lnG = (np.log(alpha) - np.log(beta) + np.log(A) - np.log(B)) / total
         ln_opt = (beta / alpha) * (np.log(U) + lnG) + lnG
         capped = ln_opt < np.log(N)
         M = np.where(capped, np.exp(np.minimum(ln_opt, np.log(N))), N)
         extra = N / M - 1
-        fade_n = np.exp(-extra / RN)
-        worth_n = 1 + RN * (1 - fade_n)  # N' / M
-        dN = (RN * (1 - fade_n) - extra * fade_n) / worth_n
-        size = np.exp(a - alpha * (np.log(M * worth_n) - cN))
-        data = np.exp(b - beta * (np.log(U * worth) - cD))
-        E = np.exp(e)
-        d_rd, d_rn = -beta * data * dD, -alpha * size * dN
-        if base is not None:
-            return E + size + data, np.stack([d_rd, d_rn], axis=2)
+        fade_n = np.exp(-extra / p.R_N)
+        worth_n = 1 + p.R_N * (1 - fade_n)  # N' / M
+        by_rn = (1 - fade_n - extra / p.R_N * fade_n) / worth_n  # d ln N' / d R_N
+        ln_size, ln_data = np.log(M * worth_n), np.log(U * worth)
+        size, data = A * np.exp(-alpha * ln_size), B * np.exp(-beta * ln_data)
+        value = E + size + data
+        slopes = {"R_D": -beta * data * by_rd, "R_N": -alpha * size * by_rn}
+        if self.base is not None:
+            return value, slopes
         # how N' moves with the shape of N_opt(U): d ln N' / d ln M where M is the optimum, else 0
         share = np.where(capped, 1 - (N / M) * fade_n / worth_n, 0.0)
-        ratio, total = beta / alpha + 1, alpha + beta
-        G_alpha = ((1 / alpha + cN) - lnG) / total
-        G_beta = ((-1 / beta - cD) - lnG) / total
+        ratio = beta / alpha + 1
         reach = np.log(U) + lnG
-        J = np.empty((*size.shape, 7))
         pull = -alpha * size * share
-        J[..., 0] = E
-        J[..., 1] = size + pull * ratio / total
-        J[..., 2] = data - pull * ratio / total
-        J[..., 3] = -(np.log(M * worth_n) - cN) * size + pull * (-beta / alpha**2 * reach + ratio * G_alpha)
-        J[..., 4] = -(np.log(U * worth) - cD) * data + pull * (reach / alpha + ratio * G_beta)
-        J[..., 5], J[..., 6] = d_rd, d_rn
-        return E + size + data, J
+        slopes["E"] = np.ones_like(value)
+        slopes["A"] = (size + pull * ratio / total) / A
+        slopes["B"] = (data - pull * ratio / total) / B
+        slopes["alpha"] = -ln_size * size + pull * (-beta / alpha**2 * reach + ratio * (1 / alpha - lnG) / total)
+        slopes["beta"] = -ln_data * data + pull * (reach / alpha + ratio * (-1 / beta - lnG) / total)
+        return value, slopes
 
-    def _describe(self, theta: Array) -> dict[str, Array]:
-        if self.base is not None:
-            fixed = {k: np.full(len(theta), float(self.base[k])) for k in _BASE}
-            return fixed | {"R_D": np.exp(theta[:, 0]), "R_N": np.exp(theta[:, 1])}
-        with np.errstate(over="ignore"):
-            return {
-                "E": np.exp(theta[:, 0]),
-                "A": np.exp(theta[:, 1] + theta[:, 3] * self.centre_[0]),
-                "B": np.exp(theta[:, 2] + theta[:, 4] * self.centre_[1]),
-                "alpha": theta[:, 3],
-                "beta": theta[:, 4],
-                "R_D": np.exp(theta[:, 5]),
-                "R_N": np.exp(theta[:, 6]),
-            }
+    def report(self, values: dict[str, Array]) -> dict[str, Array]:
+        """All seven, those of ``base`` included."""
+        if self.base is None:
+            return values
+        return {k: np.full_like(values["R_D"], float(self.base[k])) for k in _BASE} | values
 
     # ---- what the data cannot tell apart -----------------------------------------------------------
-    def _after_fit(self, Z: Array, Y: Array, W: Array, fit: BatchFit, best: Best) -> None:
+    def after_fit(self, rows: Rows, fit: BatchFit, best: Best) -> None:
+        """Warns of other optima that fit as well, and of R_D or R_N that could be quite different."""
         found, said, flats = [], [], []
-        for t in range(len(Y)):
-            optima = self._optima(Z, Y[t], W[t], fit.theta[t], fit.objective[t], fit.converged[t])
+        for t, target in enumerate(self.target_names_):
+            one = rows.of(t)
+            optima = self._optima(one, fit.theta[t], fit.objective[t], fit.converged[t])
             found.append(optima)
             if len(optima) > 1:
                 shown = "; ".join(
@@ -222,17 +242,14 @@ class RepeatedData(ScaleLaw):
                 )
                 worth = [float(effective_epochs(40.0, o["R_D"])) for o in optima]
                 said.append(
-                    f"{self.target_names_[t]}: {len(optima)} optima the data cannot tell apart: {shown}. They value "
+                    f"{target}: {len(optima)} optima the data cannot tell apart: {shown}. They value "
                     f"40 epochs at {min(worth):.3g} to {max(worth):.3g} epochs of fresh data"
                 )
-            side = None if self._limits is None else self._limits[0][t]
-            flat = self._flat(Z, Y[t], W[t], best.theta[t], side)
+            flat = self._flat(one, best.theta[t])
             flats.append(flat)
             if flat:
                 shown = ", ".join(f"{k} = {self._describe(best.theta[t : t + 1])[k][0]:.4g}" for k in flat)
-                said.append(
-                    f"{self.target_names_[t]}: {shown} could be four times larger or smaller without a worse fit"
-                )
+                said.append(f"{target}: {shown} could be four times larger or smaller without a worse fit")
         self.identifiability_ = found[0] if self.single_target_ else found
         self.flat_ = flats[0] if self.single_target_ else flats
         if said:
@@ -243,50 +260,49 @@ class RepeatedData(ScaleLaw):
                 stacklevel=5,
             )
 
-    def _terms(self, theta: Array, Z: Array, y: Array, w: Array) -> Array:
-        """Each run's term of the objective."""
-        residual = np.log(self._evaluate(theta[None], Z)[0][0]) - np.log(y)
-        return w * (huber(residual, self.delta) if self.loss == "huber" else 0.5 * residual**2)
+    def _terms(self, theta: Array, rows: Rows) -> Array:
+        """Each measured run's term of one target's objective, at theta (P,)."""
+        y, w = rows.Y[0], rows.measured[0]
+        seen = w > 0
+        residual = np.log(self._values(theta[None], rows.columns)[0, seen]) - np.log(y[seen])
+        return w[seen] * (huber(residual, self.delta) if self.loss == "huber" else 0.5 * residual**2)
 
-    def _flat(self, Z: Array, y: Array, w: Array, theta: Array, side: Sides | None) -> list[str]:
+    def _flat(self, rows: Rows, theta: Array) -> list[str]:
         """Which of R_D, R_N can be four times larger or smaller within the objective's noise, the rest refitted.
 
-        ``w`` weighs measurements; censored values (``side``) hold the refits but are no part of the noise.
+        Censored values hold the refits, each with weight 1, but are no part of the noise.
         """
-        rows = w > 0
-        limits = 0.0 if side is None else (side != 0).astype(float)
-        now = self._terms(theta, Z[rows], y[rows], w[rows])
+        limits = 0.0 if rows.side is None else (rows.side != 0).astype(float)
+        now = self._terms(theta, rows)
+        model, bounds = self._model(rows.columns), self._theta_bounds(rows.columns)
         flat = []
         for offset, name in ((-2, "R_D"), (-1, "R_N")):
             for factor in (0.25, 4.0):
-                lower, upper = (np.array(b, dtype=float) for b in self._bounds())
+                lower, upper = (np.array(b) for b in bounds)
                 start = theta.copy()
                 start[offset] += np.log(factor)
                 lower[offset] = upper[offset] = start[offset]
                 moved = fit_batch(
-                    self._problem(Z), y, start, loss="huber" if self.loss == "huber" else "squared", delta=self.delta,
-                    log=True, weights=w + limits, censored=side, bounds=(lower, upper),
+                    model, rows.Y, start, loss="huber" if self.loss == "huber" else "squared", delta=self.delta,
+                    log=True, weights=rows.measured + limits, censored=rows.side, bounds=(lower, upper),
+                    coordinates=self._coordinates(model, start, (lower, upper), rows),
                 ).theta[0, 0]  # fmt: skip
-                gap = self._terms(moved, Z[rows], y[rows], w[rows]) - now
+                gap = self._terms(moved, rows) - now
                 if gap.sum() <= 2 * float(np.sqrt(len(gap)) * gap.std(ddof=1)) and name not in flat:
                     flat.append(name)
         return flat
 
-    def _optima(
-        self, Z: Array, y: Array, w: Array, theta: Array, objective: Array, ok: npt.NDArray[np.bool_]
-    ) -> list[dict[str, float]]:
+    def _optima(self, rows: Rows, theta: Array, objective: Array, ok: npt.NDArray[np.bool_]) -> list[dict[str, float]]:
         """Distinct certified optima whose objective differs from the best's by less than twice its own noise.
 
         The noise of the difference is that of a sum over runs of the difference of their two losses.
         """
-        order = np.argsort(objective, kind="stable")
-        rows = w > 0
         kept: list[int] = []
         terms: list[Array] = []
-        for s in order:
+        for s in np.argsort(objective, kind="stable"):
             if not ok[s] or any(np.abs(theta[s, -2:] - theta[k, -2:]).max() < 0.1 for k in kept):
                 continue
-            term = self._terms(theta[s], Z[rows], y[rows], w[rows])
+            term = self._terms(theta[s], rows)
             if kept:
                 gap = term - terms[0]
                 noise = float(np.sqrt(len(gap)) * gap.std(ddof=1))

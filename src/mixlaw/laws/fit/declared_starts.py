@@ -1,0 +1,152 @@
+"""Where a fit begins: a grid of exponents, with the sizes of the terms solved for.
+
+In ``E + B / D^beta`` the loss is a sum of parameters times functions of the rows, for E and B; given beta they follow
+from a linear least-squares problem. :func:`declared_starts` finds out which parameters are of that sort, tries a grid
+over the others around their declared values, solves for the first, and keeps the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.parameters import Layout, Positive, Share
+
+__all__ = ["Formula", "declared_starts", "grid", "solved"]
+
+Formula = Callable[[SimpleNamespace], tuple[Array, Mapping[str, Any]]]
+"""Losses (B, n) and their slopes by parameter at the rows of a fit, from values by parameter, each (B, 1)."""
+
+_FACTORS = (0.3, 0.7, 1.2, 1.8, 2.7)  # a declared 0.35 stands for exponents from 0.1 to 0.9
+_ODDS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+_MOST = 130
+
+
+def declared_starts(layout: Layout, formula: Formula, y: Array, w: Array, seed: int = 0, keep: int = 3) -> Array:
+    """The ``keep`` best starts (S, P) for one target.
+
+    Args:
+        layout: the law's parameters, one number each.
+        formula: at the rows of the fit.
+        y, w: (n,) losses and weights.
+        seed: of the values that are drawn where a full grid would have more than 130 points.
+
+    Example:
+        >>> x = np.array([1.0, 2.0, 4.0, 8.0])
+        >>> layout = Layout({"E": Positive(1.0, "nats"), "B": Positive(1.0, "nats"), "beta": Positive(0.4, "exponent")})
+        >>> def formula(p):
+        ...     term = x ** -p.beta
+        ...     return p.E + p.B * term, {"E": np.ones_like(term), "B": term, "beta": -np.log(x) * p.B * term}
+        >>> starts = declared_starts(layout, formula, 2 + 3 * x**-0.28, np.ones(4))
+        >>> layout.describe(starts[:1])["beta"].round(2).tolist()
+        [0.28]
+    """
+    linear = _linear(layout, formula)
+    rest = {name: _values(layout, name) for name in layout.parameters if name not in linear}
+    points = grid(rest, seed)
+    if linear:
+        values, error = solved(layout, formula, points, linear, y, w)
+    else:
+        values = points
+        error = _error(formula(_namespace(values))[0], y, w)
+        keep = 4 * keep
+    best = np.argsort(error, kind="stable")[:keep]
+    return layout.join({name: values[name][best] for name in layout.parameters})
+
+
+def grid(values: Mapping[str, Array], seed: int = 0) -> dict[str, Array]:
+    """All combinations of the values of each parameter: name to (G,). With more than 130, as many drawn among them.
+
+    Example:
+        >>> grid({"a": np.array([1.0, 2.0]), "b": np.array([5.0, 6.0])})["b"].tolist()
+        [5.0, 6.0, 5.0, 6.0]
+    """
+    counts = [len(v) for v in values.values()]
+    if np.prod(counts, dtype=float) <= _MOST:
+        rows = np.array(list(product(*(range(c) for c in counts)))).reshape(-1, len(counts))
+    else:
+        rng = np.random.default_rng(seed)
+        rows = np.stack([rng.integers(c, size=_MOST) for c in counts], axis=1)
+    return {name: np.asarray(v)[rows[:, j]] for j, (name, v) in enumerate(values.items())}
+
+
+def solved(
+    layout: Layout, formula: Formula, points: Mapping[str, Array], linear: list[str], y: Array, w: Array
+) -> tuple[dict[str, Array], Array]:
+    """Values of all parameters (G,) and the sum of absolute errors of log losses (G,), at points of the others.
+
+    The ``linear`` ones minimise the relative errors. Where that gives a positive one a value below 0 it gets a small
+    one instead: a thousandth of the loss, or for a constant term a twentieth (and at most the lowest loss).
+    """
+    G = len(next(iter(points.values()))) if points else 1
+    one = {name: np.ones(G) for name in linear}
+    value, slopes = formula(_namespace({**points, **one}))
+    phi = np.stack([np.broadcast_to(slopes[name], value.shape) for name in linear], axis=2)  # (G, n, L)
+    value = np.broadcast_to(value, (G, len(y)))
+    offset = value - phi.sum(axis=2)  # what does not depend on the linear ones
+    size = np.sqrt((phi**2 * w[:, None]).sum(axis=1) / w.sum())  # of raw counts' powers: brought to one scale
+    size = np.where(size > 0, size, 1.0)
+    scaled = phi / size[:, None, :]
+    root = np.sqrt(w)[None, :, None] / y[None, :, None]
+    gram = np.swapaxes(scaled * root, 1, 2) @ (scaled * root)
+    right = np.swapaxes(scaled * root, 1, 2) @ ((y - offset)[:, :, None] * root)
+    gram += 1e-10 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(len(linear))
+    coef = np.linalg.solve(gram, right)[:, :, 0]
+    lowest = y.min()
+    for j, name in enumerate(linear):
+        parameter = layout.parameters[name]
+        if isinstance(parameter, Positive):
+            constant = np.ptp(phi[:, :, j], axis=1).max() <= 1e-9 * np.abs(phi[:, :, j]).max()
+            least, most = (0.05, 0.999) if constant else (1e-3, np.inf)
+            coef[:, j] = np.clip(coef[:, j], least * lowest, most * lowest)
+    found = {name: np.clip(coef[:, j] / size[:, j], layout.parameters[name].low, layout.parameters[name].high)
+             for j, name in enumerate(linear)}  # fmt: skip
+    values = {**points, **found}
+    fitted = offset + (phi * np.stack([found[name] for name in linear], axis=1)[:, None, :]).sum(axis=2)
+    return values, _error(fitted, y, w)
+
+
+def _error(fitted: Array, y: Array, w: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = (w * np.abs(np.log(np.maximum(fitted, 1e-300)) - np.log(y))).sum(axis=1)
+    return np.where(np.isfinite(error), error, np.inf)
+
+
+def _namespace(values: Mapping[str, Array]) -> SimpleNamespace:
+    return SimpleNamespace(**{name: np.asarray(v, dtype=float)[:, None] for name, v in values.items()})
+
+
+def _values(layout: Layout, name: str) -> Array:
+    """Values to try for a parameter that the loss is not linear in."""
+    parameter = layout.parameters[name]
+    start = float(parameter.truth()[0])
+    if isinstance(parameter, Share):
+        return parameter.value(parameter.theta(np.array(start)) + np.array(_ODDS))
+    around = start * np.array(_FACTORS) if start else np.array(_ODDS) / 4
+    return np.unique(np.clip(around, parameter.low, parameter.high))
+
+
+def _linear(layout: Layout, formula: Formula) -> list[str]:
+    """Parameters whose slopes stay the same when they move, alone and together."""
+    p = {name: parameter.truth() for name, parameter in layout.parameters.items()}
+    before = formula(_namespace(p))[1]
+    found: list[str] = []
+    for name in layout.parameters:
+        moved = {**p, **{other: _other(layout, p, other) for other in [*found, name]}}
+        after = formula(_namespace(moved))[1]
+        if all(np.allclose(after[other], before[other], rtol=1e-9, atol=0.0) for other in [*found, name]):
+            found.append(name)
+    return found
+
+
+def _other(layout: Layout, p: Mapping[str, Array], name: str) -> Array:
+    """Another value that the parameter may take."""
+    parameter = layout.parameters[name]
+    theta = parameter.theta(p[name])
+    moved = parameter.value(theta + 0.3)
+    return np.where(moved <= parameter.high, moved, parameter.value(theta - 0.3))
