@@ -30,6 +30,11 @@ def anchor_mixtures(
 
     Raises:
         ConfigError: unknown anchor, or a mixture over other domains.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> {name: m["wiki"] for name, m in anchor_mixtures(corpus, ("natural", "uniform")).items()}
+        {'natural': 0.1, 'uniform': 0.5}
     """
     if isinstance(anchors, str):
         anchors = (anchors,)
@@ -137,6 +142,14 @@ def noise(observations: Observations, targets: Sequence[str] | None = None, metr
 
     Raises:
         DataError: no mixture was trained twice, so noise is not measured.
+
+    Example:
+        >>> from mixlaw import Observations
+        >>> rows = [{"run": f"r{i}", "schedule": {"web": 0.5, "wiki": 0.5}, "seed": i} for i in range(3)]
+        >>> values = [{"run": f"r{i}", "step": 1, "target": "web", "value": 3.0 + 0.1 * i} for i in range(3)]
+        >>> found = noise(Observations.from_records(rows, values))["web"]
+        >>> round(found.sd, 3), found.dof
+        (0.1, 2)
     """
     X, y = observations.table(targets, metric=metric)
     order = X.schema.metadata[b"runs"].decode().split("\n")

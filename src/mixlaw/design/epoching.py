@@ -57,5 +57,13 @@ def simulated_epoching(corpus: Corpus, budget: Budget, proxy_tokens: int, contex
 
 
 def with_simulated_epoching(spec: RunSpec, corpus: Corpus, budget: Budget) -> RunSpec:
-    """``spec`` restricted so that its epochs equal those of the target run of ``budget``."""
+    """``spec`` restricted so that its epochs equal those of the target run of ``budget``.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus, RunSpec, Schedule
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> spec = RunSpec(Schedule.constant({"web": 0.5, "wiki": 0.5}), tokens=1_000, context=10)
+        >>> with_simulated_epoching(spec, corpus, Budget(tokens=10_000, max_epochs=8)).unique_tokens
+        {'web': 900, 'wiki': 100}
+    """
     return spec.replace(unique_tokens=simulated_epoching(corpus, budget, spec.tokens, spec.context))

@@ -27,6 +27,10 @@ class Rung:
         model: architecture, as in :attr:`RunSpec.model`.
         learning_rate, optimizer: replace the template's where given.
         params: non-embedding parameters, if known; with it :attr:`flops` is.
+
+    Example:
+        >>> Rung(num=8, tokens=2_000_000, model={"preset": "d64"}, params=1_000_000).flops
+        96000000000000.0
     """
 
     num: int
@@ -47,6 +51,13 @@ def nested(schedules: Sequence[Schedule], counts: Sequence[int]) -> list[list[in
 
     Nesting matters: a mixture measured at two sizes tells how size changes the effect of the mixture, two mixtures
     at one size each do not.
+
+    Example:
+        >>> from mixlaw import Schedule
+        >>> schedules = [Schedule.constant({"a": w, "b": 1 - w}) for w in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        >>> first, second = nested(schedules, [4, 2])
+        >>> len(first), len(second), set(second) <= set(first)
+        (4, 2, True)
     """
     if not schedules or any(c < 1 for c in counts) or any(b > a for a, b in pairwise(counts)):
         raise ConfigError(f"Counts per rung must be positive and not grow from rung to rung, got {list(counts)}.")

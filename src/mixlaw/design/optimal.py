@@ -46,6 +46,13 @@ def parameter_gradient(law: Any, X: npt.ArrayLike) -> Array:
 
     Raises:
         ConfigError: the law has no such form (a Gaussian process or trees): use a family name instead.
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
+        >>> law = M4().fit(R, 2 + np.exp(-2 * R[:, 0]))
+        >>> parameter_gradient(law, R).shape[:2]  # (targets, mixtures)
+        (1, 12)
     """
     X = np.atleast_2d(np.asarray(X, dtype=float))
     atoms = law.atoms()
@@ -102,6 +109,11 @@ def exchange(
         criterion: ``"D"``: largest determinant of the information, summed over targets in the logarithm;
             ``"I"``: smallest variance of predictions, averaged over the candidates.
         given: (n, P) or (T, n, P) derivatives at runs that exist already.
+
+    Example:
+        >>> G = np.column_stack([np.ones(5), [0.0, 0.25, 0.5, 0.75, 1.0]])  # a straight line's two parameters
+        >>> sorted(exchange(G, 2).tolist())  # its ends tell most
+        [0, 4]
     """
     if criterion not in ("D", "I"):
         raise ConfigError(f"Unknown criterion {criterion!r}. Use 'D' (parameters) or 'I' (predictions).")
@@ -167,7 +179,13 @@ def exchange(
 
 def criterion_value(G: npt.ArrayLike, chosen: npt.ArrayLike, criterion: str = "D") -> float:
     """How good a design is: mean log determinant of the information per parameter ("D", larger is better), or mean
-    variance of predictions over the candidates in units of the noise variance ("I", smaller is better)."""
+    variance of predictions over the candidates in units of the noise variance ("I", smaller is better).
+
+    Example:
+        >>> G = np.column_stack([np.ones(5), [0.0, 0.25, 0.5, 0.75, 1.0]])
+        >>> criterion_value(G, [0, 4]) > criterion_value(G, [1, 3])
+        True
+    """
     G = np.asarray(G, dtype=float)
     G = G[None] if G.ndim == 2 else G
     normal, ridge = _normalised(G)
@@ -206,6 +224,12 @@ def propose_optimal(
         ConfigError: num <= 0, unknown criterion or family, or a law without parameters.
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains, or a law fitted on other domains.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> [round(s.mixture["wiki"], 2) for s in propose_optimal(corpus, Budget(tokens=8_000, max_epochs=4), 2)]
+        [0.0, 0.5]
     """
     if family not in FEATURES:
         raise ConfigError(f"Unknown family {family!r}.{did_you_mean(family, FEATURES)}")

@@ -407,6 +407,11 @@ def begin(corpus: Corpus, budget: Budget, num: int, observations: Observations |
         ConfigError: ``num`` is not a positive whole number, or the budget names unknown domains.
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: the observations are over other domains.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> begin(corpus, Budget(tokens=8_000, max_epochs=4), 3, None, seed=0).num
+        3
     """
     if isinstance(num, bool) or not isinstance(num, int | np.integer) or num <= 0:
         raise ConfigError(f"The number of runs to propose must be a positive whole number, got {num!r}.")
@@ -433,6 +438,12 @@ def finish(start: Start, X: Array, concentration: npt.ArrayLike | None = None) -
 
     Raises:
         ConfigError: the budget does not leave ``num`` different mixtures.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> start = begin(corpus, Budget(tokens=8_000, max_epochs=4), 2, None, seed=0)
+        >>> [s.mixture["wiki"] for s in finish(start, np.array([[0.9, 0.1], [0.6, 0.4]]))]
+        [0.1, 0.4]
     """
     polytope = start.polytope
     X = polytope.without_dust(polytope._tidy(np.asarray(X, dtype=float).reshape(-1, len(polytope.domains))))

@@ -25,6 +25,13 @@ class Cut:
         dimension, full_dimension: of the feasible set, and K - 1.
         reach: ``{domain: (smallest, largest)}`` weight that any feasible mixture can have.
         domains_cut: domains that cannot take the whole budget.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> found = cut(corpus, Budget(tokens=8_000, max_epochs=4))
+        >>> found.reach["wiki"], found.domains_cut
+        ((0.0, 0.5), ('wiki',))
     """
 
     fraction: float

@@ -27,7 +27,15 @@ def propose(
     eps: float = 0.01,
     candidates: int = 600,
 ) -> list[Schedule]:
-    """:func:`mixlaw.design.optimal.propose_optimal` with ``criterion="D"``, which has the arguments and errors."""
+    """:func:`mixlaw.design.optimal.propose_optimal` with ``criterion="D"``, which has the arguments and errors.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> mixtures = [s.mixture for s in propose(corpus, Budget(tokens=8_000, max_epochs=4), 3, seed=0)]
+        >>> len(mixtures), all(m["wiki"] <= 0.5 for m in mixtures)  # 4 epochs of wiki are half of the budget
+        (3, True)
+    """
     return propose_optimal(
         corpus, budget, num, observations, seed,
         criterion="D", family=family, law=law, eps=eps, candidates=candidates,

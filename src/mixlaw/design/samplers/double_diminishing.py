@@ -65,6 +65,13 @@ def propose(
         ConfigError: num <= 0, ``grid`` not a power of 1/2, or ``zero_weight`` not in (0, 1].
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> mixtures = [s.mixture for s in propose(corpus, Budget(tokens=8_000, max_epochs=4), 3, seed=0)]
+        >>> len(mixtures), all(m["wiki"] <= 0.5 for m in mixtures)  # 4 epochs of wiki are half of the budget
+        (3, True)
     """
     power = round(math.log2(1 / grid)) if 0 < grid <= 0.5 else 0
     if power < 1 or abs(grid - 2.0**-power) > 1e-12:
@@ -117,6 +124,11 @@ class Resample:
 
     ``runs``: indices of the chosen rows; ``error``: mean absolute error of the law fitted on them over all rows;
     ``error_all``: the same of a law fitted on all rows; ``tried``: fitted subsets.
+
+    Example:
+        >>> found = Resample(runs=np.array([0, 3]), error=0.02, error_all=0.03, tried=10)
+        >>> found.error < found.error_all
+        True
     """
 
     runs: npt.NDArray[np.int64]
@@ -139,6 +151,13 @@ def resample(law: Any, X: Any, y: Any, size: int = 20, tries: int = 100, seed: i
     Raises:
         ConfigError: size not in 1..n-1 or tries < 1.
         FitError: the law could not be fitted on any subset.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> R = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
+        >>> found = resample(LogLinear(ridge=0.01), R, 2 + np.exp(-R[:, 0]), size=12, tries=3)
+        >>> len(found.runs), found.tried
+        (12, 3)
     """
     from sklearn.base import clone
 

@@ -71,6 +71,12 @@ def propose(
         ConfigError: num <= 0, or ``levels`` does not fit the corpus.
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web:news": 5_000, "web:blogs": 4_000, "code": 1_000}, source="example")
+        >>> len(propose(corpus, Budget(tokens=2_000, max_epochs=4), 3, seed=0))
+        3
     """
     if not 0 < strength[0] <= strength[1] or temperature < 0:
         raise ConfigError(f"strength must be 0 < low <= high and temperature >= 0, got {strength}, {temperature}.")

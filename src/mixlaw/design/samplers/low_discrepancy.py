@@ -21,6 +21,10 @@ def simplex_points(cube: Array) -> Array:
     """Points of the unit cube (n, K - 1) as mixtures (n, K): uniform points become uniform mixtures.
 
     Weight j is the share ``1 - (1 - u) ** (1 / (K - j))`` of what weights 1..j-1 left (stick breaking).
+
+    Example:
+        >>> simplex_points(np.array([[0.75, 0.5]])).round(3).tolist()
+        [[0.5, 0.25, 0.25]]
     """
     n, k = cube.shape[0], cube.shape[1] + 1
     left, out = np.ones(n), np.empty((n, k))
@@ -37,6 +41,12 @@ def herd(pool: Array, num: int, avoid: Array | None = None) -> np.ndarray:
     Args:
         pool: (N, K) a large random sample of what is to be covered.
         avoid: (n, K) points that are there already and count as covered.
+
+    Example:
+        >>> pool = np.random.default_rng(0).dirichlet([1, 1, 1], 200)
+        >>> chosen = herd(pool, 20)
+        >>> bool(np.abs(pool[chosen].mean(axis=0) - pool.mean(axis=0)).max() < 0.05)
+        True
     """
     from scipy.spatial.distance import cdist
 
@@ -67,6 +77,13 @@ def propose(
         ConfigError: num <= 0.
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> mixtures = [s.mixture for s in propose(corpus, Budget(tokens=8_000, max_epochs=4), 3, seed=0)]
+        >>> len(mixtures), all(m["wiki"] <= 0.5 for m in mixtures)  # 4 epochs of wiki are half of the budget
+        (3, True)
     """
     start = begin(corpus, budget, num, observations, seed)
     polytope, k = start.polytope, len(corpus.names)

@@ -29,6 +29,10 @@ def farthest(
         pool: (N, K) candidates.
         avoid: (n, K) points to keep away from.
         near: (K,) where to begin if ``avoid`` is empty; default the row farthest from the pool's mean.
+
+    Example:
+        >>> farthest(np.array([[0.0], [0.4], [1.0]]), 2).tolist()  # the two ends
+        [2, 0]
     """
     if avoid is not None and len(avoid):
         gap = np.full(len(pool), np.inf)
@@ -73,6 +77,13 @@ def propose(
         ConfigError: num <= 0 or an unknown metric.
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
+        >>> mixtures = [s.mixture for s in propose(corpus, Budget(tokens=8_000, max_epochs=4), 3, seed=0)]
+        >>> len(mixtures), all(m["wiki"] <= 0.5 for m in mixtures)  # 4 epochs of wiki are half of the budget
+        (3, True)
     """
     if metric not in ("hellinger", "weights"):
         raise ConfigError(f"Unknown metric {metric!r}. Use 'hellinger' or 'weights'.")
