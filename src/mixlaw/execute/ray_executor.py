@@ -118,8 +118,7 @@ class RayExecutor:
 
     def _room(self) -> int:
         """Workers that the cluster has room for, at most ``workers``."""
-        import ray
-
+        ray = require_extra("ray", "ray")
         total = ray.cluster_resources()
         needs = {_TOTALS[k]: v for k, v in self.resources.items() if k != "resources" and v}
         needs.update(self.resources.get("resources", {}))
@@ -136,8 +135,7 @@ class RayExecutor:
 @contextmanager
 def _connected(options: RayExecutor) -> Iterator[None]:
     """A connection to a cluster while the block runs; one that exists already is used and kept."""
-    import ray
-
+    ray = require_extra("ray", "ray")
     if ray.is_initialized():
         yield
         return
@@ -239,8 +237,7 @@ class _Pool:
     early_deaths: int = 0
 
     def __post_init__(self) -> None:
-        import ray
-
+        ray = require_extra("ray", "ray")
         variables = {**WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(_import_path())}
         remote = ray.remote(
             **self.options.resources,
@@ -260,8 +257,7 @@ class _Pool:
 
     def wait(self) -> list[tuple[str, RunError | None]]:
         """Keys of items that ended within the next poll interval, and how."""
-        import ray
-
+        ray = require_extra("ray", "ray")
         busy = {worker.awaited: i for i, worker in enumerate(self.workers) if worker.awaited is not None}
         done, _ = ray.wait(list(busy), num_returns=1, timeout=self.options.poll_seconds)
         ended: list[tuple[str, RunError | None]] = []
@@ -299,8 +295,7 @@ class _Pool:
             )
 
     def report(self, progress: ItemProgress) -> None:
-        import ray
-
+        ray = require_extra("ray", "ray")
         for worker in self.workers:
             if worker.key is None:
                 continue
@@ -317,8 +312,7 @@ class _Pool:
 
     def shut_down(self) -> None:
         """Ask every worker to publish what it needs to continue and end; kill those that do not."""
-        import ray
-
+        ray = require_extra("ray", "ray")
         busy = []
         for worker in self.workers:
             if worker.key is not None:
