@@ -5,7 +5,7 @@ import pytest
 
 from mixlaw import laws
 from mixlaw.errors import DataError
-from mixlaw.laws.core.intervals import heldout_predictions, predict_interval, relative_weights
+from mixlaw.laws.core.heldout import relative_weights
 
 import worlds
 
@@ -118,9 +118,9 @@ def test_a_fold_that_cannot_be_fitted_has_no_say():
     few = np.isin(X[:, 0], np.unique(X[:, 0])[:2])
     few[np.flatnonzero(X[:, 0] == X[:, 0].max())[0]] = True
     law = laws.Chinchilla().fit(X[few], y[few])
-    held = heldout_predictions(law, X[few], y[few, None])
+    held = law.predict_heldout(X[few], y[few])
     assert np.isnan(held[X[few, 0] == X[:, 0].max()]).all() and np.isfinite(held).sum() == few.sum() - 1
-    low, high = predict_interval(law, X[few])
+    low, high = law.predict_interval(X[few])
     assert (high > low).all()
 
 

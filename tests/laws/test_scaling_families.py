@@ -12,7 +12,6 @@ from mixlaw.data.learning_rate import Constant, Cosine, WarmupStableDecay
 from mixlaw.errors import ConfigError, DataError, FitError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 from mixlaw.laws import BrokenPowerLaw, Chinchilla, Kaplan, LearningRateAnnealing, RepeatedData, published
 from mixlaw.laws.core.base import Law
-from mixlaw.laws.core.intervals import heldout_predictions
 from mixlaw.laws.fit.engine import huber
 from mixlaw.laws.published import PUBLISHED
 from mixlaw.laws.scale.repeated_data import effective_epochs
@@ -413,7 +412,7 @@ def test_folds_fit_the_memory_again():
     X, y = noisy_curve(0)
     law = LearningRateAnnealing(COSINE).fit(X, y)
     other = LearningRateAnnealing(COSINE, decay=law.decay_).fit(X, y)
-    a, b = (heldout_predictions(one, X["step"][:, None], y[:, None], folds=5) for one in (law, other))
+    a, b = (one.predict_heldout(X["step"][:, None], y, folds=5) for one in (law, other))
     assert np.abs(a - b).max() > 1e-6
 
 

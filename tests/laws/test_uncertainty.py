@@ -7,9 +7,9 @@ from scipy import stats
 from mixlaw import laws
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.laws.core.folds import fold_ids
-from mixlaw.laws.core.intervals import describe_optima, profile_likelihood
 from mixlaw.laws.core.replicates import chi2_quantile, replicate_noise
 from mixlaw.laws.fit.engine import fit_batch
+from mixlaw.laws.fit.likelihood import describe_optima, profile_likelihood
 
 import worlds
 

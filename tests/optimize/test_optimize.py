@@ -418,7 +418,7 @@ def test_what_a_law_scored_when_it_was_fitted_is_not_refitted(monkeypatch):
         law = ml.laws.GaussianProcess(members=("bc/log",), iterations=5).fit(*runs)
     assert law.heldout_.shape == Y.shape  # scored once, when asked for
     view = LawView(type(law).from_json(law.to_json()), corpus, Budget(tokens=10**6))
-    monkeypatch.setattr("mixlaw.laws.core.intervals.heldout_predictions", None)
+    monkeypatch.setattr(ml.laws.Law, "predict_heldout", None)
     assert heldout_difference(view, runs, lambda y: y[:, 0], X[0], X[1]) > 0
 
 

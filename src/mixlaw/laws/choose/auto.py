@@ -24,7 +24,7 @@ from mixlaw.laws.choose.league import League, LeagueRow, spearman
 from mixlaw.laws.choose.stacking import cross_fitted, stack_weights
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.base import Law, TrainingRows
-from mixlaw.laws.core.censoring import refuse_censored
+from mixlaw.laws.core.bounds import refuse_censored
 from mixlaw.laws.core.folds import Ints, fold_ids, replicate_groups
 from mixlaw.laws.core.notes import design_notes
 from mixlaw.laws.core.own import own_domains
@@ -113,7 +113,7 @@ class Auto(Law):
             sample_weight: (n,) weights of runs.
             censored: not taken; the parametric laws take it.
         """
-        refuse_censored(self, censored)
+        refuse_censored(censored, self.accepts_censored, type(self).__name__)
         for name in ("delegate_", "heldout_values_", "conformal_", "members_", "certifiable_name_"):
             self.__dict__.pop(name, None)
         y, diverged = _without_infinite(y)

@@ -22,8 +22,14 @@ from mixlaw.data.seams import LAWS
 from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
+from mixlaw.laws.core.bounds import read_censored
+from mixlaw.laws.core.folds import Ints
+from mixlaw.laws.core.heldout import Predict, heldout_predictions
+from mixlaw.laws.core.intervals import Conformal, check_level
+from mixlaw.laws.core.notes import warn_of_mixed_units
 from mixlaw.laws.core.replicates import replicate_noise
 from mixlaw.laws.core.response import NATS, Response
+from mixlaw.laws.core.summary import summarize
 from mixlaw.laws.core.table import as_matrix, as_targets
 
 __all__ = ["Law", "TrainingRows"]
@@ -129,19 +135,15 @@ class Law(RegressorMixin, BaseEstimator):
             raise DataError(
                 f"sample_weight must be {len(matrix)} finite non-negative numbers, got shape {weight.shape}."
             )
-        from mixlaw.laws.core.notes import warn_of_mixed_units
-
         self.response.check(targets)
         self._check_inputs(matrix, targets, names)
         columns = names or self._column_names(matrix.shape[1])
-        warn_of_mixed_units(matrix, targets, columns, target_names or [f"y{t}" for t in range(targets.shape[1])])
-        self._side = None
-        if censored is not None:
-            from mixlaw.laws.core.censoring import read_censored
-
-            self._side = read_censored(self, censored, targets, target_names)
-        self.feature_names_in_ = np.array(names or [f"x{j}" for j in range(matrix.shape[1])], dtype=object)
-        self.target_names_ = list(target_names or [f"y{t}" for t in range(targets.shape[1])])
+        warn_of_mixed_units(matrix, targets, columns, target_names or _numbered("y", targets.shape[1]))
+        self._side = read_censored(
+            censored, targets, target_names, accepts=self.accepts_censored, who=type(self).__name__
+        )
+        self.feature_names_in_ = np.array(names or _numbered("x", matrix.shape[1]), dtype=object)
+        self.target_names_ = list(target_names or _numbered("y", targets.shape[1]))
         self.n_features_in_ = matrix.shape[1]
         self.n_targets_ = targets.shape[1]
         self.num_runs_ = len(matrix)
@@ -155,7 +157,7 @@ class Law(RegressorMixin, BaseEstimator):
 
     def _column_names(self, num: int) -> list[str]:
         """What the columns of a plain array are."""
-        return [f"x{j}" for j in range(num)]
+        return _numbered("x", num)
 
     def _check_inputs(self, X: Array, Y: Array, names: Sequence[str] | None) -> None:
         """Refuse what no law of this kind can use (weights outside [0, 1], sizes that are not positive)."""
@@ -203,11 +205,45 @@ class Law(RegressorMixin, BaseEstimator):
             ConfigError: level outside (0, 1).
             DataError: the law was read back without calibration and no longer has its training rows.
         """
-        from mixlaw.laws.core.intervals import predict_interval
-
-        low, high = predict_interval(self, X, level)
+        check_level(level)
+        self._check_fitted()
+        self.calibrate()
+        if self.conformal_ is None:
+            raise DataError(
+                f"This {type(self).__name__} has no calibration for intervals, and no longer has the rows it was "
+                f"fitted on. Fit it again."
+            )
+        matrix = self._align(X)
+        mean = self._predict(matrix)
+        half = Conformal.from_dict(self.conformal_).half_width(self._features(matrix), level, matrix)
         least, largest = self.response.range
-        return np.maximum(low, least), np.minimum(high, largest)
+        low, high = np.maximum(mean - half, least), np.minimum(mean + half, largest)
+        return (low[:, 0], high[:, 0]) if self.single_target_ else (low, high)
+
+    def calibrate(self) -> None:
+        """Make now what :meth:`predict_interval` needs of the training rows, so that it is saved with the law.
+
+        Nothing happens where that has been done, or where there are no rows (a law read from JSON).
+        """
+        if self.conformal_ is None and self.training is not None:
+            held = self.heldout
+            assert held is not None
+            self._calibrate_to(held)
+
+    def _calibrate_to(self, heldout: Array) -> None:
+        """Intervals from the held-out predictions (n, T) of the training rows."""
+        X, Y, weight = self._need_rows("calibrate")
+        used = weight > 0
+        found = Conformal.measure(
+            self._features(X), np.abs(heldout - Y), weight, replicate_noise(X[used], Y[used]), places=X
+        )
+        self.conformal_ = found.to_dict()
+
+    def _features(self, X: Array) -> Array:
+        """What leverage is measured in: shares, or logarithms of sizes and tokens."""
+        if self.kind == "mixture":
+            return X
+        return np.where((X > 1).any(axis=0), np.log(np.maximum(X, 1e-12)), X)
 
     # ---- what it was fitted on, and what it does not know -------------------------------------------
     @property
@@ -233,12 +269,49 @@ class Law(RegressorMixin, BaseEstimator):
             NotIdentifiableError, TooFewRunsError: no fold has rows enough for a fit.
         """
         if self._heldout is None and self.training is not None:
-            from mixlaw.laws.core.intervals import heldout_predictions
-
             X, Y, weight = self.training
             seed = int(self.get_params(deep=False).get("seed", 0))
-            self._heldout = heldout_predictions(self, X, Y, seed=seed, sample_weight=weight)
+            self._heldout = self.predict_heldout(X, Y, seed=seed, sample_weight=weight)
         return self._heldout
+
+    def predict_heldout(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        folds: int | None = None,
+        seed: int = 0,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Array:
+        """(n, T) predictions of every row by a clone of this law that was fitted without it and its replicates.
+
+        Args:
+            X, y, sample_weight: as for :meth:`fit`.
+            folds: how many (default: leave-one-out up to 24 different rows of X, else 5).
+            seed: of the dealing of rows to folds.
+
+        Returns:
+            NaN for rows of weight 0, and for rows without which the law cannot be fitted.
+
+        Raises:
+            NotIdentifiableError, TooFewRunsError: no fold has rows enough for a fit.
+
+        Example:
+            >>> from mixlaw import laws
+            >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 12)
+            >>> laws.LogLinear().predict_heldout(r, 2 + np.exp(-r[:, 0])).shape
+            (12, 1)
+        """
+        (matrix, names), (targets, target_names, _) = as_matrix(X), as_targets(y, True)
+        columns = names or [str(n) for n in vars(self).get("feature_names_in_", _numbered("x", matrix.shape[1]))]
+        outputs = target_names or list(vars(self).get("target_names_", _numbered("y", targets.shape[1])))
+
+        def refit(rows: Ints, weight: Array) -> Predict:
+            given = {} if (weight == 1).all() else {"sample_weight": weight}
+            model = clone(self).fit(dict(zip(columns, matrix[rows].T)), dict(zip(outputs, targets[rows].T)), **given)
+            return lambda held: np.asarray(model.predict(dict(zip(columns, matrix[held].T)))).reshape(len(held), -1)
+
+        return heldout_predictions(refit, matrix, targets, folds=folds, seed=seed, sample_weight=sample_weight)
 
     @property
     def heldout_(self) -> Array:
@@ -336,17 +409,14 @@ class Law(RegressorMixin, BaseEstimator):
 
     def summary(self) -> str:
         """What was fitted, in a few readable lines."""
-        from mixlaw.laws.core.summary import summarize
-
+        self._check_fitted()
         return summarize(self)
 
     # ---- JSON, never pickle ------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the registry name, its constructor arguments and everything it learned."""
-        if type(self).predict_interval is Law.predict_interval and self.training is not None:
-            from mixlaw.laws.core.intervals import ensure_calibrated
-
-            ensure_calibrated(self)  # a law read back has no rows to calibrate its intervals on
+        if type(self).predict_interval is Law.predict_interval:
+            self.calibrate()  # a law read back has no rows to calibrate its intervals on
         state = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
         # an unregistered law can be hashed and shown, and read back once it is registered under this name
         name = LAWS.name_of(type(self)) or f"{type(self).__module__}:{type(self).__qualname__}"
@@ -377,6 +447,11 @@ class Law(RegressorMixin, BaseEstimator):
     def from_json(text: str) -> Law:
         """Inverse of :meth:`to_json`."""
         return Law.from_dict(json.loads(text))
+
+
+def _numbered(letter: str, num: int) -> list[str]:
+    """Names of the columns of a plain array."""
+    return [f"{letter}{i}" for i in range(num)]
 
 
 def _class_of(name: str) -> type[Law]:

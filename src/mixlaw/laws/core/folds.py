@@ -12,7 +12,10 @@ import numpy.typing as npt
 
 from mixlaw.kit.arrays import Array
 
-__all__ = ["fold_ids", "replicate_groups"]
+__all__ = ["count_different", "fold_ids", "held_out_folds", "replicate_groups"]
+
+_LEAVE_ONE_OUT = 24  # different rows up to which each is a fold of its own
+_FOLDS = 5
 
 Ints = npt.NDArray[np.int64]
 
@@ -21,6 +24,23 @@ def replicate_groups(X: Array, decimals: int = 9) -> Ints:
     """(n,) group of each row; identical rows (after rounding) share one."""
     _, inverse = np.unique(np.round(X, decimals), axis=0, return_inverse=True)
     return inverse.reshape(-1).astype(np.int64)
+
+
+def count_different(X: Array) -> int:
+    """How many different rows X has."""
+    return int(replicate_groups(X).max()) + 1 if len(X) else 0
+
+
+def held_out_folds(X: Array, Y: Array, folds: int | None = None, seed: int = 0) -> Ints:
+    """(n,) fold of each row by the library's rule: leave-one-out up to 24 different rows of X, else 5 folds;
+    ``folds`` in place of the rule where given. Replicates share a fold.
+
+    Example:
+        >>> sorted(held_out_folds(np.arange(4.0)[:, None], np.zeros((4, 1))).tolist())
+        [0, 1, 2, 3]
+    """
+    different = count_different(X)
+    return fold_ids(X, Y, folds or (different if different <= _LEAVE_ONE_OUT else _FOLDS), seed)
 
 
 def fold_ids(X: Array, Y: Array, folds: int, seed: int = 0) -> Ints:

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from mixlaw.laws.core.base import Law
-
-__all__ = ["summarize"]
+__all__ = ["Summarized", "summarize"]
 
 _MOST = 8  # rows and columns shown before "... and n more"
 
 
-def summarize(law: Law) -> str:
+class Summarized(Protocol):
+    """What a summary reads of a fitted law."""
+
+    kind: Any
+    formula: str
+    source: Any
+    converged_: bool | None
+    fit_report_: Mapping[str, Any] | None
+    heldout_error_: Mapping[str, float] | None
+    feature_names_in_: Any
+    target_names_: Sequence[str]
+    n_features_in_: int
+    n_targets_: int
+    num_runs_: int
+
+    @property
+    def notes(self) -> list[str]: ...
+
+    @property
+    def training(self) -> Any: ...
+
+
+def summarize(law: Summarized) -> str:
     """The law's formula, certificate, held-out error, parameters with 90% intervals where known, and notes."""
-    law._check_fitted()
     lines = [f"{type(law).__name__}: {law.num_runs_} runs, {_inputs(law)}, {_count(law.n_targets_, 'target')}"]
     formula = law.formula
     if formula:
@@ -44,7 +64,7 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _inputs(law: Law) -> str:
+def _inputs(law: Summarized) -> str:
     if law.kind == "mixture":
         return _count(law.n_features_in_, "domain")
     return "inputs " + ", ".join(str(n) for n in law.feature_names_in_[:_MOST])
@@ -70,7 +90,7 @@ def _certificate(converged: bool, report: Any) -> str:
     return f"{word} ({', '.join(parts)})" if parts else word
 
 
-def _heldout(law: Law) -> list[str]:
+def _heldout(law: Summarized) -> list[str]:
     stored = {k: v for k, v in (law.heldout_error_ or {}).items() if np.isfinite(v)}
     if not stored:
         return []
@@ -82,7 +102,7 @@ def _heldout(law: Law) -> list[str]:
     return [text]
 
 
-def _parameters(law: Law) -> list[str]:
+def _parameters(law: Summarized) -> list[str]:
     parameters = getattr(law, "parameters_", None) or {}
     intervals = vars(law).get("intervals_") or {}
     rows: list[str] = []

@@ -7,6 +7,7 @@ batch by :mod:`mixlaw.laws.fit.ridge`.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,16 +20,17 @@ import numpy.typing as npt
 from mixlaw.errors import ConfigError, ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import TrainingRows
-from mixlaw.laws.core.censoring import censored_notes
+from mixlaw.laws.core.bounds import censored_notes
 from mixlaw.laws.core.folds import replicate_groups
-from mixlaw.laws.core.intervals import calibrate, relative_weights
+from mixlaw.laws.core.heldout import relative_weights
 from mixlaw.laws.core.notes import design_notes
+from mixlaw.laws.core.replicates import chi2_quantile
 from mixlaw.laws.fit.engine import Best, Ints, resample_weights
 from mixlaw.laws.fit.ridge import Centres, RidgeLaw, Rows, Sharing, clearly_better
 from mixlaw.laws.fit.separable import linear_bounds, with_linear
 
 if TYPE_CHECKING:
-    from mixlaw.laws.core.intervals import Profile
+    from mixlaw.laws.fit.likelihood import Profile
     from mixlaw.laws.fit.profile import ProfileProblem
 
 __all__ = ["MixtureLaw", "Sharing"]
@@ -133,7 +135,7 @@ class MixtureLaw(RidgeLaw):
         self._warn_if_uncertified()
         self._remember(X, Y, weight, task, found.heldout)
         self.parameters_ = {k: _plain(v) for k, v in self.report(self.theta_, self.linear_).items()}
-        calibrate(self, *self._need_rows("fit")[:2], self._heldout, weight)
+        self._calibrate_to(self._heldout)
 
     def _check_options(self) -> None:
         if self.ridge != "cv" and not (isinstance(self.ridge, int | float) and self.ridge >= 0):
@@ -420,7 +422,7 @@ class MixtureLaw(RidgeLaw):
             values: at which to hold it (None: around the optimum until the fit gets worse than the noise).
 
         Returns:
-            :class:`mixlaw.laws.core.intervals.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
+            :class:`mixlaw.laws.fit.likelihood.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
             ``flat``; ``str()`` says it in words, ``report.plots.profile`` draws it.
 
         Raises:
@@ -467,10 +469,52 @@ class MixtureLaw(RidgeLaw):
 
     @cached_property
     def identifiability_(self) -> dict[str, Any]:
-        """Flat directions and rival optima, in words; see :func:`mixlaw.laws.core.intervals.identifiability`."""
-        from mixlaw.laws.core.intervals import diagnose
+        """Rival optima that fit equally well: ``text``, ``optima``, ``flat`` and ``identified``. Made on first use.
 
-        return diagnose(self)
+        They are told apart by their predictions on and between the training mixtures, since parameters alone may
+        differ by a pure renaming.
+
+        Raises:
+            DataError: a law read from JSON that had not made it before it was saved.
+        """
+        rows = self._rows("identifiability_")
+        X, W = self.training.X, rows.W
+        mean = (W * rows.Y).sum(axis=1) / np.maximum(W.sum(axis=1), 1e-300)
+        starts = self.starts(X, rows.Y.T, W)
+        starts = np.concatenate([self.theta_[:, None], starts], axis=1)
+        fit = self._fit_problems(rows, starts, self.ridge_, 300, 1e-9, self._centres)
+        corners = np.vstack([X, 0.5 * X + 0.5 * np.eye(X.shape[1])[np.arange(len(X)) % X.shape[1]]])
+        away = self.model(corners)
+        lines, optima = [], {}
+        for t, name in enumerate(self.target_names_):
+            F = fit.objective[t]
+            best = float(F.min())
+            n = int((W[t] > 0).sum())
+            variance = 2 * best / max(n - self.num_free(), 1)
+            limit = best + 0.5 * variance * chi2_quantile(0.95, 1) + 1e-9 * best
+            within = np.flatnonzero(fit.converged[t] & (limit >= F))
+            if len(within) < 2:
+                continue
+            values = self._values(away, fit.theta[t, within], fit.linear[t, within], np.full(len(within), t))
+            values = np.clip(values, -1e6, 1e6)
+            sd = math.sqrt(max(variance, 1e-300))
+            kinds: list[int] = []
+            for i in np.argsort(F[within], kind="stable"):
+                if all(np.abs(values[i] - values[j]).max() > 3 * sd + 1e-6 * abs(mean[t]) for j in kinds):
+                    kinds.append(int(i))
+            if len(kinds) > 1:
+                at = within[kinds]
+                optima[name] = [
+                    {"objective": float(F[s]), "theta": fit.theta[t, s].tolist(), "linear": fit.linear[t, s].tolist()}
+                    for s in at
+                ]
+                gap = max(np.abs(values[i] - values[kinds[0]]).max() for i in kinds[1:])
+                lines.append(
+                    f"{name}: {len(kinds)} solutions fit equally well (objectives "
+                    f"{', '.join(f'{F[s]:.4g}' for s in at[:4])}) and differ by up to {gap:.3g} between the runs."
+                )
+        text = "\n".join(lines)
+        return {"text": text, "optima": optima, "flat": [], "identified": not lines}
 
 
 def _plain(value: Any) -> Any:

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
-from mixlaw.laws.core.intervals import Profile, crossing
 from mixlaw.laws.fit.engine import Ints, Model, Prior, fit_batch
+from mixlaw.laws.fit.likelihood import Profile, crossing
 
 __all__ = ["ProfileProblem", "profile_parameter"]
 

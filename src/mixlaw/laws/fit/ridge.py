@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.folds import fold_ids, replicate_groups
+from mixlaw.laws.core.folds import fold_ids, held_out_folds
 from mixlaw.laws.fit.engine import BatchFit, Best, Ints, fit_batch
 from mixlaw.laws.fit.mixture_form import MixtureForm
 from mixlaw.laws.fit.objective import Prior
@@ -257,9 +257,8 @@ class RidgeLaw(MixtureForm):
         return Tuned(grid[choice], heldout, score, None, None)
 
     def _folds(self, X: Array, Y: Array) -> tuple[Ints, list[int]]:
-        distinct = len(np.unique(replicate_groups(X)))
-        num = distinct if distinct <= 24 else 5
-        return fold_ids(X, Y.T, num, self.seed), list(range(min(num, distinct)))
+        ids = held_out_folds(X, Y.T, seed=self.seed)
+        return ids, list(range(int(ids.max()) + 1))
 
     def _fold_predictions(
         self, rows: Rows, starts: Array, ridge: Array, ids: Ints, folds: Sequence[int], centres: Centres | None

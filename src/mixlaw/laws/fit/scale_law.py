@@ -36,9 +36,8 @@ import numpy.typing as npt
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law, TrainingRows
-from mixlaw.laws.core.censoring import Sides, censored_notes
+from mixlaw.laws.core.bounds import Sides, censored_notes
 from mixlaw.laws.core.columns import check_column, column_range, need_runs, need_sizes
-from mixlaw.laws.core.intervals import ensure_calibrated
 from mixlaw.laws.core.parameters import Layout, Parameter
 from mixlaw.laws.fit.coordinates import uncoupled
 from mixlaw.laws.fit.declared_starts import declared_starts
@@ -46,7 +45,7 @@ from mixlaw.laws.fit.engine import BatchFit, Best, Ints, Model, fit_batch, resam
 from mixlaw.laws.fit.first_version import migrated
 
 if TYPE_CHECKING:
-    from mixlaw.laws.core.intervals import Profile
+    from mixlaw.laws.fit.likelihood import Profile
     from mixlaw.laws.fit.profile import ProfileProblem
 
 __all__ = ["Rows", "ScaleLaw"]
@@ -450,7 +449,7 @@ class ScaleLaw(Law):
             values: at which to hold it (None: around the optimum until the fit gets worse than the noise).
 
         Returns:
-            :class:`mixlaw.laws.core.intervals.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
+            :class:`mixlaw.laws.fit.likelihood.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
             ``flat``; ``str()`` says it in words, ``report.plots.profile`` draws it.
 
         Raises:
@@ -488,9 +487,9 @@ class ScaleLaw(Law):
         """Plain data. The calibration of intervals is made before saving, for it needs the rows; where these are too
         few to leave any out, the law is saved without."""
         if self.training is not None:
-            # asked of a law saved without, an interval is refused in the words of ensure_calibrated
+            # asked of a law saved without, an interval is refused by predict_interval
             with contextlib.suppress(NotIdentifiableError, TooFewRunsError):
-                ensure_calibrated(self)
+                self.calibrate()
         return super().to_dict()
 
     def _read_state(self, state: dict[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,8 @@ from mixlaw.errors import ConfigError, TooFewRunsError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.folds import Ints as Rows
-from mixlaw.laws.core.folds import fold_ids, replicate_groups
+from mixlaw.laws.core.folds import count_different
+from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.notes import design_notes
 from mixlaw.laws.core.own import own_matrix
 from mixlaw.laws.core.residuals import residual_correlation
@@ -101,15 +102,14 @@ class GaussianProcess(Law):
             raise ConfigError("members=() leaves nothing to fit; give at least one of " + ", ".join(gk.MEMBERS) + ".")
         usable = (sample_weight > 0) & np.isfinite(Y).any(axis=1)
         X, Y, weight = X[usable], Y[usable], sample_weight[usable]
-        groups = replicate_groups(X)
-        if len(np.unique(groups)) < 3:
+        if count_different(X) < 3:
             raise TooFewRunsError(
-                f"A Gaussian process needs at least 3 different mixtures, got {len(np.unique(groups))} in "
+                f"A Gaussian process needs at least 3 different mixtures, got {count_different(X)} in "
                 f"{len(X)} usable runs. Train a few more."
             )
-        lonely = [self.target_names_[t] for t in range(Y.shape[1]) if np.isfinite(Y[:, t]).sum() < 3]
-        if lonely:
-            raise TooFewRunsError(f"Targets {lonely[:5]} were measured in fewer than 3 runs; leave them out of y.")
+        too_few = [self.target_names_[t] for t in range(Y.shape[1]) if np.isfinite(Y[:, t]).sum() < 3]
+        if too_few:
+            raise TooFewRunsError(f"Targets {too_few[:5]} were measured in fewer than 3 runs; leave them out of y.")
         self.notes_ = design_notes(X, Y, [str(n) for n in self.feature_names_in_], self.target_names_)
         if len(X) > self.max_runs:
             rows = np.sort(np.random.default_rng(self.seed).permutation(len(X))[: self.max_runs])
@@ -335,7 +335,7 @@ class GaussianProcess(Law):
             worlds, member = np.flatnonzero(taken == i), states[i][1]
             data, layout, hyper = self._parts(member)
             normal = rng.standard_normal((len(worlds), len(matrix), self.n_targets_)) @ together.T
-            strays = normal if rough is None else rng.standard_normal(normal.shape) @ together.T
+            extra_noise = normal if rough is None else rng.standard_normal(normal.shape) @ together.T
             with _one_thread():
                 for t in range(self.n_targets_):
                     one = hyper.only(t)
@@ -345,7 +345,7 @@ class GaussianProcess(Law):
                     covariance = gk.kernel(matrix, matrix, one, layout.member.feature)[0] - half.T @ half
                     z = normal[:, :, t] @ gk.root(covariance).T
                     if rough is not None:
-                        z = z + math.sqrt(rough[t]) * one.noise[0] * strays[:, :, t]
+                        z = z + math.sqrt(rough[t]) * one.noise[0] * extra_noise[:, :, t]
                     z = np.minimum(z + k @ member["alpha"][t], 8.0)  # eight sd above the runs is "very bad" anyhow
                     scale = {key: value[t : t + 1] for key, value in data.scale.items()}
                     out[worlds, :, t] = gk.unwarp(z.reshape(1, -1), one, layout.member, scale).reshape(z.shape)
@@ -393,25 +393,24 @@ class GaussianProcess(Law):
         ``folds`` is 5 where not given, and 8 up to 24 different mixtures.
         """
         self._check_fitted()
-        distinct = len(np.unique(replicate_groups(self.train_X_)))
-        folds = folds or (8 if distinct <= 24 else 5)
-        n = len(self.train_X_)
-        ids = fold_ids(self.train_X_, self.train_Y_, folds, self.seed)
-        mean, sd = np.empty(self.train_Y_.shape), np.empty(self.train_Y_.shape)
-        for fold in range(int(ids.max()) + 1):
-            rest, held = np.flatnonzero(ids != fold), ids == fold
-            model = self._shadow(rest)
+        X, Y = self.train_X_, self.train_Y_
+        few = count_different(X) <= 24
+        # Below 64 runs the hyperparameters carry too much of the held-out rows to start from them.
+        warm = [m["u"] if len(X) >= 64 else None for m in self.members_]
+
+        def refit(rows: Rows, weight: Array) -> Predict:
+            model = self._shadow(rows)  # which has the rows' weights
             with _one_thread():
                 model.members_ = [
-                    # Below 64 runs the hyperparameters carry too much of the held-out rows to start from them.
-                    model._fit_member(
-                        gk.MEMBERS[name], model._data(np.arange(len(rest))), m["u"] if n >= 64 else None, True
-                    )
-                    for name, m in zip(self.members, self.members_, strict=True)
+                    model._fit_member(gk.MEMBERS[name], model._data(np.arange(len(rows))), start, True)
+                    for name, start in zip(self.members, warm, strict=True)
                 ]
-            mean[held] = model._predict(self.train_X_[held])
-            sd[held] = np.mean([model._sigma(m, self.train_X_[held]) for m in model.members_], axis=0)
-        return mean, sd
+            return lambda held: np.stack(
+                [model._predict(X[held]), np.mean([model._sigma(m, X[held]) for m in model.members_], axis=0)], axis=-1
+            )
+
+        both = heldout_predictions(refit, X, Y, folds=folds or (8 if few else None), seed=self.seed, partial=False)
+        return both[..., 0], both[..., 1]
 
     def _shadow(self, rows: Rows) -> GaussianProcess:
         """An unfitted copy that holds only some of the training rows."""
@@ -424,7 +423,10 @@ class GaussianProcess(Law):
         return model
 
     def calibrate(self) -> None:
-        """Held-out predictions and the factors by which the process' own standard deviation must be stretched."""
+        """Held-out predictions and the factors by which the process' own standard deviation must be stretched; made
+        once, and saved with the law from then on."""
+        if "stretch_" in vars(self):
+            return
         mean, sd = self.leave_one_out() if len(self.train_X_) >= _LOO_FROM else self.cross_validate()
         seen = np.isfinite(self.train_Y_)
         self.heldout_values_ = np.where(seen, mean, np.nan)
@@ -440,8 +442,7 @@ class GaussianProcess(Law):
     @property
     def heldout(self) -> Array:
         """(n, T) predictions of the training rows used, each without itself; NaN where not measured."""
-        if not hasattr(self, "heldout_values_"):
-            self.calibrate()
+        self.calibrate()
         return self.heldout_values_
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
@@ -453,8 +454,7 @@ class GaussianProcess(Law):
         if not 0 < level < 1:
             raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
         matrix = self._align(X)
-        if not hasattr(self, "stretch_"):
-            self.calibrate()
+        self.calibrate()
         n = len(self.train_X_)
         stretch = float(np.quantile(self.stretch_, min(1.0, level * (1 + 1 / n)), method="higher"))
         mean = self._predict(matrix)

@@ -26,7 +26,6 @@ from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.base import Law, TrainingRows
-from mixlaw.laws.core.intervals import calibrate, heldout_predictions
 
 __all__ = ["STRUCTURES", "PhaseLaw", "split_columns"]
 
@@ -174,7 +173,7 @@ class PhaseLaw(Law):
         self.converged_ = all(law.converged_ is not False for law in self.laws_)
         self._training = TrainingRows(X, Y, sample_weight)
         self._heldout = candidates[chosen][1]
-        calibrate(self, X, Y, self._heldout, sample_weight)
+        self._calibrate_to(self._heldout)
 
     def _one(
         self, X: Array, names: Sequence[str], Y: Array, sample_weight: Array, frozen: Mapping[str, Any] | None = None
@@ -184,11 +183,12 @@ class PhaseLaw(Law):
         law = clone(self.base) if isinstance(self.base, Law) else LAWS[self.base](**dict(self.base_options or {}))
         law.set_params(**dict(frozen or {}))
         columns = dict(zip(names, np.clip(X, 0.0, 1.0).T))
-        law.fit(columns, dict(zip(self.target_names_, Y.T)), sample_weight=sample_weight)
+        targets = dict(zip(self.target_names_, Y.T))
+        law.fit(columns, targets, sample_weight=sample_weight)
         known = law.heldout
-        if known is not None and known.shape == Y.shape:
-            return law, known
-        return law, heldout_predictions(law, X, Y, seed=self.seed, sample_weight=sample_weight)
+        if known is None or known.shape != Y.shape:  # of fewer rows than it was given
+            known = law.predict_heldout(columns, targets, seed=self.seed, sample_weight=sample_weight)
+        return law, known
 
     def refit_options(self, sample_weight: Array | None = None) -> dict[str, Any]:
         """Options of a bootstrap refit: the ridge is not chosen again.

@@ -143,8 +143,6 @@ def heldout_difference(
 
 def _heldout(view: LawView, runs: tuple[Any, Any]) -> Array:
     """Errors (n, T) of predictions for rows that a refit had not seen; NaN where there are none."""
-    from mixlaw.laws.core.intervals import heldout_predictions
-
     _, losses, matrix = view.rows(runs)
     law = view.law
     known = None if law.training is None else law.heldout  # a law fitted in this process remembers
@@ -156,7 +154,8 @@ def _heldout(view: LawView, runs: tuple[Any, Any]) -> Array:
         Y, losses, atol=1e-9, equal_nan=True
     ):  # Auto and the Gaussian process keep what they scored
         return np.asarray(law.heldout_, dtype=float) - losses
-    return heldout_predictions(law, matrix, losses) - losses
+    columns = dict(zip(map(str, law.feature_names_in_), matrix.T))
+    return law.predict_heldout(columns, dict(zip(law.target_names_, losses.T))) - losses
 
 
 def gain(

@@ -15,7 +15,7 @@ def profile(found: Any, *, width: float = 6.4) -> Chart:
     """A profile likelihood: how much worse the law fits where one parameter is held at a value.
 
     Args:
-        found: what ``law.profile("alpha")`` returns (:class:`mixlaw.laws.core.intervals.Profile`).
+        found: what ``law.profile("alpha")`` returns (:class:`mixlaw.laws.fit.likelihood.Profile`).
 
     Example:
         >>> profile(law.profile("alpha")).savefig("alpha.png")  # doctest: +SKIP

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.base import Law
 
 __all__ = ["Sides", "censored_notes", "read_censored", "refuse_censored"]
 
@@ -18,19 +17,24 @@ _WORDS = {"above": 1, "below": -1, "": 0, "no": 0, "none": 0}
 Sides = npt.NDArray[np.int8]
 
 
-def read_censored(law: Law, censored: Any, Y: Array, targets: Sequence[str] | None) -> Sides | None:
+def read_censored(censored: Any, Y: Array, targets: Sequence[str] | None, *, accepts: bool, who: str) -> Sides | None:
     """Sides (n, T) on which the truth lies: +1 above Y, -1 below, 0 measured; None where nothing is censored.
 
     Args:
         censored: (n,), (n, T) or a table with some of the targets' columns; numbers -1, 0, 1, booleans (True:
             above) or the words ``"above"`` and ``"below"``.
         Y: (n, T) the bounds and measurements.
+        targets: names of the columns of Y (default ``y0, y1, ...``).
+        accepts: whether the law can use bounds.
+        who: the law's name, for the error.
 
     Raises:
         ConfigError: the law takes no censored values, or a column is no target.
         DataError: another shape or other values, or a censored value without its bound.
     """
-    refuse_censored(law, censored)
+    refuse_censored(censored, accepts, who)
+    if censored is None:
+        return None
     n, T = Y.shape
     columns = _columns(censored)
     side = np.zeros((n, T), dtype=np.int8)
@@ -60,11 +64,11 @@ def read_censored(law: Law, censored: Any, Y: Array, targets: Sequence[str] | No
     return side if side.any() else None
 
 
-def refuse_censored(law: Law, censored: Any) -> None:
+def refuse_censored(censored: Any, accepts: bool, who: str) -> None:
     """Raise where a law that cannot take bounds is given some."""
-    if censored is not None and not law.accepts_censored:
+    if censored is not None and not accepts:
         raise ConfigError(
-            f"{type(law).__name__} cannot use censored= (losses known only as bounds). Parametric laws can, for "
+            f"{who} cannot use censored= (losses known only as bounds). Parametric laws can, for "
             f"example laws.M4() or laws.Chinchilla(); or leave those runs out of X and y."
         )
 
