@@ -215,7 +215,7 @@ class Law(RegressorMixin, BaseEstimator):
             )
         matrix = self._align(X)
         mean = self._predict(matrix)
-        half = Conformal.from_dict(self.conformal_).half_width(self._features(matrix), level, matrix)
+        half = Conformal.from_dict(self.conformal_).half_width(self._leverage_features(matrix), level, matrix)
         least, largest = self.response.range
         low, high = np.maximum(mean - half, least), np.minimum(mean + half, largest)
         return (low[:, 0], high[:, 0]) if self.single_target_ else (low, high)
@@ -235,11 +235,11 @@ class Law(RegressorMixin, BaseEstimator):
         X, Y, weight = self._need_rows("calibrate")
         used = weight > 0
         found = Conformal.measure(
-            self._features(X), np.abs(heldout - Y), weight, replicate_noise(X[used], Y[used]), places=X
+            self._leverage_features(X), np.abs(heldout - Y), weight, replicate_noise(X[used], Y[used]), places=X
         )
         self.conformal_ = found.to_dict()
 
-    def _features(self, X: Array) -> Array:
+    def _leverage_features(self, X: Array) -> Array:
         """What leverage is measured in: shares, or logarithms of sizes and tokens."""
         if self.kind == "mixture":
             return X
