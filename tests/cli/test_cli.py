@@ -29,6 +29,15 @@ def test_help_lists_the_verbs():
         assert verb in out
 
 
+@pytest.mark.parametrize("module", ["mixlaw", "mixlaw.cli"])
+def test_the_package_runs_as_a_program(module):
+    arguments = [sys.executable, "-m", module, "status", "nowhere"]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode == 1 and "nowhere/study.yaml is not there" in result.stderr
+    misspelt = subprocess.run([*arguments[:3], "statsu"], capture_output=True, text=True)
+    assert misspelt.returncode == 2 and "No such command 'statsu'" in misspelt.stderr
+
+
 def test_help_stays_light():
     code = (
         "import sys; sys.argv = ['mixlaw', '--help']\n"

@@ -1,18 +1,21 @@
-"""The command line: parses, calls one verb, prints what came of it and what comes next. No logic of its own."""
+"""The command line as a whole: which commands there are, and what a person sees when something goes wrong."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from mixlaw.cli import questions
-from mixlaw.cli.shared import StudyFolder, draws_text, echo, next_step, pairs, progress_bar, schedule_text
-from mixlaw.data.seams import EXPORTERS, IMPORTERS
-from mixlaw.errors import ConfigError, MixlawError
+try:  # typer brings its own click since 0.21, and used the public one before
+    from typer._click.exceptions import ClickException
+except ImportError:
+    from click.exceptions import ClickException
+
+from mixlaw.cli import questions, verbs
+from mixlaw.cli.shared import echo
+from mixlaw.errors import MixlawError, MixlawWarning
 
 __all__ = ["app", "main"]
 
@@ -24,8 +27,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# typer brings its own click since 0.21 and used the public one before; both derive BadParameter from ClickException
-_USAGE_ERRORS: Any = typer.BadParameter.__mro__[2]
+for _command in (
+    verbs.quickstart,
+    verbs.init,
+    verbs.tokenize,
+    verbs.design,
+    questions.power,
+    verbs.train,
+    verbs.fit,
+    verbs.optimize,
+    questions.schedule,
+    questions.frontier,
+    questions.critical,
+    questions.reuse,
+    questions.effects,
+    questions.predict,
+    verbs.verify,
+    verbs.export,
+    verbs.report,
+    questions.steer,
+    verbs.status,
+):
+    app.command()(_command)
+
+_corpus = typer.Typer(help="Look at corpora.", no_args_is_help=True)
+_corpus.command("diff")(verbs.corpus_diff)
+app.add_typer(_corpus, name="corpus")
 
 
 def main() -> None:
@@ -42,15 +69,13 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         echo("\nStopped. Nothing is lost: run the same command again to continue.", err=True)
         sys.exit(130)
-    except _USAGE_ERRORS as error:
+    except ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _plain_warnings() -> None:
-    from mixlaw.errors import MixlawWarning
-
     shown: set[str] = set()
 
     def show(message: Any, category: type, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
@@ -63,392 +88,3 @@ def _plain_warnings() -> None:
     warnings.showwarning = show
     # fits try parameters at which an exponential overflows and reject them: nothing that a user could act on
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"(mixlaw|numpy|scipy)\.")
-
-
-@app.command()
-def quickstart(
-    folder: Annotated[Path, typer.Argument(help="Where the study is made; continues if it is there.")] = Path(
-        "quickstart-study"
-    ),
-    minutes: Annotated[float, typer.Option(help="Time for the whole study, verification included.")] = 5.0,
-    corpus: Annotated[
-        Path | None, typer.Option(help="Your text: a folder with one folder (or file) per domain.")
-    ] = None,
-    objective: Annotated[
-        list[str] | None, typer.Option(help="NAME=WEIGHT of a validation set; repeat. Default: all equal.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the whole study.")] = 0,
-    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in a browser.")] = False,
-) -> None:
-    """From raw text to a verified mixture, on this machine, in a few minutes."""
-    from mixlaw.study.quickstart.plan import run
-
-    with progress_bar() as progress:
-        path = run(
-            folder,
-            minutes=minutes,
-            corpus=corpus,
-            objective=pairs(objective or [], "objective") or None,
-            seed=seed,
-            progress=progress,
-            say=echo,
-        )
-    if show:
-        import webbrowser
-
-        webbrowser.open(path.resolve().as_uri())
-
-
-@app.command()
-def init(
-    folder: StudyFolder,
-    domain: Annotated[list[str], typer.Option(help="NAME=PATH of a training domain; repeat.")],
-    objective: Annotated[list[str], typer.Option(help="NAME=WEIGHT of a validation set; repeat.")],
-    tokens: Annotated[str, typer.Option(help="Tokens of the target run, e.g. 300B.")],
-    validation: Annotated[list[str] | None, typer.Option(help="NAME=PATH of a validation-only set; repeat.")] = None,
-    max_epochs: Annotated[float | None, typer.Option(help="Largest number of epochs of any domain.")] = None,
-) -> None:
-    """Make a study folder with a study.yaml you can edit."""
-    from mixlaw.study.study import Study
-
-    absolute = {k: str(v) if "://" in v else str(Path(v).resolve()) for k, v in pairs(domain, "domain", False).items()}
-    checks = {
-        k: str(v) if "://" in v else str(Path(v).resolve())
-        for k, v in pairs(validation or [], "validation", False).items()
-    }
-    budget: dict[str, Any] = {"tokens": tokens}
-    if max_epochs is not None:
-        budget["max_epochs"] = max_epochs
-    Study.create(
-        folder,
-        {
-            "corpus": {"domains": absolute, "validation": checks},
-            "objective": pairs(objective, "objective"),
-            "budget": budget,
-        },
-    )
-    echo(f"Wrote {folder / 'study.yaml'}. Edit it as you like, then: mixlaw tokenize {folder}")
-
-
-@app.command()
-def tokenize(folder: StudyFolder) -> None:
-    """Text to token shards with measured counts."""
-    from mixlaw.kit.units import format_count
-    from mixlaw.study.study import Study
-
-    with progress_bar() as progress:
-        study = Study(folder, progress)
-        corpus = study.tokenize()
-    for d in corpus.domains:
-        documents = "" if d.num_documents is None else f", {d.num_documents} documents"
-        echo(f"{d.name:<24} {format_count(d.unique_tokens):>8} unique tokens{documents} ({d.source})")
-    for v in corpus.validation:
-        echo(f"{v.name:<24} {format_count(v.tokens):>8} validation tokens")
-    echo(f"Wrote {folder / 'corpus.json'}. Next: {next_step(study, 'tokenize')}")
-
-
-corpus_app = typer.Typer(help="Look at corpora.", no_args_is_help=True)
-app.add_typer(corpus_app, name="corpus")
-
-
-@corpus_app.command("diff")
-def corpus_diff(before: Path, after: Path) -> None:
-    """What changed between two corpora (study folders or corpus.json files)."""
-    from mixlaw.study.steps.reuse import read_corpus
-    from mixlaw.tokens import corpus_diff as compare_corpora
-
-    echo(str(compare_corpora(read_corpus(before), read_corpus(after))))
-
-
-@app.command()
-def design(
-    folder: StudyFolder,
-    more: Annotated[int, typer.Option(help="Add this many runs, chosen from what was observed so far.")] = 0,
-    sampler: Annotated[
-        str | None,
-        typer.Option(help="dirichlet, lattice, maximin, d_optimal, hierarchical, phases, ...; see docs/design.md."),
-    ] = None,
-    num: Annotated[int | None, typer.Option(help="How many mixtures.")] = None,
-    replicates: Annotated[int | None, typer.Option(help="Extra runs of the reference: they measure the noise.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            # the backslash keeps the help's markup from taking [web, news] for a style
-            help=r"NAME=VALUE of the sampler, e.g. 'levels={news: \[web, news]}' or 'fractions=[.8, .2]'; repeat."
-        ),
-    ] = None,
-    size: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="PRESET=NUM:TOKENS, a larger size for NUM of the mixtures, e.g. d128=8:8M; repeat, cheapest first."
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option(help="Write nothing: print the runs, and FLOPs, hours and disk of those not trained yet.")
-    ] = False,
-) -> None:
-    """Choose the mixtures of the swarm; what is not given here comes from study.yaml."""
-    from mixlaw.kit.units import format_count
-    from mixlaw.study.config import design_changes
-    from mixlaw.study.study import Study
-
-    study = Study(folder)
-    settings = design_changes(study.config.design, sampler, num, replicates, option or [], size or [])
-    worth, exists = "", study.store.exists("design.json")
-    if more and settings is not None:
-        raise ConfigError("--more adds runs to the design as it was made; leave out --sampler, --num and the like.")
-    if more:
-        specs, worth = study.swarm.further(more) if dry_run else study.extend(more)
-    elif dry_run and not exists:
-        specs = study.swarm.propose(settings)
-    else:
-        specs = study.design(settings)
-    for spec in specs:
-        larger = "" if spec.tokens == study.config.training.tokens else f"{format_count(spec.tokens)} tokens  "
-        echo(f"{spec.id}  seed {spec.seed}  {larger}{schedule_text(spec.schedule)}")
-    echo(worth or study.swarm.cut())
-    echo(study.swarm.epoching())
-    if dry_run:
-        _print_cost(study.swarm.cost(specs))
-        echo(f"Nothing was written. Without --dry-run: {folder / 'design.json'}.")
-        return
-    echo(f"Wrote {folder / 'design.json'} ({len(specs)} runs). Next: {next_step(study, 'design')}")
-
-
-def _print_cost(e: dict[str, float]) -> None:
-    from mixlaw.kit.units import format_bytes, format_count, format_seconds
-
-    echo(
-        f"{e['runs']:.0f} runs to train: {format_count(e['tokens'])} tokens, {e['flops']:.2e} FLOPs, about "
-        f"{format_seconds(e['seconds'])} here at {format_count(e['tokens_per_second'])} tokens/s, "
-        f"{format_bytes(e['disk_bytes'])} of disk."
-    )
-
-
-app.command()(questions.power)
-
-
-@app.command()
-def train(
-    folder: StudyFolder,
-    dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk; train nothing.")] = False,
-) -> None:
-    """Train the designed runs that are not done yet."""
-    from mixlaw.study.study import Study
-
-    if dry_run:
-        _print_cost(Study(folder).swarm.estimate())
-        return
-    with progress_bar() as progress:
-        study = Study(folder, progress)
-        failures = study.train()
-    for run, reason in failures.items():
-        echo(f"run {run} failed: {reason}", err=True)
-    echo(
-        f"{len(study.specs()) - len(failures)} of {len(study.specs())} runs are done"
-        + (f"; {len(failures)} failed, run `mixlaw train {folder}` to try them again" if failures else "")
-        + f". Next: mixlaw fit {folder}"
-    )
-    if failures:
-        raise typer.Exit(1)
-
-
-@app.command()
-def fit(
-    source: Annotated[list[Path], typer.Argument(help="A study folder, or files of runs (CSV, Parquet, ...).")],
-    out: Annotated[Path | None, typer.Option(help="For files: folder for law, league table and plots.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="For files: fit only these targets; repeat.")] = None,
-    repair: Annotated[bool, typer.Option(help="For files: rescale weights that do not sum to one.")] = False,
-    mixtures: Annotated[Path | None, typer.Option(help="For logs: table of mixtures (run, one column each).")] = None,
-    value: Annotated[list[str] | None, typer.Option(help="For files: a metric that is a loss; repeat.")] = None,
-    format: Annotated[str | None, typer.Option(help=f"For files: {', '.join(IMPORTERS.names())}.")] = None,
-    seed: Annotated[int, typer.Option(help="For files: seed of everything random.")] = 0,
-) -> None:
-    """Fit laws, compare them by held-out error, and keep the best."""
-    if len(source) == 1 and (source[0] / "study.yaml").exists():
-        from mixlaw.study.study import Study
-
-        given = {
-            "--out": out,
-            "--target": target,
-            "--repair": repair,
-            "--mixtures": mixtures,
-            "--value": value,
-            "--format": format,
-            "--seed": seed,
-        }
-        ignored = [name for name, value_given in given.items() if value_given]
-        if ignored:
-            raise ConfigError(
-                f"{ignored[0]} is for files of runs; {source[0]} is a study, which takes its settings from study.yaml "
-                f"(law.options for the law, repair: true for --repair)."
-            )
-        study = Study(source[0])
-        law = study.fit()
-        if words := study.fitted_to():
-            echo(words)
-        echo(law.summary())
-        echo(str(study.evidence()))
-        echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
-        return
-    from mixlaw.study.fit_files import fit_files
-
-    folder = out or Path(source[0].name.split(".")[0] + "-fit")
-    with progress_bar() as progress:
-        law = fit_files(
-            source,
-            folder,
-            targets=target,
-            repair=repair,
-            mixtures=mixtures,
-            values=value,
-            format=format,
-            seed=seed,
-            progress=progress,
-            say=echo,
-        )
-    echo(law.summary())
-    echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
-
-
-@app.command()
-def optimize(
-    folder: StudyFolder,
-    kind: Annotated[str, typer.Option(help="mean, worst, guard or least_change.")] = "mean",
-    guard: Annotated[
-        list[str] | None,
-        typer.Option(help="SET=NATS: how much worse than today SET may get; negative: must improve; repeat."),
-    ] = None,
-    gain: Annotated[float | None, typer.Option(help="With --kind least_change: the wanted gain in nats.")] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="SET=PAIRS.csv (columns loss, accuracy), or SET alone where the study's runs measured both: maximise "
-            "the accuracy that follows from SET's loss; repeat."
-        ),
-    ] = None,
-    kl_weight: Annotated[float, typer.Option(help="Adds this weight times the KL divergence to --kl-to.")] = 0.0,
-    kl_limit: Annotated[float | None, typer.Option(help="At most so many nats of KL divergence to --kl-to.")] = None,
-    kl_to: Annotated[
-        str, typer.Option(help="natural, uniform, reference, or a mixture DOMAIN=WEIGHT,DOMAIN=WEIGHT,...")
-    ] = "natural",
-    repetition: Annotated[bool, typer.Option(help="Count repeated tokens by their effective worth.")] = False,
-    robust: Annotated[str | None, typer.Option(help="Over refitted laws: mean, cvar or regret.")] = None,
-    near: Annotated[
-        float, typer.Option(help="Relative worsening of the objective that the near-optimal ranges allow.")
-    ] = 1e-3,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=TOTAL:DOMAIN=COST,...: a further budget, cost per token, beside those of study.yaml "
-            "(budget.limits, where floors, caps, groups and epochs are as well); repeat."
-        ),
-    ] = None,
-) -> None:
-    """Find the mixture, and write its prediction into the ledger."""
-    from mixlaw.cli.wishes import check_kind, further_limits, mixture_or_name, task_laws
-    from mixlaw.study.study import Study
-
-    check_kind(kind, guard or [], gain)
-    study = Study(folder)
-    recipe = study.optimize(
-        budget=further_limits(study.budget, limit or []),
-        kind=kind,
-        guard=pairs(guard or [], "guard") or None,
-        gain=gain,
-        task=task_laws(study, task or []),
-        kl_weight=kl_weight,
-        kl_limit=kl_limit,
-        kl_to=mixture_or_name(kl_to, "--kl-to"),
-        repetition=repetition or None,
-        robust=robust,
-        near=near,
-    )
-    echo(str(recipe))
-    if recipe.near_optimal:
-        echo(f"weights that stay within {near:.2%} of the objective:")
-        for domain, (low, high) in recipe.near_optimal.items():
-            echo(f"  {domain:<24} {low:.4f} to {high:.4f}")
-    echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: {next_step(study, 'optimize')}")
-
-
-app.command()(questions.schedule)
-app.command()(questions.frontier)
-app.command()(questions.critical)
-app.command()(questions.reuse)
-app.command()(questions.effects)
-app.command()(questions.predict)
-
-
-@app.command()
-def verify(
-    folder: StudyFolder,
-    dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk; train nothing.")] = False,
-) -> None:
-    """Train the recipe and the references with paired seeds; score the prediction."""
-    from mixlaw.study.study import Study
-    from mixlaw.verify.paired import verification_text
-
-    if dry_run:
-        study = Study(folder)
-        _print_cost(study.swarm.cost(list(study.verification_specs().values())))
-        return
-    with progress_bar() as progress:
-        result = Study(folder, progress).verify()
-    echo(verification_text(result))
-    echo(f"Wrote {folder / 'verification.json'}. Next: mixlaw report {folder}")
-
-
-@app.command()
-def export(
-    folder: StudyFolder,
-    framework: Annotated[
-        str,
-        typer.Argument(help=f"{', '.join(EXPORTERS.names())}."),
-    ],
-    path: Annotated[Path, typer.Argument(help="File to write.")],
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE of the exporter, e.g. packed=true or sequence_length=2048; repeat."),
-    ] = None,
-    schedule: Annotated[
-        bool, typer.Option("--schedule", help="The recipe with phases; without it where there is no other.")
-    ] = False,
-) -> None:
-    """Write the recipe for a training framework, and say what that framework will really draw."""
-    from mixlaw.cli.wishes import export_as_asked
-    from mixlaw.study.study import Study
-
-    written, drawn, phased = export_as_asked(Study(folder), framework, path, option or [], schedule)
-    if phased:
-        echo(f"The recipe with phases, {folder / 'recipe-schedule.json'}.")
-    echo(f"{drawn.framework} draws {drawn.draws}:")
-    for line in draws_text(drawn):
-        echo(line)
-    if len(drawn.phase_tokens) > 1 and not EXPORTERS[framework].switches:
-        echo(f"{framework} has no phases within a run: train one after another, each from the checkpoint before.")
-    echo(f"Wrote {written}.")
-
-
-@app.command()
-def report(folder: StudyFolder) -> None:
-    """One self-contained HTML page of what exists so far."""
-    from mixlaw.study.study import Study
-
-    echo(f"Wrote {Study(folder).report()}.")
-
-
-app.command()(questions.steer)
-
-
-@app.command()
-def status(folder: StudyFolder) -> None:
-    """What is done, and what comes next."""
-    from mixlaw.study.study import Study
-
-    study = Study(folder)
-    for verb, done, detail in study.status():
-        echo(f"{'done' if done else '    '}  {verb:<9} {detail}")
-    following = study.following()
-    echo(f"Ledger: {len(study.ledger)} entries, head {study.ledger.head[:16]}.")
-    echo(f"Next: mixlaw {following} {folder}" if following else "Everything is done.")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mixlaw.cli.shared import StudyFolder, echo, pairs
-from mixlaw.errors import ConfigError, DataError
+from mixlaw.cli.options import pairs
+from mixlaw.cli.shared import StudyFolder, echo
+from mixlaw.errors import ConfigError
 
 __all__ = ["critical", "effects", "frontier", "power", "predict", "reuse", "schedule", "steer"]
 
@@ -20,20 +21,11 @@ def power(
     worlds: Annotated[int, typer.Option(help="Simulated worlds; more take longer and say it more sharply.")] = 48,
 ) -> None:
     """How many runs for which regret, simulated from the runs trained so far, with an 80% interval."""
-    from mixlaw.design import power_analysis
     from mixlaw.study.study import Study
 
     if regret is not None and not regret > 0:
         raise ConfigError(f"--regret {regret:g}: no number of runs reaches that; give nats above 0, such as 0.01.")
-    study = Study(folder)
-    found = power_analysis(
-        study.corpus,
-        study.budget,
-        tuple(runs or (16, 32, 64)),
-        pilot=study.runs_of_one_size(),
-        objective=study.config.objective_weights(),
-        worlds=worlds,
-    )
+    found = Study(folder).swarm.power(tuple(runs or (16, 32, 64)), worlds)
     echo(str(found))
     if regret is not None:
         needed, (fewest, most) = found.runs_for(regret), found.runs_interval(regret)
@@ -114,23 +106,12 @@ def effects(
     out: Annotated[Path | None, typer.Option(help="Draw a heat map into this file (.png, .svg or .pdf).")] = None,
 ) -> None:
     """Which domain helps, hurts or leaves alone which validation set, false discoveries held down."""
-    from sklearn.base import clone
-
-    from mixlaw.laws.read.effects import effects as measure
+    from mixlaw.study.steps.effects import effects as measure
     from mixlaw.study.study import Study
 
     if out is not None and out.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"--out {str(out)!r} must end in .png, .svg or .pdf.")
-    study = Study(folder)
-    study.need("fit")
-    law, observations = study.law(), study.runs_of_one_size()
-    X, y = observations.table([v.name for v in study.corpus.validation] or None)
-    units = {r["unit"] for r in observations.values.select(["metric", "unit"]).to_pylist() if r["metric"] == "loss"}
-    unit = " and ".join(sorted(units)).replace("_", " ")
-    try:
-        found = measure(law, X, unit=unit)
-    except DataError:  # read from a file, most laws have lost the runs that the standard errors are taken from
-        found = measure(clone(law).fit(X, y), X, unit=unit)
+    found = measure(Study(folder))
     echo(str(found))
     if out is not None:
         from mixlaw.report import plots

@@ -1,4 +1,4 @@
-"""What all commands share: printing, progress, and pairs such as ``web=0.7``."""
+"""What all commands share: printing and progress."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mixlaw.errors import ConfigError
 from mixlaw.kit.units import format_count
 
-__all__ = ["StudyFolder", "draws_text", "echo", "next_step", "pairs", "progress_bar", "schedule_text"]
+__all__ = ["StudyFolder", "draws_text", "echo", "next_step", "progress_bar", "schedule_text"]
 
 StudyFolder = Annotated[Path, typer.Argument(help="Study folder (holds study.yaml).")]
 
@@ -95,17 +94,3 @@ def draws_text(drawn: Any) -> list[str]:
             f"  {d:<24} {n / total:7.4f} of tokens  {format_count(round(n)):>7} tokens" for d, n in tokens.items()
         ]
     return lines
-
-
-def pairs(values: list[str], what: str, number: bool = True) -> dict[str, Any]:
-    """``["a=1", "b=2"]`` -> ``{"a": 1.0, "b": 2.0}``."""
-    result: dict[str, Any] = {}
-    for text in values:
-        name, sep, value = text.partition("=")
-        try:
-            if not sep or not name:
-                raise ValueError
-            result[name] = float(value) if number else value
-        except ValueError:
-            raise ConfigError(f"--{what} {text!r} must look like NAME={'NUMBER' if number else 'PATH'}.") from None
-    return result

@@ -309,19 +309,8 @@ def _held_out(law: Any, X: Any, y: Any) -> Any:
         return None
 
 
-def _effects(law: Any, X: Any, y: Any) -> Any:
-    """Effects of every domain; a law read from a file that lost its runs is fitted to them again."""
-    from sklearn.base import clone
-
-    from mixlaw.laws.read.effects import effects
-
-    try:
-        return effects(law, X)
-    except DataError:
-        return effects(clone(law).fit(X, y), X)
-
-
 def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
+    from mixlaw.laws.read.effects import effects_from_runs
     from mixlaw.report import plots
 
     law, observations = facts.law, facts.observations
@@ -368,7 +357,7 @@ def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
             "triangles mark the compared mixtures.",
         )
         try:
-            effects = facts.effects or (None if observations is None else _effects(law, X, y))
+            effects = facts.effects or (None if observations is None else effects_from_runs(law, X, y))
         except MixlawError as error:  # too few runs to tell effects from noise, say
             effects = None
             yield _todo(f"Which domain helps or hurts what cannot be told: {error}")

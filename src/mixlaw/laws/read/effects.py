@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from mixlaw.errors import ConfigError, DataError, TooFewRunsError
 from mixlaw.kit.arrays import Array
@@ -16,7 +17,7 @@ from mixlaw.laws.core.folds import fold_ids
 from mixlaw.laws.core.table import as_matrix
 from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 
-__all__ = ["Effects", "benjamini_hochberg", "effects"]
+__all__ = ["Effects", "benjamini_hochberg", "effects", "effects_from_runs"]
 
 COLUMNS = 100
 """Of the printed table: what a terminal shows without breaking lines."""
@@ -123,6 +124,25 @@ def benjamini_hochberg(p_value: Array) -> Array:
     out = np.empty_like(flat)
     out[order] = np.minimum(adjusted, 1.0)
     return out.reshape(np.shape(p_value))
+
+
+def effects_from_runs(law: Law, X: Any, y: Any, **options: Any) -> Effects:
+    """:func:`effects` of a law around the mean mixture of the runs it was fitted to.
+
+    A law that was read from a file may have lost the runs, from which standard errors are taken; a copy of it is then
+    fitted to them again.
+
+    Args:
+        law: a fitted mixture law.
+        X, y: the runs that it was fitted to.
+        options: of :func:`effects`.
+
+    Raises:
+        ConfigError, TooFewRunsError: see :func:`effects`.
+    """
+    if law.known_runs is None:
+        law = clone(law).fit(X, y)
+    return effects(law, X, **options)
 
 
 def effects(

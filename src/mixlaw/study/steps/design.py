@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.runspec import RunSpec
@@ -15,6 +16,9 @@ from mixlaw.study.freshness import need
 from mixlaw.study.runs import runs_of_one_size
 from mixlaw.study.seeds import SEEDS
 from mixlaw.study.templates import made_with, template, templates
+
+if TYPE_CHECKING:
+    from mixlaw.design.adaptive.power import Power
 
 __all__ = ["Swarm"]
 
@@ -174,6 +178,27 @@ class Swarm:
                 "run will, and their law cannot know what repetition costs."
             )
         return f"Simulated epoching is not needed: runs are as long as the target run of {budget.tokens} tokens."
+
+    def power(self, runs: Sequence[int], worlds: int = 48) -> Power:
+        """How many runs for which regret, simulated from the runs trained so far.
+
+        Args:
+            runs: numbers of runs to simulate.
+            worlds: simulated truths; more take longer and give narrower intervals.
+
+        Raises:
+            DataError: no run is done yet, or too few to simulate from.
+        """
+        from mixlaw.design import power_analysis
+
+        return power_analysis(
+            self.study.corpus,
+            self.study.budget,
+            tuple(runs),
+            pilot=runs_of_one_size(self.study),
+            objective=self.config.objective_weights(),
+            worlds=worlds,
+        )
 
     def estimate(self) -> dict[str, float]:
         """What training the design costs: see :meth:`cost`."""

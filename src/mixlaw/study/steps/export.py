@@ -10,7 +10,7 @@ from mixlaw.errors import MixlawWarning
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import stale
 
-__all__ = ["export"]
+__all__ = ["export", "only_phases"]
 
 
 def export(study: StudyFolder, framework: str, path: str | Path, *, schedule: bool = False, **options: Any) -> Any:
@@ -31,3 +31,8 @@ def export(study: StudyFolder, framework: str, path: str | Path, *, schedule: bo
     if reason:
         warnings.warn(f"{study.folder}: {reason}. What is exported is the old recipe.", MixlawWarning, stacklevel=3)
     return recipe.export(framework, path, **options)
+
+
+def only_phases(study: StudyFolder) -> bool:
+    """Whether the only recipe that the study has is the one with phases."""
+    return study.store.exists("recipe-schedule.json") and not study.store.exists("recipe.json")

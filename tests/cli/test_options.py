@@ -107,7 +107,7 @@ def test_a_task_is_read_from_the_runs_or_from_pairs(folder, tmp_path):
         (("--limit", "fees=much:code=1"), "'much' is not a number"),
     ],
 )
-def test_misspelt_wishes_are_answered(folder, arguments, message):
+def test_misspelt_options_are_answered(folder, arguments, message):
     result = CliRunner().invoke(app, ["optimize", str(folder), *map(str, arguments)])
     assert result.exit_code == 1 and message in str(result.exception), result.exception
 
