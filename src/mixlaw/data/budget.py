@@ -24,7 +24,14 @@ __all__ = ["Budget", "Constraints", "Group", "Limit"]
 
 @dataclass(frozen=True)
 class Group:
-    """Several domains whose weights together stay between ``floor`` and ``cap`` (shares of tokens)."""
+    """Several domains whose weights together stay between ``floor`` and ``cap`` (shares of tokens).
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000, "news": 9_000, "code": 9_000}, source="example")
+        >>> budget = Budget(tokens=8_000, groups={"english": Group(("web", "news"), cap=0.6)})
+        >>> budget.constraints(corpus).labels
+        ('group english: cap 0.6',)
+    """
 
     domains: tuple[str, ...]
     floor: float = 0.0
@@ -33,7 +40,19 @@ class Group:
 
 @dataclass(frozen=True)
 class Limit:
-    """A further budget: ``sum_j cost_per_token[j] * tokens_j <= total`` (licence fees, cleaning hours, ...)."""
+    """A further budget: ``sum_j cost_per_token[j] * tokens_j <= total`` (licence fees, cleaning hours, ...).
+
+    Args:
+        cost_per_token: ``{domain: cost}`` in the unit of ``total``, >= 0; a domain that is not named costs nothing.
+        total: what may be spent, >= 0.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000, "books": 9_000}, source="example")
+        >>> budget = Budget(tokens=8_000, limits={"fees": Limit({"books": 0.01}, total=20.0)})
+        >>> c = budget.constraints(corpus)
+        >>> (c.matrix @ [0.75, 0.25]).tolist(), c.upper.tolist()  # a quarter from books costs all that may be spent
+        ([20.0], [20.0])
+    """
 
     cost_per_token: Mapping[str, float]
     total: float
@@ -45,6 +64,14 @@ class Constraints:
 
     ``labels_low``, ``labels_high`` (K) and ``labels`` (M) name each limit in words, with numbers.
     ``high_kind`` (K) says which limit makes each upper bound: ``"cap"``, ``"epochs"`` or ``"simplex"``.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 10_000, "wiki": 1_000}, source="example")
+        >>> c = Budget(tokens=8_000, max_epochs=4).constraints(corpus)
+        >>> c.high.tolist(), c.high_kind
+        ([1.0, 0.5], ('epochs', 'epochs'))
+        >>> c.labels_high[1]
+        'wiki: cap 4.00k tokens (1.00k unique x 4 epochs)'
     """
 
     domains: tuple[str, ...]

@@ -24,6 +24,17 @@ class Domain:
         hash: content hash of the tokens; ``""`` where the counts are declared.
         paths: where the text came from, as the user wrote it.
         source: ``"measured"``, or who declared the counts; shown wherever the counts are.
+
+    Raises:
+        ConfigError: an empty name, or one with ``/``.
+        DataError: no unique tokens.
+
+    Example:
+        >>> Domain("wiki", unique_tokens=1_000, num_bytes=4_200).unique_tokens
+        1000
+        >>> Domain("wiki", unique_tokens=0)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.DataError: Domain 'wiki' has 0 unique tokens; a domain needs at least one. ...
     """
 
     name: str
@@ -54,6 +65,11 @@ class ValidationSet:
         tokens, num_bytes: size of the set (``num_bytes`` gives bits per byte).
         hash: content hash of the tokens.
         domain: the training domain it was split from, or ``None`` for a set of its own.
+
+    Example:
+        >>> held_out = ValidationSet("wiki", tokens=1_000, num_bytes=4_200, domain="wiki")
+        >>> held_out.num_bytes / held_out.tokens  # bytes per token: what bits per byte are computed with
+        4.2
     """
 
     name: str

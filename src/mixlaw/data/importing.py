@@ -57,6 +57,10 @@ def importer_of(paths: Sequence[Path], format: str | None, options: Mapping[str,
     Raises:
         DataError: see :func:`recognise`.
         ConfigError: unknown format, or an option that its importer does not have.
+
+    Example:
+        >>> importer_of([Path("runs.csv")], "table", {}).__module__
+        'mixlaw.io.importers.table'
     """
     name = recognise(paths) if format is None else format
     IMPORTERS.check(name, options, hint=f"If this is no {name!r}, name its format (`format=`, `--format`).")

@@ -100,7 +100,14 @@ def _warm_area(step: npt.ArrayLike, warmup: float, after: Array) -> Array:
 
 @dataclass(frozen=True)
 class Constant(LearningRateSchedule):
-    """Linear warm-up over ``warmup`` steps, then the peak for ever."""
+    """Linear warm-up over ``warmup`` steps, then the peak for ever.
+
+    Example:
+        >>> Constant(warmup=10).rate([5, 10, 1000]).tolist()
+        [0.5, 1.0, 1.0]
+        >>> float(Constant(warmup=10).area(100))  # 10 steps of warm-up count half
+        95.0
+    """
 
     warmup: float = 0
     name: ClassVar[str] = "constant"
@@ -120,6 +127,18 @@ class Cosine(LearningRateSchedule):
     """Warm-up, then half a cosine from the peak to ``final`` x peak at step ``total``; flat afterwards.
 
     Data Mixing Laws (arXiv:2403.16952) trained with ``Cosine(total=100_000, warmup=2_000, final=0.1)``.
+
+    Args:
+        total: steps until the end of the decay, > ``warmup``.
+        warmup: steps of the linear warm-up.
+        final: last rate over the peak.
+
+    Raises:
+        ConfigError: a negative number, or ``total`` not above ``warmup``.
+
+    Example:
+        >>> Cosine(total=100, final=0.1).rate([0, 50, 100]).round(3).tolist()
+        [1.0, 0.55, 0.1]
     """
 
     total: float
@@ -149,7 +168,12 @@ class Cosine(LearningRateSchedule):
 
 @dataclass(frozen=True)
 class Linear(LearningRateSchedule):
-    """Warm-up, then a straight line from the peak to ``final`` x peak at step ``total``; flat afterwards."""
+    """Warm-up, then a straight line from the peak to ``final`` x peak at step ``total``; flat afterwards.
+
+    Example:
+        >>> Linear(total=110, warmup=10).rate([5, 10, 60, 110]).tolist()
+        [0.5, 1.0, 0.5, 0.0]
+    """
 
     total: float
     warmup: float = 0
@@ -178,6 +202,10 @@ class WarmupStableDecay(LearningRateSchedule):
     """Warm-up, the peak, then a decay over the last ``decay`` steps to ``final`` x peak.
 
     ``shape`` is ``"linear"`` or ``"sqrt"`` (1 - square root of the part done).
+
+    Example:
+        >>> WarmupStableDecay(total=100, warmup=10, decay=20).rate([5, 50, 90, 100]).tolist()
+        [0.5, 1.0, 0.5, 0.0]
     """
 
     total: float
@@ -214,7 +242,20 @@ class WarmupStableDecay(LearningRateSchedule):
 
 @dataclass(frozen=True)
 class Tabulated(LearningRateSchedule):
-    """Any schedule, as rates at given steps, joined by straight lines (a log of a real run)."""
+    """Any schedule, as rates at given steps, joined by straight lines (a log of a real run).
+
+    Args:
+        steps: rising, at least two.
+        rates: one rate per step, in any unit: they are divided by the largest.
+
+    Raises:
+        ConfigError: steps that do not rise, another number of rates, or a rate that is negative or not finite.
+
+    Example:
+        >>> logged = Tabulated(steps=(0, 100, 200), rates=(0.0, 3e-4, 1.5e-4))
+        >>> logged.rate([50, 100, 200]).tolist(), logged.peak_step
+        ([0.5, 1.0, 0.5], 100.0)
+    """
 
     steps: tuple[float, ...]
     rates: tuple[float, ...]
@@ -251,6 +292,13 @@ def as_schedule(value: Any) -> LearningRateSchedule | None:
 
     Raises:
         ConfigError: an unknown name or argument, with the nearest known one.
+
+    Example:
+        >>> as_schedule({"name": "cosine", "total": 1000})
+        Cosine(total=1000, warmup=0, final=0.1)
+        >>> as_schedule({"name": "cosin", "total": 1000})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.ConfigError: Unknown learning-rate schedule 'cosin'. ...
     """
     if value is None or isinstance(value, LearningRateSchedule):
         return value

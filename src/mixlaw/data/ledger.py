@@ -24,7 +24,21 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger."""
+    """One line of the ledger.
+
+    Args:
+        number: place in the ledger, from 1.
+        kind: ``"prediction"`` or ``"measurement"``.
+        time: when it was appended, ISO 8601 in UTC.
+        body: what was predicted or measured, as plain data.
+        previous: hash of the entry before; 64 zeros for the first.
+
+    Example:
+        >>> first = Entry(1, "prediction", "2026-01-01T00:00:00+00:00", {"loss": 2.5}, previous="0" * 64)
+        >>> edited = Entry(1, "prediction", "2026-01-01T00:00:00+00:00", {"loss": 2.4}, previous="0" * 64)
+        >>> len(first.hash), first.hash == edited.hash
+        (64, False)
+    """
 
     number: int
     kind: Kind

@@ -137,7 +137,17 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Phase:
-    """``fraction`` of the token budget trained on ``mixture``."""
+    """``fraction`` of the token budget trained on ``mixture``.
+
+    Args:
+        fraction: share of the run's tokens, in (0, 1].
+        mixture: token weights during the phase.
+
+    Example:
+        >>> start, end = Mixture({"web": 0.9, "code": 0.1}), Mixture({"web": 0.5, "code": 0.5})
+        >>> round(Schedule((Phase(0.75, start), Phase(0.25, end))).mixture["code"], 6)
+        0.2
+    """
 
     fraction: float
     mixture: Mixture

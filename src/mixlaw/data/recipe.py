@@ -29,6 +29,12 @@ class Certificate:
         gap: duality gap in the objective's units; None without a certificate.
         starts: number of starts of a local search; None for a convex solve.
         solver: what solved it.
+
+    Example:
+        >>> print(Certificate("certified", gap=1e-9, solver="convex"))
+        certified optimum (gap 1.0e-09)
+        >>> print(Certificate("best_of", starts=20))
+        best of 20 starts, no certificate
     """
 
     kind: str
@@ -65,6 +71,12 @@ class Recipe:
         budget: the limits, as plain data.
         warnings: everything the reader must know (outside the hull, ranks not shown to transfer, ...).
         versions: mixlaw, numpy, ... versions.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 10_000, "wiki": 1_000}, source="example")
+        >>> recipe = Recipe(Schedule.constant({"web": 0.75, "wiki": 0.25}), tokens=8_000, corpus=corpus)
+        >>> recipe.domain_tokens, recipe.epochs
+        ({'web': 6000.0, 'wiki': 2000.0}, {'web': 0.6, 'wiki': 2.0})
     """
 
     schedule: Schedule

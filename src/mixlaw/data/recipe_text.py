@@ -75,19 +75,37 @@ def asked_text(objective: Mapping[str, Any]) -> list[str]:
 
 
 def score_text(objective: Mapping[str, Any]) -> str:
-    """What the number called objective is, where it is no mean of losses; else empty."""
+    """What the number called objective is, where it is no mean of losses; else empty.
+
+    Example:
+        >>> score_text({"kind": "worst"})
+        'largest excess over the best reachable, not a loss'
+        >>> score_text({"kind": "mean"})
+        ''
+    """
     if objective.get("kind") == "worst":
         return "largest excess over the best reachable, not a loss"
     return "error of the tasks and losses, weighted" if objective.get("tasks") else ""
 
 
 def compared_with(baselines: Mapping[str, Any]) -> str:
-    """What a recipe's difference is counted from."""
+    """What a recipe's difference is counted from.
+
+    Example:
+        >>> compared_with({"natural": {}, "best constant": {}}), compared_with({"natural": {}})
+        ('best constant mixture', 'reference')
+    """
     return "best constant mixture" if "best constant" in baselines else "reference"
 
 
 def baseline_rows(baselines: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Prediction | None, bool]]:
-    """``(names, prediction, within the budget)`` of every other mixture; equal mixtures share a row."""
+    """``(names, prediction, within the budget)`` of every other mixture; equal mixtures share a row.
+
+    Example:
+        >>> same = {"web": 0.5, "code": 0.5}
+        >>> baseline_rows({"uniform": {"weights": same}, "natural": {"weights": same}, "all": {"weights": {"web": 1}}})
+        [('uniform = natural', None, True), ('all', None, True)]
+    """
     rows: list[tuple[list[str], Any, Prediction | None, bool]] = []
     for name, data in baselines.items():
         known = next((row for row in rows if row[1] and row[1] == data["weights"]), None)
@@ -101,7 +119,20 @@ def baseline_rows(baselines: Mapping[str, Mapping[str, Any]]) -> list[tuple[str,
 
 
 def phase_epochs(schedule: Schedule, tokens: float, unique_tokens: Mapping[str, float]) -> list[dict[str, float]]:
-    """Epochs of each domain within each phase: tokens drawn there / unique tokens."""
+    """Epochs of each domain within each phase: tokens drawn there / unique tokens.
+
+    Args:
+        tokens: of the whole run.
+        unique_tokens: of each domain.
+
+    Example:
+        >>> schedule = Schedule.from_dict(
+        ...     {"phases": [{"fraction": 0.5, "weights": {"web": 1.0, "code": 0.0}},
+        ...                 {"fraction": 0.5, "weights": {"web": 0.5, "code": 0.5}}]}
+        ... )
+        >>> phase_epochs(schedule, tokens=1_000, unique_tokens={"web": 500, "code": 125})
+        [{'web': 1.0, 'code': 0.0}, {'web': 0.5, 'code': 2.0}]
+    """
     return [
         {d: w * phase.fraction * tokens / unique_tokens[d] for d, w in phase.mixture.to_dict().items()}
         for phase in schedule.phases
@@ -125,7 +156,18 @@ def recipe_text(
     warnings: Sequence[str],
 ) -> str:
     """A recipe in lines; the first says how the optimum was obtained. The pieces are those of a
-    :class:`~mixlaw.data.recipe.Recipe`."""
+    :class:`~mixlaw.data.recipe.Recipe`.
+
+    Example:
+        >>> from mixlaw.data.corpus import Corpus
+        >>> from mixlaw.data.recipe import Recipe
+        >>> corpus = Corpus.declared({"web": 10_000, "wiki": 1_000}, source="example")
+        >>> print(Recipe(Schedule.constant({"web": 0.75, "wiki": 0.25}), tokens=8_000, corpus=corpus))
+        best of 0 starts, no certificate
+        domain  weight   tokens   epochs
+        web     0.7500    6.00k     0.60
+        wiki    0.2500    2.00k     2.00
+    """
     against = compared_with(baselines)
     lines = [certificate]
     if difference is not None:

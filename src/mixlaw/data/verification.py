@@ -38,6 +38,11 @@ class Arm:
         curves: objective along training, ``{seed: ((step, loss), ...)}``.
         runs: id of the run of each seed.
         sets: final loss of each validation set per seed, ``{set: (loss, ...)}``, in nats per token.
+
+    Example:
+        >>> arm = Arm(Mixture({"web": 1.0}), losses=(2.51, 2.53), curves={"0": ((10, 3.1), (20, 2.51))})
+        >>> round(sum(arm.losses) / len(arm.losses), 2)
+        2.52
     """
 
     mixture: Mixture
