@@ -58,8 +58,8 @@ class Parameter:
     per: Literal["target", "domain"] = "target"
 
     def __post_init__(self) -> None:
-        values = np.atleast_1d(np.asarray(self.start, dtype=float))
-        if not ((values >= self.low) & (values <= self.high)).all():
+        values = self.start if isinstance(self.start, tuple) else (self.start,)
+        if not all(self.low <= value <= self.high for value in values):
             raise ConfigError(
                 f"{type(self).__name__}({self.start!r}, {self.meaning!r}): the starting value must lie between "
                 f"{self.low:g} and {self.high:g}. Give another start, or other low= and high=."
@@ -198,10 +198,19 @@ class Layout:
             self.slices[name] = slice(at, at + count)
             at += count
         self.size = at
+        # most parameters are logarithms or the values themselves: those are transformed in one step
+        self._logs = [
+            i for n, s in self.slices.items() if type(parameters[n]) is Positive for i in range(s.start, s.stop)
+        ]
+        self._others = [n for n in self.slices if type(parameters[n]) is not Positive]
 
     def split(self, theta: Array) -> SimpleNamespace:
         """Values by name from theta (B, P): each (B, 1), or (B, K) per domain."""
-        return SimpleNamespace(**{name: self.parameters[name].value(theta[:, at]) for name, at in self.slices.items()})
+        values = np.array(theta, dtype=float)
+        values[:, self._logs] = np.exp(np.minimum(values[:, self._logs], _LARGEST))
+        for name in self._others:
+            values[:, self.slices[name]] = self.parameters[name].value(theta[:, self.slices[name]])
+        return SimpleNamespace(**{name: values[:, at] for name, at in self.slices.items()})
 
     def join(self, values: Mapping[str, npt.ArrayLike]) -> Array:
         """theta (B, P) from values by name: (B,) or a number for one per target, (B, K) or (K,) per domain."""

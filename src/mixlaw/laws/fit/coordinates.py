@@ -10,6 +10,8 @@ from mixlaw.laws.fit.levenberg import Evaluate, Ints
 
 __all__ = ["moved", "uncoupled"]
 
+_ALIKE = 0.95
+
 
 def moved(evaluate: Evaluate, coordinates: Array) -> Evaluate:
     """The same objective as a function of ``coordinates @ theta``."""
@@ -23,12 +25,12 @@ def moved(evaluate: Evaluate, coordinates: Array) -> Evaluate:
 
 
 def uncoupled(J: Array, bounded: npt.NDArray[np.bool_]) -> Array:
-    """Coordinates (P, P) in which parameters pull on the predictions independently of each other.
+    """Coordinates (P, P) in which no two parameters do nearly the same to the predictions.
 
     In ``B D^-beta`` a change of beta by itself changes the size of the whole term by ``D^-d beta``, a factor of
-    millions where D is a raw count; in the new coordinates the term's size is that at the middle of the data. The
-    columns of J are made orthogonal one after the other, those of bounded parameters last: these stay themselves. For
-    ``coordinates=`` of :func:`mixlaw.laws.fit.engine.fit_batch`.
+    millions where D is a raw count; in the new coordinates B is the term's size at the middle of the data. Each
+    parameter is freed from the one declared before it that it acts most alike, if the cosine exceeds 0.95 and that one
+    has no bounds. For ``coordinates=`` of :func:`mixlaw.laws.fit.engine.fit_batch`.
 
     Args:
         J: (n, P) Jacobian at a start, rows weighted.
@@ -40,15 +42,12 @@ def uncoupled(J: Array, bounded: npt.NDArray[np.bool_]) -> Array:
         [[1.0, -31.0], [0.0, 1.0]]
     """
     P = J.shape[1]
-    out = np.eye(P)
-    left = np.array(J, dtype=float)
-    order = [*np.flatnonzero(~bounded), *np.flatnonzero(bounded)]
-    for i, k in enumerate(order):
-        square = float(left[:, k] @ left[:, k])
-        if bounded[k] or not square > 1e-20 * float(J[:, k] @ J[:, k]):
-            continue
-        for j in order[i + 1 :]:
-            share = float(left[:, k] @ left[:, j]) / square
-            left[:, j] -= share * left[:, k]
-            out[k, j] = share
+    out, products = np.eye(P), J.T @ J
+    size = np.sqrt(np.diag(products))
+    for e in range(1, P):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            alike = np.where(bounded[:e], 0.0, np.abs(products[:e, e]) / (size[:e] * size[e]))
+        q = int(np.argmax(alike))
+        if alike[q] > _ALIKE:
+            out[q, e] = products[q, e] / products[q, q]
     return out if np.isfinite(out).all() else np.eye(P)

@@ -1,8 +1,9 @@
 """Where a fit begins: a grid of exponents, with the sizes of the terms solved for.
 
 In ``E + B / D^beta`` the loss is a sum of parameters times functions of the rows, for E and B; given beta they follow
-from a linear least-squares problem. :func:`declared_starts` finds out which parameters are of that sort, tries a grid
-over the others around their declared values, solves for the first, and keeps the best.
+from a linear least-squares problem. :func:`linear_parameters` finds out which parameters are of that sort, and
+:func:`declared_starts` tries a grid over the others around their declared values, solves for the first, and keeps the
+best.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.parameters import Layout, Positive, Share
 
-__all__ = ["Formula", "declared_starts", "grid", "solved"]
+__all__ = ["Formula", "declared_starts", "grid", "linear_parameters", "solved"]
 
 Formula = Callable[[SimpleNamespace], tuple[Array, Mapping[str, Any]]]
 """Losses (B, n) and their slopes by parameter at the rows of a fit, from values by parameter, each (B, 1)."""
@@ -27,12 +28,15 @@ _ODDS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 _MOST = 130
 
 
-def declared_starts(layout: Layout, formula: Formula, y: Array, w: Array, seed: int = 0, keep: int = 3) -> Array:
+def declared_starts(
+    layout: Layout, formula: Formula, linear: list[str], y: Array, w: Array, seed: int = 0, keep: int = 3
+) -> Array:
     """The ``keep`` best starts (S, P) for one target.
 
     Args:
         layout: the law's parameters, one number each.
         formula: at the rows of the fit.
+        linear: parameters that the loss is linear in (:func:`linear_parameters`).
         y, w: (n,) losses and weights.
         seed: of the values that are drawn where a full grid would have more than 130 points.
 
@@ -42,11 +46,12 @@ def declared_starts(layout: Layout, formula: Formula, y: Array, w: Array, seed: 
         >>> def formula(p):
         ...     term = x ** -p.beta
         ...     return p.E + p.B * term, {"E": np.ones_like(term), "B": term, "beta": -np.log(x) * p.B * term}
-        >>> starts = declared_starts(layout, formula, 2 + 3 * x**-0.28, np.ones(4))
+        >>> linear_parameters(layout, formula)
+        ['E', 'B']
+        >>> starts = declared_starts(layout, formula, ["E", "B"], 2 + 3 * x**-0.28, np.ones(4))
         >>> layout.describe(starts[:1])["beta"].round(2).tolist()
         [0.28]
     """
-    linear = _linear(layout, formula)
     rest = {name: _values(layout, name) for name in layout.parameters if name not in linear}
     points = grid(rest, seed)
     if linear:
@@ -89,12 +94,12 @@ def solved(
     phi = np.stack([np.broadcast_to(slopes[name], value.shape) for name in linear], axis=2)  # (G, n, L)
     value = np.broadcast_to(value, (G, len(y)))
     offset = value - phi.sum(axis=2)  # what does not depend on the linear ones
-    size = np.sqrt((phi**2 * w[:, None]).sum(axis=1) / w.sum())  # of raw counts' powers: brought to one scale
+    size = np.sqrt(np.einsum("gnl,gnl,n->gl", phi, phi, w) / w.sum())  # of raw counts' powers: brought to one scale
     size = np.where(size > 0, size, 1.0)
-    scaled = phi / size[:, None, :]
-    root = np.sqrt(w)[None, :, None] / y[None, :, None]
-    gram = np.swapaxes(scaled * root, 1, 2) @ (scaled * root)
-    right = np.swapaxes(scaled * root, 1, 2) @ ((y - offset)[:, :, None] * root)
+    root = (np.sqrt(w) / y)[None, :, None]
+    scaled = phi / size[:, None, :] * root
+    gram = np.swapaxes(scaled, 1, 2) @ scaled
+    right = np.swapaxes(scaled, 1, 2) @ ((y - offset)[:, :, None] * root)
     gram += 1e-10 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(len(linear))
     coef = np.linalg.solve(gram, right)[:, :, 0]
     lowest = y.min()
@@ -107,7 +112,7 @@ def solved(
     found = {name: np.clip(coef[:, j] / size[:, j], layout.parameters[name].low, layout.parameters[name].high)
              for j, name in enumerate(linear)}  # fmt: skip
     values = {**points, **found}
-    fitted = offset + (phi * np.stack([found[name] for name in linear], axis=1)[:, None, :]).sum(axis=2)
+    fitted = offset + (phi @ np.stack([found[name] for name in linear], axis=1)[:, :, None])[:, :, 0]
     return values, _error(fitted, y, w)
 
 
@@ -131,17 +136,21 @@ def _values(layout: Layout, name: str) -> Array:
     return np.unique(np.clip(around, parameter.low, parameter.high))
 
 
-def _linear(layout: Layout, formula: Formula) -> list[str]:
-    """Parameters whose slopes stay the same when they move, alone and together."""
+def linear_parameters(layout: Layout, formula: Formula) -> list[str]:
+    """Parameters whose slopes stay the same when they move, alone and together: the loss is linear in them."""
     p = {name: parameter.truth() for name, parameter in layout.parameters.items()}
     before = formula(_namespace(p))[1]
     found: list[str] = []
     for name in layout.parameters:
         moved = {**p, **{other: _other(layout, p, other) for other in [*found, name]}}
         after = formula(_namespace(moved))[1]
-        if all(np.allclose(after[other], before[other], rtol=1e-9, atol=0.0) for other in [*found, name]):
+        if all(_same(after[other], before[other]) for other in [*found, name]):
             found.append(name)
     return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool((np.abs(np.subtract(a, b)) <= 1e-9 * np.abs(b)).all())
 
 
 def _other(layout: Layout, p: Mapping[str, Array], name: str) -> Array:

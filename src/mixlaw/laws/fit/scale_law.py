@@ -40,7 +40,7 @@ from mixlaw.laws.core.bounds import Sides, censored_notes
 from mixlaw.laws.core.columns import check_column, column_range, need_runs, need_sizes
 from mixlaw.laws.core.parameters import Layout, Parameter
 from mixlaw.laws.fit.coordinates import uncoupled
-from mixlaw.laws.fit.declared_starts import declared_starts
+from mixlaw.laws.fit.declared_starts import declared_starts, linear_parameters
 from mixlaw.laws.fit.engine import BatchFit, Best, Ints, Model, fit_batch, resample_weights
 from mixlaw.laws.fit.first_version import migrated
 
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from mixlaw.laws.fit.profile import ProfileProblem
 
 __all__ = ["Rows", "ScaleLaw"]
+
+_LINEAR: dict[tuple[Any, ...], list[str]] = {}  # which parameters a family's loss is linear in: found once
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,14 @@ class ScaleLaw(Law):
         (:func:`mixlaw.laws.fit.declared_starts.declared_starts`). Override where the law has positions in X (breaks,
         thresholds) or no term that is linear in a parameter. ``y``, ``w`` and columns are (n,): the measured rows.
         """
-        return declared_starts(self.layout, lambda p: self.loss_and_slopes(p, *columns), y, w, self.seed)
+        layout, key = self.layout, (type(self), *self.parameters.items())
+
+        def formula(p: Any) -> tuple[Array, Mapping[str, Any]]:
+            return self.loss_and_slopes(p, *columns)
+
+        if key not in _LINEAR:
+            _LINEAR[key] = linear_parameters(layout, formula)
+        return declared_starts(layout, formula, _LINEAR[key], y, w, self.seed)
 
     def bounds(self, *columns: Array) -> Mapping[str, tuple[float, float]]:
         """Lowest and highest value of parameters where these depend on the rows; default: as declared."""

@@ -95,7 +95,7 @@ class BrokenPowerLaw(ScaleLaw):
 
     def starts(self, y: Array, w: Array, x: Array) -> Array:  # type: ignore[override]
         """A grid of limits, break places and widths; slopes by least squares on the logarithm."""
-        ln = np.log(x)
+        ln, layout = np.log(x), self.layout
         places = np.linspace(ln.min(), ln.max(), 14)[1:-1]
         chosen = list(combinations(places, self.breaks))
         if len(chosen) > 60:
@@ -109,11 +109,14 @@ class BrokenPowerLaw(ScaleLaw):
                     coef, *_ = np.linalg.lstsq(np.stack(columns, axis=1), target, rcond=None)
                     fitted = a + np.exp(np.clip(np.stack(columns, axis=1) @ coef, -50, 50))
                     scores.append(float(((np.log(fitted) - np.log(y)) ** 2).sum()))
-                    start = {"a": a, "b": np.exp(coef[0]), "c0": coef[1]}
-                    for i, (d, c) in enumerate(zip(where, coef[2:]), start=1):
-                        start |= {f"c{i}": c, f"d{i}": np.exp(d), f"f{i}": width}
-                    out.append(self.layout.join(start)[0])
-        return np.array(out)[np.argsort(scores, kind="stable")[:12]]
+                    out.append((a, coef, where, width))
+        starts = []
+        for a, coef, where, width in (out[i] for i in np.argsort(scores, kind="stable")[:12]):
+            start = {"a": a, "b": np.exp(coef[0]), "c0": coef[1]}
+            for i, (d, c) in enumerate(zip(where, coef[2:]), start=1):
+                start |= {f"c{i}": c, f"d{i}": np.exp(d), f"f{i}": width}
+            starts.append(layout.join(start)[0])
+        return np.array(starts)
 
     def loss(self, p: Any, x: Array) -> Array:
         """(B, n) values at x (n,)."""

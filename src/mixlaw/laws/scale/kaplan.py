@@ -92,7 +92,7 @@ class Kaplan(ScaleLaw):
         for letter, column in zip(self.form, self.columns):
             scale, exponent = _FORMS[self.form][letter]
             declared[f"k_{letter}"] = Free(exponent * np.log(scale), f"a_{letter} ln {letter}_c, logarithm of nats")
-            declared[f"a_{letter}"] = Positive(exponent, f"exponent of {column}", low=_FLAT, high=10.0)
+            declared[f"a_{letter}"] = Free(exponent, f"exponent of {column}", low=_FLAT, high=10.0)
         return declared
 
     @property

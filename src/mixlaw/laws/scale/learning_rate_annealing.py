@@ -104,12 +104,12 @@ class LearningRateAnnealing(ScaleLaw):
         declared: dict[str, Parameter] = {
             "L0": Positive(1.5, "irreducible loss, nats"),
             "A": Positive(20.0, "loss after one step at the peak rate, nats"),
-            "alpha": Positive(0.5, "exponent of the summed learning rate"),
+            "alpha": Free(0.5, "exponent of the summed learning rate", low=1e-3, high=20.0),
             "C": Free(4e-4, "gain from annealing, nats per peak-rate step", scale=1e-4),
         }
         if self.size:
             declared["B"] = Positive(30.0, "size term, nats at one parameter")
-            declared["gamma"] = Positive(0.25, "size exponent")
+            declared["gamma"] = Free(0.25, "size exponent", low=1e-3, high=20.0)
         return declared
 
     @property
@@ -326,7 +326,6 @@ class LearningRateAnnealing(ScaleLaw):
             model, rows.Y.reshape(1, -1), starts, loss="huber" if self.loss == "huber" else "squared",
             delta=self.delta, log=True, weights=weights,
             censored=None if rows.side is None else rows.side.reshape(1, -1), bounds=bounds, gtol=gtol,
-            coordinates=self._coordinates(model, starts[0], bounds, rows),
         )  # fmt: skip
 
     def _resampled(self, rows: Rows, counts: Array, gtol: float) -> Array:
