@@ -74,10 +74,9 @@ def main() -> None:
     observations = read(options.folder)
     corpus = Corpus.from_dict(json.loads((options.corpus or options.folder / "corpus.json").read_text()))
     domains = list(corpus.names)
-    _, y = observations.table()
-    sets = list(y.column_names)
-    run_ids = observations.table()[0].schema.metadata[b"runs"].decode().split("\n")
-    losses = dict(zip(run_ids, np.column_stack([y.column(s).to_numpy() for s in sets])))
+    table = observations.table()
+    y, sets = table.y, list(table.y.column_names)
+    losses = dict(zip(table.runs, np.column_stack([y.column(s).to_numpy() for s in sets])))
     ids, weights, fractions = phases_of(observations, domains)
     keep = [i for i, run in enumerate(ids) if run in losses]
     X = weights[keep].reshape(len(keep), -1)

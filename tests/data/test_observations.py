@@ -1,5 +1,7 @@
 import math
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,11 +27,12 @@ def two_runs(**extra):
 
 
 def test_final_values_in_the_order_of_the_runs():
-    X, y = two_runs().table()
+    table = two_runs().table()
+    X, y = table
     assert X.column_names == ["web", "code"]
     assert X.column("code").to_pylist() == [0.25, 0.5]
     assert y.column("web").to_pylist() == [3.1, 2.1]
-    assert X.schema.metadata[b"runs"] == b"a\nb"
+    assert table.runs == ("a", "b") and table[0] is X and table[1] is y and len(table) == 2
 
 
 def test_every_feature_set():
@@ -163,8 +166,137 @@ def test_the_last_step_of_an_unfinished_run_is_not_its_end():
         [{"run": r, "step": s, "target": "web", "value": 4.0 - s / 10} for r in ("whole", "going") for s in (1, 2)],
     )
     with pytest.warns(MixlawWarning, match=r"1 runs did not come to their end, for example \['going'\]"):
-        X, y = obs.table()
-    assert X.schema.metadata[b"runs"] == b"whole" and y.column("web").to_pylist() == [3.8]
+        table = obs.table()
+    assert table.runs == ("whole",) and table.y.column("web").to_pylist() == [3.8]
     assert obs.table(at="all")[0].num_rows == 4
     with pytest.warns(MixlawWarning), pytest.raises(DataError, match="No run that came to its end"):
         obs.select(["going"]).table()
+
+
+EARLIER = Path(__file__).parents[1] / "fixtures" / "v0_1_0"
+
+
+def test_what_the_first_version_saved_opens_with_the_later_columns_empty():
+    obs = Observations.load(EARLIER / "observations")
+    assert len(obs) == 24 and obs.items.num_rows == 0
+    for table, names in ((obs.runs, ("settings", "realised")), (obs.values, ("value_high", "num_items"))):
+        assert all(table[name].null_count == table.num_rows > 0 for name in names)
+    (folder,) = [p.parent for p in (EARLIER / "study" / "runs").glob("8f3a*/DONE")]
+    assert Observations.load(folder).schedules(realised=True) == {}
+
+
+def test_old_and_new_runs_join(tmp_path):
+    both = Observations.concat([Observations.load(EARLIER / "observations"), full()])
+    both.save(tmp_path)
+    again = Observations.load(tmp_path)
+    assert again == both and len(again) == 25
+    assert pq.read_schema(tmp_path / "runs.parquet").metadata[b"mixlaw.format"] == b"1"
+
+
+def full():
+    return Observations.from_records(
+        [
+            {
+                "run": "f",
+                "schedule": {"web": 0.5, "code": 0.5},
+                "realised": {"web": 0.49, "code": 0.51},
+                "settings": {"width": 64, "tied": True, "family": "llama"},
+            }
+        ],
+        [
+            {"run": "f", "step": 1, "target": "exam", "metric": "accuracy", "value": 0.25, "num_items": 4},
+            {
+                "run": "f",
+                "target": "exam",
+                "metric": "onset",
+                "value": 100.0,
+                "value_high": 200.0,
+                "censored": "interval",
+                "source": "derived:onset",
+                "derived_from": [{"run": "f", "step": 1, "target": "exam", "metric": "accuracy"}],
+            },
+        ],
+        items=[
+            {"run": "f", "step": 1, "target": "exam", "item": f"q{i}", "metric": "correct", "value": float(i == 0)}
+            for i in range(4)
+        ],
+    )
+
+
+def test_every_column_survives_saving_selecting_and_joining(tmp_path):
+    obs = full()
+    obs.save(tmp_path)
+    again = Observations.load(tmp_path)
+    assert again == obs and again.items.num_rows == 4
+    assert again.settings() == {"f": {"width": 64.0, "tied": 1.0, "family": "llama"}}
+    assert again.schedules(realised=True)["f"].mixture["web"] == 0.49 != again.schedules()["f"].mixture["web"]
+    assert again.values.to_pylist()[1]["derived_from"][0]["metric"] == "accuracy"
+    other = Observations.from_records([{"run": "g"}], [])
+    joined = Observations.concat([obs, other])
+    assert joined.select(["f"]) == obs and joined.select(["g"]).items.num_rows == 0
+    other.save(tmp_path)  # the items of what was there before are gone
+    assert Observations.load(tmp_path) == other
+
+
+def test_an_interval_is_no_number_for_a_law():
+    with pytest.raises(DataError, match="No run that came to its end has all"):
+        full().table(metric="onset")
+    assert full().table(metric="accuracy").y.to_pylist() == [{"exam": 0.25}]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"censored": "interval"}, "without value < value_high"),
+        ({"censored": "interval", "value_high": 0.5}, "without value < value_high"),
+        ({"value_high": 2.0}, "or a value_high without"),
+        ({"num_items": 0}, "num_items must be at least 1"),
+        ({"source": "derived:onset"}, "names them in derived_from"),
+        ({"derived_from": [{"run": "a", "target": "t", "metric": "loss"}]}, "names them in derived_from"),
+    ],
+)
+def test_values_that_say_half_are_refused(value, message):
+    with pytest.raises(DataError, match=message):
+        Observations.from_records([{"run": "a"}], [{"run": "a", "target": "t", "value": 1.0, **value}])
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"value": float("nan")}, "Values of items must be finite"),
+        ({"value": None}, "Values of items must be finite"),
+        ({"run": "b"}, "Items name runs that the runs table lacks"),
+        ({"score": 1.0}, "Unknown item field 'score'"),
+    ],
+)
+def test_wrong_items_are_refused(item, message):
+    row = {"run": "a", "target": "t", "item": "q", "metric": "correct", "value": 1.0, **item}
+    with pytest.raises(DataError, match=message):
+        Observations.from_records([{"run": "a"}], [], items=[row])
+
+
+def test_settings_are_numbers_or_texts():
+    with pytest.raises(DataError, match="numbers or texts, got 'layers'"):
+        Observations.from_records([{"run": "a", "settings": {"layers": [1, 2]}}], [])
+
+
+def test_a_newer_format_and_a_broken_file_are_refused_in_words(tmp_path):
+    full().save(tmp_path)
+    table = pq.read_table(tmp_path / "values.parquet")
+    pq.write_table(table.replace_schema_metadata({"mixlaw.format": "2"}), tmp_path / "values.parquet")
+    with pytest.raises(DataError, match=r"values\.parquet is of format 2, .* reads up to format 1. Install a newer"):
+        Observations.load(tmp_path)
+    pq.write_table(table.drop_columns(["num_items"]), tmp_path / "values.parquet")
+    with pytest.raises(DataError, match=r"lacks columns \['num_items'\]"):  # format 1 has it: not to be made up
+        Observations.load(tmp_path)
+    (tmp_path / "values.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="cannot be read"):
+        Observations.load(tmp_path)
+
+
+def test_run_ids_may_hold_any_text():
+    ids = ["a\nb", "c, d"]
+    obs = Observations.from_records(
+        [{"run": r, "schedule": {"web": 1.0}} for r in ids], [{"run": r, "target": "web", "value": 1.0} for r in ids]
+    )
+    assert list(obs.table().runs) == ids

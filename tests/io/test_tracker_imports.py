@@ -24,8 +24,8 @@ def mixtures_of(obs):
 
 
 def losses(obs, target, metric="loss"):
-    X, y = obs.table([target], metric=metric, features="scale" if not obs.domains else "mixture")
-    return dict(zip(X.schema.metadata[b"runs"].decode().split("\n"), y.column(target).to_pylist()))
+    table = obs.table([target], metric=metric, features="scale" if not obs.domains else "mixture")
+    return dict(zip(table.runs, table.y.column(target).to_pylist()))
 
 
 # ---- olmix --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import pytest
 
 from mixlaw.errors import ConfigError
 from mixlaw.study.config import load_config, parse_config
+from mixlaw.study.study import Study
 
 GOOD = {
     "corpus": {"domains": {"web": "web.jsonl", "code": ["a", "b"]}},
@@ -71,3 +72,53 @@ def test_numbers_with_exponents_are_numbers(tmp_path, text):
     training = load_config(tmp_path / "study.yaml").training
     assert training.learning_rate["peak"] == pytest.approx(0.004)
     assert training.trainer == "e5"
+
+
+class Dropping:
+    """A trainer of the user's own, with an option that changes what a run measures."""
+
+    version = "7"
+
+    def __init__(self, corpus, tokens_root, dropout=0.0):
+        self.corpus, self.dropout = corpus, dropout
+
+    def run(self, spec, folder):
+        raise NotImplementedError
+
+    def check(self, spec):
+        if spec.context > 512:
+            raise ConfigError(f"a context of {spec.context} is too long for this trainer")
+
+
+def test_a_registered_trainer_gets_its_options(tmp_path):
+    from mixlaw.data.seams import TRAINERS
+    from mixlaw.study.steps.train import trainer
+
+    TRAINERS.register("dropping", Dropping)
+
+    def study(name, **training):
+        made = Study.create(
+            tmp_path / name,
+            {
+                "corpus": {"counts": {"web": "3M", "code": "1M"}},
+                "objective": {"web": 1.0},
+                "budget": {"tokens": "1M"},
+                "training": {"trainer": "dropping", **training},
+                "design": {"num": 4, "replicates": 0},
+            },
+        )
+        made.tokenize()
+        return made
+
+    plain, half = study("plain"), study("half", options={"dropout": 0.5})
+    assert trainer(half).dropout == 0.5 and trainer(plain).dropout == 0.0
+    assert plain.template().trainer_version == "7" != half.template().trainer_version
+    assert len(half.design()) == 4  # it reads no tokens, so a declared corpus will do
+    with pytest.raises(ConfigError, match=r"'dropping' has no option 'dropuot'.*Did you mean 'dropout'"):
+        study("misspelt", options={"dropuot": 0.5}).template()
+    with pytest.raises(ConfigError, match=r"training in study\.yaml: a context of 1024 is too long"):
+        study("long", context=1024).design()
+    with pytest.raises(ConfigError, match=r"'corpus' is the study's own"):
+        study("bound", options={"corpus": 1})
+    with pytest.raises(ConfigError, match=r"which needs training\.command"):
+        study("no-command", trainer="command").template()

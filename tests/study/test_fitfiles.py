@@ -49,8 +49,7 @@ def test_two_sizes_are_not_replicates(tmp_path):
 
 def test_targets_per_training_set(tmp_path):
     obs = read(table(tmp_path, "train_set,params,tokens,loss_c4", scaling_rows({"web": 1.5, "code": 2.5})))
-    X, y = obs.table(features="scale", missing="keep")
-    y = _per_training_set(obs, X, y)
+    y = _per_training_set(obs, obs.table(features="scale", missing="keep"))
     assert y.column_names == ["c4, trained on web", "c4, trained on code"]
     measured = np.isfinite(np.column_stack([y.column(c).to_numpy() for c in y.column_names]))
     assert measured.sum(axis=0).tolist() == [20, 20]

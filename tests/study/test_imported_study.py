@@ -58,7 +58,7 @@ def test_a_study_of_imported_runs_has_no_dead_end(tmp_path):
     assert "not needed: runs are imported" in status
     assert "not possible here: the corpus is declared" in status
     assert "Next: mixlaw report" in status
-    with pytest.raises(ConfigError, match=r"the corpus is declared .* no text that the built-in trainer"):
+    with pytest.raises(ConfigError, match=r"the corpus is declared .* no text that the trainer 'torch'"):
         made.verify()
     assert not (made.folder / "runs").exists()
 
@@ -76,7 +76,7 @@ def test_more_runs_are_proposed_from_imported_ones_alone(tmp_path):
 
 def test_a_design_on_a_declared_corpus_says_where_the_vocabulary_goes(tmp_path):
     made = study(tmp_path, rows())
-    with pytest.raises(ConfigError, match=r"training\.model in study\.yaml has no vocab_size"):
+    with pytest.raises(ConfigError, match=r"training in study\.yaml: Model .* has no vocab_size.* declared by counts"):
         made.design()
 
 

@@ -120,6 +120,18 @@ def test_every_prefix_of_a_phase_has_the_right_proportions(shards, schedule, ste
         assert np.abs(drift).max() <= 1 + share[j] * 4
 
 
+def test_the_realised_schedule_is_counted_from_what_is_drawn(shards):
+    schedule = Schedule((Phase(0.3, Mixture({"a": 0.62, "b": 0.38})), Phase(0.7, Mixture({"a": 0.11, "b": 0.89}))))
+    run = loader(shards, schedule, steps=7, batch=3)
+    for steps in (7, 5, 2, 1):
+        drawn = np.concatenate([run.domains_of(step) for step in range(steps)])
+        realised = run.realised(steps)
+        assert realised.mixture.array() == pytest.approx(np.bincount(drawn, minlength=2) / len(drawn))
+        assert realised.num_phases == (2 if len(drawn) > run.quotas[0].sum() else 1)
+    assert run.realised() == run.realised(7) and run.realised(0) is None
+    assert run.realised().phases[0].fraction == run.quotas[0].sum() / 21
+
+
 def test_seeds_and_epochs_have_orders_of_their_own(shards):
     def starts(seed):
         return of_domain(everything(loader(shards, {"a": 1.0}, 100, 4, 20, seed=seed)), 0)[:, 0]

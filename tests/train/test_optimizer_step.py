@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 from mixlaw.errors import ConfigError  # noqa: E402
 from mixlaw.models.proxy.model import Decoder  # noqa: E402
 from mixlaw.models.proxy.presets import ModelConfig  # noqa: E402
-from mixlaw.train.loop import Training, choose_precision, optimizer_options  # noqa: E402
+from mixlaw.train.loop import Training, choose_precision  # noqa: E402
+from mixlaw.train.optimizer_options import optimizer_options  # noqa: E402
 
 CONFIG = ModelConfig(32, 1, 2, 48, vocab_size=40)
 

@@ -234,6 +234,15 @@ def test_a_run_starts_from_another(tiny, tmp_path, spec_of, precision):
     assert run(tiny, tmp_path / "again", after).values.equals(continued.values)
 
 
+def test_what_was_drawn_and_the_models_settings_stand_beside_the_plan(tiny, tmp_path):
+    spec = tiny_spec(tiny[0], steps=3)
+    observed = run(tiny, tmp_path, spec)
+    (planned,), (drawn,) = observed.schedules().values(), observed.schedules(realised=True).values()
+    sequences = spec.num_steps * spec.batch
+    assert max(abs(planned.mixture.array() - drawn.mixture.array())) <= 1 / sequences
+    assert observed.settings()[spec.id]["layers"] == spec.model["layers"]
+
+
 def test_a_missing_start_is_explained(tiny, tmp_path):
     spec = tiny_spec(tiny[0], steps=4, start="0123456789abcdef")
     with pytest.raises(RunError, match="Train that run first"):

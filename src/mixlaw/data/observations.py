@@ -1,15 +1,19 @@
 """The narrow waist: what was measured. Everything left of it makes measurements, everything right explains them.
 
-Two Arrow tables. **runs** has one row per training run; **values** one row per number measured in it. Only measured
-or imported values can enter: there is no way to write a predicted number into these tables.
+Three Arrow tables. **runs** has one row per training run; **values** one row per number measured in it; **items** one
+row per question or example, where single ones were scored. Only measured or imported values can enter: there is no way
+to write a predicted number into these tables.
+
+Saved tables hold the number of their format. A reader adds the columns that an older file lacks, as null, and refuses a
+newer format.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +26,13 @@ from mixlaw.data.importing import importer_of
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.errors import DataError, MixlawWarning, did_you_mean
 
-__all__ = ["RUNS_SCHEMA", "VALUES_SCHEMA", "Observations"]
+__all__ = ["FORMAT", "ITEMS_SCHEMA", "RUNS_SCHEMA", "VALUES_SCHEMA", "Observations", "Table"]
+
+FORMAT = 1
+"""Number of the format that :meth:`Observations.save` writes. 0.1.0 wrote format 0, without a number."""
 
 _PHASE = pa.struct([("fraction", pa.float64()), ("weights", pa.map_(pa.string(), pa.float64()))])
+_ROW = pa.struct([("run", pa.string()), ("step", pa.int64()), ("target", pa.string()), ("metric", pa.string())])
 
 RUNS_SCHEMA = pa.schema(
     [
@@ -42,9 +50,13 @@ RUNS_SCHEMA = pa.schema(
         ("trainer", pa.string()),
         ("corpus_hash", pa.string()),
         ("status", pa.string()),  # "done" | "diverged" | "partial"
+        # since format 1
+        ("settings", pa.map_(pa.string(), pa.struct([("number", pa.float64()), ("text", pa.string())]))),
+        ("realised", pa.list_(_PHASE)),  # what was really drawn, where the planned schedule was rounded or changed
     ]
 )
-"""Columns of the runs table; all but ``run`` may be null."""
+"""Columns of the runs table; all but ``run`` may be null. ``settings`` holds further facts (width, layers, family,
+...), each a number or a text."""
 
 VALUES_SCHEMA = pa.schema(
     [
@@ -57,16 +69,72 @@ VALUES_SCHEMA = pa.schema(
         ("unit", pa.string()),  # "nats_per_token", "bits_per_byte", "fraction", ...
         ("value", pa.float64()),
         ("std", pa.float64()),
-        ("censored", pa.string()),  # "none" | "left" (true value below) | "right" (true value above)
+        ("censored", pa.string()),  # "none" | "left" (true value below) | "right" (above) | "interval" (to value_high)
         ("prompt_format", pa.string()),
         ("shots", pa.int64()),
-        ("source", pa.string()),  # "measured" or where it was imported from
+        ("source", pa.string()),  # "measured", where it was imported from, or "derived:<function>"
+        # since format 1
+        ("value_high", pa.float64()),  # upper end, where censored is "interval"
+        ("num_items", pa.int64()),  # questions or examples that a score is the mean of
+        ("derived_from", pa.list_(_ROW)),  # the rows that a derived value was computed from
     ]
 )
 """Columns of the values table. ``value`` is finite, or infinite only where ``censored`` says so."""
 
-_CENSORED = ("none", "left", "right")
+ITEMS_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("step", pa.int64()),
+        ("target", pa.string()),  # the task that the item belongs to
+        ("item", pa.string()),  # id of the question or example within its target
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+"""Columns of the items table: results of single questions or examples. ``value`` is finite."""
+
+_LATER = {
+    "runs": ("settings", "realised"),
+    "values": ("value_high", "num_items", "derived_from"),
+    "items": (),
+}
+"""Columns that files of format 0 lack; they are null there."""
+
+_SCHEMAS = {"runs": RUNS_SCHEMA, "values": VALUES_SCHEMA, "items": ITEMS_SCHEMA}
+_FORMAT_KEY = "mixlaw.format"
+_CENSORED = ("none", "left", "right", "interval")
 _STATUS = ("done", "diverged", "partial")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a law is fitted to: ``X, y = table``, and the run of each row.
+
+    Args:
+        X: features, one row per measurement.
+        y: targets, as many rows.
+        runs: id of the run of each row.
+
+    Example:
+        >>> runs = [{"run": "a", "schedule": {"web": 1.0}}]
+        >>> table = Observations.from_records(runs, [{"run": "a", "target": "t", "value": 3.0}]).table()
+        >>> X, y = table
+        >>> table.runs, y.column("t").to_pylist()
+        (('a',), [3.0])
+    """
+
+    X: pa.Table
+    y: pa.Table
+    runs: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return iter((self.X, self.y))
+
+    def __getitem__(self, index: int) -> pa.Table:
+        return (self.X, self.y)[index]
+
+    def __len__(self) -> int:
+        return 2
 
 
 @dataclass(frozen=True)
@@ -76,9 +144,11 @@ class Observations:
     Args:
         runs: table in :data:`RUNS_SCHEMA`.
         values: table in :data:`VALUES_SCHEMA`.
+        items: table in :data:`ITEMS_SCHEMA`; empty by default.
 
     Raises:
-        DataError: wrong columns, repeated run ids, values of unknown runs, NaN values, sources that say "predicted".
+        DataError: wrong columns, repeated run ids, values or items of unknown runs, NaN values, intervals without two
+            ends, derived values that do not name their rows, sources that say "predicted".
 
     Example:
         >>> obs = Observations.from_records(
@@ -92,22 +162,26 @@ class Observations:
 
     runs: pa.Table
     values: pa.Table
+    items: pa.Table = field(default_factory=ITEMS_SCHEMA.empty_table)
 
     def __post_init__(self) -> None:
-        for what, table, schema in (("runs", self.runs, RUNS_SCHEMA), ("values", self.values, VALUES_SCHEMA)):
+        for what, schema in _SCHEMAS.items():
+            table = getattr(self, what)
             if table.schema.names != schema.names:
                 extra = [n for n in table.schema.names if n not in schema.names]
                 missing = [n for n in schema.names if n not in table.schema.names]
                 raise DataError(f"The {what} table lacks columns {missing} and has unknown columns {extra}.")
-        object.__setattr__(self, "runs", self.runs.cast(RUNS_SCHEMA))
-        object.__setattr__(self, "values", self.values.cast(VALUES_SCHEMA))
+            object.__setattr__(self, what, table.cast(schema))
         ids = self.runs.column("run").to_pylist()
         if len(set(ids)) != len(ids) or None in ids:
             repeated = sorted({str(i) for i in ids if ids.count(i) > 1})[:5]
             raise DataError(f"Run ids must be present and unique; repeated: {repeated}.")
-        unknown = set(self.values.column("run").to_pylist()) - set(ids)
-        if unknown:
-            raise DataError(f"Values name runs that the runs table lacks: {sorted(map(str, unknown))[:5]}.")
+        for what in ("values", "items"):
+            unknown = set(getattr(self, what).column("run").to_pylist()) - set(ids)
+            if unknown:
+                raise DataError(
+                    f"{what.capitalize()} name runs that the runs table lacks: {sorted(map(str, unknown))[:5]}."
+                )
         status = set(self.runs.column("status").to_pylist()) - set(_STATUS)
         if status:
             raise DataError(f"Run status must be one of {_STATUS}, got {sorted(map(str, status))}.")
@@ -126,14 +200,61 @@ class Observations:
         sources = {s for s in self.values.column("source").to_pylist() if s and "predict" in s.lower()}
         if sources:
             raise DataError(f"Predicted numbers cannot enter observations; sources {sorted(sources)}.")
+        self._check_intervals()
+        self._check_derived()
+        scores = self.items.column("value")
+        if scores.null_count or not pc.all(pc.is_finite(scores), min_count=0).as_py():
+            raise DataError("Values of items must be finite numbers. Leave out what was not measured.")
+
+    def _check_intervals(self) -> None:
+        """An interval has two ends in order, and nothing else has a second one."""
+        is_interval = pc.equal(self.values["censored"], "interval")
+        has_end = pc.is_valid(self.values["value_high"])
+        ordered = pc.fill_null(pc.less(self.values["value"], self.values["value_high"]), False)
+        bad = self.values.filter(pc.or_(pc.xor(is_interval, has_end), pc.and_(is_interval, pc.invert(ordered))))
+        if bad.num_rows:
+            shown = bad.slice(0, 3).select(["run", "target", "value", "value_high", "censored"]).to_pylist()
+            raise DataError(
+                f"{bad.num_rows} values have censored='interval' without value < value_high, or a value_high without "
+                f"it, for example {shown}."
+            )
+        counts = self.values["num_items"]
+        if counts.null_count < len(counts) and pc.min(counts).as_py() < 1:
+            raise DataError(f"num_items must be at least 1 where it is known, got {pc.min(counts).as_py()}.")
+
+    def _check_derived(self) -> None:
+        """A derived value names the rows it comes from, and a measured one names none."""
+        is_derived = pc.fill_null(pc.starts_with(self.values["source"], "derived:"), False)
+        names_rows = pc.fill_null(pc.greater(pc.list_value_length(self.values["derived_from"]), 0), False)
+        bad = self.values.filter(pc.xor(is_derived, names_rows))
+        if bad.num_rows:
+            shown = bad.slice(0, 3).select(["run", "target", "metric", "source"]).to_pylist()
+            raise DataError(
+                f"A value computed from others has the source 'derived:<function>' and names them in derived_from; "
+                f"{bad.num_rows} values have only one of the two, for example {shown}."
+            )
 
     # ---- making ------------------------------------------------------------------------------------
     @classmethod
     def from_records(
-        cls, runs: Iterable[Mapping[str, Any]], values: Iterable[Mapping[str, Any]], source: str = "measured"
+        cls,
+        runs: Iterable[Mapping[str, Any]],
+        values: Iterable[Mapping[str, Any]],
+        source: str = "measured",
+        items: Iterable[Mapping[str, Any]] = (),
     ) -> Observations:
-        """From dicts; missing fields take their defaults. ``schedule`` may be a :class:`Schedule`,
-        :class:`Mixture` or ``{domain: weight}``."""
+        """From dicts; missing fields take their defaults.
+
+        Args:
+            runs: ``schedule`` and ``realised`` may be a :class:`Schedule`, a :class:`Mixture` or ``{domain: weight}``;
+                ``settings`` is ``{name: number or text}``.
+            values: ``derived_from`` is a list of ``{run, step, target, metric}``.
+            source: of every value that does not state its own.
+            items: results of single questions or examples.
+
+        Raises:
+            DataError: an unknown field, with the nearest known one, or what the constructor refuses.
+        """
         run_rows, value_rows = [], []
         for row in runs:
             unknown = [k for k in row if k not in RUNS_SCHEMA.names]
@@ -141,6 +262,8 @@ class Observations:
                 raise DataError(f"Unknown run field {unknown[0]!r}.{did_you_mean(unknown[0], RUNS_SCHEMA.names)}")
             full: dict[str, Any] = {name: row.get(name) for name in RUNS_SCHEMA.names}
             full["schedule"] = _schedule_rows(full["schedule"])
+            full["realised"] = _schedule_rows(full["realised"])
+            full["settings"] = _setting_rows(full["settings"])
             full["status"] = full["status"] or "done"
             if full["epochs"] is not None:
                 full["epochs"] = list(dict(full["epochs"]).items())
@@ -155,9 +278,16 @@ class Observations:
             full["censored"] = full["censored"] or "none"
             full["source"] = full["source"] or source
             value_rows.append(full)
+        item_rows = []
+        for row in items:
+            unknown = [k for k in row if k not in ITEMS_SCHEMA.names]
+            if unknown:
+                raise DataError(f"Unknown item field {unknown[0]!r}.{did_you_mean(unknown[0], ITEMS_SCHEMA.names)}")
+            item_rows.append({name: row.get(name) for name in ITEMS_SCHEMA.names})
         return cls(
             pa.Table.from_pylist(run_rows, schema=RUNS_SCHEMA),
             pa.Table.from_pylist(value_rows, schema=VALUES_SCHEMA),
+            pa.Table.from_pylist(item_rows, schema=ITEMS_SCHEMA),
         )
 
     @classmethod
@@ -214,28 +344,37 @@ class Observations:
         """
         if not parts:
             return cls.empty()
-        return cls(pa.concat_tables([p.runs for p in parts]), pa.concat_tables([p.values for p in parts]))
+        return cls(*(pa.concat_tables([getattr(p, what) for p in parts]) for what in _SCHEMAS))
 
     def save(self, folder: str | Path) -> None:
-        """Write ``runs.parquet`` and ``values.parquet`` (each whole or not at all)."""
+        """Write ``runs.parquet`` and ``values.parquet``, and ``items.parquet`` where there are any items (each whole or
+        not at all)."""
         import io
 
         from mixlaw.kit.store import Store
 
         store = Store(folder)
-        for name, table in (("runs", self.runs), ("values", self.values)):
+        for what in ("items", "values", "runs"):
+            table = getattr(self, what)
+            if what == "items" and not table.num_rows and not store.exists("items.parquet"):
+                continue
             buffer = io.BytesIO()
-            pq.write_table(table, buffer, compression="zstd")
-            store.write_bytes(f"{name}.parquet", buffer.getvalue())
+            pq.write_table(table.replace_schema_metadata({_FORMAT_KEY: str(FORMAT)}), buffer, compression="zstd")
+            store.write_bytes(f"{what}.parquet", buffer.getvalue())
 
     @classmethod
     def load(cls, folder: str | Path) -> Observations:
-        """Inverse of :meth:`save`."""
+        """Inverse of :meth:`save`; also of what every earlier version saved.
+
+        Raises:
+            DataError: no such tables, tables of a newer format, or files that cannot be read.
+        """
         root = Path(folder)
-        try:
-            return cls(pq.read_table(root / "runs.parquet"), pq.read_table(root / "values.parquet"))
-        except FileNotFoundError as error:
-            raise DataError(f"{folder} does not hold runs.parquet and values.parquet: {error}.") from None
+        lacking = [name for name in ("runs.parquet", "values.parquet") if not (root / name).exists()]
+        if lacking:
+            raise DataError(f"{folder} does not hold {' and '.join(lacking)}: these are no saved observations.")
+        there = [what for what in _SCHEMAS if what != "items" or (root / "items.parquet").exists()]
+        return cls(**{what: _read_saved(root / f"{what}.parquet", what) for what in there})
 
     # ---- reading -----------------------------------------------------------------------------------
     def __len__(self) -> int:
@@ -251,15 +390,32 @@ class Observations:
                     seen.setdefault(name)
         return list(seen)
 
+    def settings(self) -> dict[str, dict[str, float | str]]:
+        """Further facts of each run, ``{run: {name: number or text}}``; empty where none are known.
+
+        Example:
+            >>> Observations.from_records([{"run": "a", "settings": {"width": 64, "family": "llama"}}], []).settings()
+            {'a': {'width': 64.0, 'family': 'llama'}}
+        """
+        return {
+            run: {name: v["number"] if v["text"] is None else v["text"] for name, v in facts or []}
+            for run, facts in zip(self.runs["run"].to_pylist(), self.runs["settings"].to_pylist())
+        }
+
     @property
     def targets(self) -> list[str]:
         """Validation sets and tasks with values, in order of first appearance."""
         return list(dict.fromkeys(self.values.column("target").to_pylist()))
 
-    def schedules(self) -> dict[str, Schedule]:
-        """Schedule of each run that has one, over all of :attr:`domains` (weight 0 where a run does not name one)."""
+    def schedules(self, realised: bool = False) -> dict[str, Schedule]:
+        """Schedule of each run that has one, over all of :attr:`domains` (weight 0 where a run does not name one).
+
+        Args:
+            realised: what was really drawn instead of what was planned; only runs for which it is known.
+        """
         domains, result = self.domains, {}
-        for run, phases in zip(self.runs.column("run").to_pylist(), self.runs.column("schedule").to_pylist()):
+        column = self.runs.column("realised" if realised else "schedule").to_pylist()
+        for run, phases in zip(self.runs.column("run").to_pylist(), column):
             if phases:
                 result[run] = Schedule.from_dict(
                     {
@@ -275,12 +431,10 @@ class Observations:
         return result
 
     def select(self, runs: Iterable[str]) -> Observations:
-        """Only these runs and their values."""
+        """Only these runs, their values and their items."""
         keep = pa.array(list(runs), pa.string())
-        return Observations(
-            self.runs.filter(pc.is_in(self.runs.column("run"), keep)),
-            self.values.filter(pc.is_in(self.values.column("run"), keep)),
-        )
+        tables = (getattr(self, what) for what in _SCHEMAS)
+        return Observations(*(table.filter(pc.is_in(table.column("run"), keep)) for table in tables))
 
     def _warn_mixed_sizes(self, runs: set[str]) -> None:
         """Runs of different sizes or lengths do not share one law of the mixture alone."""
@@ -305,8 +459,8 @@ class Observations:
         at: Literal["final", "all"] = "final",
         features: Literal["mixture", "scale", "repeated", "joint", "phases"] = "mixture",
         missing: Literal["error", "drop", "keep"] = "drop",
-    ) -> tuple[pa.Table, pa.Table]:
-        """``(X, y)`` for fitting a law.
+    ) -> Table:
+        """``X, y`` for fitting a law, and the run of each row.
 
         Args:
             targets: validation sets, default all that have ``metric``.
@@ -320,7 +474,8 @@ class Observations:
                 NaN, or raise an ``"error"``. Diverged runs are never used.
 
         Returns:
-            Two pyarrow tables with equally many rows; ``X.schema.metadata`` holds the run ids under ``b"runs"``.
+            A :class:`Table`: ``X, y = observations.table()`` are two pyarrow tables with equally many rows, and
+            ``observations.table().runs`` holds the run id of each row.
 
         Raises:
             DataError: unknown target, nothing left, or mixed units of one target.
@@ -416,8 +571,7 @@ class Observations:
                 columns["unique_tokens"] = [self._unique_tokens(info[run]) for run, _ in keys]
             if features == "joint" and at == "all":
                 columns["step"] = [float(k[1]) for k in keys]
-        X = pa.table(columns).replace_schema_metadata({"runs": "\n".join(k[0] for k in keys)})
-        return X, y
+        return Table(pa.table(columns), y, tuple(run for run, _ in keys))
 
     @staticmethod
     def _unique_tokens(run: Mapping[str, Any]) -> float:
@@ -442,3 +596,34 @@ def _schedule_rows(value: Any) -> list[dict[str, Any]] | None:
     if not isinstance(value, Schedule):
         raise DataError(f"A run's schedule must be a Schedule, a Mixture or {{domain: weight}}, got {value!r}.")
     return [{"fraction": p.fraction, "weights": list(p.mixture.to_dict().items())} for p in value.phases]
+
+
+def _setting_rows(value: Any) -> list[tuple[str, dict[str, Any]]] | None:
+    if value is None:
+        return None
+    rows = []
+    for name, fact in dict(value).items():
+        is_number = isinstance(fact, int | float)  # True and False are 1 and 0
+        if not is_number and not isinstance(fact, str):
+            raise DataError(f"Settings of a run are numbers or texts, got {name!r}: {fact!r}.")
+        rows.append((str(name), {"number": float(fact) if is_number else None, "text": None if is_number else fact}))
+    return rows
+
+
+def _read_saved(path: Path, what: str) -> pa.Table:
+    """A saved table in today's columns."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Restore it from a copy, or train its run again.") from None
+    written = int((table.schema.metadata or {}).get(_FORMAT_KEY.encode(), b"0"))
+    if written > FORMAT:
+        raise DataError(
+            f"{path} is of format {written}, and this version of mixlaw reads up to format {FORMAT}. Install a newer "
+            f"mixlaw to read it."
+        )
+    schema = _SCHEMAS[what]
+    for name in _LATER[what]:
+        if name not in table.column_names and written == 0:
+            table = table.append_column(schema.field(name), pa.nulls(table.num_rows, schema.field(name).type))
+    return table

@@ -151,8 +151,8 @@ def noise(observations: Observations, targets: Sequence[str] | None = None, metr
         >>> round(found.sd, 3), found.dof
         (0.1, 2)
     """
-    X, y = observations.table(targets, metric=metric)
-    order = X.schema.metadata[b"runs"].decode().split("\n")
+    table = observations.table(targets, metric=metric)
+    y, order = table.y, table.runs
     info = {r["run"]: r for r in observations.runs.select(["run", "params", "tokens"]).to_pylist()}
     schedules = observations.schedules()
     groups: dict[tuple[object, ...], list[int]] = {}

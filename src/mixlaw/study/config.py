@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mixlaw.data.budget import Budget
+from mixlaw.data.seams import TRAINERS
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.units import parse_count
 
@@ -81,6 +82,8 @@ class TrainingConfig(_Section):
     """For ``command``: the template; ``{spec}``, ``{metrics}`` and ``{folder}`` are replaced."""
     timeout: float | None = None
     """For ``command``: seconds after which a run counts as failed."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The trainer's own, such as ``device`` of ``torch`` or those of a trainer that you registered."""
     model: dict[str, Any] = Field(default_factory=lambda: {"preset": "d64"})
     tokens: int = 2_000_000
     batch: int = 8
@@ -93,6 +96,32 @@ class TrainingConfig(_Section):
     """Repeat each domain in the proxies as often as the target run will (by subsampling it)."""
 
     _counts = field_validator("tokens", mode="before")(lambda v: parse_count(v, "training tokens"))
+
+    @field_validator("options")
+    @classmethod
+    def _from_the_study(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """A trainer is bound to the study's own corpus and tokens."""
+        for name in ("corpus", "tokens_root"):
+            if name in value:
+                raise ValueError(f"{name!r} is the study's own and no option of a trainer; leave it out")
+        return value
+
+    def trainer_options(self) -> dict[str, Any]:
+        """The options that the trainer is made with: ``options``, and ``command`` and ``timeout`` where it has them.
+
+        Raises:
+            ConfigError: an unknown trainer or option, or one that the trainer cannot do without is missing.
+        """
+        shorthand = {"command": self.command, "timeout": self.timeout}
+        known = TRAINERS.options(self.trainer)
+        given = {k: v for k, v in shorthand.items() if v is not None and k in known} | self.options
+        TRAINERS.check(self.trainer, given)
+        for name, parameter in known.items():
+            bound = parameter.default is not parameter.empty or name in ("corpus", "tokens_root")
+            if not bound and parameter.kind is not parameter.VAR_POSITIONAL and name not in given:
+                where = f"training.{name}" if name in shorthand else f"training.options.{name}"
+                raise ConfigError(f"training.trainer is {self.trainer!r}, which needs {where}. Give it in study.yaml.")
+        return given
 
 
 class SizeConfig(_Section):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from mixlaw.data.observations import Observations
+from mixlaw.data.observations import Observations, Table
 from mixlaw.errors import DataError
 from mixlaw.kit.store import Store
 from mixlaw.study.runs import left_out_text, of_one_size
@@ -66,9 +66,10 @@ def fit_files(
         mixed, observations = observations, of_one_size(observations)
         if words := left_out_text(mixed, observations):
             say(f"{words} Three sizes or more would be fitted together.")
-    X, y = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
+    table = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
+    X, y = table
     if features in ("scale", "repeated"):
-        y = _per_training_set(observations, X, y)
+        y = _per_training_set(observations, table)
     rows = "runs" if at == "final" else "measurements"
     count = f"{y.num_columns} target{'' if y.num_columns == 1 else 's'}"
     say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {count} in {metric}.")
@@ -109,13 +110,12 @@ def _plan(observations: Observations) -> tuple[str, Features, Literal["final", "
     return "chinchilla", "scale", "final"
 
 
-def _per_training_set(observations: Observations, X: pa.Table, y: pa.Table) -> pa.Table:
+def _per_training_set(observations: Observations, table: Table) -> pa.Table:
     """Targets per training set, where runs were trained on one of several: a law of size alone holds for each."""
-    schedules = observations.schedules()
+    y, schedules = table.y, observations.schedules()
     if len(observations.domains) < 2 or not schedules:
         return y
-    runs = X.schema.metadata[b"runs"].decode().split("\n")
-    trained = np.array([max(schedules[r].mixture.to_dict().items(), key=lambda item: item[1])[0] for r in runs])
+    trained = np.array([max(schedules[r].mixture.to_dict().items(), key=lambda item: item[1])[0] for r in table.runs])
     columns = {}
     for target in y.column_names:
         values = y.column(target).to_numpy()

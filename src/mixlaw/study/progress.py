@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from mixlaw.data.seams import TRAINERS
 from mixlaw.errors import ConfigError
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import stale, verification
+from mixlaw.train.contract import needs_tokens
 
 __all__ = ["VERBS", "after", "check_trainable", "following", "needless", "status"]
 
@@ -62,17 +64,19 @@ def after(study: StudyFolder, verb: str) -> str:
 
 
 def _nothing_to_read(study: StudyFolder) -> bool:
-    return bool(study.config.corpus.counts) and study.config.training.trainer == "torch"
+    return bool(study.config.corpus.counts) and needs_tokens(TRAINERS[study.config.training.trainer])
 
 
 def check_trainable(study: StudyFolder) -> None:
-    """Stop before any run starts where the built-in trainer would have no text to read.
+    """Stop before any run starts where the trainer would have no text to read.
 
     Raises:
-        ConfigError: the corpus is declared by counts.
+        ConfigError: the corpus is declared by counts, and the trainer reads tokens.
     """
     if _nothing_to_read(study):
+        others = " or ".join(repr(name) for name in TRAINERS if not needs_tokens(TRAINERS[name]))
         raise ConfigError(
-            f"{study.folder}: the corpus is declared (corpus.counts), so there is no text that the built-in trainer "
-            f"could read. Give corpus.domains, or set training.trainer to 'command' with your own."
+            f"{study.folder}: the corpus is declared (corpus.counts), so there is no text that the trainer "
+            f"{study.config.training.trainer!r} could read. Give corpus.domains, or set training.trainer to {others}, "
+            f"which reads its own."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,10 @@ import numpy as np
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.runspec import RunSpec
-from mixlaw.kit.hashing import content_hash
+from mixlaw.data.seams import TRAINERS
 from mixlaw.study.config import DesignConfig
 from mixlaw.study.folder import StudyFolder
+from mixlaw.train.contract import version_of
 
 __all__ = ["made_with", "template", "templates"]
 
@@ -24,8 +24,6 @@ def template(study: StudyFolder) -> RunSpec:
         ConfigError: an unknown trainer.
         DataError: not tokenised yet.
     """
-    from mixlaw.train import TRAINERS
-
     corpus, t = study.corpus, study.config.training
     points = np.linspace(0, 1, t.evaluations + 1)[1:]
     return RunSpec(
@@ -42,7 +40,7 @@ def template(study: StudyFolder) -> RunSpec:
         unique_tokens=_unique_tokens(study, corpus, t.tokens),
         evaluate_at=tuple(points.tolist()),
         trainer=t.trainer,
-        trainer_version=_trainer_version(study, str(getattr(TRAINERS[t.trainer], "version", ""))),
+        trainer_version=version_of(TRAINERS[t.trainer], t.trainer_options()),
     )
 
 
@@ -72,15 +70,6 @@ def made_with(study: StudyFolder) -> DesignConfig | None:
         return None
     made: dict[str, Any] | None = study.store.read_json("design.json").get("design")
     return None if made is None else DesignConfig(**made)
-
-
-def _trainer_version(study: StudyFolder, version: str) -> str:
-    """Your own trainer is another one under another command; what its files say, only you know."""
-    t = study.config.training
-    if t.trainer != "command" or not t.command:
-        return version
-    words = shlex.split(t.command) if isinstance(t.command, str) else t.command
-    return f"{version} {content_hash(words)}"
 
 
 def _unique_tokens(study: StudyFolder, corpus: Corpus, tokens: int) -> dict[str, int]:

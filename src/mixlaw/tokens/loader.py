@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Schedule, quotas
+from mixlaw.data.mixture import Mixture, Phase, Schedule, quotas
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
@@ -183,6 +183,19 @@ class Loader:
         """Tokens drawn from each domain over the whole run."""
         drawn = self.quotas.sum(axis=0) * self.spec.context
         return {name: int(count) for name, count in zip(self.domains, drawn)}
+
+    def realised(self, steps: int | None = None) -> Schedule | None:
+        """The schedule as it is drawn, in whole sequences, over the first ``steps`` steps (default all); None before
+        the first."""
+        drawn = self._order[: (self.num_steps if steps is None else steps) * self.spec.batch]
+        ends = np.cumsum(self.quotas.sum(axis=1))
+        counts = [np.bincount(part, minlength=len(self.domains)) for part in np.split(drawn, ends[:-1])]
+        phases = [
+            Phase(count.sum() / len(drawn), Mixture.from_array(self.domains, count / count.sum()))
+            for count in counts
+            if count.sum()
+        ]
+        return Schedule(tuple(phases)) if phases else None
 
     def epochs(self) -> dict[str, float]:
         """Epochs of each domain over the whole run: tokens drawn / unique tokens that the run may see."""

@@ -23,6 +23,7 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.observations import VALUES_SCHEMA, Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, RunError, RunStopped, did_you_mean
+from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.logs import log_tail
 from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
@@ -31,7 +32,7 @@ from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 __all__ = ["CommandTrainer", "read_metrics"]
 
 _PLACEHOLDERS = ("spec", "folder", "metrics")
-_COLUMNS = tuple(n for n in VALUES_SCHEMA.names if n not in ("run", "source", "censored"))
+_COLUMNS = tuple(n for n in VALUES_SCHEMA.names if n not in ("run", "source", "censored", "value_high", "derived_from"))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,14 @@ class CommandTrainer:
 
     name: ClassVar[str] = "command"
     version: ClassVar[str] = "1"
+
+    @classmethod
+    def version_with(cls, options: Mapping[str, Any]) -> str:
+        """Another command is another trainer, another timeout is not; what the command's files say, only you know."""
+        command = options.get("command")
+        if not command:
+            return cls.version
+        return f"{cls.version} {content_hash(shlex.split(command) if isinstance(command, str) else command)}"
 
     def __post_init__(self) -> None:
         arguments = self._arguments()
@@ -344,7 +353,7 @@ def read_metrics(path: Path, spec: RunSpec) -> list[dict[str, Any]]:
                 "metric": str(record.get("metric") or "loss"),
             }
             row["tokens"] = float(record.get("tokens") or row["step"] * spec.batch * spec.context)
-            for name, kind in (("std", float), ("shots", int)):
+            for name, kind in (("std", float), ("shots", int), ("num_items", int)):
                 if name in record:
                     row[name] = kind(record[name])
         except (TypeError, ValueError) as error:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError
+from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 
-__all__ = ["Progress", "ShouldStop", "Trainer", "finish", "is_done", "refuse"]
+__all__ = ["Progress", "ShouldStop", "Trainer", "finish", "is_done", "needs_tokens", "refuse", "version_of"]
 
 Progress = Callable[[int, int], None]
 """``progress(step, num_steps)``, called now and then while a run trains."""
@@ -27,6 +28,15 @@ class Trainer(Protocol):
     A trainer may also accept the keywords ``progress`` (:data:`Progress`) and ``should_stop``
     (:data:`ShouldStop`); the executor passes those that ``run`` names.
 
+    A study makes its trainer as ``MyTrainer(corpus=..., tokens_root=..., **options)``, with ``training.options`` of
+    study.yaml. What a study needs to know before it makes one, the class may declare:
+
+    * ``version`` (text, default ""): written into every spec, so that runs of another version are other runs;
+    * ``version_with(options)`` (class method): the version under these options, where not every option changes the
+      result of a run; by default every given option makes another version;
+    * ``needs_tokens`` (default False): it reads the study's token shards, so it cannot train on a declared corpus;
+    * ``check(spec)``: a method that raises ConfigError for a spec it could not train; called before any run starts.
+
     Example:
         >>> class Mine:
         ...     def run(self, spec, folder):
@@ -41,6 +51,26 @@ class Trainer(Protocol):
         Raises:
             RunError: the run failed; carries the spec and the log's tail.
         """
+
+
+def needs_tokens(trainer: Any) -> bool:
+    """Whether a class of trainers declares that it reads the study's token shards."""
+    return bool(getattr(trainer, "needs_tokens", False))
+
+
+def version_of(trainer: Any, options: Mapping[str, Any]) -> str:
+    """What a spec says of a class of trainers and its options: ``RunSpec.trainer_version``.
+
+    Example:
+        >>> class Mine:
+        ...     version = "2"
+        >>> version_of(Mine, {}), version_of(Mine, {"dropout": 0.1})
+        ('2', '2 c5a7869709b73003')
+    """
+    if hasattr(trainer, "version_with"):
+        return str(trainer.version_with(options))
+    version = str(getattr(trainer, "version", ""))
+    return f"{version} {content_hash(dict(options))}" if options else version
 
 
 def refuse(spec: RunSpec, trainer: str, can: Collection[str] = ()) -> None:

@@ -179,7 +179,8 @@ def _time(pipe: Any, spec: RunSpec, vocab_size: int | None, seconds: float) -> N
     import torch
 
     from mixlaw.models.proxy.model import Decoder
-    from mixlaw.train.loop import Training, choose_device, choose_precision, optimizer_options
+    from mixlaw.train.loop import Training, choose_device, choose_precision
+    from mixlaw.train.optimizer_options import optimizer_options
     from mixlaw.train.validation_losses import evaluate
 
     torch.set_num_threads(1)

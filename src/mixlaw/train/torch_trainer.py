@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +22,7 @@ from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
 from mixlaw.train import checkpoint
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
+from mixlaw.train.optimizer_options import optimizer_options
 from mixlaw.train.schedule import LearningRate
 from mixlaw.train.validation_losses import evaluate, value_rows
 
@@ -78,6 +79,12 @@ class TorchTrainer:
 
     name: ClassVar[str] = "torch"
     version: ClassVar[str] = "1"
+    needs_tokens: ClassVar[bool] = True
+
+    @classmethod
+    def version_with(cls, options: Mapping[str, Any]) -> str:
+        """Of all options the same: what can change a run's numbers is in the spec."""
+        return cls.version
 
     def __post_init__(self) -> None:
         if self.checkpoint_seconds <= 0 or self.curve_points < 0 or self.evaluation_batch < 1:
@@ -89,15 +96,13 @@ class TorchTrainer:
             raise ConfigError(f"TorchTrainer keep must be 'full', 'weights' or 'none', got {self.keep!r}.")
 
     def check(self, spec: RunSpec) -> None:
-        """Everything that can be wrong with a spec before it trains.
+        """Everything that can be wrong with a spec before it trains; without torch.
 
         Raises:
             ConfigError: model, optimiser or learning-rate fields are off, the run has no whole step, or it asks for
                 what this trainer does not do (a strategy, tuning, LoRA, evaluators, ...).
             RunError: the spec was made for another corpus, or other validation sets.
         """
-        from mixlaw.train.loop import optimizer_options
-
         refuse(spec, self.name)
         model_config(spec.model, self.corpus.vocab_size)
         optimizer_options(spec.optimizer)
@@ -151,7 +156,7 @@ class _Run:
     def __init__(self, trainer: TorchTrainer, spec: RunSpec, folder: Path, device: Any, log: Any) -> None:
         from mixlaw.models.proxy.model import Decoder
         from mixlaw.tokens.loader import Loader, validation
-        from mixlaw.train.loop import Training, choose_precision, optimizer_options
+        from mixlaw.train.loop import Training, choose_precision
 
         self.trainer, self.spec, self.folder, self.log = trainer, spec, folder, log
         root = Path(trainer.tokens_root)
@@ -300,6 +305,8 @@ class _Run:
             "trainer": f"{trainer.name}-{trainer.version} {state.device} {state.precision}",
             "corpus_hash": spec.corpus_hash or trainer.corpus.hash,
             "status": status,
+            "settings": asdict(self.config),
+            "realised": self.loader.realised(state.step),
         }
         if trainer.keep == "none":
             (self.folder / checkpoint.NAME).unlink(missing_ok=True)

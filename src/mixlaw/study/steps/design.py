@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.runspec import RunSpec
+from mixlaw.data.seams import TRAINERS
 from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
 from mixlaw.study.config import DesignConfig
@@ -15,7 +16,9 @@ from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import need
 from mixlaw.study.runs import runs_of_one_size
 from mixlaw.study.seeds import SEEDS
+from mixlaw.study.steps.train import trainer
 from mixlaw.study.templates import made_with, template, templates
+from mixlaw.train.contract import needs_tokens
 
 if TYPE_CHECKING:
     from mixlaw.design.adaptive.power import Power
@@ -129,27 +132,21 @@ class Swarm:
         return unique
 
     def _check_training(self, corpus: Corpus, settings: DesignConfig) -> None:
-        """What would stop every run of the built-in trainer, said before any of them starts."""
-        from mixlaw.models.proxy.presets import model_config
-        from mixlaw.train.schedule import LearningRate
-
+        """What would stop every run, said before any of them starts."""
+        checked = trainer(self.study) if hasattr(TRAINERS[self.config.training.trainer], "check") else None
         for where, spec in zip(
             ("training", *map("design.sizes[{}]".format, range(99))), templates(self.study, settings)
         ):
-            if spec.trainer == "torch":
-                if corpus.vocab_size is None and "vocab_size" not in spec.model:
-                    raise ConfigError(
-                        f"{where}.model in study.yaml has no vocab_size, and a corpus declared by counts has no "
-                        f"tokenizer that says it. Runs on such a corpus are trained elsewhere: set training.trainer to "
-                        f"'command' (your own), or, only to see mixtures, give {where}.model a vocab_size."
-                    )
-                model_config(spec.model, corpus.vocab_size)
-                LearningRate(spec.learning_rate, max(1, spec.tokens // (spec.batch * spec.context)))
             if spec.tokens < spec.batch * spec.context:
                 raise ConfigError(
                     f"{where}.tokens {spec.tokens} are less than one step of {spec.batch} x {spec.context} tokens. "
                     f"Raise tokens, or lower batch or context."
                 )
+            if checked is not None:
+                try:
+                    checked.check(spec)
+                except ConfigError as error:
+                    raise ConfigError(f"{where} in study.yaml: {error}{_no_text_hint(corpus, spec)}") from None
             short = [name for name, count in spec.unique_tokens.items() if count < spec.context]
             if short:
                 warnings.warn(
@@ -230,6 +227,16 @@ class Swarm:
             "tokens_per_second": tokens / seconds if seconds else next(iter(rates.values())),
             "disk_bytes": float(sum(throughput.checkpoint_bytes(s, vocab) for s in todo)),
         }
+
+
+def _no_text_hint(corpus: Corpus, spec: RunSpec) -> str:
+    """What to do where a trainer that reads tokens is to train on a corpus that is declared by counts."""
+    if corpus.vocab_size is not None or not needs_tokens(TRAINERS[spec.trainer]):
+        return ""
+    return (
+        " The corpus is declared by counts, so its runs are trained elsewhere: set training.trainer to your own, or, "
+        "only to see mixtures, give the model what it lacks."
+    )
 
 
 def _differences(made: DesignConfig, asked: DesignConfig) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError, RunError
+from mixlaw.data.seams import EXECUTORS, TRAINERS
+from mixlaw.errors import RunError
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import need
 from mixlaw.study.progress import check_trainable
+from mixlaw.train.training_task import TrainingTask
 
 __all__ = ["train", "trainer"]
 
@@ -46,21 +48,12 @@ def trainer(study: StudyFolder) -> Any:
         ConfigError: an unknown trainer, or options that it does not have.
         DataError: not tokenised yet.
     """
-    from mixlaw.train import TRAINERS
-
     t = study.config.training
-    options: dict[str, Any] = {}
-    if t.trainer == "command":
-        if not t.command:
-            raise ConfigError("training.trainer is 'command' but training.command is empty. Give the template.")
-        options = {"command": t.command, "timeout": t.timeout}
+    options = t.trainer_options()
     return TRAINERS[t.trainer](corpus=study.corpus, tokens_root=study.folder / "tokens", **options)
 
 
 def _map(study: StudyFolder, specs: Sequence[RunSpec], what: str) -> Iterator[tuple[RunSpec, Observations | RunError]]:
-    from mixlaw.execute import EXECUTORS
-    from mixlaw.train import TrainingTask
-
     chosen = study.config.executor
     executor = EXECUTORS.make(chosen.name, {**chosen.options, "workers": chosen.workers})
     task = TrainingTask(trainer(study))

@@ -232,8 +232,8 @@ class Verifier:
         seeds: Sequence[int],
     ) -> dict[str, dict[str, tuple[float, ...]]]:
         """Final loss of every validation set, per arm: ``{arm: {set: (loss per seed)}}``."""
-        X, y = observed.table(missing="keep")
-        rows = {run: i for i, run in enumerate(X.schema.metadata[b"runs"].decode().split("\n"))}
+        table = observed.table(missing="keep")
+        y, rows = table.y, {run: i for i, run in enumerate(table.runs)}
         return {
             arm: {t: tuple(float(y.column(t)[rows[specs[arm, k].id]].as_py()) for k in seeds) for t in y.column_names}
             for arm in names
