@@ -120,8 +120,18 @@ def _only_positive(parameter: Parameter) -> bool:
 def declared_model(formula: Formula, parts: Parts, R: Array) -> Separable | Model:
     """The law over mixtures R (n, K), as the engine fits it.
 
+    Returns:
+        A separable model, or a function of all parameters for a law without intercept and amplitudes.
+
     Raises:
         ConfigError: ``slopes`` lacks a parameter, or intercept and amplitudes do not enter linearly.
+
+    Example:
+        >>> from mixlaw.laws.mixture.m2 import M2
+        >>> parts = split_declaration(M2.parameters, M2.intercept, M2.amplitudes, num_domains=2)
+        >>> model = declared_model(M2(), parts, np.array([[0.5, 0.5], [0.9, 0.1]]))
+        >>> model.basis(np.zeros((1, 2)), np.zeros(1, dtype=np.int64)).shape
+        (1, 2, 1)
     """
     _check_linear(formula, parts, R)
     if parts.intercept is not None or parts.amplitudes:

@@ -110,7 +110,12 @@ class BatchFit:
 
 
 def resample_weights(n: int, num: int, seed: int = 0) -> Array:
-    """(num, n) counts of a bootstrap over rows: each row of the result sums to n. Deterministic under ``seed``."""
+    """(num, n) counts of a bootstrap over rows: each row of the result sums to n. Deterministic under ``seed``.
+
+    Example:
+        >>> resample_weights(5, 3).sum(axis=1).tolist()
+        [5.0, 5.0, 5.0]
+    """
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=num).astype(float)
 
 

@@ -7,6 +7,7 @@ Damping follows Nielsen 1999; the curvature that Gauss-Newton leaves out is lear
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -48,99 +49,189 @@ def levenberg_marquardt(
             down to a dozen. For the best optimum; those given up end where they were.
 
     Returns:
-        theta, objective, gradient_norm, iterations; each row the best point it has seen.
+        theta (B, P), objective (B,), gradient_norm (B,), iterations (B,); each row the best point it has seen.
+
+    Example:
+        >>> def parabola(theta, problem):  # (theta - 3)^2 / 2
+        ...     away = theta - 3.0
+        ...     return 0.5 * (away**2).sum(1), away, np.ones((len(theta), 1, 1))
+        >>> levenberg_marquardt(parabola, [[0.0]], np.zeros(1, dtype=np.int64))[0].round(6).tolist()
+        [[3.0]]
+
+    Source: Marquardt 1963; Nielsen 1999; Dennis, Gay & Welsch 1981.
     """
     theta = np.array(theta, dtype=float)
     B, P = theta.shape
-    lo = np.full(P, -np.inf) if lower is None else np.broadcast_to(lower, (P,))
-    hi = np.full(P, np.inf) if upper is None else np.broadcast_to(upper, (P,))
-    theta = np.clip(theta, lo, hi)
+    box = _Box.of(lower, upper, P)
+    theta = np.clip(theta, box.low, box.high)
     floor = np.broadcast_to(np.asarray(floor, dtype=float), (B,))
-    out_theta, out_F = theta.copy(), np.full(B, np.inf)
-    out_norm, out_iter = np.full(B, np.inf), np.zeros(B, dtype=np.int64)
+    ends = _Ends(theta.copy(), np.full(B, np.inf), np.full(B, np.inf), np.zeros(B, dtype=np.int64), np.arange(B))
     if P == 0:
         F, _, _ = evaluate(theta, problem)
-        return theta, F, np.zeros(B), out_iter
+        return theta, F, np.zeros(B), ends.iterations
 
+    num_starts = B / max(1, len(np.unique(problem)))
     with np.errstate(all="ignore"):
-        F, g, H = evaluate(theta, problem)
-        alive = np.isfinite(F)
-        if not alive.all():
-            g, H = np.where(alive[:, None], g, 0.0), np.where(alive[:, None, None], H, 0.0)
-        index = np.flatnonzero(alive)  # rows of the batch still moving
-        t, F, g, H, prob, fl = theta[index], F[index], g[index], H[index], problem[index], floor[index]
-        lam = np.full(len(index), 1e-2)
-        grow = np.full(len(index), 2.0)
-        S = np.zeros_like(H) if secant else H  # secant estimate of the curvature the Gauss-Newton matrix leaves out
-        augment = np.zeros(len(index), dtype=bool)
-        eye = np.arange(P)
-        bounded = bool(np.isfinite(lo).any() or np.isfinite(hi).any())
-        leader = np.arange(B)
-        num_starts = B / max(1, len(np.unique(problem)))
+        at = _Moving.begin(evaluate, theta, problem, floor, secant)
         iteration = 0
-        while len(index) and iteration < max_iter:
+        while len(at.index) and iteration < max_iter:
             iteration += 1
-            D = H[:, eye, eye]
-            norm, free = _certificate(F, g, D, t, lo, hi, bounded, fl)
-            scale = D + 1e-10 * D.max(axis=1, keepdims=True) + TINY
-            A = H + np.where(augment[:, None, None], S, 0.0) if augment.any() else H.copy()
-            A[:, eye, eye] += lam[:, None] * scale
-            right = -g
-            if bounded and not free.all():
-                A *= free[:, :, None] & free[:, None, :]
-                A[:, eye, eye] += np.where(free, 0.0, scale)
-                right = np.where(free, right, 0.0)
-            step = _solve(A, right)
-            new = np.clip(t + step, lo, hi) if bounded else t + step
-            step = new - t
-            F1, g1, H1 = evaluate(new, prob)
-            linear = (g * step).sum(1)
-            plain = -linear - 0.5 * (np.matmul(H, step[:, :, None])[:, :, 0] * step).sum(1)
-            predicted = plain
             learning = secant and not (race and iteration <= _HALVING)  # most starts of a race will not need it
-            if learning:
-                Ss = np.matmul(S, step[:, :, None])[:, :, 0]
-                learned = plain - 0.5 * (Ss * step).sum(1)
-                predicted = np.where(augment, learned, plain)
-            better = np.isfinite(F1) & (F1 < F)
-            gain = np.where(better, (F - F1) / np.maximum(predicted, TINY), -1.0)
-            drop = np.where(better, F - F1, 0.0)
-            small = np.abs(predicted) <= ftol * (np.abs(F) + fl)
-            # Nielsen's damping: shrink smoothly on success, grow ever faster on failure
-            factor = np.where(gain > 0, np.maximum(0.1, 1.0 - (2.0 * np.minimum(gain, 1.0) - 1.0) ** 3), grow)
-            lam = np.maximum(lam * factor, 1e-14)
-            grow = np.where(gain > 0, 2.0, grow * 2.0)
-            done = (norm <= gtol) | (fl >= F) | small & (drop <= ftol * (np.abs(F) + fl)) | (lam > 1e14)
-            if learning:
-                S, augment = _secant(S, Ss, H1, g1 - g, step, better, F - F1, plain, learned, augment)
-            t = np.where(better[:, None], new, t)
-            F = np.where(better, F1, F)
-            g = np.where(better[:, None], g1, g)
-            H = np.where(better[:, None, None], H1, H)
-            joined = _joined(t, F, prob) if iteration % 4 == 0 and len(index) > 4 else None
-            if joined is not None:
-                follows = (joined >= 0) & ~done
-                leader[index[follows]] = index[joined[follows]]
-                done = done | follows
+            done, drop = _advance(at, evaluate, box, gtol, ftol, learning)
+            if iteration % 4 == 0 and len(at.index) > 4:
+                done = done | ends.follow(at, done)
             if race and iteration % 2 == 0:
-                done = done | _behind(F - _HOPE * drop, prob, num_starts * 0.5 ** (iteration / _HALVING))
+                done = done | _behind(at.F - _HOPE * drop, at.problem, num_starts * 0.5 ** (iteration / _HALVING))
             if done.any() or iteration == max_iter:
-                leave = done if iteration < max_iter else np.ones(len(index), dtype=bool)
-                gone = index[leave]
-                out_theta[gone], out_F[gone], out_iter[gone] = t[leave], F[leave], iteration
-                D = H[leave][:, eye, eye]
-                out_norm[gone] = _certificate(F[leave], g[leave], D, t[leave], lo, hi, bounded, fl[leave])[0]
-                stay = ~leave
-                index, t, F, g, H = index[stay], t[stay], F[stay], g[stay], H[stay]
-                prob, fl, lam, grow = prob[stay], fl[stay], lam[stay], grow[stay]
-                if secant:
-                    S, augment = S[stay], augment[stay]
-        for i in np.flatnonzero(leader != np.arange(B)):
-            j = leader[i]
-            while leader[j] != j:
-                j = leader[j]
-            out_theta[i], out_F[i], out_norm[i], out_iter[i] = out_theta[j], out_F[j], out_norm[j], out_iter[j]
-    return out_theta, out_F, out_norm, out_iter
+                leave = done if iteration < max_iter else np.ones(len(done), dtype=bool)
+                ends.record(at, leave, box, iteration)
+                at.keep(~leave)
+        ends.copy_leaders()
+    return ends.theta, ends.F, ends.norm, ends.iterations
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Bounds (P,) of theta."""
+
+    low: Array
+    high: Array
+    bounded: bool
+
+    @classmethod
+    def of(cls, low: Array | None, high: Array | None, P: int) -> _Box:
+        """The box; None: no bound."""
+        lo = np.full(P, -np.inf) if low is None else np.broadcast_to(low, (P,))
+        hi = np.full(P, np.inf) if high is None else np.broadcast_to(high, (P,))
+        return cls(lo, hi, bool(np.isfinite(lo).any() or np.isfinite(hi).any()))
+
+
+@dataclass
+class _Moving:
+    """The b rows of the batch that still move."""
+
+    index: Ints
+    """Places in the whole batch."""
+    t: Array
+    F: Array
+    g: Array
+    H: Array
+    problem: Ints
+    floor: Array
+    damping: Array
+    grow: Array
+    """(b,) factor by which the damping grows at the next failure."""
+    S: Array | None
+    """(b, P, P) secant estimate of the curvature the Gauss-Newton matrix leaves out; None: not learned."""
+    augment: npt.NDArray[np.bool_]
+    """(b,) whether H + S has predicted better than H."""
+
+    @classmethod
+    def begin(cls, evaluate: Evaluate, theta: Array, problem: Ints, floor: Array, secant: bool) -> _Moving:
+        """All rows that have a finite objective."""
+        F, g, H = evaluate(theta, problem)
+        index = np.flatnonzero(np.isfinite(F))
+        b, H = len(index), H[index]
+        return cls(
+            index, theta[index], F[index], g[index], H, problem[index], floor[index],
+            np.full(b, 1e-2), np.full(b, 2.0), np.zeros_like(H) if secant else None, np.zeros(b, dtype=bool),
+        )  # fmt: skip
+
+    def keep(self, stay: npt.NDArray[np.bool_]) -> None:
+        """Let the other rows go."""
+        for name, value in vars(self).items():
+            if value is not None:
+                setattr(self, name, value[stay])
+
+
+@dataclass
+class _Ends:
+    """Where each of the B rows ended, or which row it follows."""
+
+    theta: Array
+    F: Array
+    norm: Array
+    iterations: Ints
+    leader: Ints
+
+    def record(self, at: _Moving, leave: npt.NDArray[np.bool_], box: _Box, iteration: int) -> None:
+        """Rows ``leave`` end where they are."""
+        gone, P = at.index[leave], np.arange(at.t.shape[1])
+        self.theta[gone], self.F[gone], self.iterations[gone] = at.t[leave], at.F[leave], iteration
+        D = at.H[leave][:, P, P]
+        self.norm[gone] = _certificate(at.F[leave], at.g[leave], D, at.t[leave], box, at.floor[leave])[0]
+
+    def follow(self, at: _Moving, done: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which rows have met another one's path and follow it from now on."""
+        joined = _joined(at.t, at.F, at.problem)
+        if joined is None:
+            return np.zeros(len(done), dtype=bool)
+        follows = (joined >= 0) & ~done
+        self.leader[at.index[follows]] = at.index[joined[follows]]
+        return follows
+
+    def copy_leaders(self) -> None:
+        """Rows that follow another end where it ended."""
+        for i in np.flatnonzero(self.leader != np.arange(len(self.leader))):
+            j = self.leader[i]
+            while self.leader[j] != j:
+                j = self.leader[j]
+            for values in (self.theta, self.F, self.norm, self.iterations):
+                values[i] = values[j]
+
+
+def _advance(
+    at: _Moving, evaluate: Evaluate, box: _Box, gtol: float, ftol: float, learning: bool
+) -> tuple[npt.NDArray[np.bool_], Array]:
+    """One damped step of every moving row, taken where it lowers the objective: which rows are done, and by how much
+    each objective fell, (b,) both."""
+    F, g, H = at.F, at.g, at.H
+    new, norm = _damped_step(at, box)
+    step = new - at.t
+    F1, g1, H1 = evaluate(new, at.problem)
+    linear = (g * step).sum(1)
+    plain = -linear - 0.5 * (np.matmul(H, step[:, :, None])[:, :, 0] * step).sum(1)
+    predicted, Ss, learned = plain, plain, plain
+    if learning and at.S is not None:
+        Ss = np.matmul(at.S, step[:, :, None])[:, :, 0]
+        learned = plain - 0.5 * (Ss * step).sum(1)
+        predicted = np.where(at.augment, learned, plain)
+    better = np.isfinite(F1) & (F1 < F)
+    gain = np.where(better, (F - F1) / np.maximum(predicted, TINY), -1.0)
+    drop = np.where(better, F - F1, 0.0)
+    still = ftol * (np.abs(F) + at.floor)
+    # Nielsen's damping: shrink smoothly on success, grow ever faster on failure
+    factor = np.where(gain > 0, np.maximum(0.1, 1.0 - (2.0 * np.minimum(gain, 1.0) - 1.0) ** 3), at.grow)
+    at.damping = np.maximum(at.damping * factor, 1e-14)
+    at.grow = np.where(gain > 0, 2.0, at.grow * 2.0)
+    done = (norm <= gtol) | (at.floor >= F) | (np.abs(predicted) <= still) & (drop <= still) | (at.damping > 1e14)
+    if learning and at.S is not None:
+        at.S, at.augment = _secant(at.S, Ss, H1, g1 - g, step, better, F - F1, plain, learned, at.augment)
+    at.t = np.where(better[:, None], new, at.t)
+    at.F = np.where(better, F1, F)
+    at.g = np.where(better[:, None], g1, g)
+    at.H = np.where(better[:, None, None], H1, H)
+    return done, drop
+
+
+def _damped_step(at: _Moving, box: _Box) -> tuple[Array, Array]:
+    """Where the next steps lead (b, P), inside the box, and the certificate (b,) of where they start."""
+    P = np.arange(at.t.shape[1])
+    D = at.H[:, P, P]
+    norm, free = _certificate(at.F, at.g, D, at.t, box, at.floor)
+    scale = D + 1e-10 * D.max(axis=1, keepdims=True) + TINY
+    if at.S is not None and at.augment.any():
+        A = at.H + np.where(at.augment[:, None, None], at.S, 0.0)
+    else:
+        A = at.H.copy()
+    A[:, P, P] += at.damping[:, None] * scale
+    right = -at.g
+    if box.bounded and not free.all():
+        A *= free[:, :, None] & free[:, None, :]
+        A[:, P, P] += np.where(free, 0.0, scale)
+        right = np.where(free, right, 0.0)
+    new = at.t + _solve(A, right)
+    return (np.clip(new, box.low, box.high) if box.bounded else new), norm
 
 
 def _behind(score: Array, problem: Ints, quota: float) -> npt.NDArray[np.bool_]:
@@ -204,12 +295,12 @@ def _secant(
 
 
 def _certificate(
-    F: Array, g: Array, D: Array, t: Array, lo: Array, hi: Array, bounded: bool, floor: Array
+    F: Array, g: Array, D: Array, t: Array, box: _Box, floor: Array
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Scale-free norm of the projected gradient, and which parameters are free to move."""
     free = np.ones(t.shape, dtype=bool)
-    if bounded:
-        free = ~(((t <= lo) & (g > 0)) | ((t >= hi) & (g < 0)))
+    if box.bounded:
+        free = ~(((t <= box.low) & (g > 0)) | ((t >= box.high) & (g < 0)))
     cosine = np.abs(g) / np.sqrt(np.maximum(D, TINY) * np.maximum(2.0 * np.abs(F), TINY)[:, None])
     cosine = np.where(free & (1e-14 * D.max(axis=1, keepdims=True) < D), cosine, 0.0)
     return np.where(floor >= F, 0.0, cosine.max(axis=1)), free

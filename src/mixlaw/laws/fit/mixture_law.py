@@ -91,6 +91,37 @@ class MixtureLaw(RidgeLaw):
             where runs are few and targets many; ``"cv"``: whichever has the lower held-out error (with more than
             ten runs per parameter: ``"separate"``).
         seed: of the starts beyond the deterministic ones, and of the folds.
+
+    Fitted: ``parameters_`` by name, ``(T,)`` or ``(T, K)`` as lists; ``theta_`` (T, P) and ``linear_`` (T, 1 + L) where
+    the fit ended; ``ridge_`` (T,); ``centre_`` (K,) the mean mixture; ``fit_report_`` and ``converged_``, the
+    certificate; ``heldout_error_``, mean absolute held-out error of each target.
+
+    Raises:
+        ConfigError: an option that is not known, or a declaration that does not fit the formula.
+        TooFewRunsError: fewer than four different mixtures of a target, or than parameters with ``ridge=0``.
+        ConvergenceError: no start reached a finite optimum.
+
+    Example:
+        >>> from mixlaw.laws.core.parameters import Free, Positive
+        >>> class MyLaw(MixtureLaw):
+        ...     parameters = {
+        ...         "c": Free(2.0, "loss where the exponential has died out, nats"),
+        ...         "k": Positive(1.0, "amplitude, nats"),
+        ...         "t": Free((-2.0, 0.5), "rate of each domain", per="domain"),
+        ...     }
+        ...     intercept, amplitudes = "c", ("k",)
+        ...
+        ...     def loss(self, p, R):
+        ...         return p.c + p.k * np.exp(p.t @ R.T)
+        ...
+        ...     def slopes(self, p, R):
+        ...         curve = np.exp(p.t @ R.T)
+        ...         return {"c": 1.0, "k": curve, "t": (p.k * curve)[:, :, None] * R}
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> loss = 1.5 + 0.8 * np.exp(r @ [-1.5, 1.0, -0.4])
+        >>> law = MyLaw().fit(r[:20], loss[:20])
+        >>> bool(np.abs(law.predict(r[20:]) - loss[20:]).max() < 0.01)
+        True
     """
 
     _limits: tuple[npt.NDArray[np.int8], Array] | None = None  # sides and bounds (T, n) of censored values

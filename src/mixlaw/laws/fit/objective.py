@@ -25,7 +25,13 @@ _OUTSIDE = 0.05
 
 @dataclass(frozen=True)
 class Prior:
-    """Ridge ``1/2 sum strength (theta - centre)^2``; both broadcast to (M, P). Strength 0 means free."""
+    """Ridge ``1/2 sum strength (theta - centre)^2``; both broadcast to (M, P). Strength 0 means free.
+
+    Example:
+        >>> centre, strength = Prior(0.0, [1.0, 0.0]).broadcast((3, 2))
+        >>> strength.shape
+        (3, 2)
+    """
 
     centre: npt.ArrayLike = 0.0
     strength: npt.ArrayLike = 0.0
@@ -40,7 +46,12 @@ class Prior:
 
 
 def huber(residual: Array, delta: float) -> Array:
-    """Huber's function: r^2/2 inside ``delta``, linear outside."""
+    """Huber's function: r^2/2 inside ``delta``, linear outside.
+
+    Example:
+        >>> huber(np.array([0.5, 3.0]), delta=1.0).tolist()
+        [0.125, 2.5]
+    """
     size = np.abs(residual)
     return np.where(size <= delta, 0.5 * residual**2, delta * (size - 0.5 * delta))
 

@@ -276,6 +276,14 @@ class RidgeLaw(MixtureForm):
 
 
 def clearly_better(score: Array, other: Array) -> bool:
-    """Whether held-out errors are lower over the targets by more than the standard error of their difference."""
+    """Whether held-out errors are lower over the targets by more than the standard error of their difference.
+
+    Args:
+        score, other: (T,) logarithms of held-out mean squared errors, of the candidate and of what it would replace.
+
+    Example:
+        >>> clearly_better(np.array([0.1, 0.2, 0.1]), np.array([0.5, 0.5, 0.6]))
+        True
+    """
     gain = other - score
     return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))

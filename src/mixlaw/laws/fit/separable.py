@@ -19,6 +19,23 @@ class Separable:
     A subclass sets ``num_params`` (P), ``num_linear`` (L) and writes :meth:`basis` and :meth:`tangent`.
     Where the Jacobian is a curve times fixed columns, :meth:`factored` says so (:class:`Factors`), and the normal
     equations of the whole batch become one matrix product.
+
+    Legend: B problems side by side, n rows, P nonlinear parameters theta, L linear coefficients c.
+
+    Example:
+        >>> class Decay(Separable):
+        ...     num_params = num_linear = 1
+        ...     x = np.linspace(0, 1, 9)
+        ...
+        ...     def basis(self, theta, problem):
+        ...         return np.exp(-theta * self.x)[:, :, None]
+        ...
+        ...     def tangent(self, theta, problem, phi, coef):
+        ...         return -self.x[:, None] * phi * coef[:, None]
+        >>> from mixlaw.laws.fit.engine import fit_batch
+        >>> best = fit_batch(Decay(), 2 + 3 * np.exp(-1.5 * Decay.x), [1.0]).best()
+        >>> best.theta.round(6).tolist(), best.linear.round(6).tolist()
+        ([[1.5]], [[2.0, 3.0]])
     """
 
     num_params: int
@@ -57,7 +74,7 @@ class Factors:
 
 
 def with_linear(model: Separable) -> Model:
-    """The separable model as a plain one over (theta, [b,] c)."""
+    """The separable model as a plain one over (theta, [b,] c), each (B, P + 1 + L): for losses other than squared."""
 
     def run(full: Array, problem: Ints) -> tuple[Array, Array]:
         theta, rest = full[:, : model.num_params], full[:, model.num_params :]
@@ -73,7 +90,7 @@ def with_linear(model: Separable) -> Model:
 
 
 def linear_bounds(model: Separable) -> tuple[Array, Array]:
-    """Bounds of ([b,] c) where they are fitted with the rest."""
+    """Lowest and highest ([b,] c), (1 + L,) each, where they are fitted with the rest."""
     L, extra = model.num_linear, model.num_linear + (1 if model.intercept else 0)
     low, high = np.full(extra, -np.inf), np.full(extra, np.inf)
     if model.nonnegative:

@@ -53,6 +53,15 @@ def learn_centres(
         own: (T, K), 1 where the domain is the target's own.
         spread: (T,) sds of the targets.
         trust: (T,) weight of a target in the means (its number of runs; 0 leaves it out).
+
+    Example:
+        >>> one = Comparable(np.array([0]), np.array([SKIP]))
+        >>> theta = np.array([[[1.0], [1.1], [0.9]]])  # one fold, three targets that agree on domain 0
+        >>> zero, free = np.zeros((3, 1)), np.ones((1, 3, 2))
+        >>> learn_centres(one, theta, free, zero, zero, np.ones(3), np.ones(3))[0].round(2).ravel().tolist()
+        [1.0, 1.0, 1.0]
+
+    Source: James & Stein 1961; Efron & Morris 1973, JASA 68.
     """
     sign = np.ones((*theta.shape[:2], 1))
     if comparable.mirrored:

@@ -67,6 +67,13 @@ class AutoScale(MixtureLaw):
 
     Do not use it where a domain hurts a target; nor ``scale_amounts`` far beyond the two budgets it is given.
 
+    Example:
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> loss = 1.0 + ((0.2 + 3.0 * r) ** -0.3).sum(axis=1)
+        >>> law = AutoScale().fit(r[:20], loss[:20])
+        >>> bool(np.abs(law.predict(r[20:]) - loss[20:]).max() < 0.01)
+        True
+
     Source: Kang et al. 2024, AutoScale, arXiv:2407.20177; the loss as re-implemented in allenai/olmix.
     """
 

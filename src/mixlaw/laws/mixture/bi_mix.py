@@ -102,6 +102,15 @@ class BiMix(MixtureLaw):
     Do not use "own" where domains help each other: it cannot see it. Do not use "sum" with fewer than about 2K
     mixtures.
 
+    Example:
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> loss = 1.5 + 0.2 * (r[:, 0] + 0.01) ** -0.3
+        >>> BiMix(form="own", own={"y0": "x0"}).fit(r, loss).form_
+        'own'
+        >>> law = BiMix().fit(r[:20], loss[:20])
+        >>> bool(np.abs(law.predict(r[20:]) - loss[20:]).max() < 0.02)
+        True
+
     Source: Ge et al. 2024, BiMix, arXiv:2405.14908; its fixed-volume collapse to a sum of power laws as in
     allenai/olmix.
     """

@@ -107,6 +107,12 @@ class EffectiveTokens(MixtureLaw):
 
     Do not use it where a domain hurts a target: it can only help less.
 
+    Example:
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> law = EffectiveTokens(own={"y0": "x0"}).fit(r, 1.5 + 0.6 * (0.03 + r @ [1.0, 0.05, 0.2]) ** -0.35)
+        >>> np.round(law.parameters_["w"], 2).tolist()
+        [[1.0, 0.05, 0.2]]
+
     Source: this project; no paper.
     """
 

@@ -78,6 +78,13 @@ class Implicit(MixtureLaw):
     Do not use it with fewer than some ``5 hidden`` mixtures, nor read latent domains as real ones: several
     solutions often fit equally well (``identifiability_`` says so).
 
+    Example:
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> loss = 1.0 + 0.5 * np.exp(-4 * r[:, 0]) + 0.5 * np.exp(-4 * r[:, 1])
+        >>> law = Implicit(hidden=2).fit(r[:25], loss[:25])
+        >>> bool(np.abs(law.predict(r[25:]) - loss[25:]).max() < 0.02)
+        True
+
     Source: Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (implicit domain aggregation).
     """
 

@@ -50,6 +50,12 @@ class LogLinear(MixtureLaw):
     Do not use it where doubling a large share saturates, or to extrapolate to zero shares far below those tried:
     the value there is set by ``eps``.
 
+    Example:
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> law = LogLinear().fit(r, 2 - 0.3 * np.log(r[:, 0] + 0.01))
+        >>> np.round(law.parameters_["b"], 2).tolist()
+        [[-0.3, 0.0, 0.0]]
+
     Source: no paper ("linear in log(r + eps)"). The exact law of a
     unigram learner over disjoint vocabularies is this one with b = -1 for the target's own domain.
     """

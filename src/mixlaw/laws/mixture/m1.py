@@ -63,6 +63,13 @@ class M1(MixtureLaw):
     Do not use it with fewer than about 2K mixtures, or where domains act together (one helps only where another
     is scarce): it is additive.
 
+    Example:
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> loss = 2.0 + np.exp(-3 * r).sum(axis=1)
+        >>> law = M1().fit(r[:20], loss[:20])
+        >>> bool(np.abs(law.predict(r[20:]) - loss[20:]).max() < 0.01)
+        True
+
     Source: Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (candidate M1).
     """
 

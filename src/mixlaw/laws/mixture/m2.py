@@ -29,6 +29,13 @@ class M2(MixtureLaw):
     Do not use it as a predictor without comparing: domains that hardly matter must still carry the shared
     amplitude, and the paper found its error up to ten times M4's. Kept as the paper's own control.
 
+    Example:
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> loss = 1.0 + 0.5 * np.exp(r * [-2.0, 0.5, -1.0]).sum(axis=1)
+        >>> law = M2().fit(r[:20], loss[:20])
+        >>> bool(np.abs(law.predict(r[20:]) - loss[20:]).max() < 0.01)
+        True
+
     Source: Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (candidate M2).
     """
 

@@ -57,6 +57,12 @@ class M3(MixtureLaw):
     Do not use it to predict: it cannot tell one domain from another, and is constant on every edge of the
     simplex. Kept as the paper's own control.
 
+    Example:
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> law = M3(ridge=0.0).fit(r, 1.0 + 0.4 * np.exp(-1.5 * np.prod(3 * r, axis=1)))
+        >>> np.round(law.parameters_["tau"], 3).tolist()
+        [-1.5]
+
     Source: Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (candidate M3).
     """
 

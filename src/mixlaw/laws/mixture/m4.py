@@ -54,8 +54,10 @@ class M4(MixtureLaw):
     zero shares of the target's own domain, its worst-fitted region.
 
     Example:
-        >>> law = M4().fit(X, losses)                                # doctest: +SKIP
-        >>> law.parameters_["t"], law.predict_interval(X_new)        # doctest: +SKIP
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+        >>> law = M4().fit(r, 1.5 + 0.8 * np.exp(r @ [-1.5, 1.0, -0.4]))
+        >>> np.round(law.parameters_["t"], 1).tolist()
+        [[-1.2, 1.3, -0.1]]
 
     Source: Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952.
     """

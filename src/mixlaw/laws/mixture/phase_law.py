@@ -17,9 +17,11 @@ map of the phases' weights, so a convex base law stays convex and the best sched
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import clone
 
 from mixlaw.errors import ConfigError, DataError, did_you_mean
@@ -39,6 +41,10 @@ def split_columns(names: Sequence[str]) -> tuple[list[str], int]:
 
     Raises:
         DataError: other names, or phases with different domains.
+
+    Example:
+        >>> split_columns(["web@1", "code@1", "web@2", "code@2"])
+        (['web', 'code'], 2)
     """
     parts = [str(n).rpartition("@") for n in names]
     if not parts or any(not d or not p.isdigit() for d, _, p in parts):
@@ -67,9 +73,12 @@ class PhaseLaw(Law):
     Fitted: ``structure_`` chosen, ``log_rho_`` (T,), ``scores_`` ``{structure: held-out mean squared error}``.
 
     Example:
-        >>> X, y = observations.table(features="phases")                        # doctest: +SKIP
-        >>> PhaseLaw().fit(X, y).structure_                                     # doctest: +SKIP
-        'recency'
+        >>> rng = np.random.default_rng(0)
+        >>> first, second = rng.dirichlet(np.ones(2), 24), rng.dirichlet(np.ones(2), 24)
+        >>> X = {"web@1": first[:, 0], "code@1": first[:, 1], "web@2": second[:, 0], "code@2": second[:, 1]}
+        >>> law = PhaseLaw(base="loglinear").fit(X, 2 - 0.3 * np.log(0.25 * first[:, 1] + 0.75 * second[:, 1] + 0.01))
+        >>> law.structure_, law.alpha(law.log_rho_[0]).round(1).tolist()
+        ('recency', [0.3, 0.7])
 
     Source: Ye et al. 2024 (arXiv:2403.16952) apply mixing laws stage by stage; the structures are this project's.
     """
@@ -104,76 +113,40 @@ class PhaseLaw(Law):
         if fractions.shape != (phases,) or (fractions <= 0).any() or abs(fractions.sum() - 1) > 1e-6:
             raise ConfigError(f"fractions must be {phases} positive shares that sum to 1, got {self.fractions}.")
         self.fractions_ = fractions
-        T = Y.shape[1]
-        fixed = None if self.log_rho is None else np.broadcast_to(np.asarray(self.log_rho, dtype=float), (T,))
-        fits: dict[float, tuple[Law, Array]] = {}
-
-        def at(rho: float) -> tuple[Law, Array]:
-            if rho not in fits:
-                fits[rho] = self._one(self._average(X, rho), domains, Y, sample_weight)
-            return fits[rho]
-
-        quick: dict[float, Array] = {}
-
-        def squares(rho: float) -> Array:
-            """(n, T) held-out squared errors, with the ridge that the constant law chose."""
-            if rho not in quick:
-                options = _frozen_ridge(at(0.0)[0])
-                heldout = self._one(self._average(X, rho), domains, Y, sample_weight, options)[1]
-                quick[rho] = (heldout - Y) ** 2 / scale
-            return quick[rho]
-
-        def best(grid: Array) -> float:
-            return _for_all(grid, np.stack([squares(float(g)) for g in grid]), sample_weight)
-
-        scale = np.nanvar(Y, axis=0) + 1e-12
-        candidates: dict[str, tuple[Array, Array]] = {}  # structure -> log rho (T,), held-out (n, T)
-        wanted = STRUCTURES if self.structure == "cv" else (self.structure,)
-        free: tuple[Law, Array] | None = None
-        if "constant" in wanted:
-            candidates["constant"] = (np.zeros(T), at(0.0)[1])
-        if "recency" in wanted or "targets" in wanted:
-            grid = _LOG_RHO if fixed is None else np.unique(fixed)
-            if fixed is None:
-                while abs(edge := best(grid)) < _LAST_PHASE_ONLY and edge in (grid[0], grid[-1]):
-                    grid = np.sort(np.append(grid, edge + np.sign(edge) * 0.5))  # until the error turns
-                for step in (0.25, 0.12):  # between the grid's points
-                    middle = best(grid)
-                    grid = np.unique(np.round([*grid, middle - step, middle + step], 6))
-            if "recency" in wanted:
-                rho = best(grid) if fixed is None else float(grid[0])
-                candidates["recency"] = (np.full(T, rho), at(rho)[1])
-            if "targets" in wanted:
-                if fixed is None:
-                    own = _for_each(grid, np.stack([squares(float(g)) for g in grid]), sample_weight)
-                else:
-                    own = np.asarray(fixed, dtype=float)
-                heldout = np.stack([at(float(own[t]))[1][:, t] for t in range(T)], axis=1)
-                candidates["targets"] = (own, heldout)
-        if "free" in wanted:
-            spread = (X.reshape(len(X), phases, -1) * fractions[None, :, None]).reshape(X.shape)
-            free = self._one(spread, names, Y, sample_weight)
-            candidates["free"] = (np.zeros(T), free[1])
-        losses = {name: ((heldout - Y) ** 2 / scale).mean(axis=1) for name, (_, heldout) in candidates.items()}  # (n,)
+        fixed = None if self.log_rho is None else np.broadcast_to(np.asarray(self.log_rho, dtype=float), (Y.shape[1],))
+        search = _Search(self, X, Y, sample_weight, domains)
+        candidates = self._candidates(search, STRUCTURES if self.structure == "cv" else (self.structure,), fixed)
+        losses = {name: search.error(c.heldout) for name, c in candidates.items()}
         self.scores_ = {name: float(_mean(value, sample_weight)) for name, value in losses.items()}
         chosen = _plainest(losses, sample_weight)
-        rhos = np.array(sorted(quick))
-        self._evidence = (losses, rhos, np.stack([quick[r] for r in rhos]) if quick else np.zeros((0, *Y.shape)))
-        self.structure_ = chosen
-        self.log_rho_ = candidates[chosen][0]
-        if chosen == "free":
-            assert free is not None
-            self.laws_: list[Law] = [free[0]]
-            self.which_ = np.zeros(T, dtype=np.int64)
-        else:
-            values = np.unique(self.log_rho_)
-            self.laws_ = [at(float(v))[0] for v in values]
-            self.which_ = np.searchsorted(values, self.log_rho_).astype(np.int64)
+        self._evidence = (losses, *search.evidence())
+        self.structure_, self.log_rho_ = chosen, candidates[chosen].log_rho
+        self.laws_, self.which_ = candidates[chosen].laws, candidates[chosen].which
         self.parameters_ = {"log_rho": self.log_rho_.tolist(), "laws": [law.parameters_ for law in self.laws_]}
         self.converged_ = all(law.converged_ is not False for law in self.laws_)
         self._training = TrainingRows(X, Y, sample_weight)
-        self._heldout = candidates[chosen][1]
+        self._heldout = candidates[chosen].heldout
         self._calibrate_to(self._heldout)
+
+    def _candidates(self, search: _Search, wanted: Sequence[str], fixed: Array | None) -> dict[str, _Candidate]:
+        """Each wanted structure, fitted at its best recency (or at the log recency ``fixed`` (T,))."""
+        T = search.Y.shape[1]
+        found: dict[str, _Candidate] = {}
+        if "constant" in wanted:
+            found["constant"] = search.candidate(np.zeros(T))
+        if "recency" in wanted or "targets" in wanted:
+            grid = search.grid() if fixed is None else np.unique(fixed)
+            if "recency" in wanted:
+                found["recency"] = search.candidate(np.full(T, search.best(grid) if fixed is None else grid[0]))
+            if "targets" in wanted:
+                own = search.best_of_each(grid) if fixed is None else np.asarray(fixed, dtype=float)
+                found["targets"] = search.candidate(own)
+        if "free" in wanted:
+            shares = search.X.reshape(len(search.X), self.num_phases_, -1) * self.fractions_[None, :, None]
+            names = [str(n) for n in self.feature_names_in_]
+            law, heldout = self._one(shares.reshape(search.X.shape), names, search.Y, search.weight)
+            found["free"] = _Candidate(np.zeros(T), heldout, [law], np.zeros(T, dtype=np.int64))
+        return found
 
     def _one(
         self, X: Array, names: Sequence[str], Y: Array, sample_weight: Array, frozen: Mapping[str, Any] | None = None
@@ -276,6 +249,76 @@ class PhaseLaw(Law):
             np.concatenate([p.offset for p in parts]),
             np.concatenate([p.exponent for p in parts]),
         )
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """One structure, fitted: log recency (T,), held-out predictions (n, T), and which law speaks for which target."""
+
+    log_rho: Array
+    heldout: Array
+    laws: list[Law]
+    which: npt.NDArray[np.int64]
+
+
+class _Search:
+    """Fits of the base law at values of the log recency, each made once."""
+
+    def __init__(self, law: PhaseLaw, X: Array, Y: Array, weight: Array, domains: Sequence[str]) -> None:
+        self.law, self.X, self.Y, self.weight, self.domains = law, X, Y, weight, domains
+        self.scale = np.nanvar(Y, axis=0) + 1e-12
+        self._fits: dict[float, tuple[Law, Array]] = {}
+        self._squares: dict[float, Array] = {}
+
+    def at(self, log_rho: float) -> tuple[Law, Array]:
+        """The law of the average mixture at one log recency, and its held-out predictions (n, T)."""
+        if log_rho not in self._fits:
+            seen = self.law._average(self.X, log_rho)
+            self._fits[log_rho] = self.law._one(seen, self.domains, self.Y, self.weight)
+        return self._fits[log_rho]
+
+    def squares(self, log_rho: float) -> Array:
+        """(n, T) held-out squared errors, with the ridge that the constant law chose."""
+        if log_rho not in self._squares:
+            options = _frozen_ridge(self.at(0.0)[0])
+            heldout = self.law._one(self.law._average(self.X, log_rho), self.domains, self.Y, self.weight, options)[1]
+            self._squares[log_rho] = (heldout - self.Y) ** 2 / self.scale
+        return self._squares[log_rho]
+
+    def error(self, heldout: Array) -> Array:
+        """(n,) squared errors of held-out predictions, in units of the targets' variances."""
+        return np.asarray(((heldout - self.Y) ** 2 / self.scale).mean(axis=1))
+
+    def best(self, grid: Array) -> float:
+        """The log recency of the grid with the least held-out error over all targets."""
+        return _for_all(grid, np.stack([self.squares(float(g)) for g in grid]), self.weight)
+
+    def best_of_each(self, grid: Array) -> Array:
+        """(T,) the same for each target."""
+        return _for_each(grid, np.stack([self.squares(float(g)) for g in grid]), self.weight)
+
+    def grid(self) -> Array:
+        """Log recencies to choose from: wide enough that the error turns, and finer around the best."""
+        grid = _LOG_RHO
+        while abs(edge := self.best(grid)) < _LAST_PHASE_ONLY and edge in (grid[0], grid[-1]):
+            grid = np.sort(np.append(grid, edge + np.sign(edge) * 0.5))
+        for step in (0.25, 0.12):
+            middle = self.best(grid)
+            grid = np.unique(np.round([*grid, middle - step, middle + step], 6))
+        return grid
+
+    def candidate(self, log_rho: Array) -> _Candidate:
+        """The structure with log recency ``log_rho`` (T,) of each target."""
+        values = np.unique(log_rho)
+        fits = [self.at(float(v)) for v in values]
+        which = np.searchsorted(values, log_rho).astype(np.int64)
+        heldout = np.stack([fits[which[t]][1][:, t] for t in range(len(which))], axis=1)
+        return _Candidate(np.asarray(log_rho, dtype=float), heldout, [law for law, _ in fits], which)
+
+    def evidence(self) -> tuple[Array, Array]:
+        """The log recencies tried (G,) and their held-out squared errors (G, n, T)."""
+        tried = np.array(sorted(self._squares))
+        return tried, np.stack([self._squares[r] for r in tried]) if len(tried) else np.zeros((0, *self.Y.shape))
 
 
 def _mean(values: Array, weight: Array) -> Array:

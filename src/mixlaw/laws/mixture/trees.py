@@ -33,7 +33,10 @@ class Trees(Law):
         MissingExtraError: LightGBM is not installed (``pip install 'mixlaw[trees]'``).
 
     Example:
-        >>> Trees(num_rounds=300).fit(X, y).predict(X)  # doctest: +SKIP
+        >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 120)
+        >>> law = Trees(num_rounds=100).fit(r, 2 - r[:, 0])
+        >>> law.predict([[0.9, 0.05, 0.05]]) < law.predict([[0.1, 0.45, 0.45]])
+        array([ True])
 
     Source: Liu et al. 2024, RegMix, arXiv:2407.01492; Ke et al. 2017, LightGBM.
     """
