@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from mixlaw.kit.registry import Registry
 
-__all__ = ["EXECUTORS", "EXPORTERS", "IMPORTERS", "LAWS", "SAMPLERS", "TRAINERS"]
+__all__ = [
+    "EVALUATORS",
+    "EXECUTORS",
+    "EXPORTERS",
+    "IMPORTERS",
+    "LAWS",
+    "SAMPLERS",
+    "SELECTORS",
+    "STEPS",
+    "STRATEGIES",
+    "TRAINERS",
+]
 
 LAWS = Registry(
     "law",
@@ -37,7 +48,7 @@ TRAINERS = Registry("trainer", rooms=("mixlaw.train",), suffix="_trainer", group
 """Trainers: a class with ``run(spec, folder)``; the contract is :mod:`mixlaw.train.contract`."""
 
 EXECUTORS = Registry("executor", rooms=("mixlaw.execute",), suffix="_executor", group="mixlaw.executors")
-"""Executors: where runs run; ``map`` yields results as they finish."""
+"""Executors: where work runs; the contract is :class:`mixlaw.execute.Executor`."""
 
 IMPORTERS = Registry("importer", rooms=("mixlaw.io.importers",), attribute="read", group="mixlaw.importers")
 """Importers: ``read(paths, *, ...) -> Observations``."""
@@ -48,3 +59,15 @@ EXPORTERS = Registry(
     group="mixlaw.exporters",
 )
 """Exporters: a class with ``write(recipe, path)`` and ``simulate(recipe)``; it sees only the recipe."""
+
+STRATEGIES = Registry("strategy", rooms=("mixlaw.train.strategies",), group="mixlaw.strategies")
+"""Strategies: what changes the mixture while a run trains; the contract is in :mod:`mixlaw.train.strategies`."""
+
+EVALUATORS = Registry("evaluator", rooms=("mixlaw.evaluate",), group="mixlaw.evaluators")
+"""Evaluators: what is measured of a model; the contract is :class:`mixlaw.evaluate.Evaluator`."""
+
+STEPS = Registry("step", rooms=("mixlaw.curate.steps",), group="mixlaw.steps")
+"""Steps of curation; the contract is :class:`mixlaw.curate.Step`."""
+
+SELECTORS = Registry("selector", rooms=("mixlaw.select.selectors",), group="mixlaw.selectors")
+"""Selectors: which documents or examples to train on; the contract is :class:`mixlaw.select.Selector`."""

@@ -1,0 +1,1 @@
+"""Steps of curation, one per file; a file here is its registry entry."""

@@ -1,0 +1,50 @@
+"""The loss of every item, and its mean over the tokens of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from mixlaw.errors import DataError
+from mixlaw.evaluate.contract import Evaluation
+from mixlaw.models.contract import Item, Model
+
+__all__ = ["Loss"]
+
+
+class Loss:
+    """Mean loss in nats per scored token; a target's value weighs each item by its scored tokens.
+
+    So the value of items that cut a validation set into sequences is the validation loss that the trainer measures.
+    ``std`` is the standard error of the value over items, for two items or more.
+
+    Example:
+        >>> from mixlaw.data.seams import EVALUATORS
+        >>> EVALUATORS.make("loss").unit
+        'nats_per_token'
+    """
+
+    metric = "loss"
+    unit = "nats_per_token"
+    direction: Literal["lower"] = "lower"
+    floor = None
+
+    def __call__(self, model: Model, targets: Mapping[str, Sequence[Item]]) -> Evaluation:
+        """Measure every target; see :class:`~mixlaw.evaluate.contract.Evaluator`."""
+        values, rows = [], []
+        for target, items in targets.items():
+            if not items:
+                raise DataError(f"The target {target!r} has no items to evaluate. Leave it out, or give it some.")
+            losses = model.loss_per_item(items)
+            tokens = np.array([item.num_scored for item in items], float)
+            mean = float(losses @ tokens / tokens.sum())
+            spread = None
+            if len(items) > 1:  # of a ratio of means: items are drawn whole, tokens within an item go together
+                residual = tokens * (losses - mean)
+                spread = float(np.sqrt(len(items) / (len(items) - 1) * np.sum(residual**2)) / tokens.sum())
+            common = {"target": target, "metric": self.metric}
+            values.append({**common, "unit": self.unit, "value": mean, "std": spread, "num_items": len(items)})
+            rows += [{**common, "item": item.id, "value": float(loss)} for item, loss in zip(items, losses)]
+        return Evaluation(values, rows)

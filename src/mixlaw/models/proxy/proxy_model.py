@@ -1,0 +1,175 @@
+"""The proxy as a :class:`~mixlaw.models.contract.Model`: scores, text and gradients from a trained run's weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mixlaw.errors import DataError
+from mixlaw.kit.hashing import content_hash
+from mixlaw.models.contract import Floats, Item, Projection, Tokenizer, Tokens
+from mixlaw.models.proxy.model import Decoder
+from mixlaw.models.proxy.presets import ModelConfig
+
+__all__ = ["ProxyModel"]
+
+_SIGNS = 1 << 22  # entries of the projection that are in memory at once
+_TOGETHER = 8  # items of one forward pass, or one batch of gradients
+
+
+class ProxyModel:
+    """A decoder with fixed weights, in fp32.
+
+    Args:
+        config: the architecture, with its vocabulary size.
+        weights: parameters by name, as :func:`mixlaw.train.checkpoint.load_weights` reads them from a run's folder.
+        tokenizer: what its tokens mean.
+        device: where it computes.
+
+    Raises:
+        DataError: the weights are not those of this architecture.
+
+    Example:
+        >>> from mixlaw.models.proxy.presets import model_config
+        >>> config = model_config({"width": 16, "layers": 1, "heads": 2, "mlp_width": 32}, 50)
+        >>> model = ProxyModel(config, Decoder(config).state_dict())
+        >>> model.logprobs(np.array([[3, 1, 4, 1]])).shape
+        (1, 3)
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        tokenizer: Tokenizer | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.device = torch.device(device)
+        self._decoder = Decoder(config)
+        try:
+            self._decoder.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise DataError(f"These weights are not those of {config}: {error}") from None
+        self._decoder.to(self.device).eval()
+        self.hash = _hash(config, self._decoder)
+
+    def logprobs(self, tokens: Tokens) -> Floats:
+        """(batch, length - 1) log-probabilities in nats; see :meth:`mixlaw.models.contract.Model.logprobs`."""
+        tokens = np.asarray(tokens)
+        self._check(tokens, "tokens", 2)
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(tokens), _TOGETHER):
+                given = self._tensor(tokens[start : start + _TOGETHER])
+                parts.append(-self._losses(given).double().cpu().numpy())
+        return np.concatenate(parts) if parts else np.empty((0, max(tokens.shape[1] - 1, 0)))
+
+    def loss_per_item(self, items: Sequence[Item]) -> Floats:
+        """(num_items,) mean loss over each item's scored tokens, in nats per token."""
+        out = np.empty(len(items))
+        with torch.inference_mode():
+            for indices, tokens in self._batches(items):
+                losses = self._losses(tokens).double().cpu().numpy()
+                for row, i in enumerate(indices):
+                    out[i] = losses[row, items[i].scored_from - 1 : len(items[i].tokens) - 1].mean()
+        return out
+
+    def generate(
+        self, prompts: Sequence[Tokens], max_tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> list[Tokens]:
+        """What the model writes after each prompt; see :meth:`mixlaw.models.contract.Model.generate`."""
+        written = []
+        for prompt in prompts:
+            given = np.asarray(prompt)
+            self._check(given, "a prompt", 1)
+            generator = torch.Generator().manual_seed(seed)
+            tokens = given.astype(np.int64).tolist()
+            with torch.inference_mode():
+                for _ in range(max_tokens):
+                    logits = self._decoder(self._tensor(np.array([tokens])))[0, -1].float().cpu()
+                    if temperature > 0:
+                        chances = torch.softmax(logits / temperature, -1)
+                        tokens.append(int(torch.multinomial(chances, 1, generator=generator)))
+                    else:
+                        tokens.append(int(logits.argmax()))
+                    if self.tokenizer is not None and tokens[-1] == self.tokenizer.end:
+                        break
+            written.append(np.array(tokens[len(given) :], np.int64))
+        return written
+
+    def gradients(self, items: Sequence[Item], projection: Projection) -> Floats:
+        """(num_items, projection.size) projected gradients; see :class:`~mixlaw.models.contract.Projection`."""
+        out = np.zeros((len(items), projection.size))
+        parameters = list(self._decoder.parameters())
+        for start in range(0, len(items), _TOGETHER):
+            rows = []
+            for item in items[start : start + _TOGETHER]:
+                self._check(item.tokens, f"item {item.id!r}", 1)
+                losses = self._losses(self._tensor(item.tokens[None]))
+                parts = torch.autograd.grad(losses[0, item.scored_from - 1 :].mean(), parameters)
+                rows.append(torch.cat([part.flatten() for part in parts]).cpu())
+            out[start : start + len(rows)] = _project(torch.stack(rows), projection)
+        return out
+
+    # ---- inside --------------------------------------------------------------------------------------
+    def _losses(self, tokens: Tensor) -> Tensor:
+        """(batch, length - 1) loss of each token after the first."""
+        logits = self._decoder(tokens[:, :-1]).float()
+        return F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
+
+    def _batches(self, items: Sequence[Item]) -> Iterator[tuple[list[int], Tensor]]:
+        """Items of like length together, padded at the end, where a causal model's earlier losses do not see it."""
+        for item in items:
+            self._check(item.tokens, f"item {item.id!r}", 1)
+        order = sorted(range(len(items)), key=lambda i: len(items[i].tokens))
+        for start in range(0, len(order), _TOGETHER):
+            indices = order[start : start + _TOGETHER]
+            padded = np.zeros((len(indices), max(len(items[i].tokens) for i in indices)), np.int64)
+            for row, i in enumerate(indices):
+                padded[row, : len(items[i].tokens)] = items[i].tokens
+            yield indices, self._tensor(padded)
+
+    def _tensor(self, tokens: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(tokens, np.int64)).to(self.device)
+
+    def _check(self, tokens: Any, what: str, ndim: int) -> None:
+        vocabulary = self.config.vocab_size
+        if tokens.ndim != ndim or tokens.dtype.kind not in "iu" or not tokens.shape[-1]:
+            raise DataError(
+                f"The model needs {what} as {'a matrix' if ndim == 2 else 'a vector'} of token ids, got {tokens.dtype} "
+                f"of shape {tokens.shape}."
+            )
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary:
+            raise DataError(
+                f"{what} has ids from {tokens.min()} to {tokens.max()}, and the model's vocabulary ends at "
+                f"{vocabulary - 1}. Encode the text with the model's own tokenizer."
+            )
+
+
+def _hash(config: ModelConfig, decoder: Decoder) -> str:
+    weights = {
+        name: hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+        for name, tensor in decoder.state_dict().items()
+    }
+    return content_hash({"config": asdict(config), "weights": weights})
+
+
+def _project(gradients: Tensor, projection: Projection) -> Floats:
+    """(n, size) from (n, parameters): random signs, drawn block by block and never all in memory."""
+    generator = torch.Generator().manual_seed(projection.seed)
+    total = torch.zeros(len(gradients), projection.size, dtype=torch.float64)
+    rows = max(1, _SIGNS // projection.size)
+    for start in range(0, gradients.shape[1], rows):
+        block = gradients[:, start : start + rows]
+        signs = torch.randint(0, 2, (block.shape[1], projection.size), generator=generator, dtype=torch.int8)
+        total += (block @ (2.0 * signs - 1.0)).double()
+    return (total / projection.size**0.5).numpy()

@@ -1,0 +1,1 @@
+"""Selectors, one per file; a file here is its registry entry."""
