@@ -1,18 +1,15 @@
-"""The base of every parametric mixture law: options, the fit of all targets in one batch, intervals and profiles.
+"""The base of every parametric mixture law: options, and the fit of all targets in one batch.
 
 :mod:`mixlaw.laws.fit.mixture_form` says what a family writes. All targets, folds and ridge strengths are fitted in one
-batch by :mod:`mixlaw.laws.fit.ridge`.
+batch by :mod:`mixlaw.laws.fit.ridge`; :mod:`mixlaw.laws.fit.mixture_uncertainty` fits again for intervals and profiles.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +21,9 @@ from mixlaw.laws.core.bounds import censored_notes
 from mixlaw.laws.core.folds import replicate_groups
 from mixlaw.laws.core.heldout import relative_weights
 from mixlaw.laws.core.notes import design_notes
-from mixlaw.laws.core.replicates import chi2_quantile
-from mixlaw.laws.fit.engine import Best, Ints, resample_weights
-from mixlaw.laws.fit.ridge import Centres, RidgeLaw, Rows, Sharing, clearly_better
-from mixlaw.laws.fit.separable import linear_bounds, with_linear
-
-if TYPE_CHECKING:
-    from mixlaw.laws.fit.likelihood import Profile
-    from mixlaw.laws.fit.profile import ProfileProblem
+from mixlaw.laws.fit.engine import Best, Ints
+from mixlaw.laws.fit.mixture_uncertainty import MixtureUncertainty, plain
+from mixlaw.laws.fit.ridge import Centres, Rows, Sharing, clearly_better
 
 __all__ = ["MixtureLaw", "Sharing"]
 
@@ -75,7 +67,7 @@ class _Found:
     """(T,) how many starts reached the best optimum."""
 
 
-class MixtureLaw(RidgeLaw):
+class MixtureLaw(MixtureUncertainty):
     """Base of the parametric mixture laws. Write one as the head of :mod:`mixlaw.laws.fit.mixture_form` shows.
 
     Args:
@@ -124,9 +116,6 @@ class MixtureLaw(RidgeLaw):
         True
     """
 
-    _limits: tuple[npt.NDArray[np.int8], Array] | None = None  # sides and bounds (T, n) of censored values
-    _centres: Centres | None = None  # of the ridge, where they were learned across targets
-
     def __init__(
         self,
         ridge: float | Literal["cv"] = "cv",
@@ -165,7 +154,7 @@ class MixtureLaw(RidgeLaw):
         self.notes_ = task.notes + self._notes_of(found, task)
         self._warn_if_uncertified()
         self._remember(X, Y, weight, task, found.heldout)
-        self.parameters_ = {k: _plain(v) for k, v in self.report(self.theta_, self.linear_).items()}
+        self.parameters_ = {k: plain(v) for k, v in self.report(self.theta_, self.linear_).items()}
         self._calibrate_to(self._heldout)
 
     def _check_options(self) -> None:
@@ -337,216 +326,3 @@ class MixtureLaw(RidgeLaw):
             for i in range(0, len(problem), size)
         ]
         return np.ascontiguousarray(np.concatenate(parts).T)
-
-    def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
-        """Draws (num, n, T) of possible losses: refits to runs under random weights (Bayesian bootstrap), all in one
-        batch; see :meth:`mixlaw.laws.Law.sample`.
-
-        Raises:
-            DataError: a law read from JSON, which has no rows to fit again.
-            ConvergenceError: most of the refits found no finite optimum.
-
-        Example:
-            >>> from mixlaw import laws
-            >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 20)
-            >>> law = laws.M4().fit(r, 2 + np.exp(-2 * r[:, 0]))
-            >>> law.sample(r[:4], 10, np.random.default_rng(1)).shape
-            (10, 4, 1)
-        """
-        there, rows = self.model(self._align(X)), self._need_rows("sample")
-        every = np.arange(self.n_targets_)
-        draws: list[Array] = []
-        tried = 0
-        while len(draws) < num:
-            if tried > 3 * num:
-                raise ConvergenceError(
-                    f"{type(self).__name__}: of {tried} refits to reweighted runs only {len(draws)} found a finite "
-                    f"optimum. Raise ridge, or add runs."
-                )
-            random = rng.standard_exponential((num - len(draws), len(rows.X))) * rows.weight
-            tried += len(random)
-            for theta, linear in self._refits(random / random.mean(axis=1, keepdims=True), "sample"):
-                if np.isfinite(theta).all() and np.isfinite(linear).all():
-                    draws.append(self._values(there, theta, linear, every).T)
-        return np.array(draws)
-
-    # ---- intervals of parameters -------------------------------------------------------------------
-    def bootstrap(self, num: int = 200, seed: int = 0) -> dict[str, Array]:
-        """Parameters of ``num`` fits to resampled runs, all in one batch: name to (num, T, ...).
-
-        Needs the training rows, so it works on a law that was fitted in this process, not on one read back.
-        """
-        X, _, _ = self._need_rows("bootstrap")
-        out: dict[str, list[Array]] = {}
-        for theta, linear in self._refits(resample_weights(len(X), num, seed), "bootstrap"):
-            for key, value in self.report(theta, linear).items():
-                out.setdefault(key, []).append(np.asarray(value, dtype=float))
-        return {key: np.stack(values) for key, values in out.items()}
-
-    def reweighted(self, weights: npt.ArrayLike) -> list[Self | None]:
-        """Copies of this law refitted under other weights (B, n) of its training rows, all in one batch.
-
-        Each copy predicts and has atoms; None stands for a refit that found no finite optimum. Needs the training
-        rows, like :meth:`bootstrap`.
-        """
-        copies: list[Self | None] = []
-        for theta, linear in self._refits(np.asarray(weights, dtype=float), "reweighted"):
-            other = copy.copy(self)
-            for name in ("parameters_", "intervals_", "identifiability_", "conformal_"):
-                other.__dict__.pop(name, None)  # those of the fit itself
-            other.theta_, other.linear_ = theta, linear
-            copies.append(other if np.isfinite(theta).all() and np.isfinite(linear).all() else None)
-        return copies
-
-    def _refits(self, weights: Array, what: str) -> Iterator[tuple[Array, Array]]:
-        """(theta, linear) of a refit from this optimum under each row of weights (B, n)."""
-        rows = self._rows(what)
-        num, T = len(weights), len(rows.Y)
-        centres = None
-        if self._centres is not None:  # what was learned across targets stays as it was learned
-            centres = np.tile(self._centres[0], (num, 1)), np.tile(self._centres[1], (num, 1))
-        best = self._solve(
-            rows.tile(weights),
-            np.tile(self.theta_[:, None], (num, 1, 1)),
-            np.tile(self.ridge_, num),
-            max_iter=60,
-            gtol=1e-6,
-            centres=centres,
-        )
-        for i in range(num):
-            yield best.theta[i * T : (i + 1) * T], best.linear[i * T : (i + 1) * T]
-
-    def _rows(self, what: str) -> Rows:
-        """The training rows as the fit saw them."""
-        X, Y, weight = self._need_rows(what)
-        finite = np.isfinite(Y)
-        mean = np.nanmean(np.where(finite, Y, np.nan), axis=0)
-        filled, seen, side = np.where(finite, Y, mean).T, finite.T, None
-        if self._limits is not None:
-            side, limit = self._limits
-            filled, seen = np.where(side != 0, limit, filled), seen | (side != 0)
-        return Rows(self.model(X), filled, np.where(seen, weight[None], 0.0), side)
-
-    @cached_property
-    def intervals_(self) -> dict[str, Any]:
-        """90% bootstrap intervals over runs, ``{name: (low, high)}``, shaped like ``parameters_``; made on
-        first use (about 100 refits in one batch) and saved with the law from then on."""
-        draws = self.bootstrap(100, self.seed)
-        return {
-            k: (_plain(np.quantile(v, 0.05, axis=0)), _plain(np.quantile(v, 0.95, axis=0))) for k, v in draws.items()
-        }
-
-    def profile(
-        self,
-        parameter: str,
-        target: str | None = None,
-        domain: str | None = None,
-        level: float = 0.9,
-        values: npt.ArrayLike | None = None,
-    ) -> Profile:
-        """Profile likelihood of one reported parameter: it is held at values, the rest is fitted again.
-
-        Args:
-            parameter: a key of ``parameters_``.
-            target: whose (may be left out with one target); ``domain``: of which domain, where there is one per domain.
-            level: of the interval.
-            values: at which to hold it (None: around the optimum until the fit gets worse than the noise).
-
-        Returns:
-            :class:`mixlaw.laws.fit.likelihood.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
-            ``flat``; ``str()`` says it in words, ``report.plots.profile`` draws it.
-
-        Raises:
-            ConfigError: no such parameter, target or domain.
-            DataError: a law read from JSON, which no longer has its rows.
-
-        Example:
-            >>> print(law.profile("t", target="loss_github", domain="weight_github"))  # doctest: +SKIP
-            t[weight_github] of loss_github = -2.31, 90% interval -2.9 to -1.8
-        """
-        from mixlaw.laws.fit.profile import profile_parameter
-
-        return profile_parameter(self, parameter, target, domain, level, values)
-
-    def _profile_problem(self, t: int) -> ProfileProblem:
-        from mixlaw.laws.fit.profile import ProfileProblem
-
-        rows = self._rows("profile")
-        low, high = (np.broadcast_to(b, self.theta_[t].shape) for b in self.bounds() or (-np.inf, np.inf))
-        centres = None if self._centres is None else (self._centres[0][[t]], self._centres[1][[t]])
-        prior, linear = self._priors(rows.model, np.array([t]), self.ridge_[[t]], centres)
-        P = len(low)
-        centre, strength = (v[0] for v in prior.broadcast((1, P)))
-        best, model, extra = self.theta_[t], rows.model, 0
-        if linear is not None:
-            extra = len(self.linear_[t])
-            best, model = np.concatenate([best, self.linear_[t]]), with_linear(rows.model)
-            at, pull = (v[0] for v in linear.broadcast((1, rows.model.num_linear)))
-            pad = np.zeros(extra - len(at))
-            centre, strength = np.concatenate([centre, pad, at]), np.concatenate([strength, pad, pull])
-            floor, ceiling = linear_bounds(rows.model)
-            low, high = np.concatenate([low, floor]), np.concatenate([high, ceiling])
-
-        def one(theta: Array, problem: Ints) -> tuple[Array, Array]:
-            return model(theta, np.full(len(theta), t))
-
-        def describe(theta: Array) -> dict[str, Array]:
-            return {k: np.asarray(v) for k, v in self.report(theta[:, :P], theta[:, P:]).items()}
-
-        return ProfileProblem(
-            one, rows.Y[t], rows.W[t], None if rows.side is None else rows.side[t], best, describe, (low, high),
-            centre, strength, self.loss, self._delta, self.log,
-        )  # fmt: skip
-
-    @cached_property
-    def identifiability_(self) -> dict[str, Any]:
-        """Rival optima that fit equally well: ``text``, ``optima``, ``flat`` and ``identified``. Made on first use.
-
-        They are told apart by their predictions on and between the training mixtures, since parameters alone may
-        differ by a pure renaming.
-
-        Raises:
-            DataError: a law read from JSON that had not made it before it was saved.
-        """
-        rows = self._rows("identifiability_")
-        X, W = self.training.X, rows.W
-        mean = (W * rows.Y).sum(axis=1) / np.maximum(W.sum(axis=1), 1e-300)
-        starts = self.starts(X, rows.Y.T, W)
-        starts = np.concatenate([self.theta_[:, None], starts], axis=1)
-        fit = self._fit_problems(rows, starts, self.ridge_, 300, 1e-9, self._centres)
-        corners = np.vstack([X, 0.5 * X + 0.5 * np.eye(X.shape[1])[np.arange(len(X)) % X.shape[1]]])
-        away = self.model(corners)
-        lines, optima = [], {}
-        for t, name in enumerate(self.target_names_):
-            F = fit.objective[t]
-            best = float(F.min())
-            n = int((W[t] > 0).sum())
-            variance = 2 * best / max(n - self.num_free(), 1)
-            limit = best + 0.5 * variance * chi2_quantile(0.95, 1) + 1e-9 * best
-            within = np.flatnonzero(fit.converged[t] & (limit >= F))
-            if len(within) < 2:
-                continue
-            values = self._values(away, fit.theta[t, within], fit.linear[t, within], np.full(len(within), t))
-            values = np.clip(values, -1e6, 1e6)
-            sd = math.sqrt(max(variance, 1e-300))
-            kinds: list[int] = []
-            for i in np.argsort(F[within], kind="stable"):
-                if all(np.abs(values[i] - values[j]).max() > 3 * sd + 1e-6 * abs(mean[t]) for j in kinds):
-                    kinds.append(int(i))
-            if len(kinds) > 1:
-                at = within[kinds]
-                optima[name] = [
-                    {"objective": float(F[s]), "theta": fit.theta[t, s].tolist(), "linear": fit.linear[t, s].tolist()}
-                    for s in at
-                ]
-                gap = max(np.abs(values[i] - values[kinds[0]]).max() for i in kinds[1:])
-                lines.append(
-                    f"{name}: {len(kinds)} solutions fit equally well (objectives "
-                    f"{', '.join(f'{F[s]:.4g}' for s in at[:4])}) and differ by up to {gap:.3g} between the runs."
-                )
-        text = "\n".join(lines)
-        return {"text": text, "optima": optima, "flat": [], "identified": not lines}
-
-
-def _plain(value: Any) -> Any:
-    return np.asarray(value, dtype=float).tolist()

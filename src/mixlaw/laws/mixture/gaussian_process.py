@@ -332,9 +332,9 @@ class GaussianProcess(Law):
         share = np.array([s for s, _ in states])
         taken = rng.choice(len(states), size=num, p=share / share.sum())
         for i in np.unique(taken):
-            worlds, member = np.flatnonzero(taken == i), states[i][1]
+            draws, member = np.flatnonzero(taken == i), states[i][1]
             data, layout, hyper = self._parts(member)
-            normal = rng.standard_normal((len(worlds), len(matrix), self.n_targets_)) @ together.T
+            normal = rng.standard_normal((len(draws), len(matrix), self.n_targets_)) @ together.T
             extra_noise = normal if rough is None else rng.standard_normal(normal.shape) @ together.T
             with _one_thread():
                 for t in range(self.n_targets_):
@@ -348,7 +348,7 @@ class GaussianProcess(Law):
                         z = z + math.sqrt(rough[t]) * one.noise[0] * extra_noise[:, :, t]
                     z = np.minimum(z + k @ member["alpha"][t], 8.0)  # eight sd above the runs is "very bad" anyhow
                     scale = {key: value[t : t + 1] for key, value in data.scale.items()}
-                    out[worlds, :, t] = gk.unwarp(z.reshape(1, -1), one, layout.member, scale).reshape(z.shape)
+                    out[draws, :, t] = gk.unwarp(z.reshape(1, -1), one, layout.member, scale).reshape(z.shape)
         return out
 
     def seed_noise(self) -> Array:

@@ -88,6 +88,7 @@ class Implicit(MixtureLaw):
     Source: Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (implicit domain aggregation).
     """
 
+    # latent domains have no order, so there is no one truth to declare: model() alone says what is fitted
     name = "implicit"
     permutation_invariant = False  # random starts belong to columns, and several optima are usual
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (implicit domains)"

@@ -19,7 +19,7 @@ import numpy as np
 from mixlaw.errors import ConfigError, MixlawWarning, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
-from mixlaw.laws.core.parameters import Free, Parameter, Positive
+from mixlaw.laws.core.parameters import Free, Parameter
 from mixlaw.laws.fit.engine import BatchFit, Best
 from mixlaw.laws.fit.scale_law import Rows, ScaleLaw
 
