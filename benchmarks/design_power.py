@@ -180,7 +180,7 @@ def main():
 
 def _root(law):
     """(T, T) root of the covariance of a run's noise."""
-    return law.seed_noise()[:, None] * np.linalg.cholesky(law.target_correlation())
+    return law.seed_noise()[:, None] * np.linalg.cholesky(law.residual_correlation())
 
 
 def _two(error):

@@ -34,7 +34,7 @@ class Truth:
 
     def __init__(self, X, Y, domains, targets, polytope, objectives, quick):
         self.law = fit(X, Y, domains, targets, 10)
-        factor = np.linalg.cholesky(self.law.target_correlation())
+        factor = np.linalg.cholesky(self.law.residual_correlation())
         self.noise = self.law.seed_noise()[:, None] * factor  # errors of a run's targets: normal @ noise.T
         self.told = None
         rng = np.random.default_rng(0)

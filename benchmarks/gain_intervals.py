@@ -18,8 +18,10 @@ import numpy as np
 from design import read
 from mixlaw import Budget, Corpus, MixlawWarning
 from mixlaw.laws import LAWS
-from mixlaw.optimize.around.gain import difference_error, gain, objective_half_width
+from mixlaw.optimize.around.difference import difference_error, objective_half_width
+from mixlaw.optimize.around.gain import gain
 from mixlaw.optimize.around.resample import bootstrap_laws
+from mixlaw.optimize.pose.rows import Rows
 from mixlaw.optimize.pose.view import LawView
 
 OBJECTIVES = ("mean of 13", "pile_cc", "github", "hackernews", "wikipedia_en")
@@ -50,7 +52,8 @@ def main():
             data = dict(zip(domains, X[rows].T)), dict(zip(targets, Y[rows].T))
             law = LAWS[name]().fit(*data)
             view = LawView(law, corpus, Budget(tokens=10**6))
-            worlds = [w.predict(X) for w in bootstrap_laws(view, data, 40 if name != "gp" else 12)]
+            seen = Rows.of(view, data)
+            worlds = [w.predict(X) for w in bootstrap_laws(seen, 40 if name != "gp" else 12)]
             guess = view.predict(X)
             for objective in OBJECTIVES:
                 weights = np.full(len(targets), 1 / len(targets))
@@ -65,8 +68,8 @@ def main():
                     predicted, real = (guess[a] - guess[b]) @ weights, (Y[a] - Y[b]) @ weights
                     draws = np.array([(w[a] - w[b]) @ weights for w in worlds])
                     low, high = view.interval(X[a][None], 0.9)
-                    half = objective_half_width(view, weights, (high - low)[0] / 2, data)
-                    error = difference_error(view, weights, data, lambda y, w=weights: y @ w, X[a], X[b], half, 0.9)
+                    half = objective_half_width(weights, (high - low)[0] / 2, seen)
+                    error = difference_error(seen, weights, lambda y, w=weights: y @ w, X[a], X[b], half, 0.9)
                     alone = z * draws.std(ddof=1)
                     full = gain(float(predicted), draws, 0.0, 0.0, 0.9, False, error).prediction
                     found.append((real - predicted, alone, full.high - full.low, full.low <= real <= full.high))

@@ -28,6 +28,7 @@ from mixlaw.optimize.critical_share import critical
 from mixlaw.optimize.optimum import optimize
 from mixlaw.optimize.pose.forms import combine
 from mixlaw.optimize.pose.objective import mean
+from mixlaw.optimize.pose.rows import Rows
 from mixlaw.optimize.pose.view import LawView
 from mixlaw.optimize.solve.convex import solve
 
@@ -253,7 +254,7 @@ def robust(quick: bool) -> None:
         law = fit("effective_tokens", X[rows], noisy, names, sets)
         view = LawView(law, corpus, budget)
         runs = (dict(zip(names, X[rows].T)), dict(zip(sets, noisy.T)))
-        laws = [v.atoms() for v in bootstrap_laws(view, runs, refits, seed=world, weights=weighed)]
+        laws = [v.atoms() for v in bootstrap_laws(Rows.of(view, runs), refits, seed=world, weights=weighed)]
         answers = {"plug-in": solve(mean(c, W).program(view.atoms())).z[0]}
         for measure in ("mean", "cvar", "regret"):
             problem, atoms = robust_problem(measure, c, view.atoms(), laws, W, reference=corpus.natural.array())

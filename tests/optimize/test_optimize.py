@@ -13,10 +13,12 @@ from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, ConvergenceError, InfeasibleBudgetError, MixlawWarning
 from mixlaw.laws.mixture.m4 import M4
 from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, temperature, unimax
-from mixlaw.optimize.around.gain import difference_error, gain, heldout_difference, objective_half_width
+from mixlaw.optimize.around.difference import difference_error, heldout_difference, objective_half_width
+from mixlaw.optimize.around.gain import gain
 from mixlaw.optimize.around.resample import bootstrap_laws, drawn, weighed
 from mixlaw.optimize.around.robust import robust_problem
 from mixlaw.optimize.pose.objective import Function, mean
+from mixlaw.optimize.pose.rows import Rows
 from mixlaw.optimize.pose.view import LawView
 from mixlaw.optimize.solve.convex import solve
 from mixlaw.optimize.solve.general import search
@@ -169,7 +171,7 @@ def test_near_optimal_ranges_that_fail_are_said(law, corpus, monkeypatch):
     def fail(*_):
         raise ConvergenceError("no room")
 
-    monkeypatch.setattr("mixlaw.optimize.optimum.near_optimal", fail)
+    monkeypatch.setattr("mixlaw.optimize.around.near.near_optimal", fail)
     recipe = optimize(law, SETS, BUDGET, corpus, **FAST)
     assert recipe.near_optimal == {} and any("could not be found: no room" in w for w in recipe.warnings)
 
@@ -322,13 +324,14 @@ def test_the_gain_of_a_law_of_the_wrong_form_is_covered():
             warnings.simplefilter("ignore", MixlawWarning)
             law = ml.laws.M1().fit(*runs)
         view = LawView(law, corpus, Budget(tokens=10**6))
+        rows = Rows.of(view, runs)
         fresh, _ = world.sample(40, noise=0.0, seed=seed + 50)
-        drawn_laws = bootstrap_laws(view, runs, 20, seed)
+        drawn_laws = bootstrap_laws(rows, 20, seed)
         for a, b in zip(fresh[::2], fresh[1::2]):
             both = np.stack([a, b])
             predicted = float(np.subtract(*view.predict(both).mean(axis=1)))
             draws = np.array([np.subtract(*w.predict(both).mean(axis=1)) for w in drawn_laws])
-            error = heldout_difference(view, runs, lambda y: y.mean(axis=1), a, b)
+            error = heldout_difference(rows, lambda y: y.mean(axis=1), a, b)
             truth = float(np.subtract(*world.loss(both).mean(axis=1)))
             alone.append(gain(predicted, draws, 0.0, 0.0, 0.9, False).prediction.covers(truth))
             printed.append(gain(predicted, draws, 0.0, 0.0, 0.9, False, error).prediction.covers(truth))
@@ -348,12 +351,15 @@ def test_a_reference_that_was_run_is_known_better_than_its_neighbour(monkeypatch
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixlawWarning)
         view = LawView(ml.laws.EffectiveTokens().fit(*runs), corpus, Budget(tokens=10**6))
+        rows = Rows.of(view, runs)
     W, tried = np.full(3, 1 / 3), np.array([0.7, 0.1, 0.1, 0.1])
     low, high = view.interval(tried[None], 0.9)
-    half = objective_half_width(view, W, (high - low)[0] / 2, runs)
-    monkeypatch.setattr("mixlaw.optimize.around.gain.heldout_difference", lambda *_: np.inf)  # the intervals alone
+    half = objective_half_width(W, (high - low)[0] / 2, rows)
+    monkeypatch.setattr(
+        "mixlaw.optimize.around.difference.heldout_difference", lambda *_: np.inf
+    )  # the intervals alone
     found = [
-        difference_error(view, W, runs, lambda y: y @ W, tried, reference, half, 0.9)
+        difference_error(rows, W, lambda y: y @ W, tried, reference, half, 0.9)
         for reference in (np.full(4, 0.25), np.array([0.255, 0.25, 0.25, 0.245]))
     ]
     assert found[0] < found[1]
@@ -369,9 +375,10 @@ def test_what_a_law_misses_nearby_is_not_lost_to_seed_noise():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixlawWarning)
         view = LawView(ml.laws.M4().fit(*runs), corpus, Budget(tokens=10**6))
+        rows = Rows.of(view, runs)
     for step in (0.01, 0.05, 0.2):
         a, b = np.array([0.3, 0.3, 0.4]), np.array([0.3 - step, 0.3 + step, 0.4])
-        assert heldout_difference(view, runs, lambda v: v[:, 0], a, b) > 0
+        assert heldout_difference(rows, lambda v: v[:, 0], a, b) > 0
 
 
 def test_differences_do_not_depend_on_the_order_of_columns_and_sizes_take_part():
@@ -418,8 +425,9 @@ def test_what_a_law_scored_when_it_was_fitted_is_not_refitted(monkeypatch):
         law = ml.laws.GaussianProcess(members=("bc/log",), iterations=5).fit(*runs)
     assert law.heldout_.shape == Y.shape  # scored once, when asked for
     view = LawView(type(law).from_json(law.to_json()), corpus, Budget(tokens=10**6))
+    rows = Rows.of(view, runs)
     monkeypatch.setattr(ml.laws.Law, "predict_heldout", None)
-    assert heldout_difference(view, runs, lambda y: y[:, 0], X[0], X[1]) > 0
+    assert heldout_difference(rows, lambda y: y[:, 0], X[0], X[1]) > 0
 
 
 def test_seed_noise_that_replicates_measured_is_no_error_of_the_law():
@@ -433,9 +441,8 @@ def test_seed_noise_that_replicates_measured_is_no_error_of_the_law():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MixlawWarning)
             view = LawView(ml.laws.M4().fit(*runs), corpus, Budget(tokens=10**6))
-        found[num] = heldout_difference(
-            view, runs, lambda v: v[:, 0], np.array([0.9, 0.1, 0]), np.array([0.1, 0.2, 0.7])
-        )
+            rows = Rows.of(view, runs)
+        found[num] = heldout_difference(rows, lambda v: v[:, 0], np.array([0.9, 0.1, 0]), np.array([0.1, 0.2, 0.7]))
     assert found[60] == pytest.approx(0.05 * 2**0.5, rel=0.4)
     assert found[80] < 0.6 * found[60]
 

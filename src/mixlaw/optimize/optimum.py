@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -11,37 +12,32 @@ import numpy as np
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture, Schedule
-from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Certificate, Recipe
 from mixlaw.errors import ConfigError, ConvergenceError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.optimize.around import advice
-from mixlaw.optimize.around.baselines import baselines, feasible
-from mixlaw.optimize.around.gain import Gain, difference_error, gain, objective_half_width
+from mixlaw.optimize.around.baselines import baselines
+from mixlaw.optimize.around.gain import predicted_gain
+from mixlaw.optimize.around.near import near_table
+from mixlaw.optimize.around.predictions import baseline, predictions, scorer
 from mixlaw.optimize.around.prices import prices
-from mixlaw.optimize.around.resample import bootstrap_laws, weighed
-from mixlaw.optimize.around.robust import plug_in_optima
-from mixlaw.optimize.pose.forms import combine
-from mixlaw.optimize.pose.objective import Problem, mean, pooled
+from mixlaw.optimize.around.resample import refits_for
+from mixlaw.optimize.pose.objective import mean
 from mixlaw.optimize.pose.problem import (
+    Posed,
     best_of_starts,
-    losses_and_slopes,
     pose,
     snap,
     solve_bounded,
     solve_certified,
     why_not,
-    with_tasks,
 )
-from mixlaw.optimize.pose.request import KINDS, Kind, Request, read_request
+from mixlaw.optimize.pose.request import KINDS, Kind, Request
 from mixlaw.optimize.pose.task import TaskLaw
-from mixlaw.optimize.pose.view import LawView
 from mixlaw.optimize.solve.convex import Solution, solve
-from mixlaw.optimize.solve.general import General, complete
-from mixlaw.optimize.solve.near_optimal import near_optimal, searched_near_optimal, worse_by
 
-__all__ = ["KINDS", "optimize"]
+__all__ = ["KINDS", "answer", "optimize"]
 
 
 def optimize(
@@ -108,298 +104,148 @@ def optimize(
         ConvergenceError: the solver found no feasible point though one exists.
 
     Example:
-        >>> recipe = optimize(law, {"pile_cc": 0.7, "github": 0.3}, budget, corpus)      # doctest: +SKIP
-        >>> print(recipe.certificate)                                                    # doctest: +SKIP
-        certified optimum (gap 3.1e-10)
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = {"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)}
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 9_000}, source="example")
+        >>> recipe = optimize(LogLinear().fit(*runs), "all", Budget(tokens=1_000), corpus)
+        >>> round(recipe.mixture["web"], 2), str(recipe.certificate).partition(" (")[0]
+        (0.5, 'certified optimum')
     """
-    if not 0 < level < 1:
-        raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
-    if not 0 < near < np.inf:
-        raise ConfigError(f"near={near!r} must be a positive share of the objective, for example 0.001.")
-    request = read_request(
-        law,
-        objective,
-        budget,
-        corpus,
-        reference,
-        kind,
-        guard,
-        gain,
-        task,
-        kl_weight,
-        kl_to,
-        kl_limit,
-        repetition,
-        robust,
-    )
-    view, c = request.view, request.constraints
-    rows = runs if runs is not None else _own_runs(view.law)
-    warnings = advice.standing(corpus, request.repetition, rank_transfer, budget)
-    atoms = view.atoms()
-    worlds = _worlds(request, rows, num_bootstrap, robust is not None, seed, warnings)
-    smooth = [] if robust is None or rows is None else bootstrap_laws(view, rows, len(worlds), seed, weighed)
+    request = Request.of(
+        law, objective, budget, corpus, reference,
+        kind=kind, guard=guard, gain=gain, task=task, kl_weight=kl_weight, kl_to=kl_to, kl_limit=kl_limit,
+        repetition=repetition, robust=robust, runs=runs, num_bootstrap=num_bootstrap, level=level, near=near,
+        rank_transfer=rank_transfer, starts=starts, seed=seed,
+    )  # fmt: skip
+    return answer(request)
 
-    problem, over = pose(request, atoms, robust, smooth, warnings)
-    several_tasks = len([t for t in request.tasks if request.weights.get(t, 0) > 0]) > 1 or (
-        request.tasks and len(request.weights) > 1
-    )
-    solution: Solution | None = None
-    found: General | None = None
-    exact = problem  # what the certified solvers are given
-    if over is not None and not problem.certifiable(over) and problem.functions[0].weights.any():
-        exact, over = pooled(problem, over)
-    convex = over is not None and exact.certifiable(over) and not several_tasks
-    branched: Solution | None = None
-    if convex and over is not None:
-        solution = solve_certified(request, exact, over)
-        solution = snap(exact, over, solution)
-        r = solution.z[0, : problem.num_weights]
-        certificate = Certificate("certified", gap=float(solution.gap[0]), solver="mixlaw interior point")
-        if solution.gap[0] > 1e-8 * max(1.0, abs(float(solution.value[0]))):
-            warnings.append(f"The duality gap {solution.gap[0]:.1e} is wider than 1e-8; the optimum is that loose.")
-    elif (branched := solve_bounded(exact, over, several_tasks or robust is not None)) is not None and (
-        branched.gap[0] <= 1e-6
-    ):
-        assert over is not None
-        solution = snap(exact, over, branched)
-        r = solution.z[0, : problem.num_weights]
-        certificate = Certificate("certified", gap=float(solution.gap[0]), solver="mixlaw branch and bound")
-    else:
-        if robust is not None:
-            raise ConfigError(
-                f"robust={robust!r} needs a law that is convex for this objective; {why_not(view, atoms)}."
-            )
-        found = best_of_starts(request, problem, starts, seed, several_tasks=bool(several_tasks))
-        r = found.z[: problem.num_weights]
-        certificate = Certificate("best_of", starts=found.starts, solver="SLSQP multi-start")
-        if branched is not None and branched.value[0] < found.value:
-            r = branched.z[0, : problem.num_weights]
-        warnings.append(f"No certificate: {why_not(view, atoms) if not several_tasks else 'a mean of sigmoids'}.")
-        if branched is not None:
-            value = float(branched.value[0])
-            short = min(found.value, value) - (value - float(branched.gap[0]))
-            warnings.append(
-                f"Branch and bound shows that no mixture under this budget is better by more than {short:.2g}."
-            )
-    mixture = Mixture.from_array(corpus.names, r)
+
+def answer(q: Request) -> Recipe:
+    """The recipe that answers a request: what :func:`optimize` gives for the arguments the request was made of.
+
+    Raises:
+        ConfigError: a robust optimum of a law that is not convex, or without runs.
+        InfeasibleBudgetError: no mixture satisfies the limits, the guards or the wanted gain; says which.
+        ConvergenceError: the solver found no feasible point though one exists.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 9_000}, source="example")
+        >>> recipe = answer(Request.of(law, "all", Budget(tokens=1_000), corpus))
+        >>> recipe.certificate.kind, round(recipe.mixture["web"], 2)
+        ('certified', 0.5)
+    """
+    warnings = advice.standing(q.corpus, q.budget, q.rank_transfer, q.repetition)
+    atoms = q.view.atoms()
+    drawn, weighed = refits_for(q, warnings)
+    posed = pose(q, atoms, weighed, warnings)
+    found = _find(q, posed, atoms, warnings)
+    mixture = Mixture.from_array(q.domains, found.weights)
     r = mixture.array()
-
-    score = _scorer(request, problem, several_tasks=bool(several_tasks))
-    low, high = view.interval(r[None], level)
-    losses = view.predict(r[None])[0]
-    predictions = {
-        t: _around(float(losses[i]), float(low[0, i]), float(high[0, i]), level) for i, t in enumerate(view.targets)
-    }
-    for name, curve in request.tasks.items():
-        predictions[f"accuracy: {name}"] = advice.accuracy(curve, predictions[name])
-    own_score = float(score(losses[None])[0])
-    half = objective_half_width(view, request.W, (high - low)[0] / 2, rows)
-    if several_tasks:
-        half = float(
-            sum(
-                request.W[i] * (high - low)[0, i] / 2 * abs(request.tasks[t].slope(losses[i]))
-                if (t := view.targets[i]) in request.tasks
-                else request.W[i] * (high - low)[0, i] / 2
-                for i in np.flatnonzero(request.W)
-            )
-        )
-    unit = "error and nats" if several_tasks else "nats_per_token"
-    predictions["objective"] = Prediction(own_score, own_score - half, own_score + half, level, unit)
-
-    reference_array = request.reference.array(corpus.names)
-    plain = request.kind != "worst" and not several_tasks
-    change = _gain(request, score, r, reference_array, worlds, half, level, rows, plain)
-    table = {}
-    for name, other in baselines(corpus, budget, request.reference if reference is not None else None).items():
-        table[name] = _baseline(request, other, score, half, level)
-    unconstrained = _unconstrained(
-        request, exact if convex else problem, over if convex else None, starts, seed, several_tasks
-    )
-    posed, its_atoms = (mean(c, request.W, request.guards, **request.options), atoms) if robust else (exact, over)
-    posed = posed if convex else problem
-    near_table = _near(
-        request, posed, its_atoms, solution if convex else None, bool(several_tasks), r, near, seed, warnings
-    )
-    priced = (
-        []
-        if solution is None or over is None or robust
-        else prices(exact, exact.program(over), solution, over, budget, corpus, view.targets)
-    )
-    if rows is not None:
-        advice.outside_hull(view.rows(rows)[0], r, warnings)
-        advice.unidentified(view.rows(rows)[0], corpus.names, r, near_table, warnings)
-    advice.shape(mixture, c, problem, near_table, score, change.prediction, predictions["objective"], view, warnings)
-    info, law_hash = view.describe()
+    score = scorer(q, posed.problem)
+    predicted, half = predictions(q, score, r)
+    change = predicted_gain(q, score, r, drawn, half)
+    known = baselines(q.corpus, q.budget, q.reference if q.reference_given else None)
+    unconstrained = _unconstrained(q, posed)
+    asked, its_atoms = _plainly(q, posed, atoms)
+    near = near_table(q, asked, its_atoms, found.solution if posed.convex else None, r, warnings)
+    priced = []
+    if found.solution is not None and posed.atoms is not None and q.robust is None:
+        priced = prices(q, posed.exact, posed.atoms, found.solution)
+    if q.rows is not None:
+        advice.outside_hull(q.rows.weights, r, warnings)
+        advice.unidentified(q.rows.weights, q.domains, r, near, warnings)
+    advice.shape(q, posed.problem, r, near, change.prediction, warnings)
+    info, law_hash = q.view.describe()
     return Recipe(
         schedule=Schedule.constant(mixture),
-        tokens=budget.tokens,
-        corpus=corpus,
-        objective=_describe(request, robust),
-        predictions=predictions,
-        reference=request.reference,
+        tokens=q.budget.tokens,
+        corpus=q.corpus,
+        objective=_describe(q),
+        predictions=predicted,
+        reference=q.reference,
         difference=change.prediction,
         probability_better=change.probability,
         shadow_prices=tuple(priced),
-        certificate=certificate,
+        certificate=found.certificate,
         unconstrained=unconstrained,
-        near_optimal=near_table,
-        baselines=table,
+        near_optimal=near,
+        baselines={name: baseline(q, score, other, half) for name, other in known.items()},
         law=info,
         law_hash=law_hash,
-        budget=budget.to_dict(),
+        budget=q.budget.to_dict(),
         warnings=tuple(dict.fromkeys(warnings)),
         versions=_versions(),
     )
 
 
-def _scorer(q: Request, problem: Problem, several_tasks: bool) -> Any:
-    """losses (n, T) -> objective (n,), lower is better; KL terms are not part of it."""
-    if q.kind == "worst":
-        rows = [f for f in problem.functions if f.label.startswith("worst:")]
-        W, const = np.stack([f.weights for f in rows]), np.array([f.const for f in rows])
-        return lambda losses: (losses @ W.T + const).max(axis=1)
-    if several_tasks:
-        return lambda losses: with_tasks(q, losses) @ q.W
-    return lambda losses: losses @ q.W
+@dataclass(frozen=True)
+class _Found:
+    """The best weights (K,), how sure that is, and the certified solution where there is one."""
+
+    weights: Array
+    certificate: Certificate
+    solution: Solution | None
 
 
-def _own_runs(law: Any) -> tuple[Any, Any] | None:
-    """The rows a law fitted in this process still carries."""
-    training = law.training
-    return None if training is None else (training[0], training[1])
+def _find(q: Request, posed: Posed, atoms: Atoms | None, warnings: list[str]) -> _Found:
+    """The best mixture: certified where the problem is convex or its concave terms can be branched on, else the best
+    of many starts."""
+    k = len(q.domains)
+    if posed.convex and posed.atoms is not None:
+        solution = snap(posed.exact, posed.atoms, solve_certified(q, posed.exact, posed.atoms))
+        if solution.gap[0] > 1e-8 * max(1.0, abs(float(solution.value[0]))):
+            warnings.append(f"The duality gap {solution.gap[0]:.1e} is wider than 1e-8; the optimum is that loose.")
+        certificate = Certificate("certified", gap=float(solution.gap[0]), solver="mixlaw interior point")
+        return _Found(solution.z[0, :k], certificate, solution)
+    branched = solve_bounded(posed.exact, posed.atoms, q.several_tasks or q.robust is not None)
+    if branched is not None and posed.atoms is not None and branched.gap[0] <= 1e-6:
+        solution = snap(posed.exact, posed.atoms, branched)
+        certificate = Certificate("certified", gap=float(solution.gap[0]), solver="mixlaw branch and bound")
+        return _Found(solution.z[0, :k], certificate, solution)
+    if q.robust is not None:
+        raise ConfigError(
+            f"robust={q.robust!r} needs a law that is convex for this objective; {why_not(q.view, atoms)}."
+        )
+    searched = best_of_starts(q, posed.problem, q.starts)
+    r = searched.z[:k]
+    warnings.append(f"No certificate: {'a mean of sigmoids' if q.several_tasks else why_not(q.view, atoms)}.")
+    if branched is not None:
+        value = float(branched.value[0])
+        if value < searched.value:
+            r = branched.z[0, :k]
+        short = min(searched.value, value) - (value - float(branched.gap[0]))
+        warnings.append(f"Branch and bound shows that no mixture under this budget is better by more than {short:.2g}.")
+    return _Found(r, Certificate("best_of", starts=searched.starts, solver="SLSQP multi-start"), None)
 
 
-# ---- what goes around the mixture -------------------------------------------------------------------------
-def _worlds(
-    q: Request, rows: tuple[Any, Any] | None, num: int | None, needed: bool, seed: int, warnings: list[str]
-) -> list[LawView]:
-    if num is None:
-        num = 40 if q.view.law.theta_ is not None else 12
-    if num <= 0 or rows is None:
-        if needed:
-            raise ConfigError("robust= needs runs=(X, y) and num_bootstrap > 0.")
-        if rows is None:
-            warnings.append(
-                "No runs were given, so the gain's interval comes from the law's intervals, not from refits."
-            )
-        return []
-    return bootstrap_laws(q.view, rows, num, seed)
+def _plainly(q: Request, posed: Posed, atoms: Atoms | None) -> tuple[Any, Atoms | None]:
+    """The problem that ranges near the optimum refer to, and its atoms: of a robust request the plain mean."""
+    if not posed.convex:
+        return posed.problem, posed.atoms
+    if q.robust is not None:
+        return mean(q.constraints, q.W, q.guards, **q.options), atoms
+    return posed.exact, posed.atoms
 
 
-def _gain(
-    q: Request,
-    score: Any,
-    r: Array,
-    reference: Array,
-    worlds: Sequence[LawView],
-    half: float,
-    level: float,
-    rows: tuple[Any, Any] | None,
-    plain: bool,
-) -> Gain:
-    both = np.stack([r, reference])
-    difference = float(np.subtract(*score(q.view.predict(both))))
-    optimism = 0.0
-    draws = None
-    if worlds:
-        scored = np.array([score(w.predict(both)) for w in worlds])
-        draws = scored[:, 0] - scored[:, 1]
-        optimism = _optimism(q, score, worlds, reference) if q.kind in ("mean", "guard") and not q.guards else 0.0
-    same = bool(np.allclose(r, reference, atol=1e-6))
-    error = None
-    if not same and rows is not None and worlds:
-        error = difference_error(q.view, q.W, rows, score, r, reference, half if plain else None, level)
-    return gain(difference, draws, optimism, half, level, same, error)
-
-
-def _optimism(q: Request, score: Any, worlds: Sequence[LawView], reference: Array) -> float:
-    """By how much an optimum chosen on resampled runs looks better there than it is under the law itself."""
-    atoms = [w.atoms() for w in worlds]
-    if any(a is None for a in atoms) or q.kl_weight or q.repetition is not None or q.tasks:
-        return 0.0
-    problem = mean(q.constraints, np.ones(1))
-    singles = [a for a in (combine(a, q.W) for a in atoms if a is not None) if problem.certifiable(a)]
-    if len(singles) < 4:
-        return 0.0
-    optima, values = plug_in_optima(q.constraints, singles)
-    at_reference = np.array([a.value(reference[None])[0, 0] for a in singles])
-    claimed = values - at_reference
-    real = score(q.view.predict(optima)) - score(q.view.predict(reference[None]))
-    return float(np.mean(real - claimed))
-
-
-def _around(value: float, low: float, high: float, level: float) -> Prediction:
-    return Prediction(value, min(low, value), max(high, value), level)
-
-
-def _baseline(q: Request, mixture: Mixture, score: Any, half: float, level: float) -> dict[str, Any]:
-    weights = mixture.array(q.constraints.domains)
-    value = float(score(q.view.predict(weights[None]))[0])
-    known = np.isfinite(value)
-    return {
-        "weights": mixture.to_dict(),
-        "prediction": Prediction(value, value - half, value + half, level).to_dict() if known else None,
-        "feasible": feasible(weights, q.constraints),
-    }
-
-
-def _unconstrained(
-    q: Request, problem: Problem, atoms: Atoms | None, starts: int, seed: int, several_tasks: Any
-) -> Mixture | None:
-    free = problem.without_limits()
+def _unconstrained(q: Request, posed: Posed) -> Mixture | None:
+    """The optimum on the whole simplex: what the budget's limits keep one from."""
+    k = len(q.domains)
     try:
-        if atoms is not None:
-            z = solve(free.program(atoms)).z[0]
+        if posed.convex and posed.atoms is not None:
+            z = solve(posed.exact.without_limits().program(posed.atoms)).z[0]
         else:
-            z = best_of_starts(q, free, max(starts // 4, 4), seed, bool(several_tasks)).z
+            z = best_of_starts(q, posed.problem.without_limits(), max(q.starts // 4, 4)).z
     except ConvergenceError:
         return None  # for instance an epoch-free optimum at which the law is not defined
-    r = np.where(z[: free.num_weights] < 1e-8, 0.0, z[: free.num_weights])
-    return Mixture.from_array(q.constraints.domains, r / r.sum())
+    r = np.where(z[:k] < 1e-8, 0.0, z[:k])
+    return Mixture.from_array(q.domains, r / r.sum())
 
 
-def _near(
-    q: Request,
-    problem: Problem,
-    atoms: Atoms | None,
-    solution: Solution | None,
-    several_tasks: bool,
-    r: Array,
-    near: float,
-    seed: int,
-    warnings: list[str],
-) -> dict[str, tuple[float, float]]:
-    domains = q.constraints.domains
-    predict, gradient = losses_and_slopes(q, several_tasks)
-    loss = float(predict(r[None])[0] @ q.W)
-    posed, allowance = worse_by(problem, q.kind, loss, near)
-    if solution is not None and atoms is not None:
-        chosen = list(range(len(domains))) if len(domains) <= 64 else sorted(np.argsort(-r)[:16].tolist())
-        value = float(posed_value(problem, atoms, solution))
-        try:
-            ranges = near_optimal(posed, atoms, value, allowance, chosen)
-        except ConvergenceError as error:
-            warnings.append(f"How far weights may move near the optimum could not be found: {error}")
-            return {}
-        return {domains[j]: (float(min(a, r[j])), float(max(b, r[j]))) for j, (a, b) in zip(chosen, ranges)}
-    value = float(complete(problem, r[None], predict(r[None]))[1][0])
-    ranges = searched_near_optimal(posed, predict, gradient, r, value, allowance, seed)
-    warnings.append(
-        "How far weights may move near the optimum was found by search, since the law is not convex for this "
-        "objective: both ends of each range were reached, and it may be wider."
-    )
-    return {d: (float(a), float(b)) for d, (a, b) in zip(domains, ranges)}
-
-
-def posed_value(problem: Problem, atoms: Atoms, solution: Solution) -> float:
-    """The problem's objective at a solution (that of a robust problem answers another question)."""
-    z = solution.z[:1]
-    if z.shape[1] == problem.num_weights + problem.num_extra:
-        return float(problem.program(atoms).functions(z)[0, 0])
-    return float(problem.program(atoms).functions(z[:, : problem.num_weights])[0, 0])
-
-
-def _describe(q: Request, robust: str | None) -> dict[str, Any]:
+def _describe(q: Request) -> dict[str, Any]:
     out: dict[str, Any] = {"kind": q.kind, "weights": q.weights}
     if q.guards:
         out["guards"] = [g.label for g in q.guards]
@@ -411,8 +257,8 @@ def _describe(q: Request, robust: str | None) -> dict[str, Any]:
         out["kl_limit"] = q.kl_limit
     if q.repetition is not None:
         out["repetition_half_life_epochs"] = q.repetition.decay
-    if robust:
-        out["robust"] = robust
+    if q.robust:
+        out["robust"] = q.robust
     if q.tasks:
         out["tasks"] = {k: str(v) for k, v in q.tasks.items()}
     return out

@@ -128,7 +128,7 @@ def noise_correlation(law: Law, X: Array | None = None, Y: Array | None = None) 
     from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 
     if isinstance(law, GaussianProcess):
-        return law.target_correlation()
+        return law.residual_correlation()
     if X is None or Y is None:
         return np.eye(len(law.target_names_))
     residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y

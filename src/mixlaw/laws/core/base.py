@@ -10,8 +10,9 @@ columns ``params`` (N, non-embedding parameters) and ``tokens`` (D), or both.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
 
 from mixlaw.data.seams import LAWS
-from mixlaw.errors import DataError
+from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.bounds import read_censored
@@ -28,6 +29,7 @@ from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.intervals import Conformal, check_level
 from mixlaw.laws.core.notes import warn_of_mixed_units
 from mixlaw.laws.core.replicates import replicate_noise
+from mixlaw.laws.core.residuals import residual_correlation
 from mixlaw.laws.core.response import NATS, Response
 from mixlaw.laws.core.summary import summarize
 from mixlaw.laws.core.table import as_matrix, as_targets
@@ -72,6 +74,13 @@ class Law(RegressorMixin, BaseEstimator):
     """Whether y may hold NaN (a target not measured in some runs)."""
     permutation_invariant: ClassVar[bool] = True
     """Whether predictions are unchanged when domains (columns of X) are permuted together with the fit."""
+    over_phases: ClassVar[bool] = False
+    """Whether X holds the weights of several phases, in columns ``domain@phase``."""
+    draws_form: ClassVar[bool] = False
+    """Whether :meth:`sample` draws functions (the form is uncertain too), rather than refits of one form. Such a law
+    keeps what it needs to draw when it is saved."""
+    quick_options: ClassVar[Mapping[str, Any]] = {}
+    """Options under which a fit is cheaper and hardly worse, for where hundreds of fits are simulated."""
     source: ClassVar[str] = ""
     """Paper and arXiv id."""
 
@@ -247,6 +256,11 @@ class Law(RegressorMixin, BaseEstimator):
 
     # ---- what it was fitted on, and what it does not know -------------------------------------------
     @property
+    def fitted(self) -> bool:
+        """Whether it has been fitted (or read from a file of a fitted law)."""
+        return hasattr(self, "n_features_in_")
+
+    @property
     def training(self) -> TrainingRows | None:
         """``(X, Y, weight)`` of the fit: (n, K), (n, T) with NaN where not measured, (n,). None for a law that was read
         from JSON or not fitted."""
@@ -341,7 +355,7 @@ class Law(RegressorMixin, BaseEstimator):
         """The convex law beside this one whose optimum can be certified; None for a law that has none beside it."""
         return None
 
-    def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
+    def sample(self, X: Any, num: int, rng: np.random.Generator, rough: Array | None = None) -> Array:
         """Draws (num, n, T) of the losses without seed noise that are possible at X (n, K), given what is not known.
 
         Each is the prediction of a refit to the training rows under random weights (Bayesian bootstrap). That shows how
@@ -351,27 +365,87 @@ class Law(RegressorMixin, BaseEstimator):
             X: as for :meth:`predict`.
             num: number of draws.
             rng: a NumPy generator; the same state gives the same draws.
+            rough: (T,) share, 0 to 1, of the variance the law leaves unexplained (:meth:`residual_sd`) that belongs to
+                the mixture, so that another seed would repeat it (default none). It is drawn for each row on its own:
+                give each mixture once.
 
         Raises:
             DataError: a law read from JSON, which has no rows to fit again.
+            ConvergenceError: most of the refits failed.
 
         Source: Rubin 1981, The Bayesian bootstrap.
         """
-        rows = self._need_rows("sample")
-        there = self._align(X)
-        refit = clone(self)
-        if self.ridge_ is not None and self.get_params(deep=False).get("ridge") == "cv":
-            # chosen once; choosing it again in every draw would cost most of the time
-            refit.set_params(ridge=float(np.exp(np.mean(np.log(np.maximum(self.ridge_, 1e-12))))))
-        columns = dict(zip(map(str, self.feature_names_in_), rows.X.T))
-        targets = dict(zip(self.target_names_, rows.Y.T))
-        named = dict(zip(map(str, self.feature_names_in_), there.T))
-        out = np.empty((num, len(there), self.n_targets_))
-        for draw in out:
-            weight = rng.standard_exponential(len(rows.X)) * rows.weight
-            refit = clone(refit).fit(columns, targets, weight / weight.mean())
-            draw[:] = np.asarray(refit.predict(named)).reshape(draw.shape)
+        out = self.refit_draws(self._align(X), num, rng)
+        if rough is not None:
+            factor = np.linalg.cholesky(self.residual_correlation())
+            out = out + self.residual_sd() * np.sqrt(rough) * (rng.standard_normal(out.shape) @ factor.T)
         return out
+
+    def refit_draws(self, X: Array, num: int, rng: np.random.Generator) -> Array:
+        """(num, n, T): predictions at X (n, K) of refits to the training rows under random weights."""
+        rows = self._need_rows("sample")
+        draws: list[Array] = []
+        tried = 0
+        while len(draws) < num:
+            if tried > 3 * num:
+                raise ConvergenceError(
+                    f"{type(self).__name__}: of {tried} refits to reweighted runs only {len(draws)} succeeded. "
+                    f"Raise ridge, or add runs."
+                )
+            random = rng.standard_exponential((num - len(draws), len(rows.X)))
+            tried += len(random)
+            refits = self.reweighted(random / random.mean(axis=1, keepdims=True))
+            draws += [law._predict(X) for law in refits if law is not None]
+        return np.array(draws)
+
+    def refit_options(self, sample_weight: Array | None = None) -> dict[str, Any]:
+        """Options with which a refit keeps what this fit chose: a ridge found by cross-validation (its geometric mean
+        over the targets), since choosing it again would cost most of the time.
+
+        Args:
+            sample_weight: (n,) weights of the training rows in the refit, for laws whose choice depends on them.
+        """
+        if self.ridge_ is None or self.get_params(deep=False).get("ridge") != "cv":
+            return {}
+        return {"ridge": float(np.exp(np.mean(np.log(np.maximum(np.asarray(self.ridge_, dtype=float), 1e-12)))))}
+
+    def reweighted(self, weights: npt.ArrayLike, X: Any = None, y: Any = None) -> list[Self | None]:
+        """Copies of this law refitted to its training rows under other weights, with :meth:`refit_options`.
+
+        Args:
+            weights: (B, n), >= 0; each multiplies the weights of the fit.
+            X, y: other rows than those of the fit, as for :meth:`fit`; a law read from JSON needs them.
+
+        Returns:
+            B fitted laws; None for a refit that failed (too few different rows were drawn, or no finite optimum).
+
+        Raises:
+            DataError: no rows were given and the law has none.
+
+        Example:
+            >>> from mixlaw.laws import LogLinear
+            >>> web = np.linspace(0.1, 0.9, 12)
+            >>> law = LogLinear().fit({"web": web, "code": 1 - web}, 3 - np.log(web + 0.1))
+            >>> len(law.reweighted(np.ones((2, 12))))
+            2
+        """
+        many = np.atleast_2d(np.asarray(weights, dtype=float))
+        own = X is None
+        if own:
+            rows = self._need_rows("reweighted")
+            X = dict(zip(map(str, self.feature_names_in_), rows.X.T))
+            y = dict(zip(self.target_names_, rows.Y.T))
+            many = many * rows.weight
+        copies: list[Self | None] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixlawWarning)  # each refit repeats what the fit itself said
+            for weight in many:
+                refit = clone(self).set_params(**self.refit_options(weight if own else None))
+                try:
+                    copies.append(refit.fit(X, y, sample_weight=weight))
+                except (ConvergenceError, TooFewRunsError):
+                    copies.append(None)
+        return copies
 
     def seed_noise(self) -> Array:
         """(T,) standard deviation between runs of one mixture, in the targets' units: pooled over replicates among the
@@ -379,6 +453,38 @@ class Law(RegressorMixin, BaseEstimator):
         if self.training is None:
             return np.full(self.n_targets_, np.nan)
         return replicate_noise(self.training.X, self.training.Y).sd
+
+    def residual_sd(self) -> Array:
+        """(T,) standard deviation, in the targets' units, of what the fit leaves unexplained of its own rows: seed
+        noise, and what the law is too smooth to follow.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows.
+        """
+        return np.asarray(np.sqrt(np.nanmean(self._residuals() ** 2, axis=0)))
+
+    def residual_sd_of(self, weights: npt.ArrayLike) -> float:
+        """The same of the weighted sum of targets, weights (T,): targets of one run err together.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows.
+        """
+        w = np.asarray(weights, dtype=float)
+        used = w != 0
+        return float(np.sqrt(np.nanmean((self._residuals()[:, used] @ w[used]) ** 2)))
+
+    def residual_correlation(self) -> Array:
+        """(T, T) correlation between the targets of one run of what the fit leaves unexplained.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows.
+        """
+        residual = self._residuals()
+        return residual_correlation(residual / np.maximum(np.sqrt(np.nanmean(residual**2, axis=0)), 1e-300))
+
+    def _residuals(self) -> Array:
+        rows = self._need_rows("what it leaves unexplained")
+        return self._predict(rows.X) - rows.Y
 
     def _need_rows(self, what: str) -> TrainingRows:
         self._check_fitted()

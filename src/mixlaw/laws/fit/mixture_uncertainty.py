@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import clone
 
-from mixlaw.errors import ConvergenceError
+from mixlaw.errors import ConvergenceError, MixlawWarning
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.replicates import chi2_quantile
 from mixlaw.laws.fit.engine import BatchFit, Ints, resample_weights
@@ -36,22 +38,9 @@ class MixtureUncertainty(RidgeLaw):
     _limits: tuple[npt.NDArray[np.int8], Array] | None = None  # sides and bounds (T, n) of censored values
     _centres: Centres | None = None  # of the ridge, where they were learned across targets
 
-    def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
-        """Draws (num, n, T) of possible losses: refits to runs under random weights (Bayesian bootstrap), all in one
-        batch; see :meth:`mixlaw.laws.Law.sample`.
-
-        Raises:
-            DataError: a law read from JSON, which has no rows to fit again.
-            ConvergenceError: most of the refits found no finite optimum.
-
-        Example:
-            >>> from mixlaw import laws
-            >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 20)
-            >>> law = laws.M4().fit(r, 2 + np.exp(-2 * r[:, 0]))
-            >>> law.sample(r[:4], 10, np.random.default_rng(1)).shape
-            (10, 4, 1)
-        """
-        there, rows = self.model(self._align(X)), self._need_rows("sample")
+    def refit_draws(self, X: Array, num: int, rng: np.random.Generator) -> Array:
+        """Refits to runs under random weights, all in one batch."""
+        there, rows = self.model(X), self._need_rows("sample")
         every = np.arange(self.n_targets_)
         draws: list[Array] = []
         tried = 0
@@ -61,7 +50,7 @@ class MixtureUncertainty(RidgeLaw):
                     f"{type(self).__name__}: of {tried} refits to reweighted runs only {len(draws)} found a finite "
                     f"optimum. Raise ridge, or add runs."
                 )
-            random = rng.standard_exponential((num - len(draws), len(rows.X))) * rows.weight
+            random = rng.standard_exponential((num - len(draws), len(rows.X)))  # times the weights of the fit
             tried += len(random)
             for theta, linear in self._refits(random / random.mean(axis=1, keepdims=True), "sample"):
                 if np.isfinite(theta).all() and np.isfinite(linear).all():
@@ -81,12 +70,20 @@ class MixtureUncertainty(RidgeLaw):
                 out.setdefault(key, []).append(np.asarray(value, dtype=float))
         return {key: np.stack(values) for key, values in out.items()}
 
-    def reweighted(self, weights: npt.ArrayLike) -> list[Self | None]:
-        """Copies of this law refitted under other weights (B, n) of its training rows, all in one batch.
+    def reweighted(self, weights: npt.ArrayLike, X: Any = None, y: Any = None) -> list[Self | None]:
+        """Copies of this law refitted under other weights (B, n) of its training rows, or of ``X``, ``y``; see
+        :meth:`mixlaw.laws.Law.reweighted`. All start at one optimum and are solved in one batch.
 
-        Each copy predicts and has atoms; None stands for a refit that found no finite optimum. Needs the training
-        rows, like :meth:`bootstrap`.
+        Each copy predicts and has atoms; None stands for a refit that found no finite optimum.
+
+        Raises:
+            DataError: a law read from JSON, without other rows.
         """
+        if X is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", MixlawWarning)  # it repeats what the fit itself said
+                whole: Self = clone(self).set_params(**self.refit_options()).fit(X, y)
+            return whole.reweighted(weights)
         copies: list[Self | None] = []
         for theta, linear in self._refits(np.asarray(weights, dtype=float), "reweighted"):
             other = copy.copy(self)

@@ -381,14 +381,10 @@ class ScaleLaw(Law):
         return np.stack(out)
 
     # ---- asking ---------------------------------------------------------------------------------------------
-    def sample(self, X: Any, num: int, rng: np.random.Generator) -> Array:
-        """Draws (num, n, T) of possible losses: refits to runs under random weights (Bayesian bootstrap), all in one
-        batch; see :meth:`mixlaw.laws.Law.sample`. A law read from JSON draws from its bootstrap, if it was made.
-
-        Raises:
-            DataError: a law read from JSON that was fitted without ``bootstrap=``: it has no rows to fit again.
-        """
-        there = self._used(self._align(X))
+    def refit_draws(self, X: Array, num: int, rng: np.random.Generator) -> Array:
+        """Refits to runs under random weights, all in one batch. A law read from JSON draws from its bootstrap, if it
+        was fitted with ``bootstrap=``."""
+        there = self._used(X)
         if self.training is None and self.bootstrap_theta_ is not None:
             draws = self.bootstrap_theta_[:, rng.integers(self.bootstrap_theta_.shape[1], size=num)]
         else:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, TooFewRunsError, did_you_mean
 from mixlaw.kit.arrays import Array
@@ -72,6 +74,10 @@ class GaussianProcess(Law):
 
     kind = "mixture"
     name = "gaussian_process"
+    draws_form = True
+    quick_options = MappingProxyType(
+        {"draws": False}
+    )  # draws of the hyperparameters take ten times the time of the rest
     allows_missing = True
     source = "hierarchical Gaussian process; Rasmussen & Williams 2006, Gaussian Processes for Machine Learning"
 
@@ -309,7 +315,7 @@ class GaussianProcess(Law):
         """Losses (num, n, T) without noise at mixtures X (n, K): joint draws from the posterior.
 
         Each takes a member, or where runs are few a draw of its hyperparameters, by their weight in the mean.
-        Targets err together as much as their held-out residuals do (:meth:`target_correlation`).
+        Targets err together as much as their held-out residuals do (:meth:`residual_correlation`).
 
         Args:
             rough: (T,) share, 0 to 1, of what the law takes for noise that another seed would repeat, since it belongs
@@ -327,7 +333,7 @@ class GaussianProcess(Law):
 
         matrix = self._align(X)
         out = np.empty((num, len(matrix), self.n_targets_))
-        together = np.linalg.cholesky(self.target_correlation())
+        together = np.linalg.cholesky(self.residual_correlation())
         states = self._weighted()
         share = np.array([s for s, _ in states])
         taken = rng.choice(len(states), size=num, p=share / share.sum())
@@ -360,7 +366,25 @@ class GaussianProcess(Law):
         up, down = (gk.unwarp(v, hyper, layout.member, data.scale) for v in (z + step, z - step))
         return np.asarray(np.median((up - down) / 2, axis=1))
 
-    def target_correlation(self) -> Array:
+    def residual_sd(self) -> Array:
+        """(T,) what the law leaves unexplained: the noise of its likelihood, :meth:`seed_noise`."""
+        return self.seed_noise()
+
+    def residual_sd_of(self, weights: npt.ArrayLike) -> float:
+        """The same of the weighted sum of targets, weights (T,).
+
+        Targets of one run err together. How much that makes of the sum is taken from leave-one-out residuals: their
+        spread, over what it would be if each target erred on its own.
+        """
+        w = np.asarray(weights, dtype=float)
+        alone = float(w**2 @ self.seed_noise() ** 2)
+        residual = (self.train_Y_ - self.leave_one_out()[0])[:, w != 0] * w[w != 0]
+        residual = residual[np.isfinite(residual).all(axis=1)]
+        if residual.shape[1] == 1 or len(residual) < 3 or not residual.any():
+            return math.sqrt(alone)
+        return math.sqrt(alone * float((residual.sum(axis=1) ** 2).sum() / (residual**2).sum()))
+
+    def residual_correlation(self) -> Array:
         """Correlation (T, T) between targets of what the law does not know of a run, from leave-one-out residuals.
 
         Hyperparameters that have seen the row make these too small below 150 runs, but alike in all targets.

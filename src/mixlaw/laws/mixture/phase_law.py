@@ -85,6 +85,7 @@ class PhaseLaw(Law):
 
     name = "phase_law"
     permutation_invariant = False
+    over_phases = True
 
     def __init__(
         self,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.data.budget import Budget, Constraints
+from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Mixture
 from mixlaw.data.prediction import Prediction
 from mixlaw.kit.arrays import Array
 from mixlaw.optimize.pose.forms import PUBLISHED_DECAY, Repetition
 from mixlaw.optimize.pose.objective import Problem
+from mixlaw.optimize.pose.request import Request
 from mixlaw.optimize.pose.task import TaskLaw
 from mixlaw.optimize.pose.view import LawView, hull_distance
 
@@ -24,7 +23,10 @@ _EDGE = 1e-4
 
 
 def standing(
-    corpus: Corpus, repetition: Repetition | None, rank_transfer: str | float | None, budget: Budget
+    corpus: Corpus,
+    budget: Budget,
+    rank_transfer: str | float | None = None,
+    repetition: Repetition | None = None,
 ) -> list[str]:
     """Warnings that do not depend on the answer."""
     out = []
@@ -67,7 +69,7 @@ def accuracy(curve: TaskLaw, loss: Prediction) -> Prediction:
 
 
 def outside_hull(points: Array, r: Array, warnings: list[str]) -> None:
-    """Warn when the mixture lies outside what was observed."""
+    """Warn when the mixture ``r`` (K,) lies outside the hull of what was observed, ``points`` (n, K)."""
     distance = hull_distance(points / points.sum(axis=1, keepdims=True), r)
     if distance > 1e-3:
         warnings.append(
@@ -135,22 +137,18 @@ def _ranges(domains: Sequence[str], group: Sequence[int], near: Mapping[str, tup
 
 
 def shape(
-    mixture: Mixture,
-    constraints: Constraints,
+    q: Request,
     problem: Problem,
+    r: Array,
     near: Mapping[str, tuple[float, float]],
-    score: Any,
     change: Prediction,
-    level: Prediction,
-    view: LawView,
     warnings: list[str],
 ) -> None:
-    """Warn of one-hot and edge optima, a flat objective, and a gain within its uncertainty."""
-    weights = mixture.array()
+    """Warn of one-hot and edge optima ``r`` (K,), a flat objective, and a gain within its uncertainty."""
+    weights, constraints, names = r, q.constraints, q.domains
     top = int(np.argmax(weights))
-    names = constraints.domains
     if len(weights) > 1 and weights[top] > 0.95:
-        slope = score_slope(view, problem, weights)
+        slope = _score_slope(q.view, problem, weights)
         rival = int(np.argsort(slope)[1]) if len(slope) > 1 else top
         warnings.append(
             f"One domain takes everything: {names[top]} {weights[top]:.1%}. Under this law its share lowers the "
@@ -185,7 +183,7 @@ def shape(
         )
 
 
-def score_slope(view: LawView, problem: Problem, weights: Array) -> Array:
+def _score_slope(view: LawView, problem: Problem, weights: Array) -> Array:
     """d objective / d weight (K,) of the objective's losses at a mixture."""
     chosen = problem.functions[0].weights
     if not chosen.any():  # epigraph or least change: the constraints carry the losses

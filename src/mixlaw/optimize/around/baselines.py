@@ -60,14 +60,11 @@ def feasible(mixture: Array, constraints: Constraints, slack: float = 1e-9) -> b
 
 def baselines(corpus: Corpus, budget: Budget, reference: Mixture | None = None) -> dict[str, Mixture]:
     """Natural, uniform, UniMax (1 and 4 epochs), temperature 2 and 5, and the user's own as ``"reference"``."""
-    table = {
-        "natural": corpus.natural,
-        "uniform": Mixture.uniform(corpus.names),
-        "unimax (1 epoch)": unimax(corpus, budget.tokens, 1.0),
-        "unimax (4 epochs)": unimax(corpus, budget.tokens, 4.0),
-        "temperature 2": temperature(corpus, 2.0),
-        "temperature 5": temperature(corpus, 5.0),
-    }
+    table = {"natural": corpus.natural, "uniform": Mixture.uniform(corpus.names)}
+    for epochs in (1, 4):
+        table[f"unimax ({epochs} epoch{'s' * (epochs > 1)})"] = unimax(corpus, budget.tokens, epochs)
+    for T in (2, 5):
+        table[f"temperature {T}"] = temperature(corpus, T)
     if reference is not None:
         table["reference"] = reference
     return table

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from mixlaw.data.budget import Budget
-from mixlaw.data.corpus import Corpus
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.optimize.pose.forms import monotone
 from mixlaw.optimize.pose.objective import Problem, row_scale
-from mixlaw.optimize.solve.convex import Program, Solution
+from mixlaw.optimize.pose.request import Request
+from mixlaw.optimize.solve.convex import Solution
 
 __all__ = ["price", "prices"]
 
@@ -25,37 +24,33 @@ NEGLIGIBLE = 1e-6
 """Multipliers (loss per unit of weight) below this are rounding of a limit that does not bind."""
 
 
-def prices(
-    problem: Problem,
-    program: Program,
-    solution: Solution,
-    atoms: Atoms,
-    budget: Budget,
-    corpus: Corpus,
-    targets: list[str],
-) -> list[dict[str, Any]]:
-    """One dict per binding limit, the dearest first.
+def prices(q: Request, problem: Problem, atoms: Atoms, solution: Solution) -> list[dict[str, Any]]:
+    """One dict per binding limit, the largest price first.
 
     ``loss_per_billion_tokens`` is per billion training tokens more allowed of that domain (or group) at the same
     total; ``loss_per_extra_epoch`` per further allowed epoch; ``loss_per_billion_unique_tokens`` per billion further
     unique tokens of the domain, read as often as the limit allows; ``loss_per_unit`` per unit of a further
     budget; ``loss_per_nat`` per nat of slack in a guard.
+
+    Args:
+        problem, atoms: what the certified solver was given.
+        solution: its answer; the prices are its multipliers.
     """
+    tokens = q.budget.tokens
     c, r = problem.constraints, solution.z[0]
-    per_billion = 1e9 / budget.tokens
+    per_billion = 1e9 / tokens
     out: list[dict[str, Any]] = []
     for j, name in enumerate(c.domains):
-        unique = corpus[name].unique_tokens
         down, up = float(solution.a[0, j]), float(solution.b[0, j])
         if up > NEGLIGIBLE and c.high[j] - r[j] < 1e-6 and c.high_kind[j] != "simplex":
             row = {"limit": c.labels_high[j], "domain": name, "loss_per_billion_tokens": -up * per_billion}
-            row["loss_per_extra_epoch"] = -up * unique / budget.tokens
+            row["loss_per_extra_epoch"] = -up * float(q.unique[j]) / tokens
             if c.high_kind[j] == "epochs":
-                row["loss_per_billion_unique_tokens"] = -up * per_billion * float(budget.epochs_cap(name) or 0.0)
+                row["loss_per_billion_unique_tokens"] = -up * per_billion * float(q.epochs_cap[j])
             out.append(row | {"kind": c.high_kind[j]})
         elif down > NEGLIGIBLE and c.low[j] > 0 and r[j] - c.low[j] < 1e-6:
             row = {"limit": c.labels_low[j], "domain": name, "loss_per_billion_tokens": down * per_billion}
-            row["loss_per_extra_epoch"] = down * unique / budget.tokens
+            row["loss_per_extra_epoch"] = down * float(q.unique[j]) / tokens
             out.append(row | {"kind": "floor"})
     scale = row_scale(problem.matrix, problem.upper)
     for i, label in enumerate(c.labels):
@@ -80,17 +75,15 @@ def prices(
         if multiplier > NEGLIGIBLE and function.label and not function.label.startswith("worst:"):
             unit = "loss_per_nat" if problem.functions[0].weights.any() else "share_of_tokens_per_nat"
             out.append({"limit": function.label, "domain": "", unit: -multiplier, "kind": "guard"})
-    out += _repeated(problem, program, solution, atoms, budget, corpus)
+    out += _repeated(q, problem, atoms, solution)
     return sorted(out, key=lambda row: -abs(next(v for k, v in row.items() if "_per_" in k)))
 
 
-def _repeated(
-    problem: Problem, program: Program, solution: Solution, atoms: Atoms, budget: Budget, corpus: Corpus
-) -> list[dict[str, Any]]:
+def _repeated(q: Request, problem: Problem, atoms: Atoms, solution: Solution) -> list[dict[str, Any]]:
     """What a billion more unique tokens of a repeated domain are worth where repetition is inside the law."""
     if problem.repetition is None:
         return []
-    k = problem.num_weights
+    program, k = problem.program(atoms), problem.num_weights
     z = solution.z[:1]
     r = z[:, :k]
     falling = monotone(atoms)
@@ -99,7 +92,7 @@ def _repeated(
     direction = program.direction[0, :, :k]
     slope = program.phi(program.inner(z), 1)[0]
     pull = (p @ weights)[falling.target] * falling.scale * slope @ direction  # d Lagrangian / d effective share
-    worth = pull * problem.repetition.slope_once(r)[0] * 1e9 / budget.tokens
+    worth = pull * problem.repetition.slope_once(r)[0] * 1e9 / q.budget.tokens
     epochs = r[0] / problem.repetition.once
     return [
         {
@@ -108,7 +101,7 @@ def _repeated(
             "loss_per_billion_unique_tokens": float(worth[j]),
             "kind": "repetition",
         }
-        for j, name in enumerate(corpus.names)
+        for j, name in enumerate(q.domains)
         if epochs[j] > 1.0 and worth[j] < -NEGLIGIBLE * 1e-3
     ]
 
@@ -118,7 +111,7 @@ def price(recipe: Recipe, name: str) -> dict[str, Any]:
 
     Args:
         name: a domain, or a group or further budget by its name. A domain without a binding limit of its own has the
-            price of the dearest binding group or further budget that counts it.
+            largest price of the binding groups and further budgets that count it.
 
     Raises:
         ConfigError: no such name, the recipe has no certificate (a local search has no prices), or nothing limits

@@ -8,17 +8,17 @@ optima use them, which otherwise chase the wildest law. Their spread alone is to
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRunsError
+from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.arrays import Array
+from mixlaw.optimize.pose.request import Request
+from mixlaw.optimize.pose.rows import Rows
 from mixlaw.optimize.pose.view import LawView
 
-__all__ = ["bootstrap_laws", "drawn", "weighed"]
+__all__ = ["bootstrap_laws", "drawn", "refits_for", "weighed"]
 
 
 Weights = Callable[[int, int, int], Array]
@@ -36,51 +36,38 @@ def weighed(n: int, num: int, seed: int = 0) -> Array:
     return np.asarray(draws / draws.mean(axis=1, keepdims=True))
 
 
-def bootstrap_laws(
-    view: LawView, runs: tuple[Any, Any], num: int, seed: int = 0, weights: Weights = drawn
-) -> list[LawView]:
+def bootstrap_laws(rows: Rows, num: int, seed: int = 0, weights: Weights = drawn) -> list[LawView]:
     """``num`` refits of the law under :func:`drawn` or :func:`weighed` runs (law options kept; a ridge chosen by
     cross-validation is kept at what was chosen).
 
     Raises:
         DataError: fewer than half of the refits succeeded.
     """
-    from sklearn.base import clone
-
-    from mixlaw.laws.fit.mixture_law import MixtureLaw
-
-    _, losses, matrix = view.rows(runs)
-    X = view.named(matrix)
-    y = dict(zip(view.targets, losses.T))
-    rows = weights(len(matrix), num, seed)
-    options = _frozen_options(view.law)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MixlawWarning)  # each refit repeats what the fit itself said
-        if isinstance(view.law, MixtureLaw):
-            law = view.law
-            if "_variance" not in vars(law):  # read back from JSON: fit once more to have what the engine needs
-                law = clone(law).set_params(**options).fit(X, y)
-            views = [view.with_law(one) for one in law.reweighted(rows) if one is not None]
-        else:
-            views = []
-            for weight in rows:
-                try:
-                    views.append(view.with_law(clone(view.law).set_params(**options).fit(X, y, sample_weight=weight)))
-                except (ConvergenceError, TooFewRunsError):
-                    continue  # a draw can leave too few different mixtures
+    views = rows.refits(weights(len(rows.X), num, seed))
     if len(views) < num / 2:
         raise DataError(
-            f"Only {len(views)} of {num} bootstrap refits of {type(view.law).__name__} succeeded; {len(matrix)} runs "
+            f"Only {len(views)} of {num} bootstrap refits of {rows.view.name} succeeded; {len(rows.X)} runs "
             f"are too few to resample. Add runs, or leave out the bootstrap (num_bootstrap=0)."
         )
     return views
 
 
-def _frozen_options(law: Any) -> dict[str, Any]:
-    """Options that a refit need not choose again."""
-    if hasattr(law, "refit_options"):
-        return dict(law.refit_options())
-    chosen: Sequence[float] | None = getattr(law, "ridge_", None)
-    if chosen is not None and getattr(law, "ridge", None) == "cv":
-        return {"ridge": float(np.exp(np.mean(np.log(np.maximum(np.asarray(chosen, dtype=float), 1e-12)))))}
-    return {}
+def refits_for(q: Request, warnings: list[str]) -> tuple[list[LawView], list[LawView]]:
+    """(refits to drawn runs, for the gain's interval; refits to weighed runs, for a robust optimum).
+
+    Raises:
+        ConfigError: a robust optimum without runs or without refits.
+        DataError: as :func:`bootstrap_laws`.
+    """
+    if q.num_refits == 0 or q.rows is None:
+        if q.robust is not None:
+            raise ConfigError("robust= needs runs=(X, y) and num_bootstrap > 0.")
+        if q.rows is None:
+            warnings.append(
+                "No runs were given, so the gain's interval comes from the law's intervals, not from refits."
+            )
+        return [], []
+    several = bootstrap_laws(q.rows, q.num_refits, q.seed)
+    if q.robust is None:
+        return several, []
+    return several, bootstrap_laws(q.rows, len(several), q.seed, weighed)

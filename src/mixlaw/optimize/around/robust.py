@@ -23,11 +23,10 @@ from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.optimize.pose.forms import Repetition, combine, monotone, stack
 from mixlaw.optimize.pose.objective import Function, Problem, mean
+from mixlaw.optimize.pose.request import MEASURES
 from mixlaw.optimize.solve.convex import solve
 
-__all__ = ["MEASURES", "plug_in_optima", "robust_problem"]
-
-MEASURES = ("mean", "cvar", "regret")
+__all__ = ["plug_in_optima", "robust_problem"]
 
 
 def plug_in_optima(

@@ -44,7 +44,9 @@ class Repetition:
             raise ConfigError(f"repetition must be a positive number of epochs (R*), got {self.decay!r}.")
 
     @staticmethod
-    def asked(option: bool | float | None, unique_tokens: Sequence[int], budget_tokens: int) -> Repetition | None:
+    def asked(
+        option: bool | float | None, unique_tokens: Sequence[float] | Array, budget_tokens: int
+    ) -> Repetition | None:
         """What ``repetition=`` of the public calls means: None or False nothing, True the published R*, a number R*.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -15,7 +15,7 @@ from mixlaw.errors import ConfigError, ConvergenceError, InfeasibleBudgetError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.optimize.around.robust import robust_problem
-from mixlaw.optimize.pose.objective import Function, Problem, least_change, mean, worst
+from mixlaw.optimize.pose.objective import Function, Problem, least_change, mean, pooled, worst
 from mixlaw.optimize.pose.request import Request
 from mixlaw.optimize.pose.view import LawView
 from mixlaw.optimize.solve.branch import branchable, solve_branching
@@ -23,6 +23,7 @@ from mixlaw.optimize.solve.convex import Solution, solve
 from mixlaw.optimize.solve.general import General, search
 
 __all__ = [
+    "Posed",
     "best_of_starts",
     "losses_and_slopes",
     "pose",
@@ -34,27 +35,60 @@ __all__ = [
 ]
 
 
-def pose(
-    q: Request, atoms: Atoms | None, robust: str | None, worlds: Sequence[LawView], warnings: list[str]
+@dataclass(frozen=True)
+class Posed:
+    """What a request asks, as a problem.
+
+    Args:
+        problem: as asked, over the law's own targets (and the refits' objectives, where it is robust).
+        exact, atoms: what certified solvers are given: the same with equal atoms merged where that shows it convex.
+        convex: whether ``exact`` can be certified.
+    """
+
+    problem: Problem
+    exact: Problem
+    atoms: Atoms | None
+    convex: bool
+
+
+def pose(q: Request, law: Atoms | None, refits: Sequence[LawView], warnings: list[str]) -> Posed:
+    """The problem of a request.
+
+    Args:
+        law: the law's atoms, or None.
+        refits: the law refitted to weighed runs, where ``q.robust``.
+        warnings: what the reader must know is added.
+
+    Raises:
+        ConfigError: contradicting wishes, or a robust optimum of a law that is not convex.
+        InfeasibleBudgetError: no mixture keeps the limit on the KL divergence.
+    """
+    problem, atoms = _asked(q, law, refits, warnings)
+    exact = problem
+    if atoms is not None and not problem.certifiable(atoms) and problem.functions[0].weights.any():
+        exact, atoms = pooled(problem, atoms)
+    return Posed(problem, exact, atoms, atoms is not None and exact.certifiable(atoms) and not q.several_tasks)
+
+
+def _asked(
+    q: Request, atoms: Atoms | None, refits: Sequence[LawView], warnings: list[str]
 ) -> tuple[Problem, Atoms | None]:
     options: dict[str, Any] = q.options
     if q.prior is not None:
         _check_prior(q, q.prior, warnings)
-    if robust is not None:
+    if q.robust is not None:
         if q.kind not in ("mean", "guard") or q.kl_weight:
             raise ConfigError("robust= works with the weighted mean and guards, without kl_weight.")
         if atoms is None:
-            raise ConfigError(f"robust={robust!r} needs a law of atoms; {why_not(q.view, atoms)}.")
-        several = _convex_worlds(q, worlds, warnings)
-        reference = q.reference.array(q.constraints.domains)
-        return robust_problem(robust, q.constraints, atoms, several, q.W, q.guards, reference=reference, **options)
+            raise ConfigError(f"robust={q.robust!r} needs a law of atoms; {why_not(q.view, atoms)}.")
+        several = _convex_refits(q, refits, warnings)
+        return robust_problem(q.robust, q.constraints, atoms, several, q.W, q.guards, reference=q.today, **options)
     if q.kind == "worst":
         return worst(q.constraints, q.W, _best_reachable(q, atoms), q.guards, kl=q.kl_weight, **options), atoms
     if q.kind == "least_change":
         at = float(q.W @ q.at_reference)
         wanted = Function(q.W, const=-(at - q.gain), label=f"objective: at least {q.gain:g} nats below {at:.4f}")
-        reference = q.reference.array(q.constraints.domains)
-        return least_change(q.constraints, reference, (wanted, *q.guards), **options), atoms
+        return least_change(q.constraints, q.today, (wanted, *q.guards), **options), atoms
     return mean(q.constraints, q.W, q.guards, kl=q.kl_weight, **options), atoms
 
 
@@ -102,20 +136,20 @@ def _check_prior(q: Request, prior: Array, warnings: list[str]) -> None:
     )
 
 
-def _convex_worlds(q: Request, worlds: Sequence[LawView], warnings: list[str]) -> list[Atoms]:
+def _convex_refits(q: Request, refits: Sequence[LawView], warnings: list[str]) -> list[Atoms]:
     """Bootstrap laws that keep the problem convex; says how many were left out, refuses when they are most."""
     plain = mean(q.constraints, q.W)
-    several = [a for a in (w.atoms() for w in worlds) if a is not None]
+    several = [a for a in (one.atoms() for one in refits) if a is not None]
     convex = [a for a in several if plain.certifiable(a)]
-    if len(convex) < len(worlds) / 2:
+    if len(convex) < len(refits) / 2:
         raise ConfigError(
-            f"Only {len(convex)} of {len(worlds)} bootstrap refits of {type(q.view.law).__name__} are convex for this "
+            f"Only {len(convex)} of {len(refits)} bootstrap refits of {q.view.name} are convex for this "
             f"objective, so a robust optimum cannot be certified. Use a law that always is (EffectiveTokens), or add "
             f"runs."
         )
-    if len(convex) < len(worlds):
+    if len(convex) < len(refits):
         warnings.append(
-            f"{len(worlds) - len(convex)} of {len(worlds)} bootstrap laws are not convex and were left out."
+            f"{len(refits) - len(convex)} of {len(refits)} bootstrap laws are not convex and were left out."
         )
     return convex
 
@@ -141,13 +175,19 @@ def _best_reachable(q: Request, atoms: Atoms | None) -> Array:
 
 
 def solve_certified(q: Request, problem: Problem, atoms: Atoms) -> Solution:
+    """The certified optimum of a convex problem.
+
+    Raises:
+        InfeasibleBudgetError: no mixture meets the guards or the wanted gain; says by how much they are missed.
+        ConvergenceError: the solver found no feasible point though one exists.
+    """
     needs = [f for f in problem.functions[1:] if f.label and not f.label.startswith("worst:")]
     if needs:
         _explain_unreachable(q, needs, atoms)
     return solve(problem.program(atoms))
 
 
-def solve_bounded(problem: Problem, atoms: Atoms | None, excluded: Any) -> Solution | None:
+def solve_bounded(problem: Problem, atoms: Atoms | None, excluded: bool) -> Solution | None:
     """Branch and bound where concave atoms stand in the objective only; its gap may stay open."""
     if excluded or atoms is None or problem.certifiable(atoms) or not branchable(problem, atoms):
         return None
@@ -158,7 +198,7 @@ def solve_bounded(problem: Problem, atoms: Atoms | None, excluded: Any) -> Solut
 
 
 def snap(problem: Problem, atoms: Atoms, solution: Solution) -> Solution:
-    """The same optimum without dust: weights that an interior-point method leaves just off a bound are put on it.
+    """The same optimum with weights that an interior-point method leaves just off a bound put on it.
 
     Which weights those are is tried from 1e-5 (no one trains on a hundred-thousandth) downwards; what they held goes to
     the others, in one stroke where nothing else binds, by solving for the others again where something does. The answer
@@ -206,7 +246,7 @@ def _solved_again(problem: Problem, atoms: Atoms, z: Array, onto: Array, gone: n
     try:
         return np.asarray(solve(replace(problem, constraints=held).program(atoms)).z[0])
     except ConvergenceError:
-        return None  # without the dust the limits are not met: it is no dust
+        return None  # with them on the bound the limits are not met: they are meant to be off it
 
 
 def _explain_unreachable(q: Request, needs: Sequence[Function], atoms: Atoms) -> None:
@@ -253,17 +293,17 @@ def _smallest(needs: list[Function], excess: Callable[[Sequence[Function]], floa
     return conflict
 
 
-def losses_and_slopes(q: Request, several_tasks: bool) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+def losses_and_slopes(q: Request) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """What the general search minimises over: losses (n, T) and their derivatives (n, T, K) at mixtures (n, K); of
     several tasks the errors instead."""
 
     def predict(R: Array) -> Array:
         losses = q.view.predict(R)
-        return with_tasks(q, losses) if several_tasks else losses
+        return with_tasks(q, losses) if q.several_tasks else losses
 
     def gradient(R: Array) -> Array:
         slopes = q.view.gradient(R)
-        if several_tasks:
+        if q.several_tasks:
             losses = q.view.predict(R)
             for name, curve in q.tasks.items():
                 i = q.view.targets.index(name)
@@ -273,13 +313,15 @@ def losses_and_slopes(q: Request, several_tasks: bool) -> tuple[Callable[[Array]
     return predict, gradient
 
 
-def best_of_starts(q: Request, problem: Problem, starts: int, seed: int, several_tasks: bool) -> General:
-    predict, gradient = losses_and_slopes(q, several_tasks)
-    also = np.array([m.array(q.constraints.domains) for m in (q.reference, Mixture.uniform(q.constraints.domains))])
-    return search(problem, predict, gradient, starts, seed, also)
+def best_of_starts(q: Request, problem: Problem, starts: int) -> General:
+    """The best of ``starts`` local searches, beginning at the reference and the uniform mixture too."""
+    predict, gradient = losses_and_slopes(q)
+    also = np.array([q.today, Mixture.uniform(q.domains).array()])
+    return search(problem, predict, gradient, starts, q.seed, also)
 
 
 def with_tasks(q: Request, losses: Array) -> Array:
+    """Losses (n, T) with errors (1 - accuracy) in place of the losses of sets that have a task."""
     out = losses.copy()
     for name, curve in q.tasks.items():
         i = q.view.targets.index(name)
@@ -288,7 +330,8 @@ def with_tasks(q: Request, losses: Array) -> Array:
 
 
 def why_not(view: LawView, atoms: Atoms | None) -> str:
-    name = type(view.law).__name__
+    """In words, why the optimum of a law cannot be certified."""
+    name = view.name
     if atoms is None:
         return f"{name} is not a sum of convex atoms"
     odd = [t for t, ok in zip(view.targets, atoms.convex()) if not ok]

@@ -1,8 +1,8 @@
-"""What the caller of ``optimize`` wishes: names and numbers checked, as arrays over targets and domains."""
+"""What the caller of ``optimize`` wishes: names and numbers checked once, as arrays over targets and domains."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,84 +13,220 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.arrays import Array
-from mixlaw.optimize.around.robust import MEASURES
 from mixlaw.optimize.pose.forms import Repetition
 from mixlaw.optimize.pose.objective import Function
+from mixlaw.optimize.pose.rows import Rows
 from mixlaw.optimize.pose.task import TaskLaw
 from mixlaw.optimize.pose.view import LawView, check_weights
 
-__all__ = ["KINDS", "Kind", "Request", "read_request"]
+__all__ = ["KINDS", "MEASURES", "Kind", "Request", "Robust"]
 Kind = Literal["mean", "worst", "guard", "least_change"]
 KINDS = ("mean", "worst", "guard", "least_change")
+Robust = Literal["mean", "cvar", "regret"]
+MEASURES = ("mean", "cvar", "regret")
+"""What ``robust=`` may be; see :mod:`mixlaw.optimize.around.robust`."""
+
+_PARAMETRIC, _OTHER = 40, 12
+"""Refits for the interval of the gain where nobody asked for a number: refits of parametric laws are cheap."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """The caller's wishes, checked and in arrays."""
+    """A question to :func:`mixlaw.optimize.answer`, checked and in arrays; make one with :meth:`of`.
+
+    Everything about the law, the corpus and the runs that the answer needs is read here, once. T targets, K domains.
+
+    Args:
+        view: the law as a function of weights over the corpus' domains.
+        rows: the runs it was fitted on, if they are known.
+        corpus, budget: as given, for the recipe.
+        constraints: the budget's limits on the K weights.
+        unique: (K,) unique tokens of each domain.
+        epochs_cap: (K,) most epochs of each domain, inf without a limit.
+        weights: ``{set: weight}`` of the objective, summing to one; ``W`` (T,) the same over all targets.
+        kind: what is minimised.
+        reference: today's mixture; ``today`` (K,) its weights, ``at_reference`` (T,) its predicted losses in nats;
+            ``reference_given`` whether the caller named one.
+        guards: constraints on losses (and on the KL divergence) beside the objective.
+        gain: nats to win (``"least_change"``).
+        kl_weight, kl_limit, prior: the KL term, and the mixture (K,) it is counted from.
+        repetition: how repeated tokens count, if inside the law.
+        tasks: ``{set: TaskLaw}``.
+        robust, num_refits, level, near, rank_transfer, starts, seed: as in :func:`mixlaw.optimize.optimize`.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 3 - np.log(web + 0.1)})
+        >>> corpus = Corpus.declared({"web": 5_000, "code": 5_000}, source="example")
+        >>> request = Request.of(law, "all", Budget(tokens=1_000, max_epochs=2), corpus)
+        >>> request.W.tolist(), request.unique.tolist(), request.rows.weights.shape
+        ([1.0], [5000.0, 5000.0], (12, 2))
+    """
 
     view: LawView
+    rows: Rows | None
+    corpus: Corpus
+    budget: Budget
+    constraints: Constraints
+    unique: Array
+    epochs_cap: Array
     weights: dict[str, float]
     W: Array
     kind: str
-    constraints: Constraints
     reference: Mixture
+    reference_given: bool
+    today: Array
     at_reference: Array
     guards: tuple[Function, ...]
     gain: float
     kl_weight: float
+    kl_limit: float | None
     prior: Array | None
     repetition: Repetition | None
     tasks: Mapping[str, TaskLaw]
-    kl_limit: float | None = None
+    robust: str | None
+    num_refits: int
+    level: float
+    near: float
+    rank_transfer: str | float | None
+    starts: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        law: Any,
+        objective: str | Sequence[str] | Mapping[str, float],
+        budget: Budget,
+        corpus: Corpus,
+        reference: Mixture | Mapping[str, float] | None = None,
+        *,
+        kind: Kind = "mean",
+        guard: Mapping[str, float] | None = None,
+        gain: float | None = None,
+        task: Mapping[str, TaskLaw] | None = None,
+        kl_weight: float = 0.0,
+        kl_to: Mixture | Mapping[str, float] | str = "natural",
+        kl_limit: float | None = None,
+        repetition: bool | float | None = None,
+        robust: Robust | None = None,
+        runs: tuple[Any, Any] | None = None,
+        num_bootstrap: int | None = None,
+        level: float = 0.9,
+        near: float = 1e-3,
+        rank_transfer: str | float | None = None,
+        starts: int = 32,
+        seed: int = 0,
+    ) -> Request:
+        """Check the arguments of :func:`mixlaw.optimize.optimize`, which says what they mean.
+
+        Raises:
+            ConfigError: unknown names, contradicting arguments.
+            DataError: a law that is not fitted or knows no mixtures, or ``runs`` it was not fitted on.
+            InfeasibleBudgetError: no mixture satisfies the budget.
+        """
+        if not 0 < level < 1:
+            raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
+        if not 0 < near < np.inf:
+            raise ConfigError(f"near={near!r} must be a positive share of the objective, for example 0.001.")
+        if kind not in KINDS:
+            raise ConfigError(f"Unknown kind {kind!r}.{did_you_mean(kind, KINDS)}")
+        constraints = budget.check(corpus)
+        domains = corpus.names
+        unique = np.array([float(corpus.unique_tokens[n]) for n in domains])
+        curve = Repetition.asked(repetition, unique, budget.tokens)
+        view = LawView(law, corpus, budget, curve)
+        weights = check_weights(objective)
+        W = np.zeros(len(view.targets))
+        W[view.index(weights, "The objective")] = list(weights.values())
+        natural = corpus.natural
+        today = natural if reference is None else _mixture(reference, domains, "reference")
+        at_reference = view.predict(today.array(domains)[None])[0]
+        guards = [_guard(view, name, slack, at_reference) for name, slack in (guard or {}).items()]
+        _check_wishes(kind, guards, gain, robust, kl_limit, kl_weight)
+        prior = None
+        if kl_weight > 0 or kl_limit is not None:
+            known = {"natural": natural, "uniform": Mixture.uniform(domains), "reference": today}
+            prior, name = _prior(kl_to, known, domains)
+            if kl_limit is not None:
+                label = f"KL to {name}: at most {kl_limit:.4g} nats"
+                guards.append(Function(np.zeros(len(W)), const=-float(kl_limit), kl=1.0, label=label))
+        tasks = dict(task or {})
+        view.index(tasks, "task")
+        for name, curve_of_task in tasks.items():
+            if not isinstance(curve_of_task, TaskLaw):
+                raise ConfigError(
+                    f"task[{name!r}] must be a TaskLaw (fit one with TaskLaw.fit), got {curve_of_task!r}."
+                )
+        given = runs if runs is not None else view.training
+        num = (_PARAMETRIC if view.refits_in_one_batch else _OTHER) if num_bootstrap is None else num_bootstrap
+        return cls(
+            view=view,
+            rows=None if given is None else Rows.of(view, given),
+            corpus=corpus,
+            budget=budget,
+            constraints=constraints,
+            unique=unique,
+            epochs_cap=np.array([np.inf if (e := budget.epochs_cap(n)) is None else e for n in domains]),
+            weights=weights,
+            W=W,
+            kind=kind,
+            reference=today,
+            reference_given=reference is not None,
+            today=today.array(domains),
+            at_reference=at_reference,
+            guards=tuple(guards),
+            gain=float(gain or 0.0),
+            kl_weight=float(kl_weight),
+            kl_limit=kl_limit,
+            prior=prior,
+            repetition=curve,
+            tasks=tasks,
+            robust=robust,
+            num_refits=max(num, 0),
+            level=level,
+            near=near,
+            rank_transfer=rank_transfer,
+            starts=starts,
+            seed=seed,
+        )
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the K domains."""
+        return self.constraints.domains
 
     @property
     def options(self) -> dict[str, Any]:
         """What every problem over these mixtures shares: how repeated data counts, what KL terms are counted from."""
         return {"repetition": self.repetition, "prior": self.prior}
 
+    @property
+    def several_tasks(self) -> bool:
+        """Whether a mean of several sigmoids, or of sigmoids and losses, is asked for: it is not convex."""
+        counted = [t for t in self.tasks if self.weights.get(t, 0) > 0]
+        return len(counted) > 1 or (bool(self.tasks) and len(self.weights) > 1)
 
-def read_request(
-    law: Any,
-    objective: Any,
-    budget: Budget,
-    corpus: Corpus,
-    reference: Any,
+
+def _guard(view: LawView, name: str, slack: float, at_reference: Array) -> Function:
+    i = view.index([name], "guard")[0]
+    if not np.isfinite(slack):
+        raise ConfigError(f"guard[{name!r}] must be a finite number of nats, got {slack!r}.")
+    before = float(at_reference[i])
+    label = f"{name}: at most {slack:+.4g} nats of the reference's {before:.4f}"
+    return Function(np.eye(len(at_reference))[i], const=-(before + float(slack)), label=label)
+
+
+def _check_wishes(
     kind: str,
-    guard: Mapping[str, float] | None,
+    guards: Sequence[Function],
     gain: float | None,
-    task: Mapping[str, TaskLaw] | None,
-    kl_weight: float,
-    kl_to: Any,
-    kl_limit: float | None,
-    repetition: bool | float | None,
     robust: str | None,
-) -> Request:
-    """Check the arguments of :func:`mixlaw.optimize.optimize`; raises as it does."""
-    if kind not in KINDS:
-        raise ConfigError(f"Unknown kind {kind!r}.{did_you_mean(kind, KINDS)}")
-    constraints = budget.check(corpus)
-    curve = Repetition.asked(repetition, [d.unique_tokens for d in corpus.domains], budget.tokens)
-    view = LawView(law, corpus, budget, curve)
-    weights = check_weights(objective)
-    W = np.zeros(len(view.targets))
-    W[view.index(weights, "The objective")] = list(weights.values())
-    today = corpus.natural if reference is None else _mixture(reference, corpus, "reference")
-    at_reference = view.predict(today.array(corpus.names)[None])[0]
-    guards = []
-    for name, slack in (guard or {}).items():
-        i = view.index([name], "guard")[0]
-        if not np.isfinite(slack):
-            raise ConfigError(f"guard[{name!r}] must be a finite number of nats, got {slack!r}.")
-        one = np.zeros(len(W))
-        one[i] = 1.0
-        limit = float(at_reference[i]) + float(slack)
-        guards.append(
-            Function(
-                one,
-                const=-limit,
-                label=f"{name}: at most {slack:+.4g} nats of the reference's {float(at_reference[i]):.4f}",
-            )
-        )
+    kl_limit: float | None,
+    kl_weight: float,
+) -> None:
+    """Refuse wishes that contradict each other, before any of them costs time."""
     if kind == "guard" and not guards:
         raise ConfigError("kind='guard' needs guard={set: nats it may get worse}.")
     if (kind == "least_change") != (gain is not None):
@@ -105,47 +241,22 @@ def read_request(
         raise ConfigError(f"kl_limit must be a positive number of nats, got {kl_limit!r}.")
     if not (np.isfinite(kl_weight) and kl_weight >= 0):
         raise ConfigError(f"kl_weight must be a number >= 0, got {kl_weight!r}.")
-    prior = None
-    if kl_weight > 0 or kl_limit is not None:
-        if kind == "least_change" and kl_weight > 0:
-            raise ConfigError("kind='least_change' has a distance of its own; leave out kl_weight.")
-        if isinstance(kl_to, str):
-            known = {"natural": corpus.natural, "uniform": Mixture.uniform(corpus.names), "reference": today}
-            if kl_to not in known:
-                raise ConfigError(f"kl_to={kl_to!r} is no mixture.{did_you_mean(kl_to, known)}")
-            prior = known[kl_to].array(corpus.names)
-        else:
-            prior = _mixture(kl_to, corpus, "kl_to").array(corpus.names)
-        if kl_limit is not None:
-            name = kl_to if isinstance(kl_to, str) else "the given mixture"
-            label = f"KL to {name}: at most {kl_limit:.4g} nats"
-            guards.append(Function(np.zeros(len(W)), const=-float(kl_limit), kl=1.0, label=label))
-    tasks = dict(task or {})
-    view.index(tasks, "task")
-    for name, task_law in tasks.items():
-        if not isinstance(task_law, TaskLaw):
-            raise ConfigError(f"task[{name!r}] must be a TaskLaw (fit one with TaskLaw.fit), got {task_law!r}.")
-    return Request(
-        view,
-        weights,
-        W,
-        kind,
-        constraints,
-        today,
-        at_reference,
-        tuple(guards),
-        float(gain or 0.0),
-        float(kl_weight),
-        prior,
-        curve,
-        tasks,
-        kl_limit,
-    )
+    if kind == "least_change" and kl_weight > 0:
+        raise ConfigError("kind='least_change' has a distance of its own; leave out kl_weight.")
 
 
-def _mixture(value: Any, corpus: Corpus, where: str) -> Mixture:
+def _prior(kl_to: Any, known: Mapping[str, Mixture], domains: Sequence[str]) -> tuple[Array, str]:
+    """(mixture (K,) that a KL term is counted from, what to call it)."""
+    if not isinstance(kl_to, str):
+        return _mixture(kl_to, domains, "kl_to").array(domains), "the given mixture"
+    if kl_to not in known:
+        raise ConfigError(f"kl_to={kl_to!r} is no mixture.{did_you_mean(kl_to, known)}")
+    return known[kl_to].array(domains), kl_to
+
+
+def _mixture(value: Any, domains: Sequence[str], where: str) -> Mixture:
     mixture = value if isinstance(value, Mixture) else Mixture(value)
     for name in mixture:
-        if name not in corpus.names:
-            raise ConfigError(f"{where} names {name!r}, which is not a domain.{did_you_mean(name, corpus.names)}")
-    return Mixture.from_array(corpus.names, mixture.array(corpus.names))
+        if name not in domains:
+            raise ConfigError(f"{where} names {name!r}, which is not a domain.{did_you_mean(name, domains)}")
+    return Mixture.from_array(domains, mixture.array(domains))

@@ -15,8 +15,8 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms, align
+from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.restricted import Restricted
-from mixlaw.laws.core.table import as_matrix, as_targets
 from mixlaw.optimize.pose.forms import Repetition, monotone
 
 __all__ = ["LawView", "check_weights", "hull_distance", "law_hash"]
@@ -35,12 +35,15 @@ class LawView:
     """
 
     def __init__(self, law: Any, corpus: Corpus, budget: Budget, repetition: Repetition | None = None) -> None:
-        if not hasattr(law, "feature_names_in_"):
-            raise DataError(f"This {type(law).__name__} has not been fitted yet. Call fit(X, y) first.")
+        if not (isinstance(law, Law) and law.fitted):
+            what = (
+                "has not been fitted yet. Call fit(X, y) first" if isinstance(law, Law) else "is no law of mixlaw.laws"
+            )
+            raise DataError(f"This {type(law).__name__} {what}.")
         former: tuple[str, ...] = ()
         if isinstance(law, Restricted):  # its rows and refits are those of the law inside
             former, law = law.former, law.law
-        if getattr(law, "kind", "mixture") == "scale":
+        if law.kind == "scale":
             raise DataError(
                 f"{type(law).__name__} is a law of model size and tokens: it says nothing about mixtures. "
                 f"Use a mixture law (M4, EffectiveTokens, ...) or a joint one."
@@ -143,7 +146,7 @@ class LawView:
 
     def atoms(self) -> Atoms | None:
         """The law's atoms over the corpus' domains, or None."""
-        atoms = self.law.atoms() if hasattr(self.law, "atoms") else None
+        atoms = self.law.atoms()
         if atoms is None:
             return None
         column = {source: i for i, source in enumerate(self._source)}
@@ -159,48 +162,75 @@ class LawView:
         other.__dict__ = {**self.__dict__, "law": law}
         return other
 
-    def rows(self, runs: tuple[Any, Any]) -> tuple[Array, Array, Array]:
-        """Runs the law was fitted on: weights (n, K) in the corpus' order, losses (n, T), and the law's own X."""
-        matrix, names = as_matrix(runs[0])
-        losses, targets, _ = as_targets(runs[1], allow_missing=True)
-        if names is not None:
-            missing = [n for n in self._names if n not in names]
-            if missing:
-                raise DataError(f"runs lack the columns {missing} the law was fitted on; they have {names}.")
-            matrix = matrix[:, [names.index(n) for n in self._names]]
-        if matrix.shape[1] != len(self._names):
-            raise DataError(f"runs have {matrix.shape[1]} columns; the law was fitted on {self._names}.")
-        if targets is not None:
-            missing = [t for t in self.targets if t not in targets]
-            if missing:
-                raise DataError(f"runs lack the targets {missing} of the law; they have {targets}.")
-            losses = losses[:, [targets.index(t) for t in self.targets]]
-        if losses.shape != (len(matrix), len(self.targets)):
-            raise DataError(f"runs hold {len(matrix)} mixtures but losses of shape {losses.shape}.")
-        weights = np.zeros((len(matrix), len(self.domains)))
-        for column, source in enumerate(self._source):
-            if source >= 0:
-                weights[:, source] = matrix[:, column]
-        return weights, losses, matrix
+    @property
+    def columns(self) -> list[str]:
+        """Names of the law's own columns, in its order."""
+        return list(self._names)
 
     @property
     def other_columns(self) -> npt.NDArray[np.bool_]:
         """(columns,) of the law's own X: which are no weights of the corpus' domains (sizes, domains that are gone)."""
         return np.asarray(self._source) < 0
 
-    def named(self, matrix: Array) -> dict[str, Array]:
-        """The law's own X (n, columns) by name, for refitting."""
-        return {n: matrix[:, j] for j, n in enumerate(self._names)}
+    def weights_of(self, X: Array) -> Array:
+        """(n, K) token shares in the corpus' order, from the law's own X (n, columns)."""
+        weights = np.zeros((len(X), len(self.domains)))
+        for column, source in enumerate(self._source):
+            if source >= 0:
+                weights[:, source] = X[:, column]
+        return weights
+
+    # ---- what the law learned from ----------------------------------------------------------------------
+    @property
+    def training(self) -> tuple[Array, Array] | None:
+        """(X (n, columns), losses (n, T)) that a law fitted in this process brings; None for one read from JSON."""
+        rows = self.law.training
+        return None if rows is None else (rows.X, rows.Y)
+
+    def heldout(self, X: Array, losses: Array) -> Array:
+        """(n, T) predictions of runs by fits that had not seen them: those the law remembers, where these are its runs,
+        else those of refits."""
+        law, known = self.law, None
+        if law.training is not None:  # a law fitted in this process remembers
+            known = law.heldout
+        elif (rows := law.known_runs) is not None and _alike(rows.X, X) and _alike(rows.Y, losses):
+            known = law.heldout  # Auto and the Gaussian process save what they scored
+        if known is not None and known.shape == losses.shape:
+            return known
+        return law.predict_heldout(X, losses)
+
+    def refits(self, X: Array, losses: Array, weights: Array) -> list[LawView]:
+        """Views of the law refitted to runs under weights (B, n), what it chose kept; failed refits are left out."""
+        own = self.training
+        if own is not None and _alike(own[0], X) and _alike(own[1], losses):
+            found = self.law.reweighted(weights)
+        else:
+            found = self.law.reweighted(weights, dict(zip(self._names, X.T)), dict(zip(self.targets, losses.T)))
+        return [self.with_law(one) for one in found if one is not None]
+
+    @property
+    def name(self) -> str:
+        """Name of the law's class, for messages."""
+        return type(self.law).__name__
+
+    @property
+    def refits_in_one_batch(self) -> bool:
+        """Whether refits are cheap (parametric laws solve all in one batch)."""
+        return self.law.theta_ is not None
 
     def describe(self) -> tuple[dict[str, Any], str]:
         """Name of the law and the content hash of what it learned."""
-        info: dict[str, Any] = {"name": type(self.law).__name__, "runs": getattr(self.law, "num_runs_", None)}
-        if getattr(self.law, "kind", "mixture") == "joint":
+        law = self.law
+        info: dict[str, Any] = {"name": self.name, "runs": law.num_runs_}
+        if law.kind == "joint":
             info["kind"] = "joint"
-        source = getattr(self.law, "source", "")
-        if source:
-            info["source"] = source
-        return info, law_hash(self.law)
+        if law.source:
+            info["source"] = law.source
+        return info, law_hash(law)
+
+
+def _alike(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and np.allclose(a, b, atol=1e-9, equal_nan=True)
 
 
 def law_hash(law: Any) -> str:

@@ -1,0 +1,70 @@
+"""What the law predicts at a mixture: each set's loss, tasks' accuracies, and the objective, with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mixlaw.data.mixture import Mixture
+from mixlaw.data.prediction import Prediction
+from mixlaw.kit.arrays import Array
+from mixlaw.optimize.around import advice
+from mixlaw.optimize.around.baselines import feasible
+from mixlaw.optimize.around.difference import Score, objective_half_width
+from mixlaw.optimize.pose.objective import Problem
+from mixlaw.optimize.pose.problem import with_tasks
+from mixlaw.optimize.pose.request import Request
+
+__all__ = ["baseline", "predictions", "scorer"]
+
+
+def scorer(q: Request, problem: Problem) -> Score:
+    """Losses (n, T) to the objective (n,) that the recipe reports, lower is better; KL terms are not part of it."""
+    if q.kind == "worst":
+        rows = [f for f in problem.functions if f.label.startswith("worst:")]
+        W, const = np.stack([f.weights for f in rows]), np.array([f.const for f in rows])
+        return lambda losses: np.asarray((losses @ W.T + const).max(axis=1))
+    if q.several_tasks:
+        return lambda losses: np.asarray(with_tasks(q, losses) @ q.W)
+    return lambda losses: np.asarray(losses @ q.W)
+
+
+def predictions(q: Request, score: Score, r: Array) -> tuple[dict[str, Prediction], float]:
+    """Predictions at weights ``r`` (K,) by set, by task (``"accuracy: set"``) and of the ``"objective"``; and the half
+    width of the objective's interval, in its own unit."""
+    low, high = q.view.interval(r[None], q.level)
+    losses, ends = q.view.predict(r[None])[0], np.stack([low[0], high[0]])
+    table = {
+        t: Prediction(float(x), min(float(a), float(x)), max(float(b), float(x)), q.level)
+        for t, x, a, b in zip(q.view.targets, losses, *ends)
+    }
+    for name, curve in q.tasks.items():
+        table[f"accuracy: {name}"] = advice.accuracy(curve, table[name])
+    sides = (ends[1] - ends[0]) / 2
+    half = _half_width_of_tasks(q, losses, sides) if q.several_tasks else objective_half_width(q.W, sides, q.rows)
+    value = float(score(losses[None])[0])
+    unit = "error and nats" if q.several_tasks else "nats_per_token"
+    table["objective"] = Prediction(value, value - half, value + half, q.level, unit)
+    return table, half
+
+
+def _half_width_of_tasks(q: Request, losses: Array, sides: Array) -> float:
+    """Half width of a mean of errors and losses: errors of sets are taken to go fully together."""
+    slopes = np.ones(len(losses))
+    for i, name in enumerate(q.view.targets):
+        if name in q.tasks:
+            slopes[i] = abs(float(q.tasks[name].slope(losses[i])))
+    return float(q.W @ (sides * slopes))
+
+
+def baseline(q: Request, score: Score, mixture: Mixture, half: float) -> dict[str, Any]:
+    """A row of the table of baselines: weights, the objective predicted, whether the budget allows it."""
+    weights = mixture.array(q.domains)
+    value = float(score(q.view.predict(weights[None]))[0])
+    known = np.isfinite(value)
+    return {
+        "weights": mixture.to_dict(),
+        "prediction": Prediction(value, value - half, value + half, q.level).to_dict() if known else None,
+        "feasible": feasible(weights, q.constraints),
+    }
