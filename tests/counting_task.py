@@ -73,3 +73,14 @@ class CountWords:
 
     def read(self, item: str, folder: Path) -> dict:
         return Store(folder).read_json("words.json")
+
+
+class CannotArrive(CountWords):
+    """Its workers fail to unpickle it, as where a module is installed on one machine only."""
+
+    def __reduce__(self):
+        return (_missing, ())
+
+
+def _missing():
+    raise ImportError("a module that only the caller's machine has")

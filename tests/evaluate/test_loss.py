@@ -18,11 +18,12 @@ from mixlaw.models.proxy.model import Decoder  # noqa: E402
 from mixlaw.models.proxy.proxy_model import ProxyModel  # noqa: E402
 from mixlaw.train.validation_losses import evaluate  # noqa: E402
 
+CONFIG = model_config(MODEL, VOCABULARY)
+
 
 @pytest.fixture(scope="module")
 def model():
-    config = model_config(MODEL, VOCABULARY)
-    return ProxyModel(config, Decoder(config, seed=1).state_dict())
+    return ProxyModel(CONFIG, Decoder(CONFIG, seed=1).state_dict())
 
 
 def test_every_evaluator_keeps_the_contract():
@@ -37,7 +38,7 @@ def test_a_validation_set_as_items_has_the_loss_that_the_trainer_measures(model,
     sets = validation(*tiny, 32)
     targets = {name: [Item(f"{name}-{i}", row) for i, row in enumerate(sets[name][0])] for name in RULES}
     result = EVALUATORS.make("loss")(model, targets)
-    measured = evaluate(model._decoder, sets)
+    measured = evaluate(Decoder(CONFIG, seed=1), sets)
     for row in result.values:
         assert row["value"] == pytest.approx(measured[row["target"]], abs=1e-5)
         assert row["num_items"] == len(targets[row["target"]])

@@ -13,12 +13,14 @@ from mixlaw.execute import EXECUTORS, Executor, LocalExecutor, Task
 from mixlaw.kit.store import Store
 from mixlaw.train import CommandTrainer, TrainingTask
 
-from counting_task import CountWords, file_key
+from counting_task import CannotArrive, CountWords, file_key
 from processes import HANG_SECONDS, wait_until
 from scripted_trainers import ScriptedTrainer, scripted
 
+ALL = [pytest.param(name, marks=[] if name == "local" else pytest.mark.slow) for name in EXECUTORS]
 
-@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+
+@pytest.fixture(params=ALL)
 def executor(request):
     return EXECUTORS.make(request.param, {"workers": 2, "grace_seconds": HANG_SECONDS})
 
@@ -143,6 +145,17 @@ def test_what_is_no_task_is_explained(executor, tmp_path):
 def test_a_key_that_cannot_name_a_folder_is_explained(tmp_path, key):
     with pytest.raises(ConfigError, match="cannot name a folder"):
         list(LocalExecutor(1).map(CountWords(), ["a.txt"], lambda item: key, tmp_path))
+
+
+def test_workers_that_die_as_they_start_are_explained(executor, tmp_path):
+    with pytest.raises(RunError, match="die as they start"):
+        list(executor.map(CannotArrive(), [write(tmp_path, "a", ["x"])], file_key, tmp_path / "out"))
+
+
+def test_a_task_that_cannot_be_sent_is_explained(tmp_path):
+    task = CountWords(after={"a": (lambda: "b",)})
+    with pytest.raises(ConfigError, match="cannot be sent to worker processes"):
+        list(LocalExecutor(1).map(task, [write(tmp_path, "b", ["x"])], file_key, tmp_path / "out"))
 
 
 def test_items_that_wait_for_one_another_are_explained(executor, tmp_path):

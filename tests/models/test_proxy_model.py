@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.models.contract import Item, Model, Projection, Tokenizer
 from mixlaw.models.proxy.presets import model_config
@@ -18,17 +19,21 @@ torch = pytest.importorskip("torch")
 from mixlaw.models.proxy.model import Decoder  # noqa: E402
 from mixlaw.models.proxy.proxy_model import ProxyModel  # noqa: E402
 from mixlaw.train import TorchTrainer, checkpoint  # noqa: E402
-from mixlaw.train.validation_losses import evaluate  # noqa: E402
 
 CONFIG = model_config({"width": 16, "layers": 2, "heads": 2, "mlp_width": 32}, VOCABULARY)
 
 
 @pytest.fixture
-def model():
+def decoder():
     decoder = Decoder(CONFIG, seed=3)
     with torch.no_grad():  # initial weights guess almost uniformly, and a uniform guess hides mistakes
         for parameter in decoder.parameters():
             parameter.mul_(2.0)
+    return decoder
+
+
+@pytest.fixture
+def model(decoder):
     return ProxyModel(CONFIG, decoder.state_dict())
 
 
@@ -49,7 +54,8 @@ def test_a_trained_run_scores_as_its_trainer_measured(tiny, tmp_path):
     config = model_config(MODEL, corpus.vocab_size)
     model = ProxyModel(config, checkpoint.load_weights(tmp_path / spec.id))
     sets = validation(corpus, root, spec.context)
-    measured = evaluate(model._decoder, sets)  # what the trainer writes as the validation loss
+    rows = Observations.load(tmp_path / spec.id).values.to_pylist()
+    measured = {r["target"]: r["value"] for r in rows if r["metric"] == "loss" and r["step"] == 20}
     for name in RULES:
         sequences = sets[name][0]
         assert -model.logprobs(sequences).mean() == pytest.approx(measured[name], abs=1e-5)
@@ -95,7 +101,7 @@ def test_draws_follow_the_distribution(model):
     assert abs(np.mean(np.array(drawn) == likely) - chance[likely]) < 4 * error
 
 
-def test_generation_ends_at_the_end_token(model):
+def test_generation_ends_at_the_end_token(model, decoder):
     class Ends:
         hash, vocab_size = "x", VOCABULARY
         end = int(model.generate([np.array([7, 3, 50])], 3)[0][1])
@@ -103,19 +109,19 @@ def test_generation_ends_at_the_end_token(model):
         def encode(self, texts):
             raise NotImplementedError
 
-    ending = ProxyModel(CONFIG, model._decoder.state_dict(), tokenizer=Ends())
+    ending = ProxyModel(CONFIG, decoder.state_dict(), tokenizer=Ends())
     written = ending.generate([np.array([7, 3, 50])], 20)[0]
     assert written[-1] == Ends.end
     assert len(written) <= 2
 
 
-def test_gradients_are_the_slope_of_the_losses(model):
+def test_gradients_are_the_slope_of_the_losses(model, decoder):
     """Without projecting onto fewer numbers nothing is known exactly; so compare inner products with exact ones."""
     given = items(12, 12, 20)
-    parameters = list(model._decoder.parameters())
+    parameters = list(decoder.parameters())
     exact = []
     for item in given:
-        logits = model._decoder(torch.from_numpy(item.tokens[None, :-1]))[0]
+        logits = decoder(torch.from_numpy(item.tokens[None, :-1]))[0]
         losses = torch.nn.functional.cross_entropy(logits, torch.from_numpy(item.tokens[1:]), reduction="none")
         parts = torch.autograd.grad(losses[item.scored_from - 1 :].mean(), parameters)
         exact.append(torch.cat([p.flatten() for p in parts]).double().numpy())
@@ -129,12 +135,12 @@ def test_gradients_are_the_slope_of_the_losses(model):
     assert not np.allclose(model.gradients(given[:1], Projection(size, seed=2)), projected[:1])
 
 
-def test_the_hash_names_the_weights(model):
-    assert ProxyModel(CONFIG, model._decoder.state_dict()).hash == model.hash
+def test_the_hash_names_the_weights(model, decoder):
+    assert ProxyModel(CONFIG, decoder.state_dict()).hash == model.hash
     assert ProxyModel(CONFIG, Decoder(CONFIG, seed=3).state_dict()).hash != model.hash
 
 
-def test_what_it_cannot_take_is_explained(model):
+def test_what_it_cannot_take_is_explained(model, decoder):
     with pytest.raises(DataError, match="vocabulary ends at 63"):
         model.logprobs(np.array([[1, 64]]))
     with pytest.raises(DataError, match="a matrix of token ids"):
@@ -142,6 +148,6 @@ def test_what_it_cannot_take_is_explained(model):
     with pytest.raises(DataError, match="nothing is scored"):
         Item("x", np.array([1, 2, 3]), scored_from=3)
     with pytest.raises(DataError, match="not those of"):
-        ProxyModel(model_config({**MODEL, "layers": 3}, VOCABULARY), model._decoder.state_dict())
+        ProxyModel(model_config({**MODEL, "layers": 3}, VOCABULARY), decoder.state_dict())
     with pytest.raises(ConfigError, match="Projection size"):
         Projection(0)

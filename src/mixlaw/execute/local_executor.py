@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -125,6 +126,13 @@ class _Pool:
         self.context = multiprocessing.get_context("spawn")
         self.stop = RawValue(ctypes.c_int, 0)
         self.steps = RawArray(ctypes.c_longlong, 2 * self.size)
+        try:
+            pickle.dumps(self.queue.task)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"{self.queue.task!r} cannot be sent to worker processes: {error}. Define its class, and all it holds, "
+                f"at the top of a file; open files and functions within functions cannot be sent."
+            ) from error
         try:
             for slot in range(self.size):
                 self.workers.append(self.start(slot))
