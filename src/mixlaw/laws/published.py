@@ -160,6 +160,11 @@ class PublishedLaw(Law):
     """A law with published constants. ``predict(X)`` works at once; ``fit`` refuses.
 
     Attributes: ``parameters_``, ``formula_``, ``source_``, ``feature_names_in_`` (columns a plain array has).
+
+    Example:
+        >>> law = PublishedLaw("hoffmann2022")
+        >>> round(float(law.predict({"params": [70e9], "tokens": [1.4e12]})[0]), 2)  # Chinchilla itself, nats per token
+        1.92
     """
 
     kind: ClassVar = "scale"

@@ -29,6 +29,12 @@ def stack_weights(heldout: Array, Y: Array, rows: npt.NDArray[np.bool_] | None =
         (F, T).
 
     Source: Breiman 1996, Stacked regressions; van der Laan, Polley & Hubbard 2007, Super learner.
+
+    Example:
+        >>> Y = np.array([[2.0], [2.5], [3.0], [2.2]])
+        >>> heldout = np.stack([Y + 0.01 * np.array([[1], [-1], [1], [-1]]), Y + 0.5])  # a good law and a bad one
+        >>> stack_weights(heldout, Y).round(2).tolist()
+        [[1.0], [0.0]]
     """
     F, _, T = heldout.shape
     error = heldout - Y[None]
@@ -76,7 +82,19 @@ def _on_simplex(gram: Array) -> Array:
 
 
 def cross_fitted(heldout: Array, Y: Array, ids: Ints) -> Array:
-    """(n, T) held-out predictions of the average, its weights too chosen without the row's fold ``ids``."""
+    """(n, T) held-out predictions of the average, its weights too chosen without the row's fold ``ids``.
+
+    Args:
+        heldout: (F, n, T) predictions, NaN where a law has none.
+        Y: (n, T), NaN where not measured.
+        ids: (n,) fold of each run.
+
+    Example:
+        >>> Y = np.array([[2.0], [2.5], [3.0], [2.2]])
+        >>> heldout = np.stack([Y + 0.01 * np.array([[1], [-1], [1], [-1]]), Y + 0.5])
+        >>> cross_fitted(heldout, Y, np.array([0, 0, 1, 1])).round(2).ravel().tolist()
+        [2.01, 2.49, 3.01, 2.19]
+    """
     out = np.full(Y.shape, np.nan)
     for fold in np.unique(ids):
         held = ids == fold

@@ -38,6 +38,14 @@ class Atoms:
 
     Shapes: ``const`` (T,), ``target`` (A,) int index into T, ``kind`` (A,) str, ``scale``, ``offset``,
     ``exponent`` (A,) (exponent is used by "power" only), ``linear`` (A, K).
+
+    Example:
+        >>> atoms = Atoms(
+        ...     const=np.array([2.0]), target=np.array([0]), kind=np.array(["exp"]), scale=np.array([1.0]),
+        ...     linear=np.array([[-3.0, 0.0]]), offset=np.array([0.0]), exponent=np.array([0.0]),
+        ... )
+        >>> atoms.value(np.array([[0.0, 1.0]])).tolist(), atoms.convex().tolist()
+        ([[3.0]], [True])
     """
 
     const: Array
@@ -89,7 +97,16 @@ class Atoms:
 
 
 def align(atoms: Atoms, columns: Sequence[int], num_variables: int | None = None) -> Atoms:
-    """Atoms over the caller's variables: variable i of the result is column ``columns[i]``, the rest are zero."""
+    """Atoms over the caller's variables: variable i of the result is column ``columns[i]``, the rest are zero.
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
+        >>> atoms = M4().fit(R, 2 + np.exp(-2 * R[:, 0])).atoms()
+        >>> wider = align(atoms, [0, 1], num_variables=3)  # a third variable, on which no loss depends
+        >>> wider.linear.shape[1], bool((wider.linear[:, 2] == 0).all())
+        (3, True)
+    """
     n = len(columns) if num_variables is None else num_variables
     linear = np.zeros((len(atoms.linear), n))
     linear[:, : len(columns)] = atoms.linear[:, list(columns)]

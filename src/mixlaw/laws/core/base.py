@@ -39,7 +39,14 @@ __all__ = ["Law", "TrainingRows"]
 
 class TrainingRows(NamedTuple):
     """The rows of a fit: ``X`` (n, K) in the order of ``feature_names_in_``, ``Y`` (n, T) with NaN where a target was
-    not measured (or is only a bound), and ``weight`` (n,)."""
+    not measured (or is only a bound), and ``weight`` (n,).
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> law = M4().fit([[0.2, 0.8], [0.5, 0.5], [0.8, 0.2], [0.4, 0.6]], [2.9, 2.4, 2.2, 2.5])
+        >>> law.training.Y.ravel().tolist()
+        [2.9, 2.4, 2.2, 2.5]
+    """
 
     X: Array
     Y: Array
@@ -58,6 +65,16 @@ class Law(RegressorMixin, BaseEstimator):
     ``single_target_`` (y was one-dimensional). What only some laws have is declared below with the value that means
     "none", so that nobody needs to ask whether it is there. What the law was fitted on, and what it does not know, is
     asked with :attr:`training`, :attr:`heldout`, :meth:`sample` and :meth:`seed_noise`.
+
+    Example:
+        >>> class Mean(Law):
+        ...     def _fit(self, X, Y, sample_weight):
+        ...         self.parameters_ = {"mean": Y.mean(axis=0)}
+        ...
+        ...     def _predict(self, X):
+        ...         return np.tile(self.parameters_["mean"], (len(X), 1))
+        >>> Mean().fit([[0.2, 0.8], [0.6, 0.4]], [2.0, 3.0]).predict([[0.5, 0.5]]).tolist()
+        [2.5]
     """
 
     kind: ClassVar[Literal["mixture", "scale", "joint", "capability", "time"]] = "mixture"

@@ -31,6 +31,11 @@ def read_censored(censored: Any, Y: Array, targets: Sequence[str] | None, *, acc
     Raises:
         ConfigError: the law takes no censored values, or a column is no target.
         DataError: another shape or other values, or a censored value without its bound.
+
+    Example:
+        >>> losses = np.array([[2.5], [3.0]])  # the second run was stopped while it was still above 3
+        >>> read_censored(["", "above"], losses, None, accepts=True, who="M4").tolist()
+        [[0], [1]]
     """
     refuse_censored(censored, accepts, who)
     if censored is None:
@@ -65,7 +70,17 @@ def read_censored(censored: Any, Y: Array, targets: Sequence[str] | None, *, acc
 
 
 def refuse_censored(censored: Any, accepts: bool, who: str) -> None:
-    """Raise where a law that cannot take bounds is given some."""
+    """Raise where a law that cannot take bounds is given some.
+
+    Raises:
+        ConfigError: the law (``who``) takes no bounds and some were given.
+
+    Example:
+        >>> refuse_censored(None, False, "GP")
+        >>> refuse_censored([1, 0], False, "GP")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.ConfigError: GP cannot use censored= (losses known only as bounds). ...
+    """
     if censored is not None and not accepts:
         raise ConfigError(
             f"{who} cannot use censored= (losses known only as bounds). Parametric laws can, for "
@@ -109,7 +124,12 @@ def _number(value: Any) -> int | None:
 
 
 def censored_notes(side: Sides | None, targets: Sequence[str]) -> list[str]:
-    """A sentence on how many values are only bounds, for ``notes_``."""
+    """A sentence on how many values are only bounds, for ``notes_``.
+
+    Example:
+        >>> censored_notes(np.array([[0, 1], [0, 1]]), ["web", "code"])
+        ["Losses known only as bounds (censored): {'code': 2}. They pull only while the law is on the wrong side."]
+    """
     if side is None:
         return []
     counts = (side != 0).sum(axis=0)

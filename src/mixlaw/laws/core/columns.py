@@ -36,7 +36,13 @@ _COUNTS = ("params", "tokens", "unique_tokens")
 
 @dataclass(frozen=True)
 class Columns:
-    """Where things are in X: indices of the mixture weights and of the reserved columns (None where absent)."""
+    """Where things are in X: indices of the mixture weights and of the reserved columns (None where absent).
+
+    Example:
+        >>> where = find_columns(["web", "code", "params", "tokens"], 4)
+        >>> where.weights, where.params, where.tokens, where.step
+        ((0, 1), 2, 3, None)
+    """
 
     weights: tuple[int, ...]
     params: int
@@ -46,7 +52,17 @@ class Columns:
 
 def find_columns(names: Sequence[str] | None, num: int) -> Columns:
     """Columns of a joint law: every column that is not ``params``, ``tokens``, ``step`` or ``unique_tokens`` is a
-    weight. A plain array is read as weights, then params, then tokens."""
+    weight. A plain array is read as weights, then params, then tokens.
+
+    Raises:
+        DataError: no column of sizes, of tokens or steps, or of weights.
+
+    Example:
+        >>> find_columns(["tokens", "web", "code", "params"], 4).weights
+        (1, 2)
+        >>> find_columns(None, 5).weights  # a plain array: three weights, params, tokens
+        (0, 1, 2)
+    """
     if names is None or all(n.startswith("x") and n[1:].isdigit() for n in names):
         if num < 3:
             raise DataError(f"A plain array for a joint law holds weights, params, tokens; got only {num} columns.")
@@ -64,7 +80,20 @@ def find_columns(names: Sequence[str] | None, num: int) -> Columns:
 
 
 def check_counts(values: Array, name: str) -> None:
-    """Refuse counts that are not positive or are plainly in millions or billions, or in two units at once."""
+    """Refuse counts that are not positive or are plainly in millions or billions, or in two units at once.
+
+    Args:
+        values: (n,) parameters or tokens, as plain counts.
+
+    Raises:
+        DataError: which rows, what they hold, and what to give instead.
+
+    Example:
+        >>> check_counts(np.array([70e6, 1.4e9]), "params")
+        >>> check_counts(np.array([70.0, 1400.0]), "params")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.DataError: params looks as if it were in millions or billions: rows [0, 1] hold ...
+    """
     if (values <= 0).any():
         rows = np.flatnonzero(values <= 0)[:5].tolist()
         raise DataError(f"{name} must be positive; rows {rows} hold {values[rows].tolist()}.")
@@ -97,6 +126,11 @@ def check_column(values: Array, name: str) -> None:
 
     Raises:
         DataError: which rows, what they hold, and what to give instead.
+
+    Example:
+        >>> check_column(np.array([0.001, 0.0]), "learning_rate")
+        Traceback (most recent call last):
+        mixlaw.errors.DataError: learning_rate must be positive; rows [1] hold [0.0].
     """
     if name in _COUNTS:
         check_counts(values, name)
@@ -106,13 +140,31 @@ def check_column(values: Array, name: str) -> None:
 
 
 def need_runs(n: int, needed: int, law: str) -> None:
-    """Raise where there are fewer rows than parameters to find."""
+    """Raise where there are fewer rows than parameters to find.
+
+    Raises:
+        TooFewRunsError: fewer than ``needed``.
+
+    Example:
+        >>> need_runs(4, 5, "Chinchilla")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.TooFewRunsError: Chinchilla has 5 parameters and was given 4 runs. ...
+    """
     if n < needed:
         raise TooFewRunsError(f"{law} has {needed} parameters and was given {n} runs. Give at least {needed + 1}.")
 
 
 def need_sizes(values: Array, needed: int, what: str, law: str) -> None:
-    """Raise where a quantity takes too few different values to say how the loss depends on it."""
+    """Raise where a quantity takes too few different values to say how the loss depends on it.
+
+    Raises:
+        NotIdentifiableError: fewer than ``needed`` different values.
+
+    Example:
+        >>> need_sizes(np.array([70e6, 70e6]), 2, "model sizes", "Chinchilla")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.NotIdentifiableError: Chinchilla needs at least 2 different model sizes to say ...
+    """
     found = np.unique(values)
     if len(found) < needed:
         shown = ", ".join(f"{v:.4g}" for v in found[:5])

@@ -21,13 +21,24 @@ Ints = npt.NDArray[np.int64]
 
 
 def replicate_groups(X: Array, decimals: int = 9) -> Ints:
-    """(n,) group of each row; identical rows (after rounding) share one."""
+    """(n,) group of each row; identical rows (after rounding) share one.
+
+    Example:
+        >>> groups = replicate_groups(np.array([[0.5, 0.5], [0.2, 0.8], [0.5, 0.5]]))
+        >>> groups.tolist()
+        [1, 0, 1]
+    """
     _, inverse = np.unique(np.round(X, decimals), axis=0, return_inverse=True)
     return inverse.reshape(-1).astype(np.int64)
 
 
 def count_different(X: Array) -> int:
-    """How many different rows X has."""
+    """How many different rows X has.
+
+    Example:
+        >>> count_different(np.array([[0.5, 0.5], [0.2, 0.8], [0.5, 0.5]]))
+        2
+    """
     return int(replicate_groups(X).max()) + 1 if len(X) else 0
 
 

@@ -36,6 +36,12 @@ def check_level(level: float) -> None:
 
     Raises:
         ConfigError: level is 0 or less, or 1 or more.
+
+    Example:
+        >>> check_level(0.9)
+        >>> check_level(90)
+        Traceback (most recent call last):
+        mixlaw.errors.ConfigError: level=90 must lie between 0 and 1, for example 0.9.
     """
     if not 0.0 < level < 1.0:
         raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")

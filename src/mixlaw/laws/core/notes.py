@@ -15,7 +15,18 @@ __all__ = ["design_notes", "mixed_counts", "mixed_units", "warn_of_mixed_units"]
 
 
 def design_notes(X: Array, Y: Array, domains: Sequence[str], targets: Sequence[str]) -> list[str]:
-    """Sentences about sums, zero domains, collinear domains, replicates and missing targets."""
+    """Sentences about sums, zero domains, collinear domains, replicates and missing targets.
+
+    Args:
+        X: (n, K) mixture weights.
+        Y: (n, T), NaN where not measured.
+        domains, targets: names of the columns.
+
+    Example:
+        >>> X = np.array([[0.5, 0.5, 0.0], [0.2, 0.8, 0.0], [0.9, 0.1, 0.0]])
+        >>> design_notes(X, np.ones((3, 1)), ["web", "code", "legal"], ["loss"])[0][:42]
+        "Domains never used in these runs: ['legal'"
+    """
     notes: list[str] = []
     total = X.sum(axis=1)
     off = np.abs(total - 1.0) > 1e-6
@@ -86,7 +97,16 @@ _FAR = float(np.log(20.0))  # losses of comparable runs do not differ by so much
 
 
 def warn_of_mixed_units(X: Array, Y: Array, columns: Sequence[str], targets: Sequence[str]) -> None:
-    """A MixlawWarning for every target, and every column of sizes or tokens, that seems to hold two units."""
+    """A MixlawWarning for every target, and every column of sizes or tokens, that seems to hold two units.
+
+    Example:
+        >>> losses = np.array([[2.1], [2.3], [2.2], [2.0], [2150.0], [2050.0]])
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_mixed_units(np.ones((6, 1)), losses, ["web"], ["loss"])
+        >>> str(said[0].message)[:38]
+        "'loss' seems to hold two units at once"
+    """
     said = [mixed_units(Y[:, t], name) for t, name in enumerate(targets)]
     said += [mixed_counts(X[:, j], name) for j, name in enumerate(columns) if name in _COUNTS]
     for text in filter(None, said):

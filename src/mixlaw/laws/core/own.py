@@ -111,6 +111,11 @@ def own_matrix(
     targets: Sequence[str],
     own: Mapping[str, str | Sequence[str] | None] | None = None,
 ) -> Array:
-    """:func:`own_domains` as numbers (T, K): 1 where the domain is the target's own, else 0."""
+    """:func:`own_domains` as numbers (T, K): 1 where the domain is the target's own, else 0.
+
+    Example:
+        >>> own_matrix(["web", "code"], ["code", "exams"], own={"exams": "web"}).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
     ties = own_domains(domains, targets, own)
     return np.array([[float(d in ties[t]) for d in domains] for t in targets]).reshape(len(targets), len(domains))

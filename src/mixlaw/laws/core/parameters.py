@@ -49,6 +49,12 @@ class Parameter:
 
     Raises:
         ConfigError: ``start`` does not lie inside ``low`` and ``high``, or several values without ``per="domain"``.
+
+    Example:
+        >>> floor = Parameter(1.8, "irreducible loss, nats", low=0.0)
+        >>> slopes = Parameter((0.5, 1.0), "effect of a domain", per="domain")
+        >>> floor.count(3), slopes.truth(3).tolist()
+        (1, [0.5, 1.0, 0.5])
     """
 
     start: float | tuple[float, ...]

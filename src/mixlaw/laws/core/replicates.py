@@ -22,6 +22,12 @@ class Noise:
     ``sd`` (T,) pooled (NaN without replicates), ``dof`` its degrees of freedom, ``varies`` (T,) whether Bartlett's
     test finds it different between mixtures (5%), ``mixtures`` (G, K) the replicated ones and ``group_sd`` (G, T)
     their own sds, shrunk towards the pooled one as far as the test's evidence allows.
+
+    Example:
+        >>> R = np.repeat([[0.5, 0.5], [0.2, 0.8]], 3, axis=0)  # two mixtures, three seeds each
+        >>> noise = replicate_noise(R, np.array([[2.0], [2.1], [2.2], [3.0], [3.1], [3.2]]))
+        >>> noise.sd.round(3).tolist(), noise.dof, noise.varies.tolist()
+        ([0.1], 4, [False])
     """
 
     sd: Array
@@ -111,7 +117,16 @@ def replicate_noise(X: Array, Y: Array) -> Noise:
 
 
 def chi2_quantile(level: float, dof: int) -> float:
-    """Quantile of chi squared (exact for 1 degree of freedom, else Wilson & Hilferty's cube, within 1%)."""
+    """Quantile of chi squared (exact for 1 degree of freedom, else Wilson & Hilferty's cube, within 1%).
+
+    Args:
+        level: in (0, 1).
+        dof: degrees of freedom, >= 1.
+
+    Example:
+        >>> round(chi2_quantile(0.95, 1), 3), round(chi2_quantile(0.95, 2), 2)  # exact: 3.841 and 5.99
+        (3.841, 5.94)
+    """
     if dof == 1:
         return NormalDist().inv_cdf(0.5 + 0.5 * level) ** 2
     z, a = NormalDist().inv_cdf(level), 2.0 / (9.0 * dof)

@@ -18,7 +18,16 @@ SIZES = ("params", "tokens", "unique_tokens", "step")
 
 
 class Restricted(Law):
-    """A law with some of its domains held at zero: fitted on old and new domains, asked about the new ones."""
+    """A law with some of its domains held at zero: fitted on old and new domains, asked about the new ones.
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> R = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
+        >>> law = M4().fit({"old": R[:, 0], "web": R[:, 1], "code": R[:, 2]}, 2 + np.exp(-2 * R[:, 1]))
+        >>> new = Restricted.of(law, ("web", "code"))
+        >>> bool(new.predict([[0.5, 0.5]]) == law.predict([[0.0, 0.5, 0.5]])), new.former
+        (True, ('old',))
+    """
 
     name = "restricted"
 

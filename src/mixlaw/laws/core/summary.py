@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Summarized", "summarize"]
+__all__ = ["summarize"]
 
 _MOST = 8  # rows and columns shown before "... and n more"
 
 
-class Summarized(Protocol):
+class _Summarized(Protocol):
     """What a summary reads of a fitted law."""
 
     kind: Any
@@ -34,8 +34,16 @@ class Summarized(Protocol):
     def training(self) -> Any: ...
 
 
-def summarize(law: Summarized) -> str:
-    """The law's formula, certificate, held-out error, parameters with 90% intervals where known, and notes."""
+def summarize(law: _Summarized) -> str:
+    """The law's formula, certificate, held-out error, parameters with 90% intervals where known, and notes.
+
+    Example:
+        >>> import numpy as np
+        >>> from mixlaw.laws import M4
+        >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
+        >>> print(summarize(M4().fit(R, 2 + np.exp(-2 * R[:, 0]))).splitlines()[0])
+        M4: 12 runs, 2 domains, 1 target
+    """
     lines = [f"{type(law).__name__}: {law.num_runs_} runs, {_inputs(law)}, {_count(law.n_targets_, 'target')}"]
     formula = law.formula
     if formula:
@@ -64,7 +72,7 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _inputs(law: Summarized) -> str:
+def _inputs(law: _Summarized) -> str:
     if law.kind == "mixture":
         return _count(law.n_features_in_, "domain")
     return "inputs " + ", ".join(str(n) for n in law.feature_names_in_[:_MOST])
@@ -90,7 +98,7 @@ def _certificate(converged: bool, report: Any) -> str:
     return f"{word} ({', '.join(parts)})" if parts else word
 
 
-def _heldout(law: Summarized) -> list[str]:
+def _heldout(law: _Summarized) -> list[str]:
     stored = {k: v for k, v in (law.heldout_error_ or {}).items() if np.isfinite(v)}
     if not stored:
         return []
@@ -102,7 +110,7 @@ def _heldout(law: Summarized) -> list[str]:
     return [text]
 
 
-def _parameters(law: Summarized) -> list[str]:
+def _parameters(law: _Summarized) -> list[str]:
     parameters = getattr(law, "parameters_", None) or {}
     intervals = vars(law).get("intervals_") or {}
     rows: list[str] = []

@@ -18,6 +18,14 @@ def as_matrix(X: Any) -> tuple[Array, list[str] | None]:
 
     Raises:
         DataError: not two-dimensional, not numeric, NaN or infinite; says which rows and columns.
+
+    Example:
+        >>> matrix, names = as_matrix({"web": [0.2, 0.5], "code": [0.8, 0.5]})
+        >>> matrix.tolist(), names
+        ([[0.2, 0.8], [0.5, 0.5]], ['web', 'code'])
+        >>> as_matrix([[0.2, float("nan")]])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.DataError: X holds 1 NaN or infinite values (rows [0], columns [1]). ...
     """
     names: list[str] | None = None
     try:
@@ -53,6 +61,11 @@ def as_targets(y: Any, allow_missing: bool = False) -> tuple[Array, list[str] | 
 
     Raises:
         DataError: infinite, NaN where ``allow_missing`` is false, or more than two dimensions.
+
+    Example:
+        >>> Y, names, single = as_targets([2.5, 2.4])
+        >>> Y.tolist(), names, single
+        ([[2.5], [2.4]], None, True)
     """
     names: list[str] | None = None
     try:

@@ -31,6 +31,14 @@ class Effects:
     loss. ``low``, ``high`` are ends of intervals at ``level`` for each effect by itself; ``p_value`` is two-sided;
     ``verdict`` says ``"helps"``, ``"hurts"`` or ``"unrelated"``, and among those called helps or hurts the expected
     fraction of false ones is at most ``false_discovery`` (Benjamini and Hochberg 1995).
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> R = np.random.default_rng(0).dirichlet([1, 1, 1], 30)
+        >>> Y = 3 - R[:, 0] + 0.01 * np.random.default_rng(1).standard_normal(30)
+        >>> found = effects(M4().fit({"code": R[:, 0], "web": R[:, 1], "legal": R[:, 2]}, Y))
+        >>> dict(zip(found.domains, found.verdict.ravel().tolist()))
+        {'code': 'helps', 'web': 'hurts', 'legal': 'hurts'}
     """
 
     domains: list[str]

@@ -28,6 +28,13 @@ class RankTransfer:
     ``table``: per pair of sizes Spearman, decision accuracy (share of pairs of mixtures ordered alike), the rank at
     the larger size of the best at the smaller, and the regret: its loss above the larger size's best, in the
     target's unit.
+
+    Example:
+        >>> rows = {"web": [0.2, 0.5, 0.8] * 2, "code": [0.8, 0.5, 0.2] * 2}
+        >>> rows |= {"params": [10e6] * 3 + [100e6] * 3, "tokens": [1e9] * 6}
+        >>> found = rank_transfer(rows, [3.1, 3.0, 3.2, 2.4, 2.5, 2.6])
+        >>> found.ranks_of_best()  # the best small mixture is second at the larger size
+        [1, 2]
     """
 
     sizes: Array

@@ -22,7 +22,13 @@ __all__ = ["Allocation", "Chinchilla", "optimal_allocation"]
 
 
 class Allocation(dict[str, Any]):
-    """``params``, ``tokens``, ``tokens_per_param``, ``loss`` of a compute-optimal run; arrays like the budget."""
+    """``params``, ``tokens``, ``tokens_per_param``, ``loss`` of a compute-optimal run; arrays like the budget.
+
+    Example:
+        >>> plan = optimal_allocation(5.76e23, E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
+        >>> sorted(plan)
+        ['loss', 'params', 'tokens', 'tokens_per_param']
+    """
 
 
 def optimal_allocation(
@@ -35,6 +41,18 @@ def optimal_allocation(
 
     Raises:
         DataError: a budget that is not positive.
+
+    Args:
+        C: training FLOPs, of any shape.
+        E: irreducible loss, nats.
+        A, B: loss that size and tokens take away, nats at one parameter and one token.
+        alpha, beta: exponents of parameters and tokens.
+        flops_per_param_token: FLOPs per parameter and token; 6 is forward and backward of a dense model.
+
+    Example:
+        >>> plan = optimal_allocation(6e20, E=1.7, A=400.0, B=400.0, alpha=0.3, beta=0.3)
+        >>> f"{plan['params']:.3g} parameters, {plan['tokens']:.3g} tokens"  # equal terms: as many of each
+        '1e+10 parameters, 1e+10 tokens'
     """
     flops = np.asarray(C, dtype=float)
     if not np.isfinite(flops).all() or (flops <= 0).any():
