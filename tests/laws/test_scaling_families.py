@@ -13,7 +13,7 @@ from mixlaw.errors import ConfigError, DataError, FitError, MixlawWarning, NotId
 from mixlaw.laws import BrokenPowerLaw, Chinchilla, Kaplan, LearningRateAnnealing, RepeatedData, published
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.fit.engine import huber
-from mixlaw.laws.published import PUBLISHED
+from mixlaw.laws.published_laws import PUBLISHED
 from mixlaw.laws.scale.repeated_data import effective_epochs
 
 import worlds

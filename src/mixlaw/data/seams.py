@@ -33,7 +33,7 @@ LAWS = Registry(
         "annealing": "learning_rate_annealing",
         "broken": "broken_power_law",
         # wrappers around another law: saved and read like laws, but not families that a user asks for by name
-        "published": "mixlaw.laws.published:PublishedLaw",
+        "published": "mixlaw.laws.published_laws:PublishedLaw",
         "restricted": "mixlaw.laws.core.restricted:Restricted",
         "task": "mixlaw.optimize.pose.task:TaskLaw",
     },

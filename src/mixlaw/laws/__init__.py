@@ -17,7 +17,7 @@ _ATTRIBUTES = {
     "Law": "mixlaw.laws.core.base",
     "compare": "mixlaw.laws.choose.league",
     "effects": "mixlaw.laws.read.effects",
-    "published": "mixlaw.laws.published:published",
+    "published": "mixlaw.laws.published_laws:published",
     "rank_transfer": "mixlaw.laws.read.transfer",
 }
 

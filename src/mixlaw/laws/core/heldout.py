@@ -52,7 +52,7 @@ def heldout_predictions(
 
     Example:
         >>> X, Y = np.arange(6.0)[:, None], np.arange(6.0)[:, None]
-        >>> mean = lambda rows, weight: lambda held: np.full((len(held), 1), np.average(Y[rows], weights=weight))
+        >>> mean = lambda rows, weight: lambda held: np.full((len(held), 1), np.average(Y[rows, 0], weights=weight))
         >>> heldout_predictions(mean, X, Y)[:, 0].tolist()
         [3.0, 2.8, 2.6, 2.4, 2.2, 2.0]
     """
