@@ -191,15 +191,18 @@ class DeclaredModel(Separable):
         self.nonnegative = any(isinstance(d, Positive) for d in parts.linear.parameters.values())
         self._at: tuple[Array, SimpleNamespace, Mapping[str, npt.ArrayLike]] | None = None  # where basis was asked last
 
-    def _values(self, theta: Array, coef: Array | float) -> SimpleNamespace:
+    def _values(self, theta: Array, coef: Array) -> SimpleNamespace:
         """Values with the intercept at 0 and amplitudes ``coef`` (B, L)."""
-        linear = np.broadcast_to(coef, (len(theta), self.parts.linear.size))
-        zero = np.zeros((len(theta), int(self.intercept)))
-        return self.parts.values(theta, np.concatenate([zero, linear], axis=1))
+        p = self.parts.theta.split(theta)
+        if self.parts.intercept is not None:
+            setattr(p, self.parts.intercept, np.zeros((len(theta), 1)))
+        for name, at in self.parts.linear.slices.items():
+            setattr(p, name, coef[:, at])
+        return p
 
     def basis(self, theta: Array, problem: Ints) -> Array:
         shape = (len(theta), len(self.R))
-        p = self._values(theta, 1.0)
+        p = self._values(theta, np.ones((len(theta), self.parts.linear.size)))
         if self.unit:
             return np.broadcast_to(self.formula.curve(p, self.R), shape)[:, :, None]
         slopes = self.formula.slopes(p, self.R)
@@ -212,13 +215,19 @@ class DeclaredModel(Separable):
 
     def tangent(self, theta: Array, problem: Ints, phi: Array, coef: Array) -> Array:
         searched = self.parts.theta
-        if self._at is not None and self._at[0] is theta and self.num_linear == 1:
-            # all of theta's slopes are in proportion to the one amplitude, which was 1 there
-            _, p, slopes = self._at
-            self._at = None
-            J = searched.jacobian(p, {name: slopes[name] for name in searched.parameters}, len(self.R))
-            J *= coef[:, :, None]
-            return J
-        p = self._values(theta, 0.0 if self.unit else coef)
-        slopes = self.formula.slopes(p, self.R)
-        return searched.jacobian(p, {name: slopes[name] for name in searched.parameters}, len(self.R))
+        if self._at is None or self._at[0] is not theta or self.num_linear > 1:
+            p = self._values(theta, coef)
+            slopes = self.formula.slopes(p, self.R)
+            return searched.jacobian(p, {name: slopes[name] for name in searched.parameters}, len(self.R))
+        # all of theta's slopes are in proportion to the one amplitude, which was 1 there
+        _, p, slopes = self._at
+        self._at = None
+        J = np.empty((len(theta), len(self.R), searched.size))
+        for name, at in searched.slices.items():
+            declared = searched.parameters[name]
+            factor = coef * declared.slope(getattr(p, name))  # (B, 1), or (B, K) per domain
+            if declared.per == "domain":
+                np.multiply(slopes[name], factor[:, None, :], out=J[:, :, at])
+            else:
+                np.multiply(slopes[name], factor, out=J[:, :, at.start])
+        return J

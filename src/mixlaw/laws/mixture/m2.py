@@ -55,7 +55,7 @@ class M2(MixtureLaw):
 
     def slopes(self, p: SimpleNamespace, R: Array) -> dict[str, npt.ArrayLike]:
         curves = np.exp(p.t[:, None, :] * R)  # (B, n, K)
-        return {"c": 1.0, "k": curves.sum(axis=2), "t": p.k[:, :, None] * R * curves}
+        return {"c": 1.0, "k": curves.sum(axis=2), "t": p.k[:, :, None] * (R * curves)}
 
     def starts(self, R: Array, Y: Array, W: Array) -> Array:
         slopes, _ = log_excess_slopes(R, Y, np.array([0.1, 0.5, 2.0, 10.0, -0.5, -5.0]))
