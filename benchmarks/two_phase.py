@@ -10,7 +10,6 @@ part as schedules with equal phases.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer refits")
     options = parser.parse_args()
     observations = read(options.folder)
-    corpus = Corpus.from_dict(json.loads((options.corpus or options.folder / "corpus.json").read_text()))
+    corpus = Corpus.load(options.corpus or options.folder / "corpus.json")
     domains = list(corpus.names)
     table = observations.table()
     y, sets = table.y, list(table.y.column_names)

@@ -45,6 +45,10 @@ def test_editing_removing_and_reordering_are_noticed(ledger, tmp_path):
     edited = json.loads(whole[1])
     edited["body"]["loss"] = 9.9
     files[1].write_text(json.dumps(edited))
+    with pytest.raises(DataError, match=r"000002\.json was changed after"):
+        ledger.verify()
+    del edited["format"]  # whoever takes the checksum off, too, still breaks the chain
+    files[1].write_text(json.dumps(edited))
     with pytest.raises(DataError, match="chain is broken at ledger/000003"):
         ledger.verify()
     files[1].write_bytes(whole[1])
@@ -60,6 +64,7 @@ def test_editing_removing_and_reordering_are_noticed(ledger, tmp_path):
     assert ledger.verify(head) == head
     # The last entry has no successor to betray a change: the printed head does.
     last = json.loads(whole[3])
+    del last["format"]
     last["body"]["loss"] = 1.0
     files[3].write_text(json.dumps(last))
     ledger.verify()

@@ -263,7 +263,7 @@ def test_a_study_writes_its_steering_page(facts, tmp_path):
         "law": {"name": "M4"},
     }
     study = Study.create(tmp_path / "mine", config)
-    study.store.write_json("corpus.json", facts.corpus.to_dict())
+    facts.corpus.save(study.folder / "corpus.json")
     study.store.write_bytes("laws/M4.json", facts.law.to_json().encode())
     html = study.steer().read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.S).group(1))

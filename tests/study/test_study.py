@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from mixlaw.data import formats
 from mixlaw.data.mixture import Mixture
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.study.steps.optimize import prediction_entry
@@ -146,9 +147,8 @@ def test_a_design_for_other_text_is_refused(tmp_path):
     study = Study.create(tmp_path / "s", config(tmp_path))
     study.tokenize()
     study.design()
-    data = study.store.read_json("design.json")
-    data["corpus_hash"] = "0" * 16
-    study.store.write_json("design.json", data)
+    data = formats.read(study.store, "design.json", "design")
+    formats.write(study.store, "design.json", "design", {**data, "corpus_hash": "0" * 16})
     with pytest.raises(DataError, match="start a study in a new folder"):
         study.design()
 
@@ -212,8 +212,15 @@ def test_workers_change_nothing(finished):
 def test_a_recipe_changed_after_its_prediction_is_refused(finished):
     text = finished.store.read_bytes("recipe.json")
     try:
-        for field in ("predictions", "tokens"):
+        edited = json.loads(text)
+        edited["tokens"] += 1
+        finished.store.write_json("recipe.json", edited)
+        for reader in (finished.recipe, finished.verify, finished.report, finished.status):
+            with pytest.raises(DataError, match=r"recipe\.json was changed after mixlaw"):
+                reader()
+        for field in ("predictions", "tokens"):  # by a program that seals what it writes, or takes the seal off
             data = json.loads(text)
+            del data["format"]
             if field == "tokens":
                 data["tokens"] += 1
             else:

@@ -73,7 +73,7 @@ def test_what_is_written_down(tiny, tmp_path, spec_of, precision):
         "spec.json",
         "values.parquet",
     }
-    assert RunSpec.from_dict(json.loads((folder / "spec.json").read_text())).id == spec.id
+    assert RunSpec.load(folder / "spec.json").id == spec.id
     (row,) = observed.runs.to_pylist()
     assert row["params"] == 4 * 32**2 + 3 * 32 * 64 + 3 * 32
     assert row["params_total"] == row["params"] + 2 * VOCABULARY * 32

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from mixlaw.data import formats
 from mixlaw.data.mixture import Mixture
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.hashing import content_hash
+from mixlaw.kit.store import Store
 
 __all__ = ["Corpus", "Domain", "ValidationSet"]
 
@@ -164,6 +167,20 @@ class Corpus:
             "evaluation_hash": self.evaluation_hash,
             "extra": self.extra,
         }
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, whole or not at all."""
+        target = Path(path)
+        formats.write(Store(target.parent), target.name, "corpus", self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Corpus:
+        """Read what :meth:`save` wrote, in this version or an earlier one.
+
+        Raises:
+            DataError: not there, no corpus, of a newer format, or changed after it was written.
+        """
+        return cls.from_dict(formats.load(path, "corpus"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Corpus:

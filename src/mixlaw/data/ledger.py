@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mixlaw.data import formats
 from mixlaw.errors import DataError
+from mixlaw.kit.artefact import seal
 from mixlaw.kit.store import Store
 
 __all__ = ["Entry", "Ledger"]
@@ -99,7 +101,8 @@ class Ledger:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             entry = Entry(len(entries) + 1, kind, now, body, previous)
             try:
-                self.store.create_bytes(f"{self.folder}/{entry.number:06d}.json", _canonical(entry.to_dict()) + b"\n")
+                file = _canonical(seal(entry.to_dict(), "ledger entry", formats.KINDS["ledger entry"].number))
+                self.store.create_bytes(f"{self.folder}/{entry.number:06d}.json", file + b"\n")
             except FileExistsError:  # somebody else appended meanwhile: chain onto theirs
                 continue
             return entry
@@ -109,12 +112,12 @@ class Ledger:
         """Entries in order, each checked against the one before.
 
         Raises:
-            DataError: a missing, edited or reordered entry.
+            DataError: a missing, edited or reordered entry, or one of a newer format.
         """
         previous = GENESIS
         for index, name in enumerate(self.store.list(self.folder), start=1):
             where = f"{self.folder}/{name}"
-            data = self.store.read_json(where)
+            data = formats.read(self.store, where, "ledger entry")
             if name != f"{index:06d}.json" or data.get("number") != index or data.get("previous") != previous:
                 raise DataError(
                     f"The ledger's chain is broken at {where}: an entry was changed, removed or reordered. "

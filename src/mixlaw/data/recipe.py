@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mixlaw.data import formats
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.prediction import Prediction
@@ -175,13 +176,16 @@ class Recipe:
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""
         target = Path(path)
-        Store(target.parent).write_json(target.name, self.to_dict())
+        formats.write(Store(target.parent), target.name, "recipe", self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
-        """Read what :meth:`save` wrote."""
-        target = Path(path)
-        return cls.from_dict(Store(target.parent).read_json(target.name))
+        """Read what :meth:`save` wrote, in this version or an earlier one.
+
+        Raises:
+            DataError: not there, no recipe, of a newer format, or changed after it was written.
+        """
+        return cls.from_dict(formats.load(path, "recipe"))
 
     def export(self, framework: str, path: str | Path, **options: Any) -> Path:
         """Write the configuration of a training framework; returns the file written. See :mod:`mixlaw.io.exporters`.

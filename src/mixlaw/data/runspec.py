@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from mixlaw.data import formats
 from mixlaw.data.mixture import Schedule
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.hashing import content_hash
+from mixlaw.kit.store import Store
 
 __all__ = ["RunSpec"]
 
@@ -210,6 +213,20 @@ class RunSpec:
             if key not in cls.__dataclass_fields__:
                 raise ConfigError(f"Unknown run spec key {key!r}.{did_you_mean(key, cls.__dataclass_fields__)}")
         return cls(**values)
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, whole or not at all: a run's ``spec.json``. The file's header is no part of the id."""
+        target = Path(path)
+        formats.write(Store(target.parent), target.name, "spec", self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> RunSpec:
+        """Read what :meth:`save` wrote, in this version or an earlier one.
+
+        Raises:
+            DataError: not there, no run spec, of a newer format, or changed after it was written.
+        """
+        return cls.from_dict(formats.load(path, "spec"))
 
     def replace(self, **changes: Any) -> RunSpec:
         """A copy with some fields changed."""

@@ -14,6 +14,7 @@ __all__ = [
     "EXPORTERS",
     "IMPORTERS",
     "LAWS",
+    "MIGRATIONS",
     "SAMPLERS",
     "SELECTORS",
     "STEPS",
@@ -71,3 +72,6 @@ STEPS = Registry("step", rooms=("mixlaw.curate.steps",), group="mixlaw.steps")
 
 SELECTORS = Registry("selector", rooms=("mixlaw.select.selectors",), group="mixlaw.selectors")
 """Selectors: which documents or examples to train on; the contract is :class:`mixlaw.select.Selector`."""
+
+MIGRATIONS = Registry("migration", rooms=("mixlaw.data.migrations",), attribute="migrate")
+"""Migrations of saved files: ``migrate(content) -> content``, from the format in its name to the next."""

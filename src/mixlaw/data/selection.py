@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mixlaw.data import formats
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
@@ -99,10 +100,13 @@ class Selection:
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""
         target = Path(path)
-        Store(target.parent).write_json(target.name, self.to_dict())
+        formats.write(Store(target.parent), target.name, "selection", self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Selection:
-        """Read what :meth:`save` wrote."""
-        target = Path(path)
-        return cls.from_dict(Store(target.parent).read_json(target.name))
+        """Read what :meth:`save` wrote, in this version or an earlier one.
+
+        Raises:
+            DataError: not there, no selection, of a newer format, or changed after it was written.
+        """
+        return cls.from_dict(formats.load(path, "selection"))

@@ -236,6 +236,7 @@ def reuse(
         if name not in old.names and name not in pieces_of:
             changes[name] = "added"
             unidentified.append(name)
+    realised, settings = observations.schedules(realised=True), observations.settings()
     runs, groups = [], {"unchanged": [], "reexpressed": [], "approximate": []}  # type: ignore[var-annotated]
     for row in observations.runs.to_pylist():
         schedule = schedules.get(row["run"])
@@ -246,6 +247,9 @@ def reuse(
         groups[kind].append(row["run"])
         row["epochs"] = dict(row["epochs"]) if row["epochs"] else None
         row["schedule"] = None if schedule is None else _rename(schedule, rename, [*new.names, *former])
+        drawn = realised.get(row["run"])
+        row["realised"] = None if drawn is None else _rename(drawn, rename, [*new.names, *former])
+        row["settings"] = settings[row["run"]] or None
         runs.append(row)
     content = {v.name: v.hash for v in new.validation}
     values = observations.values.to_pylist()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from mixlaw.data import formats
 from mixlaw.data.observations import Observations, Table
 from mixlaw.errors import DataError
 from mixlaw.kit.store import Store
@@ -79,7 +80,7 @@ def fit_files(
     store = Store(folder)
     store.write_bytes("law.json", law.to_json().encode())
     if name == "auto" and features == "mixture":  # a joint law is judged by its backtest, in its summary
-        store.write_json("league.json", law.league_.to_dict())
+        formats.write(store, "league.json", "league", law.league_.to_dict())
     observations.save(Path(folder) / "observations")
     if features in ("mixture", "joint"):
         say(str(rank_evidence(everything)))

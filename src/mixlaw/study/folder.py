@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from mixlaw.data import formats
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.ledger import Ledger
@@ -97,7 +98,7 @@ class StudyFolder:
         """
         if not self.store.exists("corpus.json"):
             raise DataError(f"{self.folder} has no corpus.json yet. Run `mixlaw tokenize {self.folder}` first.")
-        return Corpus.from_dict(self.store.read_json("corpus.json"))
+        return Corpus.from_dict(formats.read(self.store, "corpus.json", "corpus"))
 
     @property
     def budget(self) -> Budget:
@@ -153,7 +154,7 @@ class StudyFolder:
         """
         if not self.store.exists("design.json"):
             raise DataError(f"{self.folder} has no design.json yet. Run `mixlaw design {self.folder}` first.")
-        return [RunSpec.from_dict(s) for s in self.store.read_json("design.json")["specs"]]
+        return [RunSpec.from_dict(s) for s in formats.read(self.store, "design.json", "design")["specs"]]
 
     def designed(self) -> list[RunSpec]:
         """The designed runs; none where nothing is designed yet."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mixlaw.data import formats
 from mixlaw.data.verification import Verification
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
@@ -38,13 +39,13 @@ RECORD = "made-from.json"
 @contextmanager
 def made_from(study: StudyFolder, artefact: str, inputs: str) -> Iterator[None]:
     """While the block writes ``artefact``, nothing is known of it; afterwards, that it was made from ``inputs``."""
-    study.store.write_json(RECORD, {**_record(study), artefact: ""})
+    formats.write(study.store, RECORD, "made-from", {**_record(study), artefact: ""})
     yield
-    study.store.write_json(RECORD, {**_record(study), artefact: inputs})
+    formats.write(study.store, RECORD, "made-from", {**_record(study), artefact: inputs})
 
 
 def _record(study: StudyFolder) -> dict[str, str]:
-    return dict(study.store.read_json(RECORD)) if study.store.exists(RECORD) else {}
+    return formats.read(study.store, RECORD, "made-from") if study.store.exists(RECORD) else {}
 
 
 def corpus_inputs(study: StudyFolder) -> str:
@@ -153,11 +154,11 @@ def verification(study: StudyFolder) -> Verification | None:
     """The verification of today's recipe, or None; that of an earlier recipe stays in the ledger."""
     if not study.store.exists("verification.json") or "verify" in stale(study):
         return None
-    return Verification.from_dict(study.store.read_json("verification.json"))
+    return Verification.from_dict(formats.read(study.store, "verification.json", "verification"))
 
 
 def _design(study: StudyFolder) -> str | None:
-    corpus, made_for = study.corpus, study.store.read_json("design.json")["corpus_hash"]
+    corpus, made_for = study.corpus, formats.read(study.store, "design.json", "design")["corpus_hash"]
     if made_for != corpus.hash:
         return (
             f"design.json was made for corpus {made_for}, today's is {corpus.hash}, and the swarm's runs would not be "
@@ -181,7 +182,7 @@ def _verification(study: StudyFolder) -> str | None:
     if not study.store.exists("recipe.json"):
         return "there is no recipe that verification.json could belong to"
     entry = prediction_of(study.ledger, study.recipe())
-    result = study.store.read_json("verification.json")
+    result = formats.read(study.store, "verification.json", "verification")
     if entry is None or result.get("prediction_entry") != entry.number:
         return "verification.json is of an earlier recipe"
     if list(result["arms"]) != ["recipe", *study.config.verify.arms]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data import formats
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.runspec import RunSpec
@@ -68,7 +69,7 @@ def made_with(study: StudyFolder) -> DesignConfig | None:
     """The settings that ``design.json`` was made with; None where nothing is designed, or they were not noted."""
     if not study.store.exists("design.json"):
         return None
-    made: dict[str, Any] | None = study.store.read_json("design.json").get("design")
+    made: dict[str, Any] | None = formats.read(study.store, "design.json", "design").get("design")
     return None if made is None else DesignConfig(**made)
 
 

@@ -115,7 +115,7 @@ class CommandTrainer:
                 f"Raise tokens, or lower batch or context."
             )
         store = Store(folder)
-        store.write_json("spec.json", spec.to_dict())
+        spec.save(folder / "spec.json")
         description = self.describe(spec, folder)
         if description["order"]:
             self._write_order(spec, store)

@@ -144,8 +144,7 @@ class TorchTrainer:
         from mixlaw.train.loop import choose_device
 
         device = choose_device(self.device)
-        store = Store(folder)
-        store.write_json("spec.json", spec.to_dict())
+        spec.save(folder / "spec.json")
         with _one_thread(torch, device.type == "cpu"), open(folder / "log.txt", "a", buffering=1) as log:
             _Run(self, spec, folder, device, log).train(progress, should_stop)
 

@@ -9,7 +9,6 @@ columns ``params`` (N, non-embedding parameters) and ``tokens`` (D), or both.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
 
+from mixlaw.data import formats
 from mixlaw.data.seams import LAWS
 from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
@@ -563,13 +563,18 @@ class Law(RegressorMixin, BaseEstimator):
         return state
 
     def to_json(self) -> str:
-        """The law as JSON text; numbers round-trip exactly."""
-        return json.dumps(self.to_dict())
+        """The law as JSON text, with the header of a law's file; numbers round-trip exactly."""
+        return formats.dumps("law", self.to_dict())
 
     @staticmethod
     def from_json(text: str) -> Law:
-        """Inverse of :meth:`to_json`."""
-        return Law.from_dict(json.loads(text))
+        """Inverse of :meth:`to_json`; reads what every earlier version wrote.
+
+        Raises:
+            DataError: another kind of file, a newer format, content altered after it was written, or a law that is not
+                registered here.
+        """
+        return Law.from_dict(formats.loads("law", text, "The saved law"))
 
 
 def _numbered(letter: str, num: int) -> list[str]:
@@ -583,47 +588,15 @@ def _class_of(name: str) -> type[Law]:
     Raises:
         DataError: the registry has no such law.
     """
-    known = _FORMER.get(name, name)
-    if known not in LAWS:
+    if name not in LAWS:
         raise DataError(
             f"The saved law is of the kind {name!r}, which is not registered here. If it is your own, call "
             f"laws.LAWS.register({name!r}, YourLaw) before reading it; known: {', '.join(LAWS)}."
         )
-    cls = LAWS[known]
+    cls = LAWS[name]
     if not (isinstance(cls, type) and issubclass(cls, Law)):
         raise DataError(f"{name!r} is not a law.")
     return cls
-
-
-# What version 0.1.0 of 2026-11-21 wrote in place of a registry name.
-_FORMER = {
-    f"mixlaw.{module}:{cls}": name
-    for module, cls, name in (
-        ("laws.m1", "M1", "m1"),
-        ("laws.m2", "M2", "m2"),
-        ("laws.m3", "M3", "m3"),
-        ("laws.m4", "M4", "m4"),
-        ("laws.implicit", "Implicit", "implicit"),
-        ("laws.loglinear", "LogLinear", "log_linear"),
-        ("laws.effective", "EffectiveTokens", "effective_tokens"),
-        ("laws.bimix", "BiMix", "bi_mix"),
-        ("laws.autoscale", "AutoScale", "auto_scale"),
-        ("laws.gp", "GaussianProcess", "gaussian_process"),
-        ("laws.trees", "Trees", "trees"),
-        ("laws.auto", "Auto", "auto"),
-        ("laws.kaplan", "Kaplan", "kaplan"),
-        ("laws.chinchilla", "Chinchilla", "chinchilla"),
-        ("laws.repeated", "RepeatedData", "repeated_data"),
-        ("laws.annealing", "LearningRateAnnealing", "learning_rate_annealing"),
-        ("laws.broken", "BrokenPowerLaw", "broken_power_law"),
-        ("laws.nested", "Nested", "nested"),
-        ("laws.joint", "Joint", "joint"),
-        ("laws.published_laws", "PublishedLaw", "published"),
-        ("optimize.phases", "PhaseLaw", "phase_law"),
-        ("optimize.restricted", "Restricted", "restricted"),
-        ("optimize.task", "TaskLaw", "task"),
-    )
-}
 
 
 def _encode(value: Any) -> Any:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mixlaw.data import formats
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import TRAINERS
@@ -121,8 +122,10 @@ class Swarm:
 
     def _write(self, specs: Sequence[RunSpec], settings: DesignConfig) -> list[RunSpec]:
         unique = list({spec.id: spec for spec in specs}.values())
-        self.store.write_json(
+        formats.write(
+            self.store,
             "design.json",
+            "design",
             {
                 "corpus_hash": self.study.corpus.hash,
                 "design": settings.model_dump(mode="json"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data import formats
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.prediction import Prediction
 from mixlaw.errors import ConfigError, did_you_mean
@@ -47,7 +48,7 @@ def fit(study: StudyFolder) -> Any:
     getattr(law, "heldout_", None)
     with made_from(study, f"laws/{name}.json", inputs):
         study.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
-        study.store.write_json("laws/league.json", league.to_dict())
+        formats.write(study.store, "laws/league.json", "league", league.to_dict())
     return law
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
+from mixlaw.data import formats
 from mixlaw.errors import DataError
 from mixlaw.report.facts import ReportFacts, installed_versions
 from mixlaw.study.folder import StudyFolder
@@ -30,14 +31,14 @@ def facts(study: StudyFolder) -> ReportFacts:
         corpus=study.corpus if store.exists("corpus.json") else None,
         observations=observations,
         law=study.law() if store.exists(f"laws/{config.law.name}.json") else None,
-        league=store.read_json("laws/league.json") if store.exists("laws/league.json") else None,
+        league=formats.read(store, "laws/league.json", "league") if store.exists("laws/league.json") else None,
         effects=store.read_json("laws/effects.json") if store.exists("laws/effects.json") else None,
         recipe=study.recipe() if store.exists("recipe.json") else None,
         schedule=study.recipe(schedule=True) if store.exists("recipe-schedule.json") else None,
         entries=tuple(study.ledger),
         verification=None if (checked := verification(study)) is None else checked.to_dict(),
         config=config.model_dump(mode="json"),
-        failures=store.read_json("failures.json") if store.exists("failures.json") else {},
+        failures=formats.read(store, "failures.json", "failures") if store.exists("failures.json") else {},
         stale=stale(study),
         commands=tuple(f"mixlaw {verb} {study.folder.name}" for verb in [*verbs, "report"]),
         next_step=f"mixlaw {todo[0]} {study.folder.name}" if todo else "",

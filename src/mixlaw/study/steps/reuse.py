@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ def read_corpus(path: Path) -> Corpus:
     file = path / "corpus.json" if path.is_dir() else path
     if not file.exists():
         raise ConfigError(f"{file} is not there. Give a study folder or a corpus.json.")
-    return Corpus.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    return Corpus.load(file)
 
 
 def carry_over(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mixlaw.data import formats
 from mixlaw.data.corpus import Corpus
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import corpus_inputs, made_from
@@ -24,7 +25,7 @@ def tokenize(study: StudyFolder) -> Corpus:
         corpus = Corpus.declared(c.counts, source=c.counts_source)
         study.budget.check(corpus)
         with made_from(study, "corpus.json", corpus_inputs(study)):
-            study.store.write_json("corpus.json", corpus.to_dict())
+            formats.write(study.store, "corpus.json", "corpus", corpus.to_dict())
         return corpus
     corpus = tokens.build(
         {name: study.resolve(paths) for name, paths in c.domains.items()},

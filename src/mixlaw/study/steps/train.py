@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mixlaw.data import formats
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import EXECUTORS, TRAINERS
@@ -35,9 +36,9 @@ def train(study: StudyFolder, specs: Sequence[RunSpec] | None = None, what: str 
     need(study, "tokenize", "design")
     failures = {spec.id: result for spec, result in _map(study, wanted, what) if isinstance(result, RunError)}
     ids = {spec.id for spec in wanted}
-    earlier = study.store.read_json("failures.json") if study.store.exists("failures.json") else {}
+    earlier = formats.read(study.store, "failures.json", "failures") if study.store.exists("failures.json") else {}
     others = {k: v for k, v in earlier.items() if k not in ids}
-    study.store.write_json("failures.json", {**others, **{k: str(v) for k, v in failures.items()}})
+    formats.write(study.store, "failures.json", "failures", {**others, **{k: str(v) for k, v in failures.items()}})
     return failures
 
 

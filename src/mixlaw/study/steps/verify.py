@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data import formats
 from mixlaw.data.ledger import Entry
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.observations import Observations
@@ -123,7 +124,7 @@ class Verifier:
             predicted_first=not trained_before(self.ledger, prediction, runs["recipe"]),
             left_out=left_out,
         )
-        self.store.write_json("verification.json", result.to_dict())
+        formats.write(self.store, "verification.json", "verification", result.to_dict())
         measurement = json.loads(json.dumps(result.measurement()))
         if not any(e.kind == "measurement" and e.body == measurement for e in self.ledger):
             self.ledger.append("measurement", measurement)

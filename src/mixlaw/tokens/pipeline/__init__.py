@@ -19,7 +19,6 @@ from typing import Any
 
 from mixlaw.data.corpus import Corpus, Domain, ValidationSet
 from mixlaw.errors import ConfigError, MixlawWarning
-from mixlaw.kit.store import Store
 from mixlaw.text.sources import Source, read_sources
 from mixlaw.tokens.pipeline.contamination import contamination
 from mixlaw.tokens.pipeline.encode import encode_domain
@@ -79,7 +78,7 @@ def build(
         encode_validation(work, source, encoder, dtype)
         work.finished("Reading validation text", source.size)
     corpus = _corpus(work, sources, own, encoder, size, contamination(work, sources, scans, own))
-    Store(root).write_json("corpus.json", corpus.to_dict())
+    corpus.save(Path(root) / "corpus.json")
     _warn(corpus)
     return corpus
 

@@ -1,0 +1,101 @@
+"""Every kind of JSON file that mixlaw writes for itself: the number of its format, and how it is read and written.
+
+An older file goes through one migration per format on its way in. A migration is one file of
+:mod:`mixlaw.data.migrations`, called after the format that it starts from: ``law_0.py`` makes format 1 of format 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixlaw.data.seams import MIGRATIONS
+from mixlaw.errors import DataError
+from mixlaw.kit.artefact import seal, unseal
+from mixlaw.kit.store import Store
+
+__all__ = ["KINDS", "Kind", "dumps", "load", "loads", "read", "write"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: ``number`` of the format that is written today, and ``again``, how it is made anew."""
+
+    number: int
+    again: str
+
+
+KINDS = {
+    "corpus": Kind(1, "Or run `mixlaw tokenize` again."),
+    "design": Kind(1, "Or delete it and run `mixlaw design` again."),
+    "failures": Kind(1, "Or delete it: `mixlaw train` writes it anew."),
+    "law": Kind(1, "Or run `mixlaw fit` again."),
+    "league": Kind(1, "Or run `mixlaw fit` again."),
+    "ledger entry": Kind(1, "A ledger is only added to, so its entries cannot be made anew."),
+    "made-from": Kind(1, "Or delete it: the verbs write it anew."),
+    "recipe": Kind(1, "Or run `mixlaw optimize` again."),
+    "selection": Kind(1, "Or select again."),
+    "spec": Kind(1, "Or delete the run's folder and train it again."),
+    "verification": Kind(1, "Or run `mixlaw verify` again."),
+}
+
+
+def dumps(kind: str, content: Mapping[str, Any]) -> str:
+    """JSON text with the header of a kind in :data:`KINDS`.
+
+    Example:
+        >>> text = dumps("failures", {"0123456789abcdef": "out of memory"})
+        >>> loads("failures", text, "failures.json")
+        {'0123456789abcdef': 'out of memory'}
+    """
+    return json.dumps(seal(content, kind, KINDS[kind].number))
+
+
+def loads(kind: str, text: str | bytes, where: str) -> dict[str, Any]:
+    """Content of JSON text in today's format.
+
+    Args:
+        where: the file, for messages.
+
+    Raises:
+        DataError: no JSON, another kind of file, a newer format, or content that was altered after it was written.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{where} is not valid JSON: {error}. {KINDS[kind].again}") from None
+    return _today(kind, data, where)
+
+
+def write(store: Store, name: str, kind: str, content: Mapping[str, Any]) -> None:
+    """Publish a file with its header, whole or not at all.
+
+    Raises:
+        ValueError: a number that is NaN or infinite.
+    """
+    store.write_json(name, seal(content, kind, KINDS[kind].number))
+
+
+def read(store: Store, name: str, kind: str) -> dict[str, Any]:
+    """Content of a file in today's format.
+
+    Raises:
+        DataError: not there, or what :func:`loads` refuses.
+    """
+    return _today(kind, store.read_json(name), store.path(name))
+
+
+def load(path: str | Path, kind: str) -> dict[str, Any]:
+    """The same as :func:`read`, for a file given by its path."""
+    return read(Store(Path(path).parent), Path(path).name, kind)
+
+
+def _today(kind: str, data: Any, where: str) -> dict[str, Any]:
+    content, number = unseal(data, kind, KINDS[kind].number, where, KINDS[kind].again)
+    for earlier in range(number, KINDS[kind].number):
+        if (name := f"{kind.replace(' ', '_')}_{earlier}") in MIGRATIONS:
+            content = MIGRATIONS[name](content)
+    return content
