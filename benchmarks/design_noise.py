@@ -2,7 +2,7 @@
 
     python benchmarks/design_noise.py [--quick]
 
-Targets of one run err together. The expected error of an objective is the spread of its worlds and its noise; beside
+Targets of one run err together. The expected error of an objective is the spread of its draws and its noise; beside
 it, what it would be if each target erred on its own.
 """
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from design import fit, predicted, read
 from mixlaw import MixlawWarning
-from mixlaw.design.adaptive.worlds import draw_worlds, noise_sd
 
 
 def together(X, Y, domains, targets, subsets=4, num=64):
@@ -26,9 +25,9 @@ def together(X, Y, domains, targets, subsets=4, num=64):
         rest = np.setdiff1d(np.arange(512), some)
         law = fit(X[some], Y[some], domains, targets)
         error = predicted(law, X[rest]) - Y[rest]
-        worlds = draw_worlds(law, X[rest], 64, np.random.default_rng(0))
-        each = worlds.var(axis=0).mean(axis=0) + law.seed_noise() ** 2
-        whole = (worlds @ w).var(axis=0).mean() + noise_sd(law, X[some], Y[some], w) ** 2
+        draws = law.sample(X[rest], 64, np.random.default_rng(0))
+        each = draws.var(axis=0).mean(axis=0) + law.seed_noise() ** 2
+        whole = (draws @ w).var(axis=0).mean() + law.residual_sd_of(w) ** 2
         found = ((error @ w) ** 2).mean()
         pairs = np.corrcoef(error.T)[np.triu_indices(len(targets), 1)]
         single = np.sqrt((error**2).mean(axis=0) / each).mean()

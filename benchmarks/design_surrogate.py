@@ -19,7 +19,7 @@ from design import fit, objectives_of, predicted, read, replay, show, space
 from mixlaw import MixlawWarning
 from mixlaw.design import Polytope, propose
 from mixlaw.design.adaptive.recommendation import answer
-from mixlaw.design.adaptive.worlds import minimise
+from mixlaw.design.adaptive.surrogate import minimise
 from mixlaw.laws import GaussianProcess
 
 LAW = {"members": GaussianProcess().members, "iterations": None}

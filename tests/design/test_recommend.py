@@ -6,7 +6,6 @@ import pytest
 from mixlaw import Budget, Corpus, Mixture, Observations
 from mixlaw.design import Recommendation, plan, recommend
 from mixlaw.design.adaptive.recommendation import choose_among, credit, split_noise
-from mixlaw.design.adaptive.worlds import noise_sd
 from mixlaw.laws import GaussianProcess, LogLinear
 
 NAMES = ("a", "b", "c")
@@ -73,8 +72,8 @@ def test_an_untried_favourite_must_beat_the_best_tried_by_more_than_its_error():
     rng = np.random.default_rng(0)
     tried = credited(law, X, y, X, 0.02)[0].min()
     near = np.random.default_rng(1).dirichlet([50, 30, 20], 200)
-    hair = near[np.argmin(np.abs(law.predict(near)[:, 0] - tried))]  # as good, in the law's eyes, and nobody ran it
-    picked = choose_among(law, X, y[:, None], ONE, np.vstack([X, hair]), rng, 0.02)
+    close = near[np.argmin(np.abs(law.predict(near)[:, 0] - tried))]  # as good, in the law's eyes, and nobody ran it
+    picked = choose_among(law, X, y[:, None], ONE, np.vstack([X, close]), rng, 0.02)
     assert picked.tried and picked.error == 0 and picked.objective == pytest.approx(tried)
     far = X[smooth(X) > 3.15]  # only bad runs: now the middle is better by far more than its error
     law = gp(far, smooth(far))
@@ -149,7 +148,7 @@ def test_noise_of_an_objective_is_that_of_its_own_residuals():
     assert many == pytest.approx(one, rel=0.25)  # eight noises taken as independent leave a roughness near 0
     parametric = LogLinear(ridge=1e-3).fit(X, Y)
     residual = (parametric.predict(X) - Y) @ w
-    assert noise_sd(parametric, X, Y, w) == pytest.approx(np.sqrt((residual**2).mean()))
+    assert parametric.residual_sd_of(w) == pytest.approx(np.sqrt((residual**2).mean()))
 
 
 def test_recommend_works_with_a_parametric_law_under_a_budget_no_run_meets():

@@ -5,11 +5,13 @@ import pytest
 
 from mixlaw import Budget, Corpus, MixlawWarning, Mixture, Observations
 from mixlaw.design import Polytope, Size, noise, plan, power_analysis, propose
-from mixlaw.design.adaptive.power import Point, Power, shared_variance, simulate
+from mixlaw.design.adaptive.power import Point, Power, shared_variance
 from mixlaw.design.adaptive.recommendation import choose_among
 from mixlaw.design.adaptive.sequential import Worth, _batch, _price
-from mixlaw.design.adaptive.worlds import draw_worlds, minimise, mutate, noise_sd, objective_weights, replicate_sd
-from mixlaw.errors import ConfigError
+from mixlaw.design.adaptive.studies import simulate
+from mixlaw.design.adaptive.surrogate import minimise, mutate, objective_weights, replicate_sd
+from mixlaw.design.adaptive.truth import Truth
+from mixlaw.errors import ConfigError, DataError
 from mixlaw.laws import GaussianProcess, LogLinear
 from mixlaw.laws.core.base import Law
 
@@ -129,11 +131,11 @@ def test_posterior_draws_have_the_posteriors_mean_and_spread():
     Y = WORLD.loss(np.maximum(X, 1e-3))[:, :2]
     law = GaussianProcess(members=("bc/log",), iterations=15).fit(X, Y)
     new = np.random.default_rng(0).dirichlet(np.full(4, 2.0), 15)
-    draws = draw_worlds(law, new, 3000, np.random.default_rng(1))
+    draws = law.sample(new, 3000, np.random.default_rng(1))
     sd = law.scale(new)
     assert np.abs(np.median(draws, axis=0) - law.predict(new)).max() < 0.3 * sd.max() + 1e-3
     assert (draws.std(axis=0) < 1.3 * sd + 1e-6).all()  # sd of a new run holds noise on top
-    at_runs = draw_worlds(law, X[:5], 500, np.random.default_rng(1))
+    at_runs = law.sample(X[:5], 500, np.random.default_rng(1))
     assert (at_runs.std(axis=0) / Y[:5]).mean() < (draws.std(axis=0) / law.predict(new)).mean()
 
 
@@ -145,9 +147,9 @@ def test_an_objectives_worlds_and_noise_are_as_wide_as_its_held_out_error():
     slopes = np.random.default_rng(1).uniform(0, 0.4, (4, 8))
     Y = 3 - np.log(X + 0.05) @ slopes + 0.05 * noise
     law = GaussianProcess(members=("bc/log",), iterations=10).fit(X[:60], Y[:60])
-    draws = draw_worlds(law, X[60:], 64, np.random.default_rng(1))
+    draws = law.sample(X[60:], 64, np.random.default_rng(1))
     for w in (np.full(8, 1 / 8), np.eye(8)[0], np.eye(8)[:3].mean(axis=0)):
-        expected = np.sqrt((draws @ w).var(axis=0).mean() + noise_sd(law, X[:60], Y[:60], w) ** 2)
+        expected = np.sqrt((draws @ w).var(axis=0).mean() + law.residual_sd_of(w) ** 2)
         found = np.sqrt((((law.predict(X[60:]) - Y[60:]) @ w) ** 2).mean())
         assert found / expected == pytest.approx(1, abs=0.25), w  # 1.9 for the first where targets err on their own
     shared = np.corrcoef(((draws - draws.mean(axis=0))[:, 0]).T)
@@ -159,12 +161,12 @@ def test_bootstrap_worlds_of_a_parametric_law():
     X = rng.dirichlet(np.ones(4), 60)
     y = 2 - 0.3 * np.log(X[:, 0] + 0.02) + 0.02 * rng.normal(size=60)
     law = LogLinear(ridge=1e-4).fit(X, y)
-    draws = draw_worlds(law, X[:8], 40, rng, (X, y))
+    draws = law.sample(X[:8], 40, rng)
     assert draws.shape == (40, 8, 1)
     assert np.abs(draws.mean(axis=0)[:, 0] - law.predict(X[:8])).max() < 0.03
     assert 0.0005 < draws.std(axis=0).mean() < 0.02
-    with pytest.raises(ConfigError, match="refits"):
-        draw_worlds(law, X, 4, rng)
+    with pytest.raises(DataError, match="rows the law was fitted on"):
+        Law.from_json(law.to_json()).sample(X, 4, rng)
 
 
 def test_minimise_finds_the_known_optimum_of_a_law():
@@ -343,7 +345,7 @@ def test_what_a_pilot_leaves_unexplained_beyond_the_noise_belongs_to_the_mixture
     polytope = Polytope.of(CORPUS, BUDGET)
     common = (CORPUS, BUDGET, (12,), Size(), "dirichlet", Straight(), 8, 0, new)
     told = [
-        simulate(law, None, [0], np.ones(1), np.array([sd]), np.eye(1), polytope, *common)[1]
+        simulate(Truth(law, (0,), np.ones(1), np.array([sd]), np.eye(1), True), polytope, *common)[1]
         for sd in (0.0, float(law.seed_noise()[0]))
     ]
     assert told[0] > told[1]  # a best of rough mixtures lies further below the natural one

@@ -54,7 +54,7 @@ def anchor_mixtures(
         polytope = Polytope.of(corpus, budget)
         for name, mixture in result.items():
             if not polytope.contains(mixture.array())[0]:
-                near = polytope.without_dust(polytope.project(mixture.array()))[0]
+                near = polytope.snap_to_bounds(polytope.project(mixture.array()))[0]
                 moved = float(np.abs(near - mixture.array()).sum() / 2)
                 warnings.warn(
                     f"The {name} mixture breaks the budget; the nearest feasible one takes its place as an anchor "

@@ -236,7 +236,7 @@ def propose_optimal(
     if criterion not in ("D", "I"):
         raise ConfigError(f"Unknown criterion {criterion!r}. Use 'D' (parameters) or 'I' (predictions).")
     start = begin(corpus, budget, num, observations, seed)
-    pool = start.polytope.without_dust(spread(start.polytope, max(candidates, 3 * num), start.rng), DISTINCT)
+    pool = start.polytope.snap_to_bounds(spread(start.polytope, max(candidates, 3 * num), start.rng), DISTINCT)
     # the best of two corners is the same corner twice: near copies of it must not pass for other mixtures
     pool = pool[unique_rows(pool, start.observed, DISTINCT)]
     if len(pool) <= num:

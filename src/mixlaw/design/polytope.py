@@ -27,7 +27,7 @@ TOLERANCE = 1e-9
 SAME = 1e-7
 """Two mixtures whose weights all agree to this are one mixture."""
 
-DUST = 1e-5
+NEGLIGIBLE = 1e-5
 """A weight this little above its floor trains nothing: a design has the floor (mostly zero) instead."""
 
 
@@ -114,7 +114,7 @@ class Polytope:
         return self._tidy(point[None])[0], k - rank
 
     def _tidy(self, X: Array) -> Array:
-        """Remove rounding dust: inside the bounds, sum exactly one up to rounding."""
+        """Remove rounding errors: inside the bounds, sum exactly one up to rounding."""
         X = np.clip(X, self.low, self.high)
         for _ in range(3):
             short = 1.0 - X.sum(axis=1, keepdims=True)
@@ -125,11 +125,11 @@ class Polytope:
             X = np.clip(X + np.where(total > 0, room * short / np.maximum(total, 1e-300), 0.0), self.low, self.high)
         return X
 
-    def without_dust(self, X: Array, dust: float = DUST) -> Array:
-        """X (n, K) with weights less than ``dust`` above their floor on it, their tokens on each row's largest weight;
+    def snap_to_bounds(self, X: Array, reach: float = NEGLIGIBLE) -> Array:
+        """X (n, K) with weights less than ``reach`` above their floor on it, their tokens on each row's largest weight;
         rows that would leave the budget stay as they are."""
         above = X - self.low
-        gone = (above > 0) & (above < dust)
+        gone = (above > 0) & (above < reach)
         clean, row = np.where(gone, self.low, X), np.arange(len(X))
         top = np.argmax(np.where(gone, -1.0, X), axis=1)
         clean[row, top] += 1.0 - clean.sum(axis=1)
@@ -446,13 +446,13 @@ def finish(start: Start, X: Array, concentration: npt.ArrayLike | None = None) -
         [0.1, 0.4]
     """
     polytope = start.polytope
-    X = polytope.without_dust(polytope._tidy(np.asarray(X, dtype=float).reshape(-1, len(polytope.domains))))
+    X = polytope.snap_to_bounds(polytope._tidy(np.asarray(X, dtype=float).reshape(-1, len(polytope.domains))))
     X = X[polytope.contains(X)]
     X = X[unique_rows(X, start.observed)][: start.num]
     for _ in range(20):
         if len(X) >= start.num or polytope.dimension == 0:
             break
-        more = polytope.without_dust(polytope.sample(max(2 * (start.num - len(X)), 8), start.rng, concentration))
+        more = polytope.snap_to_bounds(polytope.sample(max(2 * (start.num - len(X)), 8), start.rng, concentration))
         X = np.vstack([X, more[polytope.contains(more)]])
         X = X[unique_rows(X, start.observed)][: start.num]
     if len(X) < start.num:

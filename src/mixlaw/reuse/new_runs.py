@@ -29,7 +29,7 @@ APART = (0.1, 0.05, 0.025)
 """How far apart proposed mixtures lie, as a share of the candidates' spread: leverage alone would repeat a corner, and
 show nothing of a curve. The next is taken where the room for the one before is used up."""
 
-DUST = 1e-4
+NEGLIGIBLE = 1e-4
 """Weights below this become zero where the budget allows it: no one trains on them."""
 
 MOST_CHANGED = 0.7
@@ -117,7 +117,7 @@ def propose_runs(
         pool = _around(allowed, base, [names.index(n) for n in changed], rng)
     else:  # domains only went away: the region is today's mixture and what lies around it
         pool = allowed.sample(POOL, rng, 1e-2 + 4.0 * len(names) * today)
-    clean = np.where(pool < DUST, 0.0, pool)
+    clean = np.where(pool < NEGLIGIBLE, 0.0, pool)
     clean /= clean.sum(axis=1, keepdims=True)
     pool = np.where(allowed.contains(clean)[:, None], clean, pool)
     pool = pool[allowed.contains(pool)]

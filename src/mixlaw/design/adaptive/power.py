@@ -1,7 +1,7 @@
 """How many runs, of which size, for which regret: asked before anything is spent.
 
-The whole study is simulated: worlds are drawn from what is known (a pilot's law, or a prior law), in each one a
-design is run with noise, a law is fitted, the best mixture is chosen, and its regret in that world is recorded.
+The whole study is simulated: losses are drawn from what is known (a pilot's law, or a prior law), under each draw a
+design is run with noise, a law is fitted, the best mixture is chosen, and its regret under that draw is recorded.
 """
 
 from __future__ import annotations
@@ -11,55 +11,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.observations import Observations
-from mixlaw.design.adaptive.recommendation import choose_among, observed
-from mixlaw.design.adaptive.worlds import (
-    draw_worlds,
-    fresh,
-    minimise,
-    mutate,
-    noise_correlation,
-    noise_sds,
-    objective_weights,
-    replicate_sd,
-)
-from mixlaw.design.polytope import SAME, Array, Polytope, begin
-from mixlaw.design.samplers.maximin import spread
-from mixlaw.errors import ConfigError, FitError
+from mixlaw.design.adaptive.studies import Size, simulate
+from mixlaw.design.adaptive.truth import Truth
+from mixlaw.design.polytope import Array, Polytope, begin
+from mixlaw.errors import ConfigError
 from mixlaw.laws.core.base import Law
 
-__all__ = ["Point", "Power", "Size", "power_analysis", "simulate"]
-
-STUDIES = 2
-"""Studies simulated in each world: two tell what differs between worlds from what differs between designs."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """A size of proxy one could run.
-
-    Args:
-        name: for the table.
-        cost: of one run, in any unit (FLOPs, hours).
-        noise: its seed noise relative to the pilot's.
-        mismatch: how far its objective ranks mixtures differently from the target's: standard deviation over
-            mixtures of (its loss - target's loss) after removing the mean, in the objective's unit. 0 = the size
-            at which the mixture will be used.
-    """
-
-    name: str = "proxy"
-    cost: float = 1.0
-    noise: float = 1.0
-    mismatch: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.cost > 0 or self.noise < 0 or self.mismatch < 0:
-            raise ConfigError(f"A size needs cost > 0, noise >= 0 and mismatch >= 0, got {self}.")
+__all__ = ["Point", "Power", "Size", "power_analysis"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +30,9 @@ class Point:
     """Regret of ``runs`` runs of one size.
 
     Attributes:
-        regret: mean over simulated studies; ``error``: its standard error, which more worlds make smaller.
-        low, high: 80% interval of the mean regret in the one world we live in: a gamma distribution as wide as the
-            simulated worlds differ. A larger pilot makes it narrower, more worlds do not.
+        regret: mean over simulated studies; ``error``: its standard error, which more draws make smaller.
+        low, high: 80% interval of the mean regret under the losses as they are: a gamma distribution as wide as
+            the draws differ. A larger pilot makes it narrower, more draws do not.
         worst_decile: of single studies.
     """
 
@@ -84,7 +47,7 @@ class Point:
 
     @classmethod
     def of(cls, size: str, runs: int, cost: float, regrets: Array, shared: float) -> Point:
-        """From regrets (worlds, studies per world), of whose variance the part ``shared`` is between worlds."""
+        """From regrets (draws, studies per draw), of whose variance the part ``shared`` is between draws."""
         mean = float(regrets.mean())
         error = float(regrets.mean(axis=1).std(ddof=1) / np.sqrt(len(regrets)))
         low, high = _interval(mean, shared * float(regrets.var(ddof=1)) + error**2)
@@ -97,8 +60,8 @@ class Power:
 
     Attributes:
         points: one per size and count.
-        spread: regret of training on the natural mixture instead (what there is to gain), mean over worlds.
-        worlds: simulated worlds.
+        spread: regret of training on the natural mixture instead (what there is to gain), mean over draws.
+        worlds: how many draws of the losses were simulated.
     """
 
     points: tuple[Point, ...]
@@ -173,12 +136,12 @@ def power_analysis(
     """Simulated regret of designs of several counts and sizes.
 
     Every simulated study ends as a real one should, by :func:`~mixlaw.design.adaptive.recommendation.choose_among`.
-    What the law of the worlds leaves unexplained beyond ``noise`` belongs to the mixtures: another seed would repeat
+    What the law leaves unexplained beyond ``noise`` belongs to the mixtures: another seed would repeat
     it.
 
     Args:
         counts: numbers of runs to simulate.
-        pilot: a few runs of this corpus; worlds are drawn from ``law`` fitted on them (default: the Gaussian process
+        pilot: a few runs of this corpus; losses are drawn from ``law`` fitted on them (default: the Gaussian process
             whose errors shrink with the loss, which is about as wrong near the best mixtures as it says).
         law: with a pilot: an unfitted law. Without one: a *fitted* prior law (from another study, or a published
             one) over the corpus' domains, taken as the truth.
@@ -189,11 +152,11 @@ def power_analysis(
         sampler: name of the design to simulate (one that needs no observations).
         fit: unfitted law the study will use; default the Gaussian process with both its members, as in ``recommend``.
             A Gaussian process is fitted with ``draws=False``, for time; with them studies of fewer than 48 runs lose
-            less (.87 and .66 of it at 16 and 32 runs, ``docs/design.md``).
+            less (0.87 and 0.66 of it at 16 and 32 runs, ``docs/design.md``).
         decisions: mixtures one would choose among; default 400 spread over the feasible set, most of them near the
             optimum of the law. Regret is against the best of them, so a finer set shows more of it.
-        worlds: simulated, with two studies in each. Most studies lose little and a few lose much: 48 worlds leave a
-            standard error of about a quarter of the prediction.
+        worlds: draws of the losses, with two studies under each. Most studies lose little and a few lose much: 48 draws
+            leave a standard error of about a quarter of the prediction.
 
     Raises:
         ConfigError: neither pilot nor law, unusable counts or objective, or no noise given without a pilot.
@@ -201,70 +164,22 @@ def power_analysis(
         DataError: a pilot over other domains.
         TooFewRunsError: a pilot too small for its law.
     """
-    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
-
     counts = sorted(set(counts))
     if not counts or counts[0] < 3 or worlds < 2 or not sizes:
         raise ConfigError(
             f"power_analysis needs counts of at least 3, 2 worlds and a size, got {counts}, {worlds}, {sizes}."
         )
-    start = begin(corpus, budget, counts[-1], pilot, seed)
-    columns = None
+    polytope = begin(corpus, budget, counts[-1], pilot, seed).polytope
     if pilot is not None:
-        rows, Y, weights = observed(corpus, pilot, objective, metric)
-        unfitted = GaussianProcess(members=("bc/logc",), seed=seed) if law is None else fresh(law, seed)
-        truth = unfitted.fit(dict(zip(corpus.names, rows.T)), dict(zip(weights, Y.T)))
-        columns = (rows, Y)
-        sds = noise_sds(truth, rows, Y)
-        for t in range(Y.shape[1]):
-            measured = replicate_sd(rows, Y[:, t])
-            sds[t] = sds[t] if measured is None else measured
+        truth = Truth.from_pilot(corpus, pilot, law, objective, noise, seed, metric)
     elif law is not None:
-        names = [str(n) for n in law.feature_names_in_]
-        bare = names == [f"x{j}" for j in range(len(corpus.names))]  # fitted on an array: columns taken in order
-        unnamed = bare and not set(names) & set(corpus.names)
-        if list(corpus.names) != names and not unnamed:
-            raise ConfigError(f"The prior law was fitted on {names}, the corpus has {list(corpus.names)}, in order.")
-        weights = objective_weights(objective, list(law.target_names_))
-        truth, sds = law, np.zeros(len(weights))
-        if noise is None:
-            raise ConfigError("Without a pilot the seed noise is not known: give noise, e.g. 0.02 nats.")
+        truth = Truth.from_law(corpus, law, objective, noise)
     else:
         raise ConfigError("power_analysis needs a pilot (some observations) or a fitted prior law.")
-    if noise is not None:
-        sds = np.array([float(noise[t]) if isinstance(noise, Mapping) else float(noise) for t in weights])
-    fitted = list(truth.target_names_)
-    keep = [fitted.index(t) for t in weights]
-    w = np.array(list(weights.values()))
-    together = noise_correlation(truth, *(columns or ()))[np.ix_(keep, keep)]
-    pool = None
-    if decisions is not None:
-        pool = np.array([m.array(corpus.names) for m in decisions])
-        outside = int((~start.polytope.contains(pool)).sum())
-        if len(pool) < 2 or outside:
-            raise ConfigError(
-                f"decisions must be two or more feasible mixtures; {outside} of {len(pool)} break the budget."
-            )
+    pool = None if decisions is None else _feasible(decisions, corpus, polytope)
     points, spreads = [], []
     for size in sizes:
-        regrets, natural = simulate(
-            truth,
-            columns,
-            keep,
-            w,
-            sds,
-            together,
-            start.polytope,
-            corpus,
-            budget,
-            counts,
-            size,
-            sampler,
-            fit,
-            worlds,
-            seed,
-            pool,
-        )
+        regrets, natural = simulate(truth, polytope, corpus, budget, counts, size, sampler, fit, worlds, seed, pool)
         spreads.append(natural)
         part = shared_variance(regrets)
         for n, r in zip(counts, np.moveaxis(regrets, 2, 0)):
@@ -272,125 +187,25 @@ def power_analysis(
     return Power(tuple(points), float(np.mean(spreads)), worlds)
 
 
-def simulate(
-    truth: Law,
-    columns: tuple[Array, Array] | None,
-    keep: Sequence[int],
-    weights: Array,
-    noise: Array,
-    together: Array,
-    polytope: Polytope,
-    corpus: Corpus,
-    budget: Budget,
-    counts: Sequence[int],
-    size: Size,
-    sampler: str,
-    fit: Law | None,
-    worlds: int,
-    seed: int,
-    pool: Array | None = None,
-) -> tuple[Array, float]:
-    """(worlds, studies per world, counts) regret of choosing after so many runs, and that of the natural mixture.
-
-    ``noise`` (T,) is what another seed would change, ``together`` (T, T) its correlation between the targets of a run.
-    """
-    from mixlaw.design import SAMPLERS
-    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
-
-    rng = np.random.default_rng(seed)
-    full = np.zeros(len(truth.target_names_))
-    full[list(keep)] = weights
-    if pool is None:
-        best, _ = minimise(truth, polytope, full, rng, polytope.centre[None])
-        near = [mutate(best[None], polytope, rng, 70, step) for step in (0.6, 0.3, 0.1)]
-        pool = np.vstack([best, *near, spread(polytope, 200, rng)])
-    natural = polytope.project(corpus.natural.array())
-    out, lost = np.empty((worlds, STUDIES, len(counts))), []
-    names = [str(truth.target_names_[t]) for t in keep]
-    factor = np.linalg.cholesky(together)
-    for s in range(worlds):
-        designs = []
-        for r in range(STUDIES):
-            found = SAMPLERS[sampler](corpus, budget, counts[-1], None, seed + 1 + STUDIES * s + r)
-            designs.append(rng.permutation(np.array([x.mixture.array(corpus.names) for x in found])))
-        everything, where = _distinct(np.vstack([natural, pool, *designs]))
-        world = _world(truth, everything, columns, keep, noise, together, rng)[where]
-        floor = float((world[1 : len(pool) + 1] @ weights).min())
-        lost.append(float(world[0] @ weights) - floor)
-        for r, design in enumerate(designs):
-            start = 1 + len(pool) + r * counts[-1]
-            values = world[start : start + counts[-1]]
-            runs = values + size.noise * noise * (rng.standard_normal(values.shape) @ factor.T)
-            if size.mismatch > 0:
-                runs = runs + _mismatch(design, size.mismatch, rng)[:, None] / max(weights.sum(), 1e-12)
-            known = None if size.mismatch > 0 else size.noise * float(np.sqrt(_form(weights * noise, together)))
-            for c, n in enumerate(counts):
-                law = GaussianProcess(seed=seed) if fit is None else fresh(fit, seed)
-                if isinstance(law, GaussianProcess):
-                    law.set_params(draws=False)  # ten times the time: docs/design.md says what they change
-                try:
-                    law.fit(dict(zip(corpus.names, design[:n].T)), dict(zip(names, runs[:n].T)))
-                except FitError:  # too few runs for this law: one keeps the natural mixture
-                    out[s, r, c] = lost[-1]
-                    continue
-                options = np.vstack([pool, design[:n]])
-                picked = choose_among(law, design[:n], runs[:n], weights, options, rng, known, 16).index
-                chosen = world[1 + picked] if picked < len(pool) else values[picked - len(pool)]
-                out[s, r, c] = max(float(chosen @ weights) - floor, 0.0)
-    return out, float(np.mean(lost))
-
-
-def _world(
-    truth: Law,
-    X: Array,
-    columns: tuple[Array, Array] | None,
-    keep: Sequence[int],
-    noise: Array,
-    together: Array,
-    rng: np.random.Generator,
-) -> Array:
-    """Losses (n, T) of the targets ``keep`` at distinct mixtures X (n, K), without noise, in one world.
-
-    What the law of a pilot leaves unexplained is in part ``noise`` (T,); the rest is roughness, which it is too smooth
-    to follow and which belongs to the mixture. Where a Gaussian process works on a warped loss, roughness shrinks with
-    the loss as its noise does.
-    """
-    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
-
-    keep = list(keep)
-    if isinstance(truth, GaussianProcess):
-        share = np.zeros(len(truth.target_names_))
-        share[keep] = _roughness(truth.seed_noise()[keep], noise, len(truth.train_X_))
-        return truth.sample(X, 1, rng, share)[0][:, keep]
-    if columns is None:
-        return np.asarray(truth.predict(X)).reshape(len(X), -1)[:, keep]
-    smooth = draw_worlds(truth, X, 1, rng, columns)[0][:, keep]
-    left = noise_sds(truth, *columns)[keep]
-    rough = left * np.sqrt(_roughness(left, noise, len(columns[0])))
-    return np.asarray(smooth + rough * (rng.standard_normal(smooth.shape) @ np.linalg.cholesky(together).T))
-
-
-def _roughness(left: Array, noise: Array, runs: int) -> Array:
-    """Share (T,) of the variance that a law of so many runs leaves unexplained, ``left`` (T,) its root, which belongs
-    to the mixtures: what is more than ``noise`` (T,), as far as chance does not make it (positive-part shrinkage)."""
-    share = np.maximum(1 - (noise / np.maximum(left, 1e-300)) ** 2, 0.0)
-    return np.asarray(np.maximum(share - 2 / (runs * np.maximum(share, 1e-300)), 0.0))
-
-
-def _form(rows: Array, matrix: Array) -> Array:
-    """Variance (...) of the sum of ``rows`` (..., T) errors whose correlation is ``matrix`` (T, T)."""
-    return np.asarray(np.einsum("...s,st,...t->...", rows, matrix, rows))
+def _feasible(decisions: Sequence[Mixture], corpus: Corpus, polytope: Polytope) -> Array:
+    pool = np.array([m.array(corpus.names) for m in decisions])
+    outside = int((~polytope.contains(pool)).sum())
+    if len(pool) < 2 or outside:
+        raise ConfigError(
+            f"decisions must be two or more feasible mixtures; {outside} of {len(pool)} break the budget."
+        )
+    return pool
 
 
 def shared_variance(regrets: Array) -> float:
-    """Part of the variance of regrets (worlds, studies, counts) that studies of one world share.
+    """Part of the variance of regrets (draws, studies, counts) that studies of one draw share.
 
-    Two studies in each of a few worlds do not tell it: an estimate would be zero half of the time. So it is the
+    Two studies under each of a few draws do not tell it: an estimate would be zero half of the time. So it is the
     posterior mean under a uniform prior, all counts taken together.
 
     Source: the balanced one-way layout of Box & Tiao 1973, Bayesian Inference in Statistical Analysis, section 5.2.
     """
-    worlds, studies, _ = regrets.shape
+    draws, studies, _ = regrets.shape
     shares = np.linspace(0, 0.99, 100)
     log = np.zeros(len(shares))
     inside, outside = 1 - shares, 1 - shares + studies * shares
@@ -398,8 +213,8 @@ def shared_variance(regrets: Array) -> float:
         each = r.mean(axis=1)
         between, within = studies * ((each - each.mean()) ** 2).sum(), ((r - each[:, None]) ** 2).sum()
         if between + within > 0:
-            log -= (worlds - 1) / 2 * np.log(outside) + worlds * (studies - 1) / 2 * np.log(inside)
-            log -= (worlds * studies - 1) / 2 * np.log(between / outside + within / inside)
+            log -= (draws - 1) / 2 * np.log(outside) + draws * (studies - 1) / 2 * np.log(inside)
+            log -= (draws * studies - 1) / 2 * np.log(between / outside + within / inside)
     weight = np.exp(log - log.max())
     return float(weight @ shares / weight.sum())
 
@@ -412,17 +227,3 @@ def _interval(mean: float, variance: float) -> tuple[float, float]:
 
     low, high = gamma.ppf([0.1, 0.9], mean**2 / variance, scale=variance / mean)
     return float(low), float(high)
-
-
-def _distinct(X: Array) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Distinct rows of X, and where each row is among them."""
-    _, first, where = np.unique(np.round(X / SAME).astype(np.int64), axis=0, return_index=True, return_inverse=True)
-    return X[first], where.ravel()
-
-
-def _mismatch(X: Array, sd: float, rng: np.random.Generator) -> Array:
-    """A smooth random function of the mixture with that standard deviation over X: how a proxy's ranking strays."""
-    features = np.log(X + 0.01)
-    value = (features - features.mean(axis=0)) @ rng.standard_normal(X.shape[1])
-    scale = float(value.std())
-    return np.asarray(sd * value / scale if scale > 0 else np.zeros(len(X)))

@@ -22,7 +22,7 @@ from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.observations import Observations
-from mixlaw.design.adaptive.worlds import draw_worlds, fresh, minimise, noise_sd, objective_weights, replicates
+from mixlaw.design.adaptive.surrogate import fresh, minimise, objective_weights, replicates
 from mixlaw.design.polytope import SAME, Array, Polytope, Start, begin
 from mixlaw.laws.core.base import Law
 
@@ -196,7 +196,7 @@ def answer(
     values, share = credit(expected, X, Y @ weights, options, seed, rough)
 
     def draw(rows: Rows) -> Array:
-        return draw_worlds(law, options[rows], 64, rng, (X, Y)) @ weights
+        return law.sample(options[rows], 64, rng) @ weights
 
     choice = pick(values[0], share, draw)
     error = choice.error
@@ -218,17 +218,18 @@ def choose_among(
     pool: Array,
     rng: np.random.Generator,
     noise: float | None = None,
-    worlds: int = 64,
+    draws: int = 64,
 ) -> Choice:
     """The mixture to use among ``pool`` (N, K); rows of X that are in it count as tried."""
     seed, rough = split_noise(law, X, Y, weights, noise)
     expected = (np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights)[None]
     expected, share = credit(expected, X, Y @ weights, pool, seed, rough)
-    return pick(expected[0], share, lambda rows: draw_worlds(law, pool[rows], worlds, rng, (X, Y)) @ weights)
+    return pick(expected[0], share, lambda rows: law.sample(pool[rows], draws, rng) @ weights)
 
 
 def pick(expected: Array, share: Array, draw: Callable[[Rows], Array]) -> Choice:
-    """The choice from :func:`credit`'s two arrays; ``draw`` gives the objective (S, len(rows)) in worlds at rows."""
+    """The choice from :func:`credit`'s two arrays; ``draw`` gives the objective
+    (S, len(rows)) at rows of the list, in S draws of what the losses could be."""
     tried = np.isfinite(share)
     if not tried.any():
         index = int(np.argmin(expected))
@@ -247,13 +248,13 @@ def pick(expected: Array, share: Array, draw: Callable[[Rows], Array]) -> Choice
 
 
 def _errors(F: Array, share: float) -> Array:
-    """Standard deviation of the law's (each further column - the first, a tried mixture), from worlds F (S, 1 + N): of
+    """Standard deviation of the law's (each further column - the first, a tried mixture), from draws F (S, 1 + N): of
     the tried one, ``share`` of what the law leaves open is known."""
     return np.asarray(np.sqrt((F[:, 1:] - (1 - share) * F[:, [0]]).var(axis=0)))
 
 
 def credit(F: Array, X: Array, value: Array, pool: Array, seed: float, rough: float) -> tuple[Array, Array]:
-    """Objective F (S, N) at ``pool`` in S worlds, tried mixtures credited with their residual; and the share credited
+    """Objective F (S, N) at ``pool`` in S draws, tried mixtures credited with their residual; and the share credited
     (N,), NaN where a mixture was not tried. ``value`` (n,) is the objective observed at X."""
     where: dict[tuple[int, ...], list[int]] = {}
     for row, key in enumerate(map(tuple, np.round(X / SAME).astype(np.int64))):
@@ -274,7 +275,7 @@ def split_noise(law: Law, X: Array, Y: Array, weights: Array, noise: float | Non
     ``noise`` is the seed noise where known. Otherwise replicates measure it, pooled with the guess that there is no
     roughness; without replicates, that guess stands.
     """
-    total = noise_sd(law, X, Y, weights)
+    total = law.residual_sd_of(weights)
     if noise is None:
         squares, dof = replicates(X, Y @ weights)
         noise = float(np.sqrt((squares + _LUCK * total**2) / (dof + _LUCK)))

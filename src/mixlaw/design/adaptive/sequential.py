@@ -1,7 +1,7 @@
 """Which runs to train next, and whether they are still worth it.
 
-The regret of a design is what the mixture chosen from it loses against the best one. Each law the observations allow
-is a world; runs are chosen that, in expectation over worlds, let us choose better.
+The regret of a design is what the mixture chosen from it loses against the best one. Losses that the
+observations allow are drawn from the law; runs are chosen that, in expectation over these draws, let us choose better.
 
 Sources: Frazier, Powell and Dayanik 2009 (knowledge gradient: a run is worth what it improves the choice by);
 Villemonteix, Vazquez and Walter 2009 (runs that tell where the optimum is); Evensen 1994 (an ensemble conditioned by
@@ -22,7 +22,7 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.observations import Observations
 from mixlaw.design.adaptive.recommendation import MARGIN, Runs, answer, credit, pick, split_noise
-from mixlaw.design.adaptive.worlds import draw_worlds, mutate
+from mixlaw.design.adaptive.surrogate import mutate
 from mixlaw.design.polytope import Array, Polytope, begin, finish, unique_rows
 from mixlaw.design.samplers.maximin import spread
 from mixlaw.errors import ConfigError, MixlawWarning
@@ -41,7 +41,7 @@ class Worth:
     Attributes:
         runs: number of runs in the batch.
         gain, gain_sd: reduction of the objective at the mixture we would then choose; mean and standard deviation
-            over the worlds the observations allow.
+            over draws of what the losses could be.
         regret: expected regret of choosing now against the best of the candidates, a lower bound of that against all
             mixtures (with many domains a few hundred candidates miss the optimum); ``gain`` can never exceed it by
             more than chance.
@@ -138,7 +138,7 @@ def plan(
     noise: float | None = None,
     metric: str = "loss",
 ) -> Plan:
-    """Fit, draw worlds, choose a batch, price it.
+    """Fit, draw what the losses could be, choose a batch, price it.
 
     The batch is built one run at a time, in turn a mixture that may win itself and one that best tells the possible
     winners from today's choice, always given the runs chosen before it, so a batch does not ask the same question
@@ -146,15 +146,15 @@ def plan(
 
     Args:
         objective: weight per target; default equal weights.
-        law: unfitted law; default the Gaussian process, whose uncertainty covers its form as well. Another law's
-            worlds are refits to reweighted runs.
-        candidates: mixtures considered (they are moved towards where worlds have their optima).
-        worlds: draws from the law.
+        law: unfitted law; default the Gaussian process, whose uncertainty covers its form as well. Draws from
+            another law are refits to reweighted runs.
+        candidates: mixtures considered (they are moved towards where the draws have their optima).
+        worlds: how many draws from the law.
         noise: seed noise of the objective (standard deviation); default measured on replicates, else what the law
             leaves unexplained.
 
     Raises:
-        ConfigError: num <= 0, too few worlds, or the objective names an unknown target.
+        ConfigError: num <= 0, too few draws, or the objective names an unknown target.
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains.
         TooFewRunsError: fewer runs than the law needs.
@@ -193,7 +193,7 @@ def choose(
     num: int,
     rng: np.random.Generator,
     candidates: int = 300,
-    worlds: int = 128,
+    draws: int = 128,
     noise: float | None = None,
     avoid: Array | None = None,
 ) -> tuple[Worth, Array, Array]:
@@ -204,14 +204,14 @@ def choose(
     if len(inside):
         order = np.argsort(np.asarray(law.predict(inside)).reshape(len(inside), -1) @ weights)
         pool = np.insert(pool, 2, inside[order[:10]], axis=0)
-    for step in (0.5, 0.15):  # move the candidates to where worlds have their optima
-        F = draw_worlds(law, pool, worlds, rng, (X, Y)) @ weights
+    for step in (0.5, 0.15):  # move the candidates to where draws have their optima
+        F = law.sample(pool, draws, rng) @ weights
         winners = np.unique(np.argmin(F, axis=1))
         likely = np.argsort(np.quantile(F, 0.1, axis=0), kind="stable")[: candidates // 4]
         keep = np.unique(np.concatenate([[0], winners, likely]))
         each = max(1, (candidates - len(keep)) // len(keep))
         pool = np.vstack([pool[keep], mutate(pool[keep], polytope, rng, each, step)])[: max(candidates, len(keep))]
-    worth, chosen, _ = choose_from(law, X, Y, weights, pool, num, rng, worlds, noise, avoid, today=0)
+    worth, chosen, _ = choose_from(law, X, Y, weights, pool, num, rng, draws, noise, avoid, today=0)
     return worth, pool[chosen], best
 
 
@@ -223,7 +223,7 @@ def choose_from(
     pool: Array,
     num: int,
     rng: np.random.Generator,
-    worlds: int = 128,
+    draws: int = 128,
     noise: float | None = None,
     avoid: Array | None = None,
     today: int | None = None,
@@ -232,7 +232,7 @@ def choose_from(
 
     Today's choice follows :func:`~mixlaw.design.adaptive.recommendation.choose_among` where not given.
     """
-    F = draw_worlds(law, pool, worlds, rng, (X, Y)) @ weights
+    F = law.sample(pool, draws, rng) @ weights
     seed, rough = split_noise(law, X, Y, weights, noise)
     if today is None:
         mean = (np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights)[None]
@@ -290,7 +290,7 @@ def _price(
     rng: np.random.Generator,
     untried: npt.NDArray[np.bool_] | None = None,
 ) -> Worth:
-    """Worth of running ``batch``: in every world simulate its losses, condition the others on them, choose again.
+    """Worth of running ``batch``: in every draw simulate its losses, condition the others on them, choose again.
 
     Choosing again follows today's rule: a mixture still untried must beat today's choice by more than its error.
     """

@@ -94,7 +94,7 @@ def simplex_points(num: int, k: int) -> Array:
     return np.vstack([np.eye(k), inner])[:num]
 
 
-def _without_dust(program: Program, R: Array, gap: Array, value: Callable[[Array], Array]) -> tuple[Array, Array]:
+def _snap_to_bounds(program: Program, R: Array, gap: Array, value: Callable[[Array], Array]) -> tuple[Array, Array]:
     """R (n, K) with weights just above their floor on it, their tokens on the weight with most room, wherever that
     satisfies every limit and keeps the gap (n,) within 1e-8."""
     for reach in (1e-8, 1e-7, 1e-6, 1e-5):
@@ -165,5 +165,5 @@ def frontier(
     exchange = (share + 1e-4) / span
     exchange /= exchange.sum(axis=1, keepdims=True)
     mixtures, gap = sweep(exchange)
-    mixtures, gap = _without_dust(base, mixtures, gap, lambda R: (view.predict(R)[:, index] * exchange).sum(axis=1))
+    mixtures, gap = _snap_to_bounds(base, mixtures, gap, lambda R: (view.predict(R)[:, index] * exchange).sum(axis=1))
     return Frontier(tuple(sets), corpus.names, mixtures, view.predict(mixtures)[:, index], exchange, gap)

@@ -39,7 +39,7 @@ class Request:
     Args:
         view: the law as a function of weights over the corpus' domains.
         rows: the runs it was fitted on, if they are known.
-        corpus, budget: as given, for the recipe.
+        budget: as given.
         constraints: the budget's limits on the K weights.
         unique: (K,) unique tokens of each domain.
         epochs_cap: (K,) most epochs of each domain, inf without a limit.
@@ -66,7 +66,6 @@ class Request:
 
     view: LawView
     rows: Rows | None
-    corpus: Corpus
     budget: Budget
     constraints: Constraints
     unique: Array
@@ -164,7 +163,6 @@ class Request:
         return cls(
             view=view,
             rows=None if given is None else Rows.of(view, given),
-            corpus=corpus,
             budget=budget,
             constraints=constraints,
             unique=unique,
@@ -191,6 +189,11 @@ class Request:
             starts=starts,
             seed=seed,
         )
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus as given, for the recipe."""
+        return self.view.corpus
 
     @property
     def domains(self) -> tuple[str, ...]:

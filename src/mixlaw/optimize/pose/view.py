@@ -48,7 +48,7 @@ class LawView:
                 f"{type(law).__name__} is a law of model size and tokens: it says nothing about mixtures. "
                 f"Use a mixture law (M4, EffectiveTokens, ...) or a joint one."
             )
-        self.law, self.domains = law, corpus.names
+        self.law, self.corpus, self.domains = law, corpus, corpus.names
         features = [str(n) for n in law.feature_names_in_]
         sizes: dict[str, float | None] = {
             "params": budget.params,

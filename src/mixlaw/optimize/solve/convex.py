@@ -381,7 +381,7 @@ def _fields(x: _Point) -> tuple[Array, ...]:
 
 
 def _finish(program: Program, z: Array, p: Array, y: Array, v: Array, iterations: int, strict: bool = True) -> Solution:
-    """Clean rounding dust off the weights and certify what is left, in the program the caller posed."""
+    """Take rounding errors off the weights and certify what is left, in the program the caller posed."""
     B, n = z.shape
     low, high = np.broadcast_to(program.low, (B, n)), np.broadcast_to(program.high, (B, n))
     z = np.clip(z, low, high)

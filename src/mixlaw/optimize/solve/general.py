@@ -121,7 +121,7 @@ def search(
         ends = np.where(worse[:, None], pool[order], ends)
         values = np.where(worse, merit[order], values)
     best = int(np.argmin(values))
-    r = _without_dust(problem, predict, ends[best], float(values[best]))[None]
+    r = _snap_to_bounds(problem, predict, ends[best], float(values[best]))[None]
     z, value, violation = complete(problem, r, predict(r))
     if violation[0] > 1e-5:
         asked = [f.label for f in problem.functions[1:] if f.label and not f.label.startswith("worst:")]
@@ -155,7 +155,7 @@ def complete(problem: Problem, R: Array, losses: Array) -> tuple[Array, Array, A
     return np.hstack([R, extra]), values[:, 0], np.maximum(values[:, 1:], 0.0).max(axis=1, initial=0.0)
 
 
-def _without_dust(problem: Problem, predict: Callable[[Array], Array], r: Array, merit: float) -> Array:
+def _snap_to_bounds(problem: Problem, predict: Callable[[Array], Array], r: Array, merit: float) -> Array:
     """r with weights just above their floor on it, their tokens on the weight with most room, where that is no worse
     than the search's own tolerance."""
     c, k = problem.constraints, problem.num_weights

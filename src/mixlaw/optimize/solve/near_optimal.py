@@ -136,7 +136,7 @@ def searched_near_optimal(
             climb = replace(posed, functions=(replace(posed.functions[0], linear=along), *posed.functions[1:]))
             for begin in (r, widest):
                 end = local_search(climb, predict, gradient, begin[None], steps=30)
-                # an end may miss the limit by the search's tolerance: a hair back towards the optimum it holds
+                # an end may miss the limit by the search's tolerance: a tiny step back towards the optimum it holds
                 tried = r + np.array([1.0, 0.999, 0.99, 0.9])[:, None] * (end - r)
                 seen = np.vstack([seen, _allowed(posed, predict, tried)])
                 if (sign * seen[:, j]).min() < sign * widest[j] - 1e-4:

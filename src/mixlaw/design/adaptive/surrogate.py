@@ -1,34 +1,23 @@
-"""What the losses could be, given the runs so far: joint draws of an objective over many mixtures.
+"""A law as the surrogate of a design: an unfitted copy, the objective's weights, noise between replicates, and where it
+predicts the least.
 
 Sequential designs and power analysis need more than an error bar per mixture: they need to know which mixture *wins*
-in each world that the observations allow.
+under each draw of the losses that the observations allow. Those draws are the law's own,
+:meth:`mixlaw.laws.Law.sample`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from sklearn.base import clone
 
 from mixlaw.design.polytope import SAME, Array, Polytope
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.laws.core.base import Law
-from mixlaw.laws.core.residuals import residual_correlation
 
-__all__ = [
-    "draw_worlds",
-    "fresh",
-    "minimise",
-    "mutate",
-    "noise_correlation",
-    "noise_sd",
-    "noise_sds",
-    "objective_weights",
-    "replicate_sd",
-    "replicates",
-]
+__all__ = ["fresh", "minimise", "mutate", "objective_weights", "replicate_sd", "replicates"]
 
 
 def objective_weights(objective: Mapping[str, float] | None, targets: list[str]) -> dict[str, float]:
@@ -48,38 +37,6 @@ def objective_weights(objective: Mapping[str, float] | None, targets: list[str])
     if not chosen:
         raise ConfigError(f"The objective {dict(objective)} gives no target any weight.")
     return chosen
-
-
-def draw_worlds(law: Law, X: npt.ArrayLike, num: int, rng: np.random.Generator, columns: Any = None) -> Array:
-    """Losses (num, n, T) at mixtures X (n, K) in ``num`` worlds that the fitted ``law`` thinks possible.
-
-    A Gaussian process is drawn from its posterior, jointly over mixtures and targets. Any other law is
-    refitted to reweighted runs (Bayesian bootstrap, Rubin 1981); that shows how uncertain its parameters are, but
-    not that its form may be wrong.
-
-    Args:
-        columns: ``(X, y)`` the law was fitted on; needed for laws other than a Gaussian process.
-    """
-    X = np.atleast_2d(np.asarray(X, dtype=float))
-    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
-
-    if isinstance(law, GaussianProcess):
-        return law.sample(X, num, rng)
-    if columns is None:
-        raise ConfigError(f"Worlds of a {type(law).__name__} are refits: give the (X, y) it was fitted on.")
-    from sklearn.base import clone
-
-    from mixlaw.laws.core.table import as_matrix, as_targets
-
-    rows, targets = as_matrix(columns[0])[0], as_targets(columns[1], True)[0]
-    small = clone(law)
-    if getattr(law, "ridge", None) == "cv":  # chosen once; choosing it again in every world would cost most of the time
-        small.set_params(ridge=float(np.exp(np.mean(np.log(np.maximum(law.ridge_, 1e-12))))))  # type: ignore[attr-defined]
-    out = np.empty((num, len(X), targets.shape[1]))
-    for s in range(num):
-        weight = rng.standard_exponential(len(rows))
-        out[s] = np.asarray(clone(small).fit(rows, targets, weight / weight.mean()).predict(X)).reshape(len(X), -1)
-    return out
 
 
 def replicates(X: Array, value: Array) -> tuple[float, int]:
@@ -106,52 +63,8 @@ def fresh(law: Law | None, seed: int) -> Law:
         from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 
         return GaussianProcess(seed=seed)
-    from sklearn.base import clone
-
     copy: Law = clone(law)
     return copy
-
-
-def noise_sds(law: Law, X: Array, Y: Array) -> Array:
-    """(T,) seed noise of each target as the fitted law sees it, for where no replicates measured it."""
-    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
-
-    if isinstance(law, GaussianProcess):
-        return law.seed_noise()
-    residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
-    return np.asarray(np.sqrt(np.mean(residual**2, axis=0)))
-
-
-def noise_correlation(law: Law, X: Array | None = None, Y: Array | None = None) -> Array:
-    """(T, T) correlation between the targets of one run of what the fitted law leaves unexplained; none is known of a
-    law that is no Gaussian process and comes without the X (n, K), Y (n, T) it was fitted on."""
-    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
-
-    if isinstance(law, GaussianProcess):
-        return law.residual_correlation()
-    if X is None or Y is None:
-        return np.eye(len(law.target_names_))
-    residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
-    return residual_correlation(residual / np.maximum(np.sqrt(np.mean(residual**2, axis=0)), 1e-300))
-
-
-def noise_sd(law: Law, X: Array, Y: Array, weights: Array) -> float:
-    """Seed noise of the weighted objective as the fitted law sees it, for where no replicates measured it.
-
-    Targets of one run err together. How much that makes of the objective is taken from its own residuals: their
-    spread, over what it would be if each target erred on its own.
-    """
-    from mixlaw.laws.mixture.gaussian_process import GaussianProcess
-
-    if not isinstance(law, GaussianProcess):
-        residual = np.asarray(law.predict(X)).reshape(Y.shape) - Y
-        return float(np.sqrt(np.mean((residual @ weights) ** 2)))
-    alone = float(weights**2 @ law.seed_noise() ** 2)
-    residual = (law.train_Y_ - law.leave_one_out()[0])[:, weights != 0] * weights[weights != 0]
-    residual = residual[np.isfinite(residual).all(axis=1)]
-    if residual.shape[1] == 1 or len(residual) < 3 or not residual.any():
-        return float(np.sqrt(alone))
-    return float(np.sqrt(alone * (residual.sum(axis=1) ** 2).sum() / (residual**2).sum()))
 
 
 def minimise(
