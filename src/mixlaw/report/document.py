@@ -297,84 +297,92 @@ def _range_cell(value: Any, form: str) -> str:
 
 def _held_out(law: Any, X: Any, y: Any) -> Any:
     """Held-out predictions (n, T): the law's own, else by five quick refits; None where neither can be had."""
-    from mixlaw.report.plots.fits import held_out
     from mixlaw.report.plots.inputs import own_heldout
 
     own = own_heldout(law, X.num_rows)
-    if own is not None or hasattr(law, "members_") or X.num_rows < 10:
+    # a law that keeps its runs with itself has said what it can; those (Auto, the Gaussian process) are dear to refit
+    if own is not None or law.kind == "joint" or law.known_runs is not None or X.num_rows < 10:
         return own
     try:
-        return held_out(law, X, y)
+        return law.predict_heldout(X, y, folds=5)
     except FitError:  # four fifths of the runs are too few for this law; the fitted losses are shown instead
         return None
 
 
 def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
-    from mixlaw.laws.read.effects import effects_from_runs
     from mixlaw.report import plots
 
-    law, observations = facts.law, facts.observations
+    law = facts.law
     if law is None:
         yield _todo("No law is fitted yet. `mixlaw fit` fits one once enough runs are trained.")
         return
-    yield f"<p>{html.escape(type(law).__name__)}, fitted to {getattr(law, 'num_runs_', '?')} runs.</p>"
-    notes = [str(n) for n in getattr(law, "notes_", [])]
-    if notes:
-        yield f"<ul class='note'>{''.join(f'<li>{html.escape(n)}</li>' for n in notes)}</ul>"
-    if observations is not None:
-        X, y = observations.table(list(law.target_names_))
-        heldout = _held_out(law, X, y)
-        yield chart(
-            lambda width: plots.fit_vs_observed(law, X, y, heldout=heldout, width=width),
-            "Observed losses of the swarm against predictions by fits that had not seen the run."
-            if heldout is not None
-            else "Fitted against observed losses of the swarm."
-            + (" The league table below has the errors on runs the laws had not seen." if facts.league else ""),
-        )
+    yield f"<p>{html.escape(type(law).__name__)}, fitted to {law.num_runs_} runs.</p>"
+    if law.notes:
+        yield f"<ul class='note'>{''.join(f'<li>{html.escape(note)}</li>' for note in law.notes)}</ul>"
+    table = None if facts.observations is None else facts.observations.table(list(law.target_names_))
+    if table is not None:
+        yield _fit_against_runs(facts, chart, *table)
     if facts.league is not None:
         yield "<h3>League table</h3>"
         yield chart(
             lambda width: plots.league_table(facts.league, width=width),
             "Laws by their error on held-out runs. The dashed line is the coverage an interval should have.",
         )
-    if getattr(law, "kind", "mixture") == "mixture":
+    if law.kind == "mixture":
         yield "<h3>What each domain does</h3>"
-        marks: dict[str, Any] = {}
-        if facts.recipe is not None:
-            marks = {"recipe": facts.recipe.mixture, **_references(facts)}
-        base = next((m for n, m in marks.items() if n != "recipe"), None)
+        yield from _domains(facts, chart, *(table or (None, None)))
+
+
+def _fit_against_runs(facts: ReportFacts, chart: _Charts, X: Any, y: Any) -> str:
+    """Observed losses against held-out predictions, or against fitted ones where there are none."""
+    from mixlaw.report import plots
+
+    heldout = _held_out(facts.law, X, y)
+    return chart(
+        lambda width: plots.fit_vs_observed(facts.law, X, y, heldout=heldout, width=width),
+        "Observed losses of the swarm against predictions by fits that had not seen the run."
+        if heldout is not None
+        else "Fitted against observed losses of the swarm."
+        + (" The league table below has the errors on runs the laws had not seen." if facts.league else ""),
+    )
+
+
+def _domains(facts: ReportFacts, chart: _Charts, X: Any, y: Any) -> Iterator[str]:
+    """What a law of mixtures says of each domain; ``X`` and ``y`` are None where no run is known."""
+    from mixlaw.laws.read.effects import effects_from_runs
+    from mixlaw.report import plots
+
+    law, marks = facts.law, _marks(facts)
+    base = next((m for n, m in marks.items() if n != "recipe"), None)
+    yield chart(
+        lambda width: plots.effect_curves(
+            law, base, X=X, objective=facts.objective or None, own=facts.own or None, marks=marks, width=width
+        ),
+        "Predicted change of the losses as one domain's share moves and the others keep their proportions; "
+        "triangles mark the compared mixtures.",
+    )
+    try:
+        effects = facts.effects or (None if X is None else effects_from_runs(law, X, y))
+    except MixlawError as error:  # too few runs to tell effects from noise, say
+        effects = None
+        yield _todo(f"Which domain helps or hurts what cannot be told: {error}")
+    if effects is not None:
         yield chart(
-            lambda width: plots.effect_curves(
-                law,
-                base,
-                X=X if observations is not None else None,
-                objective=facts.objective or None,
-                own=facts.own or None,
-                marks=marks,
-                width=width,
-            ),
-            "Predicted change of the losses as one domain's share moves and the others keep their proportions; "
-            "triangles mark the compared mixtures.",
+            lambda width: plots.effects_heatmap(effects, width=width),
+            "Which domain helps or hurts which validation set around the mean of the tried mixtures; blank where "
+            "no effect is shown, and few of those that are shown are chance (false discoveries are held at 5%).",
         )
-        try:
-            effects = facts.effects or (None if observations is None else effects_from_runs(law, X, y))
-        except MixlawError as error:  # too few runs to tell effects from noise, say
-            effects = None
-            yield _todo(f"Which domain helps or hurts what cannot be told: {error}")
-        if effects is not None:
-            yield chart(
-                lambda width: plots.effects_heatmap(effects, width=width),
-                "Which domain helps or hurts which validation set around the mean of the tried mixtures; blank where "
-                "no effect is shown, and few of those that are shown are chance (false discoveries are held at 5%).",
-            )
-        if len(law.feature_names_in_) == 3 and facts.objective:
-            yield chart(
-                lambda width: plots.ternary(
-                    law, objective=facts.objective, X=X if observations is not None else None, marks=marks, width=width
-                ),
-                "Predicted objective over all mixtures of the three domains.",
-                half=True,
-            )
+    if len(law.feature_names_in_) == 3 and facts.objective:
+        yield chart(
+            lambda width: plots.ternary(law, objective=facts.objective, X=X, marks=marks, width=width),
+            "Predicted objective over all mixtures of the three domains.",
+            half=True,
+        )
+
+
+def _marks(facts: ReportFacts) -> dict[str, Any]:
+    """The mixtures that plots mark: the recipe and what it is compared with."""
+    return {} if facts.recipe is None else {"recipe": facts.recipe.mixture, **_references(facts)}
 
 
 def _swarm(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
@@ -388,11 +396,8 @@ def _swarm(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
     X, y = observations.table(targets)
     weights = np.array([facts.objective.get(t, 1 / len(targets)) for t in targets])
     loss = np.column_stack([y.column(t).to_numpy() for t in targets]) @ weights
-    marks: dict[str, Any] = {}
-    if facts.recipe is not None:
-        marks = {"recipe": facts.recipe.mixture, **_references(facts)}
     yield chart(
-        lambda width: plots.swarm(X, loss, marks=marks, label="objective", width=width),
+        lambda width: plots.swarm(X, loss, marks=_marks(facts), label="objective", width=width),
         f"Weights of the {X.num_rows} runs, one dot per run and domain; darker runs reached a lower objective.",
     )
 

@@ -50,6 +50,13 @@ def fit_files(
 
     Returns:
         The fitted law.
+
+    Raises:
+        DataError: files that cannot be read, or runs that have neither mixtures nor sizes and tokens.
+        FitError: too few runs for a law.
+
+    Example:
+        >>> law = fit_files(["runs.csv"], "runs-fit")  # doctest: +SKIP
     """
     from mixlaw import laws
     from mixlaw.io import importers
@@ -57,25 +64,12 @@ def fit_files(
 
     given = {"repair": repair, "mixtures": mixtures, "values": list(values or ())}
     options: dict[str, Any] = {name: value for name, value in given.items() if value}
-    observations: Observations = importers.read(list(source), format=format, **options)
-    metric = _metric(observations)
-    name, features, at = _plan(observations)
-    everything = observations
-    if features in ("mixture", "joint"):
-        observations = observations.select(list(observations.schedules()))
-    if features == "mixture":
-        mixed, observations = observations, of_one_size(observations)
-        if words := left_out_text(mixed, observations):
-            say(f"{words} Three sizes or more would be fitted together.")
-    table = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
-    X, y = table
-    if features in ("scale", "repeated"):
-        y = _per_training_set(observations, table)
-    rows = "runs" if at == "final" else "measurements"
-    count = f"{y.num_columns} target{'' if y.num_columns == 1 else 's'}"
-    say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {count} in {metric}.")
-    if progress:
-        progress("fit", 0, 2)
+    everything = importers.read(list(source), format=format, **options)
+    name, features, at = _plan(everything)
+    observations = _explained(everything, features, say)
+    X, y = _table(observations, features, at, targets, say)
+    tick = progress or (lambda what, done, total: None)
+    tick("fit", 0, 2)
     law = laws.LAWS[name](seed=seed).fit(X, y)
     store = Store(folder)
     store.write_bytes("law.json", law.to_json().encode())
@@ -84,12 +78,42 @@ def fit_files(
     observations.save(Path(folder) / "observations")
     if features in ("mixture", "joint"):
         say(str(rank_evidence(everything)))
-    if progress:
-        progress("fit", 1, 2)
+    tick("fit", 1, 2)
     plots.save_all(getattr(law, "delegate_", law), X, y, Path(folder) / "plots")
-    if progress:
-        progress("fit", 2, 2)
+    tick("fit", 2, 2)
     return law
+
+
+def _explained(everything: Observations, features: Features, say: Callable[[str], None]) -> Observations:
+    """The runs that the law is fitted to: those with a mixture, and of one size where the law knows only mixtures."""
+    if features not in ("mixture", "joint"):
+        return everything
+    mixed = everything.select(list(everything.schedules()))
+    if features == "joint":
+        return mixed
+    chosen = of_one_size(mixed)
+    if words := left_out_text(mixed, chosen):
+        say(f"{words} Three sizes or more would be fitted together.")
+    return chosen
+
+
+def _table(
+    observations: Observations,
+    features: Features,
+    at: Literal["final", "all"],
+    targets: Sequence[str] | None,
+    say: Callable[[str], None],
+) -> tuple[pa.Table, pa.Table]:
+    """``(X, y)`` of the metric that was measured, and its shape in words."""
+    metric = _metric(observations)
+    table = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
+    X, y = table
+    if features in ("scale", "repeated"):
+        y = _per_training_set(observations, table)
+    rows = "runs" if at == "final" else "measurements"
+    count = f"{y.num_columns} target{'' if y.num_columns == 1 else 's'}"
+    say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {count} in {metric}.")
+    return X, y
 
 
 def _plan(observations: Observations) -> tuple[str, Features, Literal["final", "all"]]:

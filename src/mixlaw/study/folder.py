@@ -191,7 +191,7 @@ class StudyFolder:
         """Whether the configured law explains sizes and tokens beside the mixture."""
         from mixlaw.laws import LAWS
 
-        return str(getattr(LAWS[self.config.law.name], "kind", "mixture")) == "joint"
+        return bool(LAWS[self.config.law.name].kind == "joint")
 
     def law(self) -> Any:
         """The fitted law, as it was fitted.

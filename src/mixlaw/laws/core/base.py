@@ -100,6 +100,8 @@ class Law(RegressorMixin, BaseEstimator):
     """Options under which a fit is cheaper and hardly worse, for where hundreds of fits are simulated."""
     source: ClassVar[str] = ""
     """Paper and arXiv id."""
+    rival: ClassVar[bool] = False
+    """Whether a study compares every other law with it by held-out error: a few cheap, well-known forms are."""
 
     formula: str = ""
     """The law's formula, as the summary shows it."""

@@ -127,6 +127,7 @@ class EffectiveTokens(MixtureLaw):
     intercept = "c"
     amplitudes = ("A",)
     source = "effective tokens; no paper (docs/laws/mixture.md)"
+    rival = True
     formula = "L = c + sum_h A_h (eps_h + sum_j w_hj r_j)^-a_h"
     ridge_grid = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 

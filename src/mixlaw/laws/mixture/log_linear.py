@@ -69,6 +69,7 @@ class LogLinear(MixtureLaw):
     intercept = "c"
     amplitudes = ("b",)
     source = "linear in log(r + eps); no paper (docs/laws/mixture.md)"
+    rival = True
     formula = "L = c + sum_j b_j log(r_j + eps)"
     ridge_grid = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 

@@ -11,32 +11,7 @@ from mixlaw.errors import DataError
 from mixlaw.report.plots.inputs import Array, own_heldout, predict_all, spearman, target_columns
 from mixlaw.report.style import ACCENT, INK, MANY_POINTS, MUTED, REFERENCE, Chart, grid_shape, styled
 
-__all__ = ["fit_vs_observed", "held_out", "predicted_vs_measured", "residuals"]
-
-
-def held_out(law: Any, X: Any, y: Any, folds: int = 5) -> Array:
-    """(n, T) predictions of every run by a clone of ``law`` that was fitted without its fold.
-
-    Raises:
-        DataError: ``folds`` does not suit the number of runs.
-        FitError: the law cannot be fitted to the remaining runs.
-    """
-    from sklearn.base import clone
-
-    from mixlaw.laws.core.table import as_matrix, as_targets
-
-    (matrix, columns), (observed, names, _) = as_matrix(X), as_targets(y, allow_missing=True)
-    if isinstance(folds, str) or not 2 <= folds <= len(matrix):
-        raise DataError(f"folds must lie between 2 and the number of runs ({len(matrix)}), got {folds!r}.")
-    label = columns or [f"x{j}" for j in range(matrix.shape[1])]
-    targets = names or list(law.target_names_)
-    predicted = np.empty_like(observed)
-    part = np.random.default_rng(0).permutation(len(matrix)) % folds
-    for k in range(folds):
-        train, test = ({c: matrix[rows, j] for j, c in enumerate(label)} for rows in (part != k, part == k))
-        fitted = clone(law).fit(train, {n: observed[part != k, t] for t, n in enumerate(targets)})
-        predicted[part == k] = predict_all(fitted, test)
-    return predicted
+__all__ = ["fit_vs_observed", "predicted_vs_measured", "residuals"]
 
 
 def _fitted_and_observed(
@@ -46,7 +21,7 @@ def _fitted_and_observed(
     from mixlaw.laws.core.table import as_targets
 
     observed, names, _ = as_targets(y, allow_missing=True)
-    names = names or list(getattr(law, "target_names_", [f"y{t}" for t in range(observed.shape[1])]))
+    names = names or list(law.target_names_)
     if heldout is not None:
         predicted = np.asarray(heldout, dtype=float).reshape(len(observed), -1)
     elif folds is None:
@@ -60,7 +35,9 @@ def _fitted_and_observed(
             )
         predicted = own
     else:
-        predicted = held_out(law, X, y, folds)  # type: ignore[arg-type]
+        if isinstance(folds, str) or not 2 <= folds <= len(observed):
+            raise DataError(f"folds must lie between 2 and the number of runs ({len(observed)}), got {folds!r}.")
+        predicted = law.predict_heldout(X, y, folds=folds)
     if predicted.shape != observed.shape:
         raise DataError(f"The law predicts {predicted.shape} but y is {observed.shape}; are they of the same runs?")
     columns_wanted = target_columns(names, targets)

@@ -41,11 +41,10 @@ def save_all(
         "fit_vs_observed": lambda: plots.fit_vs_observed(law, X, y, folds=folds, unit=unit, width=9.0),
         "residuals": lambda: plots.residuals(law, X, y, folds=folds, unit=unit, width=9.0),
     }
-    league = getattr(law, "league_", None)
-    if league:
+    league = law.league_
+    if league is not None:
         draw["league_table"] = lambda: plots.league_table(league, width=9.0)
-    kind = getattr(law, "kind", "mixture")
-    if kind == "mixture":
+    if law.kind == "mixture":
         objective = {str(t): 1.0 for t in law.target_names_}
         mean = losses.mean(1) if np.isfinite(losses).all() else None
         label = "loss" if losses.shape[1] == 1 else "mean loss"
@@ -55,7 +54,7 @@ def save_all(
         draw["swarm"] = lambda: plots.swarm(X, mean, label=label, width=9.0)
         if matrix.shape[1] == 3:
             draw["ternary"] = lambda: plots.ternary(law, objective=objective, X=X, label=label)
-    elif kind == "scale":
+    elif law.kind == "scale":
         columns = names or ["params", "tokens", "unique_tokens"][: matrix.shape[1]]
         largest = matrix[np.argmax(matrix[:, 0])]
         for vary in columns[:2]:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import Schedule
+from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.store import Store
 from mixlaw.kit.units import format_count, format_seconds
 from mixlaw.study.folder import Progress
 from mixlaw.study.steps.tokenize import tokenized
 from mixlaw.study.study import Study
+from mixlaw.verify.paired import verification_text
 
 __all__ = ["Plan", "plan", "run"]
 
@@ -24,6 +29,12 @@ MODEL = {"preset": "d64"}
 BATCH, CONTEXT = 4, 128
 """512 tokens a step: with well under a million tokens a run, steps are worth more than throughput."""
 VOCABULARY = 2048
+
+LEARNING_RATE = {"name": "wsd", "peak": 3e-3, "warmup": 0.05, "decay": 0.2}
+VALIDATION_TOKENS = 6_144
+EVALUATIONS = 8
+FAMILIES = ["effective_tokens", "loglinear", "m4"]
+"""Laws the average is made of: their optimum can be certified, and refitting them for the interval takes a second."""
 
 MIN_TOKENS = 150_000
 """Below this a run of the smallest preset has hardly left the unigram plateau, and mixtures cannot be told apart."""
@@ -146,8 +157,6 @@ def run(
     say(str(recipe))
     say(f"Prediction written to the ledger (head {study.ledger.head[:16]}). Now training the mixtures that check it.")
     result = study.verify(_seeds(study, per_run, minutes * 60 - (time.monotonic() - started)))
-    from mixlaw.verify.paired import verification_text
-
     say(verification_text(result))
     report = study.report()
     say(f"Report: {report} ({format_seconds(time.monotonic() - started)} in all)")
@@ -193,7 +202,6 @@ def _prepare(
 ) -> Study:
     """Gather text, tokenise, measure the machine, write study.yaml."""
     from mixlaw import tokens
-    from mixlaw.data.runspec import RunSpec
     from mixlaw.train import throughput
 
     if corpus is None:
@@ -211,75 +219,80 @@ def _prepare(
         progress=progress,
     )
     say("; ".join(f"{d.name} {format_count(d.unique_tokens)} tokens" for d in built.domains))
-    from mixlaw.data.mixture import Schedule
+    workers = throughput.default_workers()
+    rate = _tokens_per_second(built, workers)
+    left = minutes * 60 - (time.monotonic() - started) - OTHER_SECONDS
+    unique = sum(d.unique_tokens for d in built.domains)
+    sized = plan(len(domains), rate, left, workers, unique)
+    for line in _sizing_text(sized, rate, workers, minutes, unique):
+        say(line)
+    study = Study.create(root, _config(domains, weights, sized, seed), progress)
+    tokenized(study)
+    return study
+
+
+def _tokens_per_second(corpus: Corpus, workers: int) -> float:
+    """What this machine trains with all workers, the evaluations of a run included."""
+    from mixlaw.train import throughput
 
     probe = RunSpec(
-        Schedule.constant(built.natural),
+        Schedule.constant(corpus.natural),
         tokens=600_000,
         evaluate_at=tuple((k + 1) / EVALUATIONS for k in range(EVALUATIONS)),
         model=MODEL,
         batch=BATCH,
         context=CONTEXT,
     )
-    workers = throughput.default_workers()
-    scored = sum(v.tokens for v in built.validation)
-    rate = throughput.measure(
-        probe, vocab_size=built.vocab_size or VOCABULARY, workers=workers, evaluation_tokens=scored
+    scored = sum(v.tokens for v in corpus.validation)
+    return throughput.measure(
+        probe, vocab_size=corpus.vocab_size or VOCABULARY, workers=workers, evaluation_tokens=scored
     )
-    left = minutes * 60 - (time.monotonic() - started) - OTHER_SECONDS
-    unique = sum(d.unique_tokens for d in built.domains)
-    sized = plan(len(domains), rate, left, workers, unique)
-    say(
+
+
+def _sizing_text(sized: Plan, rate: float, workers: int, minutes: float, unique_tokens: int) -> Iterator[str]:
+    """How the study was sized, and what to expect where text or time are too little; a line each."""
+    yield (
         f"This machine trains {format_count(rate)} tokens/s on {workers} workers: {sized.num} mixtures, "
         f"{sized.replicates} replicates and {sized.arms} x {sized.seeds} verification runs of "
         f"{format_count(sized.tokens)} tokens."
     )
-    if AVERAGE_EPOCHS * unique < MIN_TOKENS:
-        say(
-            f"{format_count(unique)} tokens of text are too few to tell mixtures apart: a run sees at most "
+    if AVERAGE_EPOCHS * unique_tokens < MIN_TOKENS:
+        yield (
+            f"{format_count(unique_tokens)} tokens of text are too few to tell mixtures apart: a run sees at most "
             f"{AVERAGE_EPOCHS} epochs of them, which is less than the {format_count(MIN_TOKENS)} tokens it needs. "
             f"Going on, but expect a null."
         )
     elif not sized.enough:
-        say(
+        yield (
             f"{minutes:g} minutes are too short here: the smallest study that can tell mixtures apart needs about "
             f"{format_seconds(sized.runs * MIN_TOKENS / rate + OTHER_SECONDS)}. Going on, but expect a null."
         )
+
+
+def _config(domains: Mapping[str, str], objective: Mapping[str, float], sized: Plan, seed: int) -> dict[str, Any]:
+    """The study.yaml of a quickstart."""
     # an even cover of the simplex serves few domains best; with many, draws around the natural mixture
     sampler = "low_discrepancy" if len(domains) <= 6 else "dirichlet"
-    study = Study.create(
-        root,
-        {
-            "corpus": {
-                "domains": {n: [str(Path(p).resolve())] for n, p in domains.items()},
-                "vocab_size": VOCABULARY,
-                "validation_tokens": VALIDATION_TOKENS,
-            },
-            "objective": dict(weights),
-            "budget": {"tokens": sized.tokens, "max_epochs": MAX_EPOCHS},
-            "training": {
-                "model": MODEL,
-                "tokens": sized.tokens,
-                "batch": BATCH,
-                "context": CONTEXT,
-                "learning_rate": LEARNING_RATE,
-                "evaluations": EVALUATIONS,
-            },
-            "law": {"name": "auto", "options": {"families": FAMILIES}},
-            "design": {"sampler": sampler, "num": sized.num, "replicates": sized.replicates, "seed": seed},
-            "verify": {"seeds": sized.seeds, "arms": ["natural"]},
+    return {
+        "corpus": {
+            "domains": {n: [str(Path(p).resolve())] for n, p in domains.items()},
+            "vocab_size": VOCABULARY,
+            "validation_tokens": VALIDATION_TOKENS,
         },
-        progress,
-    )
-    tokenized(study)
-    return study
-
-
-LEARNING_RATE = {"name": "wsd", "peak": 3e-3, "warmup": 0.05, "decay": 0.2}
-VALIDATION_TOKENS = 6_144
-EVALUATIONS = 8
-FAMILIES = ["effective_tokens", "loglinear", "m4"]
-"""Laws the average is made of: their optimum can be certified, and refitting them for the interval takes a second."""
+        "objective": dict(objective),
+        "budget": {"tokens": sized.tokens, "max_epochs": MAX_EPOCHS},
+        "training": {
+            "model": MODEL,
+            "tokens": sized.tokens,
+            "batch": BATCH,
+            "context": CONTEXT,
+            "learning_rate": LEARNING_RATE,
+            "evaluations": EVALUATIONS,
+        },
+        "law": {"name": "auto", "options": {"families": FAMILIES}},
+        "design": {"sampler": sampler, "num": sized.num, "replicates": sized.replicates, "seed": seed},
+        "verify": {"seeds": sized.seeds, "arms": ["natural"]},
+    }
 
 
 def write_text(root: Path) -> dict[str, str]:

@@ -40,16 +40,21 @@ def fit(study: StudyFolder) -> Any:
     if "own" in law.get_params() and "own" not in options:
         law.set_params(own=study.own_domains())
     law.fit(X, y)
-    league = getattr(law, "league_", None)
+    league = law.league_
     if league is None:
-        others = [n for n in ("m4", "loglinear", "effective_tokens") if n != name]
-        league = laws.compare([name, *others], X, y)
-    # a law read back has no rows to leave out: what the report shows of held-out runs is computed while it has them
-    getattr(law, "heldout_", None)
+        law.calibrate()  # while it has its runs, so that the saved law knows of its held-out errors
+        league = laws.compare([name, *_rivals(name)], X, y)
     with made_from(study, f"laws/{name}.json", inputs):
         study.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
         formats.write(study.store, "laws/league.json", "league", league.to_dict())
     return law
+
+
+def _rivals(name: str) -> list[str]:
+    """The laws that every other is compared with: those whose class declares ``rival``, without the law itself."""
+    from mixlaw.laws import LAWS
+
+    return [rival for rival in LAWS if getattr(LAWS[rival], "rival", False) and rival != LAWS.canonical(name)]
 
 
 def predict(study: StudyFolder, mixture: Mixture | Mapping[str, float]) -> dict[str, Prediction]:

@@ -64,7 +64,7 @@ def frontier(study: StudyFolder, sets: Sequence[str], num: int = 200) -> Any:
 
     law = study.law_here()
     need(study, "fit")
-    return find(getattr(law, "certifiable_", None) or law, sets, study.budget, study.corpus, num=num)
+    return find(law.certifiable_ or law, sets, study.budget, study.corpus, num=num)
 
 
 def evidence(study: StudyFolder) -> Evidence:
