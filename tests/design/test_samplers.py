@@ -1,6 +1,8 @@
 """What every sampler must keep, and what each one is for."""
 
+import inspect
 import math
+import pkgutil
 import warnings
 
 import numpy as np
@@ -85,6 +87,30 @@ def test_bad_input(name):
     other = Corpus.declared({"web": 10, "kode": 10}, source="test")
     with pytest.raises(DataError, match="kode"):
         propose(PILE, PLAIN, 4, sampler=name, observations=observed(np.array([[0.5, 0.5]]), other))
+
+
+def test_every_file_of_the_room_holds_a_sampler():
+    from mixlaw.design import samplers
+
+    files = [info.name for info in pkgutil.iter_modules(samplers.__path__)]
+    assert files == SAMPLERS.names() and len(files) > 8
+    for name in files:
+        given = list(inspect.signature(SAMPLERS[name]).parameters.values())
+        first = [(p.name, p.default) for p in given[:5]]
+        assert [n for n, _ in first] == ["corpus", "budget", "num", "observations", "seed"], name
+        assert first[3][1] is None and first[4][1] == 0, name
+        assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in given[5:]), name
+
+
+@pytest.mark.parametrize("name", SAMPLERS.names())
+def test_every_sampler_refuses_an_option_it_does_not_have(name):
+    known = list(SAMPLERS.options(name))
+    wrong = f"{known[0]}s" if known else "colour"
+    with pytest.raises(
+        ConfigError, match=f"has no option '{wrong}'" + (f".*Did you mean '{known[0]}'" if known else "")
+    ):
+        SAMPLERS.check(name, {wrong: 1})
+    SAMPLERS.check(name, {option: p.default for option, p in SAMPLERS.options(name).items()})
 
 
 def test_unknown_sampler_names_the_nearest():
