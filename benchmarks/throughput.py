@@ -117,13 +117,13 @@ def losses(preset: str, corpus: Any, tokens_root: Path, steps: int, seed: int) -
     """Final validation losses of the plain and the fast loop on the same tokens."""
     import torch
 
+    from mixlaw.data.learning_rate import LearningRate
     from mixlaw.data.mixture import Schedule
     from mixlaw.data.runspec import RunSpec
     from mixlaw.models.proxy.model import Decoder
     from mixlaw.models.proxy.presets import model_config
     from mixlaw.tokens.loader import Loader, validation
     from mixlaw.train.loop import Training, choose_precision
-    from mixlaw.train.schedule import LearningRate
     from mixlaw.train.validation_losses import evaluate
 
     torch.set_num_threads(1)  # losses do not depend on it, time does

@@ -1,4 +1,7 @@
-"""Learning-rate schedules as laws see them: how much was learned at what rate, and how far it was annealed.
+"""Learning-rate schedules: the one definition that trainer, laws and verification read.
+
+:class:`LearningRate` is a run's, as its spec states it: fractions of the run, in whole steps. The other classes are the
+same curves over steps as laws see them: how much was learned at what rate, and how far it was annealed.
 
 A schedule is a curve of the learning rate over steps, in units of its peak. Laws use three numbers of it:
 
@@ -12,6 +15,7 @@ warm-up / stable / decay.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -22,7 +26,17 @@ import numpy.typing as npt
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.arrays import Array
 
-__all__ = ["Constant", "Cosine", "LearningRateSchedule", "Linear", "Tabulated", "WarmupStableDecay", "as_schedule"]
+__all__ = [
+    "Constant",
+    "Cosine",
+    "LearningRate",
+    "LearningRateSchedule",
+    "Linear",
+    "Tabulated",
+    "WarmupStableDecay",
+    "as_schedule",
+    "undecayed_fraction",
+]
 
 
 @dataclass(frozen=True)
@@ -37,8 +51,8 @@ class LearningRateSchedule:
 
     name: ClassVar[str] = ""
 
-    def rate(self, step: npt.ArrayLike) -> Array:
-        """Learning rate at each step as a fraction of the peak, in [0, 1]."""
+    def rate(self, step: npt.ArrayLike, peak: float = 1.0) -> Array:
+        """Learning rate at each step, in units of which the peak is ``peak`` (1: a fraction of the peak)."""
         raise NotImplementedError
 
     def area(self, step: npt.ArrayLike) -> Array:
@@ -87,9 +101,19 @@ def _positive(owner: LearningRateSchedule, **values: float) -> None:
             raise ConfigError(f"{type(owner).__name__}: {key} must be a finite number >= 0, got {value!r}.")
 
 
-def _warm(step: npt.ArrayLike, warmup: float, after: Array) -> Array:
+def _warm(step: npt.ArrayLike, warmup: float, after: Array, peak: float) -> Array:
     s = np.asarray(step, dtype=float)
-    return np.where(s < warmup, np.clip(s, 0, None) / max(warmup, 1e-300), after)
+    return np.where(s < warmup, _ramp(np.clip(s, 0, None), warmup, peak), after)
+
+
+def _ramp(step: Any, warmup: float, peak: float) -> Any:
+    """The straight line from zero to the peak."""
+    return peak * step / max(warmup, 1e-300)
+
+
+def _cos(angle: Array) -> Any:
+    """One step's cosine as every machine's C library gives it, so that a run's rates are the same everywhere."""
+    return np.cos(angle) if np.ndim(angle) else math.cos(float(angle))
 
 
 def _warm_area(step: npt.ArrayLike, warmup: float, after: Array) -> Array:
@@ -115,8 +139,8 @@ class Constant(LearningRateSchedule):
     def __post_init__(self) -> None:
         _positive(self, warmup=self.warmup)
 
-    def rate(self, step: npt.ArrayLike) -> Array:
-        return _warm(step, self.warmup, np.ones_like(np.asarray(step, dtype=float)))
+    def rate(self, step: npt.ArrayLike, peak: float = 1.0) -> Array:
+        return _warm(step, self.warmup, np.full_like(np.asarray(step, dtype=float), peak), peak)
 
     def area(self, step: npt.ArrayLike) -> Array:
         return _warm_area(step, self.warmup, np.asarray(step, dtype=float) - self.warmup)
@@ -155,9 +179,9 @@ class Cosine(LearningRateSchedule):
         s = np.asarray(step, dtype=float)
         return np.pi * np.clip((s - self.warmup) / (self.total - self.warmup), 0, 1)
 
-    def rate(self, step: npt.ArrayLike) -> Array:
-        after = self.final + (1 - self.final) * 0.5 * (1 + np.cos(self._turn(step)))
-        return _warm(step, self.warmup, after)
+    def rate(self, step: npt.ArrayLike, peak: float = 1.0) -> Array:
+        after = peak * (self.final + (1 - self.final) * 0.5 * (1 + _cos(self._turn(step))))
+        return _warm(step, self.warmup, after, peak)
 
     def area(self, step: npt.ArrayLike) -> Array:
         s, turn, span = np.asarray(step, dtype=float), self._turn(step), self.total - self.warmup
@@ -185,10 +209,10 @@ class Linear(LearningRateSchedule):
         if self.total <= self.warmup:
             raise ConfigError(f"Linear: total ({self.total}) must exceed warmup ({self.warmup}).")
 
-    def rate(self, step: npt.ArrayLike) -> Array:
+    def rate(self, step: npt.ArrayLike, peak: float = 1.0) -> Array:
         s = np.asarray(step, dtype=float)
         part = np.clip((s - self.warmup) / (self.total - self.warmup), 0, 1)
-        return _warm(s, self.warmup, 1 - (1 - self.final) * part)
+        return _warm(s, self.warmup, peak * (self.final + (1 - self.final) * (1 - part)), peak)
 
     def area(self, step: npt.ArrayLike) -> Array:
         s, span = np.asarray(step, dtype=float), self.total - self.warmup
@@ -217,18 +241,18 @@ class WarmupStableDecay(LearningRateSchedule):
 
     def __post_init__(self) -> None:
         _positive(self, total=self.total, warmup=self.warmup, decay=self.decay, final=self.final)
-        if self.warmup + self.decay > self.total:
+        if self.warmup + self.decay > self.total + 1:  # both may be rounded up to whole steps
             raise ConfigError(
                 f"WarmupStableDecay: warmup ({self.warmup}) + decay ({self.decay}) exceed total ({self.total})."
             )
         if self.shape not in ("linear", "sqrt"):
             raise ConfigError(f"Unknown decay shape {self.shape!r}.{did_you_mean(self.shape, ('linear', 'sqrt'))}")
 
-    def rate(self, step: npt.ArrayLike) -> Array:
+    def rate(self, step: npt.ArrayLike, peak: float = 1.0) -> Array:
         s = np.asarray(step, dtype=float)
         part = np.clip((s - (self.total - self.decay)) / max(self.decay, 1e-300), 0, 1)
         done = part if self.shape == "linear" else np.sqrt(part)
-        return _warm(s, self.warmup, 1 - (1 - self.final) * done)
+        return _warm(s, self.warmup, peak * (self.final + (1 - self.final) * (1 - done)), peak)
 
     def area(self, step: npt.ArrayLike) -> Array:
         s = np.asarray(step, dtype=float)
@@ -273,9 +297,8 @@ class Tabulated(LearningRateSchedule):
         object.__setattr__(self, "steps", tuple(steps.tolist()))
         object.__setattr__(self, "rates", tuple(rates.tolist()))
 
-    def rate(self, step: npt.ArrayLike) -> Array:
-        peak = max(self.rates)
-        return np.interp(np.asarray(step, dtype=float), self.steps, np.asarray(self.rates) / peak)
+    def rate(self, step: npt.ArrayLike, peak: float = 1.0) -> Array:
+        return peak * np.interp(np.asarray(step, dtype=float), self.steps, np.asarray(self.rates) / max(self.rates))
 
     @property
     def peak_step(self) -> float:
@@ -316,3 +339,98 @@ def as_schedule(value: Any) -> LearningRateSchedule | None:
     if unknown:
         raise ConfigError(f"Schedule {name!r} has no argument {unknown[0]!r}.{did_you_mean(unknown[0], fields)}")
     return _KNOWN[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "wsd": {"peak": 4e-3, "warmup": 0.05, "decay": 0.2, "shape": "linear", "final": 0.0},
+    "cosine": {"peak": 4e-3, "warmup": 0.05, "final": 0.1, "horizon": 1.0},
+    "constant": {"peak": 4e-3, "warmup": 0.05},
+}
+_SHAPES = {"linear": "linear", "1-sqrt": "sqrt"}
+
+
+class LearningRate:
+    """Learning rate at each step of a run of ``num_steps``.
+
+    Args:
+        spec: ``{"name": "wsd" | "cosine" | "constant", "peak": ..., ...}``; empty means ``wsd`` with its defaults.
+            ``warmup`` and ``decay`` are fractions of the run. ``final`` is the end value over the peak. ``shape`` of
+            the decay is ``"linear"`` or ``"1-sqrt"``. ``horizon`` stretches a cosine beyond the run: with 3.33 the
+            run stops at 30% of its decay.
+        num_steps: steps of the run.
+
+    Sources: ``wsd`` (warm-up, constant, decay) Haegele et al. 2024, arXiv:2405.18392. ``constant``, without decay,
+    removes a confound where proxies are tiny.
+
+    Raises:
+        ConfigError: unknown name or field, or a value out of range.
+
+    Example:
+        >>> rate = LearningRate({"name": "wsd", "peak": 1.0, "warmup": 0.1, "decay": 0.5}, 10)
+        >>> [round(rate(step), 2) for step in range(10)]
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]
+    """
+
+    def __init__(self, spec: Mapping[str, Any], num_steps: int) -> None:
+        given = dict(spec)
+        self.name = given.pop("name", "wsd")
+        if self.name not in _FIELDS:
+            raise ConfigError(f"Unknown learning-rate schedule {self.name!r}.{did_you_mean(str(self.name), _FIELDS)}")
+        allowed = _FIELDS[self.name]
+        for key in given:
+            if key not in allowed:
+                raise ConfigError(f"Learning rate {dict(spec)!r}: unknown field {key!r}.{did_you_mean(key, allowed)}")
+        values = {**allowed, **given}
+        self.shape = values.pop("shape", "linear")
+        if self.shape not in _SHAPES:
+            raise ConfigError(f"Learning rate {dict(spec)!r}: unknown shape.{did_you_mean(str(self.shape), _SHAPES)}")
+        for key, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise ConfigError(f"Learning rate {dict(spec)!r}: {key} must be a number >= 0, got {value!r}.")
+        self.peak = float(values["peak"])
+        self.final = float(values.get("final", 1.0))
+        self.horizon = float(values.get("horizon", 1.0))
+        warmup, decay = float(values["warmup"]), float(values.get("decay", 0.0))
+        if self.peak <= 0 or self.final > 1 or warmup + decay > 1 or self.horizon < 1:
+            raise ConfigError(
+                f"Learning rate {dict(spec)!r}: needs peak > 0, final <= 1, warmup + decay <= 1 and horizon >= 1."
+            )
+        self.num_steps = num_steps
+        self.warmup_steps = round(warmup * num_steps)
+        self.decay_steps = round(decay * num_steps) if self.name == "wsd" else 0
+        self.schedule = self._schedule()
+        """The same in units of its peak, as laws see it."""
+
+    def _schedule(self) -> LearningRateSchedule:
+        if self.name == "cosine":
+            total = max(self.horizon * self.num_steps, self.warmup_steps + 1)
+            return Cosine(total=total, warmup=self.warmup_steps, final=self.final)
+        if self.name == "wsd":
+            return WarmupStableDecay(
+                total=self.num_steps,
+                warmup=self.warmup_steps,
+                decay=self.decay_steps,
+                final=self.final,
+                shape=_SHAPES[self.shape],
+            )
+        return Constant(warmup=self.warmup_steps)
+
+    def __call__(self, step: int) -> float:
+        """Learning rate of step ``step`` (from 0). The first step of a warm-up trains at one step's share of the peak,
+        and the first step of a decay still at the peak."""
+        if step < self.warmup_steps:
+            return float(_ramp(step + 1, self.warmup_steps, self.peak))
+        return float(self.schedule.rate(step, self.peak))
+
+
+def undecayed_fraction(spec: Mapping[str, Any]) -> float:
+    """Share of a run before the rate decays at its end; 1.0 for a schedule without such a part, or of a user's own.
+
+    Losses measured in the decay do not lie on the curve of a shorter run.
+
+    Example:
+        >>> undecayed_fraction({"name": "wsd", "decay": 0.25}), undecayed_fraction({"name": "cosine"})
+        (0.75, 1.0)
+    """
+    fields = _FIELDS.get(spec.get("name", "wsd"), {})
+    return 1.0 - float(spec.get("decay", fields["decay"])) if "decay" in fields else 1.0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mixlaw.data.corpus import Corpus
+from mixlaw.data.learning_rate import LearningRate
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, RunError, RunStopped
@@ -23,7 +24,6 @@ from mixlaw.models.proxy.presets import model_config
 from mixlaw.train import checkpoint
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 from mixlaw.train.optimizer_options import optimizer_options
-from mixlaw.train.schedule import LearningRate
 from mixlaw.train.validation_losses import evaluate, value_rows
 
 __all__ = ["TorchTrainer", "evaluation_steps"]

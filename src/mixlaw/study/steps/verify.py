@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixlaw.data import formats
+from mixlaw.data.learning_rate import undecayed_fraction
 from mixlaw.data.ledger import Entry
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.observations import Observations
@@ -197,7 +198,7 @@ class Verifier:
         finals = {name: [usable[name, k][-1][1] for k in seeds] for name in names}
         differences, saved = {}, {}
         last = max(step for curve in usable.values() for step, _ in curve)
-        horizon = last * self._undecayed_fraction()
+        horizon = last * undecayed_fraction(self.config.training.learning_rate)
         for name in names[1:]:
             differences[name] = paired_difference(finals["recipe"], finals[name], level)
             saved[name] = steps_saved(
@@ -219,11 +220,6 @@ class Verifier:
             for side in ("mean", "low", "high")
         )
         return Prediction(mean, low, high, self.config.law.level)
-
-    def _undecayed_fraction(self) -> float:
-        """Share of a run before the learning rate decays: only there do curves of shorter runs lie on each other."""
-        rate = self.config.training.learning_rate
-        return 1.0 - float(rate.get("decay", 0.2)) if rate.get("name") == "wsd" else 1.0
 
     def _measured_sets(
         self,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixlaw.data.learning_rate import LearningRate, undecayed_fraction
 from mixlaw.errors import ConfigError
-from mixlaw.train.schedule import LearningRate
 
 
 def test_warmup_constant_decay():
@@ -66,3 +66,40 @@ def test_stays_between_zero_and_peak(name, steps, warmup, peak):
 def test_wrong_schedules_are_explained(spec, words):
     with pytest.raises(ConfigError, match=words):
         LearningRate(spec, 100)
+
+
+@pytest.mark.parametrize(
+    ("spec", "rates"),
+    [
+        ({"peak": 0.003}, [0.003] * 9 + [0.0015]),
+        (
+            {"peak": 0.003, "warmup": 0.3, "decay": 0.5, "final": 0.1, "shape": "1-sqrt"},
+            [0.001, 0.002, 0.0030000000000000005, 0.003, 0.003, 0.003]
+            + [0.0017925232921501139, 0.001292370063509075, 0.0009085889930479949, 0.0005850465843002272],
+        ),
+        (
+            {"name": "cosine", "peak": 0.003, "warmup": 0.2, "horizon": 3.33},
+            [0.0015, 0.003, 0.003, 0.00299320561402452, 0.002972890846736279, 0.002939260181646325]
+            + [0.0028926521368572273, 0.0028335358576221104, 0.002762506394042541, 0.0026802787114388023],
+        ),
+        ({"name": "constant", "peak": 0.003, "warmup": 0.25}, [0.0015] + [0.003] * 9),
+    ],
+)
+def test_the_rates_are_those_of_the_first_version(spec, rates):
+    """To the last bit: a run that was cut off under 0.1.0 goes on as it would have."""
+    rate = LearningRate(spec, 10)
+    assert [rate(step) for step in range(10)] == rates
+
+
+def test_laws_see_the_schedule_that_is_trained():
+    rate = LearningRate({"name": "wsd", "peak": 0.004, "warmup": 0.1, "decay": 0.3}, 50)
+    trained = [rate(step) for step in range(50)]
+    seen = rate.schedule.rate([*range(1, 6), *range(5, 50)], rate.peak)
+    assert seen == pytest.approx(trained)
+    assert rate.schedule.area(50) * rate.peak == pytest.approx(sum(trained), rel=0.03)
+
+
+def test_a_share_before_the_decay():
+    assert undecayed_fraction({}) == undecayed_fraction({"name": "wsd"}) == 0.8
+    assert undecayed_fraction({"name": "wsd", "decay": 0.5}) == 0.5
+    assert undecayed_fraction({"name": "cosine"}) == undecayed_fraction({"name": "their own", "decay": 0.5}) == 1.0
