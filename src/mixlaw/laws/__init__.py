@@ -15,6 +15,7 @@ _ATTRIBUTES = {
     "Auto": "mixlaw.laws.choose.auto",
     "Exponential": "mixlaw.laws.mixture.m4:M4",
     "Law": "mixlaw.laws.core.base",
+    "check_law": "mixlaw.laws.core.contract",
     "compare": "mixlaw.laws.choose.league",
     "effects": "mixlaw.laws.read.effects",
     "published": "mixlaw.laws.published_laws:published",

@@ -90,6 +90,7 @@ class Auto(Law):
     """
 
     name = "auto"
+    costly = True
     allows_missing = True
     source = "stacked average of mixlaw's families (Breiman 1996, Stacked regressions)"
 

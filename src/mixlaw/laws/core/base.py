@@ -24,6 +24,8 @@ from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRuns
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.bounds import read_censored
+from mixlaw.laws.core.columns import COUNTS
+from mixlaw.laws.core.examples import mixture_rows, run_rows, smooth_losses
 from mixlaw.laws.core.folds import Ints
 from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.intervals import Conformal, check_level
@@ -513,6 +515,52 @@ class Law(RegressorMixin, BaseEstimator):
                 f"Call {what} before saving, or fit again."
             )
         return self.training
+
+    # ---- what the contract test simulates (mixlaw.laws.core.contract) -------------------------------
+    unexplained: ClassVar[float] = 0.005
+    """The largest share of the variance of losses without noise, at rows it has not seen, that a fit may miss."""
+    smooth: ClassVar[bool] = True
+    """Whether predictions have a derivative everywhere (trees have none)."""
+    costly: ClassVar[bool] = False
+    """Whether a fit takes so long (a tenth of a second and more) that fewer data sets are simulated."""
+
+    @classmethod
+    def examples(cls) -> list[Law]:
+        """Laws of this class, not fitted, that the contract test checks. Default: one with default options; override
+        where options change what the law is."""
+        return [cls()]
+
+    def example_rows(self, num: int, rng: np.random.Generator) -> dict[str, Array]:
+        """About ``num`` plausible rows for :meth:`fit`, each column (n,). Default, by :attr:`kind`: mixtures of four
+        domains, or runs of a few mixtures at several sizes and lengths."""
+        return run_rows(num, rng) if self.kind == "joint" else mixture_rows(num, rng)
+
+    def example_losses(self, X: Mapping[str, npt.ArrayLike]) -> Array:
+        """(n,) values of y without noise at columns of X, from a truth that this law can learn. Default: a smooth
+        surface (:func:`mixlaw.laws.core.examples.smooth_losses`); laws with declared parameters use those."""
+        return smooth_losses(X)
+
+    def example_parameters(self) -> dict[str, float]:
+        """What ``parameters_`` of a fit to such values should be; empty where the truth has no such parameters or runs
+        cannot determine them."""
+        return {}
+
+    def example_slopes(self, rng: np.random.Generator) -> tuple[Array, Array] | None:
+        """Slopes of the loss in the law's parameters near their declared values, as the law gives them and by central
+        differences, of one shape. None for a law that is not fitted by slopes."""
+        return None
+
+    @property
+    def unit_free(self) -> bool:
+        """Whether the law has no numbers in nats, parameters or tokens among its options, so that data in other units
+        give the same law. Default: yes."""
+        return True
+
+    @property
+    def count_columns(self) -> tuple[str, ...]:
+        """Columns of raw counts whose unit the law must not care about: multiplied by a number they give the same
+        predictions. Default: those among the law's columns."""
+        return COUNTS if self.kind == "joint" else ()
 
     def atoms(self) -> Atoms | None:
         """The law as :class:`Atoms` where it has that form (then the optimum can be certified), else None."""

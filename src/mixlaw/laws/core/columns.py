@@ -11,6 +11,7 @@ from mixlaw.errors import DataError, NotIdentifiableError, TooFewRunsError
 from mixlaw.kit.arrays import Array
 
 __all__ = [
+    "COUNTS",
     "RESERVED",
     "Columns",
     "check_column",
@@ -30,7 +31,7 @@ _RANGES = {
     "unique_tokens": (3e8, 3e10),
     "step": (1e3, 1e5),
 }
-_COUNTS = ("params", "tokens", "unique_tokens")
+COUNTS = ("params", "tokens", "unique_tokens")
 """Columns that hold large plain counts, so that small numbers in them are in another unit."""
 
 
@@ -132,7 +133,7 @@ def check_column(values: Array, name: str) -> None:
         Traceback (most recent call last):
         mixlaw.errors.DataError: learning_rate must be positive; rows [1] hold [0.0].
     """
-    if name in _COUNTS:
+    if name in COUNTS:
         check_counts(values, name)
     elif (values <= 0).any():
         rows = np.flatnonzero(values <= 0)[:5].tolist()

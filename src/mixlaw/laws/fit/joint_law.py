@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from mixlaw.data.learning_rate import LearningRateSchedule, as_schedule
+from mixlaw.data.seams import LAWS
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
@@ -40,6 +41,11 @@ class MixtureAtScale(Law):
     first_step: float | None = None
     mixture_law: Law | None = None
     target_weights: Any = None
+
+    @classmethod
+    def examples(cls) -> list[Law]:
+        """With a mixture law that is fitted in no time."""
+        return [cls(mixture_law=LAWS["log_linear"]())]
 
     def _of_known(self, group: Ints, params: Array, step: Array) -> Array:
         """(n, T) predictions for mixtures that were run (indices into ``mixtures_``)."""

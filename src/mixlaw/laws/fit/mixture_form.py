@@ -37,14 +37,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import clone
 
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.own import own_matrix
 from mixlaw.laws.core.parameters import Free, Layout, Parameter
 from mixlaw.laws.fit.declared import Parts, declared_model, split_declaration
-from mixlaw.laws.fit.objective import Model
-from mixlaw.laws.fit.separable import Separable
+from mixlaw.laws.fit.objective import Model, slopes_and_differences
+from mixlaw.laws.fit.separable import Separable, linear_bounds, with_linear
 from mixlaw.laws.fit.shared_prior import SKIP, TARGET, Comparable
 from mixlaw.laws.fit.starts import linear_slopes, resize_starts
 
@@ -78,7 +79,7 @@ class MixtureForm(Law):
     seed: int
 
     # ---- written by a family ---------------------------------------------------------------------
-    loss: Any
+    loss: Any = None
     """A family's method ``loss(self, p, R) -> (B, n)``: losses in nats. ``p`` holds each declared parameter as (B, 1),
     or (B, K) per domain; R (n, K) are mixtures. On a constructed law the name holds the constructor's option ``loss=``;
     to call the method there, use :meth:`curve`."""
@@ -203,6 +204,32 @@ class MixtureForm(Law):
             theta[which] = self.pull()[0][which]
             linear[which] = 0.0
             linear[which, 0] = mean[which]
+
+    # ---- what the contract test asks -----------------------------------------------------------------
+    def example_losses(self, X: Mapping[str, npt.ArrayLike]) -> Array:
+        """(n,) losses without noise at mixtures of X, of the declared parameters; a law that writes no formula for them
+        learns a smooth surface."""
+        if type(self).loss is None:
+            return super().example_losses(X)
+        R = np.column_stack([np.asarray(v, dtype=float) for v in X.values()])
+        truth = Layout(self.parameters, R.shape[1]).truth()
+        return self.curve(SimpleNamespace(**{name: value[None] for name, value in truth.items()}), R)[0]
+
+    def example_slopes(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Slopes in everything that is fitted, near a fit, as :meth:`model` gives them and by central differences."""
+        X = self.example_rows(24, rng)
+        law = clone(self).fit(X, self.example_losses(X))
+        found = law.model(np.column_stack(list(X.values())))
+        theta, separable = law.theta_, found if isinstance(found, Separable) else None
+        if isinstance(found, Separable):
+            found, theta = with_linear(found), np.concatenate([theta, law.linear_], axis=1)
+        low, high = (np.broadcast_to(b, law.theta_.shape[1]) for b in law.bounds() or (-np.inf, np.inf))
+        near = np.repeat(theta, 3, axis=0) + 0.02 * rng.normal(size=(3, theta.shape[1]))
+        P = law.theta_.shape[1]
+        near[:, :P] = np.clip(near[:, :P], low + 1e-4, high - 1e-4)
+        if separable is not None:
+            near[:, P:] = np.clip(near[:, P:], *linear_bounds(separable))
+        return slopes_and_differences(found, near)
 
     # ---- for hooks ---------------------------------------------------------------------------------
     def own_domains(self) -> Array:

@@ -13,7 +13,7 @@ from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.fit.levenberg import Evaluate, Ints
 
-__all__ = ["Model", "Objective", "Prior", "evaluate_all", "huber", "in_chunks"]
+__all__ = ["Model", "Objective", "Prior", "evaluate_all", "huber", "in_chunks", "slopes_and_differences"]
 
 Model = Callable[[Array, Ints], tuple[Array, Array]]
 """``(theta (B, P), problem (B,)) -> (predictions (B, n), Jacobian (B, n, P))``."""
@@ -133,3 +133,23 @@ def evaluate_all(model: Model, data: Objective) -> Evaluate:
         return F, g, H
 
     return evaluate
+
+
+def slopes_and_differences(model: Model, theta: Array) -> tuple[Array, Array]:
+    """A model's Jacobian (B, n, P) at theta (B, P), and the same by central differences of a millionth.
+
+    Example:
+        >>> x = np.array([1.0, 2.0])
+        >>> def line(theta, problem):
+        ...     return theta[:, :1] * x, np.broadcast_to(x[:, None], (len(theta), 2, 1))
+        >>> [float(v.max().round(6)) for v in slopes_and_differences(line, np.array([[3.0]]))]
+        [2.0, 2.0]
+    """
+    problem = np.zeros(len(theta), dtype=np.int64)
+    given = np.asarray(model(theta, problem)[1])
+    found = np.empty(given.shape)
+    for k in range(theta.shape[1]):
+        step = 1e-6 * (1.0 + np.abs(theta)) * (np.arange(theta.shape[1]) == k)
+        up, down = model(theta + step, problem)[0], model(theta - step, problem)[0]
+        found[:, :, k] = (up - down) / (2 * step[:, [k]])
+    return given, found

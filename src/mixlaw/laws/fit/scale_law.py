@@ -37,12 +37,13 @@ from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiable
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.bounds import Sides, censored_notes
-from mixlaw.laws.core.columns import check_column, column_range, need_runs, need_sizes
+from mixlaw.laws.core.columns import COUNTS, check_column, column_range, need_runs, need_sizes
 from mixlaw.laws.core.parameters import Layout, Parameter
 from mixlaw.laws.fit.coordinates import uncoupled
 from mixlaw.laws.fit.declared_starts import declared_starts, linear_parameters
 from mixlaw.laws.fit.engine import BatchFit, Best, Ints, Model, fit_batch, resample_weights
 from mixlaw.laws.fit.first_version import migrated
+from mixlaw.laws.fit.objective import slopes_and_differences
 
 if TYPE_CHECKING:
     from mixlaw.laws.fit.likelihood import Profile
@@ -205,6 +206,18 @@ class ScaleLaw(Law):
     def example_parameters(self) -> dict[str, float]:
         """What ``parameters_`` of a fit to such losses should be."""
         return {name: float(v[0]) for name, v in self.report(self.layout.truth()).items()}
+
+    def example_slopes(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """d loss / d theta (3, n, P) near the declared parameters, from :meth:`slopes` and by central differences."""
+        layout, rows = self.layout, self.example_rows(24, rng)
+        theta = layout.join(layout.truth()) + 0.02 * rng.normal(size=(3, layout.size))
+        model = self._model([rows[name] for name in self.columns])
+        return slopes_and_differences(model, np.clip(theta, *layout.bounds()))
+
+    @property
+    def count_columns(self) -> tuple[str, ...]:
+        """Sizes and token counts among the law's columns."""
+        return tuple(name for name in self.columns if name in COUNTS)
 
     # ---- inherited --------------------------------------------------------------------------------------
     @property

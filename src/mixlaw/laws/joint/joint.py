@@ -94,6 +94,7 @@ class Joint(MixtureAtScale):
     """
 
     name = "joint"
+    unexplained, costly = 0.05, True
     source = "backtests on the records of Ye et al. 2024, arXiv:2403.16952; Tissue et al. 2024, arXiv:2408.11029"
 
     def __init__(

@@ -88,6 +88,7 @@ class Nested(MixtureAtScale):
     """
 
     name = "nested"
+    unexplained, costly = 0.05, True
     source = "Ye et al. 2024, arXiv:2403.16952"
 
     def __init__(

@@ -78,6 +78,7 @@ class AutoScale(MixtureLaw):
     """
 
     name = "auto_scale"
+    unit_free = False  # its terms have no amplitude
     parameters = {
         "N0": Positive((0.2, 0.1, 0.4), "amount each domain has from the others, in the law's unit", per="domain"),
         "g": Positive((0.3, 0.05, 0.1), "exponent of each domain", per="domain"),

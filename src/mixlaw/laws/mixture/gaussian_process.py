@@ -78,6 +78,7 @@ class GaussianProcess(Law):
     quick_options = MappingProxyType(
         {"draws": False}
     )  # draws of the hyperparameters take ten times the time of the rest
+    costly = True
     allows_missing = True
     source = "hierarchical Gaussian process; Rasmussen & Williams 2006, Gaussian Processes for Machine Learning"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
@@ -90,6 +91,7 @@ class Implicit(MixtureLaw):
 
     # latent domains have no order, so there is no one truth to declare: model() alone says what is fitted
     name = "implicit"
+    unexplained = 0.02
     permutation_invariant = False  # random starts belong to columns, and several optima are usual
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (implicit domains)"
     formula = "L = c + k sum_h s_h exp(sum_j t_hj (r_j - mean_j))"
@@ -108,6 +110,11 @@ class Implicit(MixtureLaw):
     ) -> None:
         super().__init__(ridge, loss, delta, log, num_starts, own, seed, prior="separate")
         self.hidden = hidden
+
+    def example_losses(self, X: Mapping[str, npt.ArrayLike]) -> Array:
+        """Two latent domains, one helped by the first domain of X and one by the second."""
+        first, second = (np.asarray(v, dtype=float) for v in list(X.values())[:2])
+        return np.asarray(1.0 + 0.5 * np.exp(-4.0 * first) + 0.5 * np.exp(-4.0 * second))
 
     def model(self, R: Array) -> ImplicitModel:
         if not isinstance(self.hidden, int) or self.hidden < 1:

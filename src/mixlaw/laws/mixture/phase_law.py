@@ -84,6 +84,7 @@ class PhaseLaw(Law):
     """
 
     name = "phase_law"
+    costly = True
     permutation_invariant = False
     over_phases = True
 
@@ -102,6 +103,22 @@ class PhaseLaw(Law):
         self.log_rho = log_rho
         self.base_options = base_options
         self.seed = seed
+
+    def example_rows(self, num: int, rng: np.random.Generator) -> dict[str, Array]:
+        """Two phases of four domains, drawn apart."""
+        phases = [super(PhaseLaw, self).example_rows(num, rng) for _ in range(2)]
+        return {f"{name}@{p}": v for p, rows in enumerate(phases, start=1) for name, v in rows.items()}
+
+    def example_losses(self, X: Mapping[str, npt.ArrayLike]) -> Array:
+        """One exponential of the phases' mean mixture, the second counting twice."""
+        domains, _ = split_columns(list(X))
+        rates = np.resize([-1.5, 1.0, -0.4], len(domains))
+        return 1.5 + 0.8 * np.exp(sum(t * (X[f"{d}@1"] + 2 * X[f"{d}@2"]) / 3 for t, d in zip(rates, domains)))
+
+    @classmethod
+    def examples(cls) -> list[Law]:
+        """Over the law of one exponential."""
+        return [cls(base="m4")]
 
     # ---- fitting ---------------------------------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:

@@ -43,6 +43,7 @@ class Trees(Law):
 
     kind = "mixture"
     name = "trees"
+    unexplained, smooth, costly = 0.5, False, True
     allows_missing = True
     permutation_invariant = False  # the sampling of columns is seeded by their places
     source = "RegMix, arXiv:2407.01492; LightGBM (Ke et al. 2017)"

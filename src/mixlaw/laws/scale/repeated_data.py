@@ -131,6 +131,11 @@ class RepeatedData(ScaleLaw):
                 )
         super()._check_inputs(X, Y, names)
 
+    @property
+    def unit_free(self) -> bool:
+        """With ``base`` the units are those of its numbers."""
+        return self.base is None
+
     def check_rows(self, params: Array, tokens: Array, unique_tokens: Array) -> None:  # type: ignore[override]
         """Counts, and no more unique tokens than tokens."""
         super().check_rows(params, tokens, unique_tokens)

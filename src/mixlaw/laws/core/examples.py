@@ -1,0 +1,62 @@
+"""Data that the contract test simulates for laws of mixtures and of everything, where a law does not bring its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.columns import RESERVED
+
+__all__ = ["DOMAINS", "mixture_rows", "run_rows", "smooth_losses"]
+
+DOMAINS = ("web", "code", "books", "papers")
+
+
+def mixture_rows(num: int, rng: np.random.Generator) -> dict[str, Array]:
+    """``num`` mixtures of four domains, drawn evenly over all mixtures (Dirichlet with parameter 1): name to (num,).
+
+    Example:
+        >>> rows = mixture_rows(5, np.random.default_rng(0))
+        >>> list(rows), float(sum(rows.values())[0].round(9))
+        (['web', 'code', 'books', 'papers'], 1.0)
+    """
+    return dict(zip(DOMAINS, rng.dirichlet(np.ones(len(DOMAINS)), num).T))
+
+
+def run_rows(num: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Runs of several mixtures at three sizes, each looked at three times on its way: weights, ``params``, ``tokens``.
+
+    A fourth as many mixtures as ``num``, with nine rows each.
+
+    Example:
+        >>> rows = run_rows(60, np.random.default_rng(0))
+        >>> len(rows["params"]), len(np.unique(rows["params"]))
+        (135, 3)
+    """
+    weights = rng.dirichlet(np.ones(len(DOMAINS)), max(6, num // 4))
+    mixture, params, tokens = np.meshgrid(np.arange(len(weights)), [1e7, 3e7, 1e8], [1e9, 2e9, 4e9], indexing="ij")
+    rows = dict(zip(DOMAINS, weights[mixture.ravel()].T))
+    return {**rows, "params": params.ravel(), "tokens": tokens.ravel()}
+
+
+def smooth_losses(X: Mapping[str, npt.ArrayLike]) -> Array:
+    """(n,) losses in nats without noise at columns of X: each domain helps, with returns that diminish at a pace of its
+    own; size and tokens, where X has them, take off a power law each.
+
+    Example:
+        >>> smooth_losses({"web": [1.0, 0.0], "code": [0.0, 1.0]}).round(3).tolist()
+        [2.288, 2.313]
+    """
+    columns = {name: np.asarray(v, dtype=float) for name, v in X.items()}
+    shares = [v for name, v in columns.items() if name not in RESERVED]
+    loss = np.full(len(next(iter(columns.values()))), 1.8)
+    for j, share in enumerate(shares):
+        loss = loss + (0.5 - 0.08 * j) * np.exp(-(2.0 + 1.5 * j) * share)
+    if "params" in columns:
+        loss = loss + 30 * columns["params"] ** -0.25
+    if "tokens" in columns:
+        loss = loss + 900 * columns["tokens"] ** -0.35
+    return loss
