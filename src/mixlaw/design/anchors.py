@@ -131,7 +131,12 @@ def specs(
 
 @dataclass(frozen=True)
 class Noise:
-    """Seed noise of one target: standard deviation ``sd`` pooled over replicate groups, and its ``dof``."""
+    """Seed noise of one target: standard deviation ``sd`` pooled over replicate groups, and its ``dof``.
+
+    Example:
+        >>> Noise(sd=0.02, dof=8).sd
+        0.02
+    """
 
     sd: float
     dof: int

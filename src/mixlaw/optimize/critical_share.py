@@ -36,6 +36,11 @@ class Critical:
         noise: sd of the mean loss that the interval assumes, in nats.
         c, a, k: the exponential ``c + a exp(-k r)`` fitted to the weighted mean loss.
         before: the loss to keep.
+
+    Example:
+        >>> found = Critical(0.3, 0.25, 0.36, 0.9, {"exponential": 0.3}, 0.002, 2.8, 0.24, 4.0, 2.872)
+        >>> round(float(found.predict(0.3)), 3)
+        2.872
     """
 
     proportion: float
@@ -188,6 +193,15 @@ def critical_from_observations(
 
     Raises:
         As :func:`critical`, and DataError: a run, set or domain that the observations lack.
+
+    Example:
+        >>> shares, losses = [0.125, 0.25, 0.375, 0.5], [2.926166, 2.880493, 2.857072, 2.838757]
+        >>> runs = [{"run": f"r{i}", "schedule": {"old": s, "new": 1 - s}} for i, s in enumerate(shares)]
+        >>> values = [{"run": f"r{i}", "target": "old_text", "value": loss} for i, loss in enumerate(losses)]
+        >>> seen = Observations.from_records(runs, values)
+        >>> found = critical_from_observations(seen, "old", {"old_text": 1.0}, {"old_text": 2.873368})
+        >>> 0.28 < found.proportion < 0.29
+        True
     """
     sets = list(weights)
     _check_weights(weights)

@@ -52,6 +52,16 @@ class Reuse:
             re-filtered domain.
         unidentified: new domains (or parts of a split one) whose own effect no old run shows.
         left_out: validation sets whose content changed: their old losses are not among ``observations``.
+
+    Example:
+        >>> old = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> new = Corpus.declared({"web": 9_000_000, "python": 600_000, "c": 400_000}, source="example")
+        >>> weights = enumerate((0.2, 0.5, 0.8, 0.9))
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in weights]
+        >>> seen = Observations.from_records(runs, [{"run": "r0", "target": "all", "value": 3.0}])
+        >>> found = reuse(seen, old, new, split={"code": ("python", "c")})
+        >>> found.carried(Mixture({"web": 0.5, "code": 0.5})).to_dict()
+        {'web': 0.5, 'python': 0.3, 'c': 0.2}
     """
 
     observations: Observations
@@ -119,6 +129,16 @@ class Reuse:
         Raises:
             ConfigError: the mixture has no weight on any untouched domain, or ``max_runs``, ``tolerance`` are negative.
             InfeasibleBudgetError: no mixture of the new domains satisfies the budget.
+
+        Example:
+            >>> old = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+            >>> new = Corpus.declared({"web": 9_000_000, "python": 600_000, "c": 400_000}, source="example")
+            >>> weights = enumerate((0.2, 0.5, 0.8, 0.9))
+            >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in weights]
+            >>> seen = Observations.from_records(runs, [{"run": "r0", "target": "all", "value": 3.0}])
+            >>> found = reuse(seen, old, new, split={"code": ("python", "c")})
+            >>> len(found.new_runs(Mixture({"web": 0.6, "python": 0.24, "c": 0.16}), max_runs=2).mixtures)
+            1
         """
         order = [*self.domains, *self.former]
         diverged = {
@@ -170,6 +190,16 @@ def reuse(
         ConfigError: a split names domains that are not there, or an old one that is also a new one; a share kept of a
             domain that did not change.
         DataError: the observations used domains the old corpus does not have, or the corpora have different tokenizers.
+
+    Example:
+        >>> old = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> new = Corpus.declared({"web": 9_000_000, "python": 600_000, "c": 400_000}, source="example")
+        >>> weights = enumerate((0.2, 0.5, 0.8, 0.9))
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in weights]
+        >>> seen = Observations.from_records(runs, [{"run": "r0", "target": "all", "value": 3.0}])
+        >>> found = reuse(seen, old, new, split={"code": ("python", "c")})
+        >>> found.changes, len(found.reexpressed)
+        ({'code': 'split into python 60.0%, c 40.0%'}, 4)
     """
     if old.tokenizer and new.tokenizer and old.tokenizer != new.tokenizer:
         raise DataError(

@@ -34,6 +34,10 @@ class Point:
         low, high: 80% interval of the mean regret under the losses as they are: a gamma distribution as wide as
             the draws differ. A larger pilot makes it narrower, more draws do not.
         worst_decile: of single studies.
+
+    Example:
+        >>> Point.of("proxy", 16, 16.0, np.array([[[0.02], [0.04]], [[0.01], [0.05]]])[..., 0], 0.5).regret
+        0.03
     """
 
     size: str
@@ -62,6 +66,12 @@ class Power:
         points: one per size and count.
         spread: regret of training on the natural mixture instead (what there is to gain), mean over draws.
         worlds: how many draws of the losses were simulated.
+
+    Example:
+        >>> points = [Point("proxy", n, n, 1 / n, 0, 0.5 / n, 2 / n, 0) for n in (10, 40, 160)]
+        >>> found = Power(tuple(points), spread=1.0, worlds=5)
+        >>> found.runs_for(1 / 20), found.runs_interval(1 / 40), found.runs_for(1e-4)
+        (20, (20, 80), None)
     """
 
     points: tuple[Point, ...]
@@ -163,6 +173,18 @@ def power_analysis(
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: a pilot over other domains.
         TooFewRunsError: a pilot too small for its law.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in enumerate(web)]
+        >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
+        >>> pilot = Observations.from_records(runs, losses)
+        >>> options = {"law": LogLinear(), "fit": LogLinear(), "noise": 0.01, "worlds": 2}
+        >>> found = power_analysis(corpus, Budget(tokens="1M"), (4, 8), pilot=pilot, **options)
+        >>> [(p.runs, p.cost) for p in found.points]
+        [(4, 4.0), (8, 8.0)]
     """
     counts = sorted(set(counts))
     if not counts or counts[0] < 3 or worlds < 2 or not sizes:

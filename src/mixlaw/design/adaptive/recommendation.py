@@ -56,7 +56,12 @@ _RIVALS = 60
 @dataclass(frozen=True)
 class Choice:
     """One mixture of a list: its ``index``, the ``objective`` expected, whether it was ``tried``, and the ``error``
-    (standard deviation) of its advantage over the best tried mixture: 0 for that one, NaN where none was tried."""
+    (standard deviation) of its advantage over the best tried mixture: 0 for that one, NaN where none was tried.
+
+    Example:
+        >>> Choice(index=3, objective=2.1, error=0.01, tried=False).tried
+        False
+    """
 
     index: int
     objective: float

@@ -46,6 +46,10 @@ class Worth:
             mixtures (with many domains a few hundred candidates miss the optimum); ``gain`` can never exceed it by
             more than chance.
         objective: predicted objective of today's choice.
+
+    Example:
+        >>> Worth(runs=8, gain=0.001, gain_sd=0.002, regret=0.003, objective=2.5).stop()
+        True
     """
 
     runs: int
@@ -102,6 +106,16 @@ def propose(
         ConfigError: num <= 0, or the objective names an unknown target.
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in enumerate(web)]
+        >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
+        >>> seen = Observations.from_records(runs, losses)
+        >>> len(propose(corpus, Budget(tokens="1M"), 2, seen, law=LogLinear(), candidates=20, worlds=8))
+        2
     """
     start = begin(corpus, budget, num, observations, seed)
     if observations is None or len(unique_rows(start.observed)) < _FEWEST or start.polytope.dimension == 0:
@@ -158,6 +172,17 @@ def plan(
         InfeasibleBudgetError: no mixture satisfies the budget.
         DataError: observations over other domains.
         TooFewRunsError: fewer runs than the law needs.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in enumerate(web)]
+        >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
+        >>> seen = Observations.from_records(runs, losses)
+        >>> found = plan(corpus, Budget(tokens="1M"), 2, seen, law=LogLinear(), candidates=20, worlds=8)
+        >>> found.worth.runs, 0.4 < found.best["web"] < 0.8
+        (2, True)
     """
     start = begin(corpus, budget, num, observations, seed)
     if worlds < 8 or candidates < 4 * num:

@@ -37,6 +37,10 @@ class Size:
         mismatch: how far its objective ranks mixtures differently from the target's: standard deviation over
             mixtures of (its loss - target's loss) after removing the mean, in the objective's unit. 0 = the size
             at which the mixture will be used.
+
+    Example:
+        >>> Size("small", cost=0.2, noise=1.5, mismatch=0.01).cost
+        0.2
     """
 
     name: str = "proxy"

@@ -25,6 +25,10 @@ def objective_weights(objective: Mapping[str, float] | None, targets: list[str])
 
     Raises:
         ConfigError: an unknown target, or weights that are negative or all zero.
+
+    Example:
+        >>> objective_weights(None, ["qa", "bugs"])
+        {'qa': 0.5, 'bugs': 0.5}
     """
     if objective is None:
         return {t: 1.0 / len(targets) for t in targets}
@@ -40,7 +44,12 @@ def objective_weights(objective: Mapping[str, float] | None, targets: list[str])
 
 
 def replicates(X: Array, value: Array) -> tuple[float, int]:
-    """Sum of squares of ``value`` (n,) within rows of X with the same mixture, and its degrees of freedom."""
+    """Sum of squares of ``value`` (n,) within rows of X with the same mixture, and its degrees of freedom.
+
+    Example:
+        >>> replicates(np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]), np.array([2.0, 2.5, 3.0]))
+        (0.125, 1)
+    """
     _, group = np.unique(np.round(X / SAME).astype(np.int64), axis=0, return_inverse=True)
     total, dof = 0.0, 0
     for g in np.unique(group):
@@ -51,7 +60,12 @@ def replicates(X: Array, value: Array) -> tuple[float, int]:
 
 
 def replicate_sd(X: Array, value: Array) -> float | None:
-    """Noise of ``value`` (n,) pooled over rows of X with the same mixture; None with fewer than two to spare."""
+    """Noise of ``value`` (n,) pooled over rows of X with the same mixture; None with fewer than two to spare.
+
+    Example:
+        >>> round(replicate_sd(np.full((3, 2), 0.5), np.array([2.0, 2.1, 2.2])), 6)
+        0.1
+    """
     total, dof = replicates(X, value)
     return float(np.sqrt(total / dof)) if dof >= 2 else None
 

@@ -48,7 +48,14 @@ def temperature(corpus: Corpus, T: float = 2.0) -> Mixture:
 
 
 def feasible(mixture: Array, constraints: Constraints, slack: float = 1e-9) -> bool:
-    """Whether weights (K,) satisfy the budget's limits."""
+    """Whether weights (K,) satisfy the budget's limits.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> limits = Budget(tokens=4_000, max_epochs=2).check(corpus)
+        >>> feasible(np.array([0.5, 0.5]), limits), feasible(np.array([0.4, 0.6]), limits)
+        (True, False)
+    """
     c = constraints
     rows = c.matrix @ mixture - c.upper
     return bool(
@@ -59,7 +66,13 @@ def feasible(mixture: Array, constraints: Constraints, slack: float = 1e-9) -> b
 
 
 def baselines(corpus: Corpus, budget: Budget, reference: Mixture | None = None) -> dict[str, Mixture]:
-    """Natural, uniform, UniMax (1 and 4 epochs), temperature 2 and 5, and the user's own as ``"reference"``."""
+    """Natural, uniform, UniMax (1 and 4 epochs), temperature 2 and 5, and the user's own as ``"reference"``.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> baselines(corpus, Budget(tokens=4_000))["unimax (1 epoch)"].to_dict()
+        {'web': 0.75, 'code': 0.25}
+    """
     table = {"natural": corpus.natural, "uniform": Mixture.uniform(corpus.names)}
     for epochs in (1, 4):
         table[f"unimax ({epochs} epoch{'s' * (epochs > 1)})"] = unimax(corpus, budget.tokens, epochs)

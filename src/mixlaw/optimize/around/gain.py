@@ -23,7 +23,12 @@ __all__ = ["Gain", "gain", "predicted_gain"]
 
 @dataclass(frozen=True)
 class Gain:
-    """Objective of the recipe minus the reference's, and the probability that it is below zero."""
+    """Objective of the recipe minus the reference's, and the probability that it is below zero.
+
+    Example:
+        >>> Gain(Prediction(-0.02, -0.03, -0.01, 0.9), 0.99).probability
+        0.99
+    """
 
     prediction: Prediction
     probability: float | None
@@ -83,6 +88,10 @@ def gain(
     An optimum picked on a law looks better there than it is. ``optimism`` (>= 0) is that bias as measured in the
     bootstrap; the interval is widened by it on the side of less gain. The spread of few draws is taken from their sd
     and quantiles, whichever is wider. Without draws: two independent errors of half width ``half``.
+
+    Example:
+        >>> round(gain(-0.02, None, 0.0, 0.01, 0.9, same=False).probability, 3)
+        0.99
     """
     if same:
         return Gain(Prediction(difference, difference, difference, level), 0.5)

@@ -32,6 +32,11 @@ class Frontier:
         exchange: (n, len(sets)) weights of the sets for which the point is optimal: at point i a nat of set a is worth
             ``exchange[i, a] / exchange[i, b]`` nats of set b.
         gap: (n,) duality gap of each point's weighted mean.
+
+    Example:
+        >>> front = Frontier(("qa",), ("web", "code"), np.array([[0.7, 0.3]]), np.array([[2.1]]), np.ones((1, 1)), np.zeros(1))
+        >>> front.mixture(0).to_dict()
+        {'web': 0.7, 'code': 0.3}
     """
 
     sets: tuple[str, ...]
@@ -78,6 +83,10 @@ def simplex_points(num: int, k: int) -> Array:
 
     Two sets get equal steps; more use the generalised golden ratio (R-sequence), folded onto the simplex by gaps
     between sorted coordinates.
+
+    Example:
+        >>> simplex_points(3, 2).tolist()
+        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
     if k == 1:
         return np.ones((num, 1))
@@ -131,6 +140,17 @@ def frontier(
     Raises:
         ConfigError: fewer than two sets, unknown names, or a law that is not convex for them (see the message).
         InfeasibleBudgetError: no mixture satisfies the budget.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import EffectiveTokens
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> losses = {"qa": 2 + (web + 0.1) ** -0.3, "bugs": 2 + (1.1 - web) ** -0.3}
+        >>> law = EffectiveTokens().fit({"web": web, "code": 1 - web}, losses)
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> front = frontier(law, ["qa", "bugs"], Budget(tokens=1_000), corpus, num=5)
+        >>> [round(front.mixture(i)["web"], 2) for i in range(len(front))]
+        [1.0, 0.74, 0.5, 0.26, 0.0]
     """
     if len(set(sets)) < 2 or len(set(sets)) != len(sets):
         raise ConfigError(f"A frontier needs two or more different validation sets, got {list(sets)}.")

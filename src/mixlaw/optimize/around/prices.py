@@ -116,6 +116,19 @@ def price(recipe: Recipe, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: no such name, the recipe has no certificate (a local search has no prices), or nothing limits
             it there: its price is zero.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import EffectiveTokens
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> losses = {"qa": 2 + (web + 0.1) ** -0.3, "bugs": 2 + (1.1 - web) ** -0.3}
+        >>> law = EffectiveTokens().fit({"web": web, "code": 1 - web}, losses)
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> from mixlaw.optimize.optimum import optimize
+        >>> recipe = optimize(law, "bugs", Budget(tokens=4_000, max_epochs=2), corpus)
+        >>> found = price(recipe, "code")
+        >>> found["limit"], found["loss_per_extra_epoch"] < 0
+        ('code: cap 2.00k tokens (1.00k unique x 2 epochs)', True)
     """
     groups = {f"group {n}": set(g["domains"]) for n, g in (recipe.budget.get("groups") or {}).items()}
     limits = {f"limit {n}": set(x["cost_per_token"]) for n, x in (recipe.budget.get("limits") or {}).items()}

@@ -26,12 +26,22 @@ Weights = Callable[[int, int, int], Array]
 
 
 def drawn(n: int, num: int, seed: int = 0) -> Array:
-    """How often each run is drawn in n draws with replacement."""
+    """How often each run is drawn in n draws with replacement.
+
+    Example:
+        >>> drawn(5, 2).sum(axis=1).tolist()
+        [5.0, 5.0]
+    """
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=num).astype(float)
 
 
 def weighed(n: int, num: int, seed: int = 0) -> Array:
-    """Positive weights of all runs, as noisy in the mean as drawing."""
+    """Positive weights of all runs, as noisy in the mean as drawing.
+
+    Example:
+        >>> bool((weighed(5, 2) > 0).all())
+        True
+    """
     draws = np.random.default_rng(seed).exponential(size=(num, n))
     return np.asarray(draws / draws.mean(axis=1, keepdims=True))
 
@@ -42,6 +52,16 @@ def bootstrap_laws(rows: Rows, num: int, seed: int = 0, weights: Weights = drawn
 
     Raises:
         DataError: fewer than half of the refits succeeded.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = {"web": web, "code": 1 - web}, {"all": 3 - np.log(web + 0.1)}
+        >>> corpus = Corpus.declared({"web": 5_000, "code": 5_000}, source="example")
+        >>> view = LawView(LogLinear().fit(*runs), corpus, Budget(tokens=1_000))
+        >>> len(bootstrap_laws(Rows.of(view, runs), 8))
+        8
     """
     views = rows.refits(weights(len(rows.X), num, seed))
     if len(views) < num / 2:

@@ -32,6 +32,16 @@ class LawView:
     Raises:
         ConfigError: the law was fitted on other domains, or needs a size the budget does not give.
         DataError: the law is not fitted, or is a law of size and tokens only.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import EffectiveTokens
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> losses = {"qa": 2 + (web + 0.1) ** -0.3, "bugs": 2 + (1.1 - web) ** -0.3}
+        >>> law = EffectiveTokens().fit({"web": web, "code": 1 - web}, losses)
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> LawView(law, corpus, Budget(tokens=1_000)).predict([[0.5, 0.5]]).shape
+        (1, 2)
     """
 
     def __init__(self, law: Any, corpus: Corpus, budget: Budget, repetition: Repetition | None = None) -> None:
@@ -246,7 +256,12 @@ def replace_none(view: LawView) -> LawView:
 
 
 def hull_distance(points: Array, x: Array) -> float:
-    """Distance in token share (half the L1 norm) from mixture x (K,) to the convex hull of points (n, K); 0 inside."""
+    """Distance in token share (half the L1 norm) from mixture x (K,) to the convex hull of points (n, K); 0 inside.
+
+    Example:
+        >>> round(hull_distance(np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([0.9, 0.1])), 6)
+        0.3
+    """
     from scipy.optimize import linprog
 
     n, k = points.shape
@@ -267,6 +282,10 @@ def check_weights(objective: str | Sequence[str] | Mapping[str, float]) -> dict[
 
     Raises:
         ConfigError: empty, negative, not finite, or all zero.
+
+    Example:
+        >>> check_weights({"qa": 3, "bugs": 1})
+        {'qa': 0.75, 'bugs': 0.25}
     """
     if isinstance(objective, str):
         return {objective: 1.0}

@@ -61,6 +61,16 @@ def best_schedule(
     Raises:
         ConfigError: another law, unknown names, or a base law that cannot be certified.
         InfeasibleBudgetError: no mixture satisfies the budget.
+
+    Example:
+        >>> from mixlaw.laws.mixture.phase_law import PhaseLaw
+        >>> early, late = np.repeat([0.2, 0.8], 12), np.tile(np.linspace(0.1, 0.9, 12), 2)
+        >>> X = {"web@1": early, "code@1": 1 - early, "web@2": late, "code@2": 1 - late}
+        >>> law = PhaseLaw().fit(X, {"qa": 2 + (0.25 * early + 0.75 * late + 0.1) ** -0.3})  # late tokens count three times
+        >>> corpus = Corpus.declared({"web": 500, "code": 5_000}, source="example")
+        >>> recipe = best_schedule(law, "qa", Budget(tokens=1_000, max_epochs=1), corpus, num_bootstrap=0)
+        >>> [round(phase.mixture["web"], 2) for phase in recipe.schedule.phases]  # all of the web there is comes last
+        [0.0, 1.0]
     """
     q = PhasedRequest.of(law, objective, budget, corpus, phase_caps, level)
     warnings = standing(q.corpus, budget, rank_transfer)

@@ -13,6 +13,7 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
+from mixlaw.laws.core.base import Law
 from mixlaw.optimize.pose.objective import Problem, mean, row_scale
 from mixlaw.optimize.pose.view import check_weights
 from mixlaw.optimize.solve.convex import Program, Solution, solve
@@ -67,7 +68,7 @@ class PhasedRequest:
             ConfigError: a law that is not over phases, unknown names, or a base law that cannot be certified.
             InfeasibleBudgetError: no mixture satisfies the budget.
         """
-        if not (getattr(law, "over_phases", False) and law.fitted):
+        if not (isinstance(law, Law) and law.over_phases and law.fitted):
             raise ConfigError(
                 f"A schedule needs a fitted PhaseLaw, got {type(law).__name__}. See mixlaw.optimize.PhaseLaw."
             )
