@@ -21,7 +21,7 @@ content are left out, and corpora of different tokenizers cannot be joined. What
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,6 +201,50 @@ def reuse(
         >>> found.changes, len(found.reexpressed)
         ({'code': 'split into python 60.0%, c 40.0%'}, 4)
     """
+    parts = {k: tuple(v) for k, v in (split or {}).items()}
+    _check_corpora(observations, old, new)
+    _check_split(parts, old, new)
+    _check_kept(kept or {}, old, new)
+    found = _compare(observations, old, new, parts, kept or {}, same_above)
+    for name in kept or {}:
+        if name not in found.changes:
+            raise ConfigError(
+                f"kept names {name!r}, which is the same in both corpora, so all of it is kept. Leave it out; "
+                f"changed are {list(found.changes) or 'none'}."
+            )
+    runs, groups = _reexpressed(observations, found, [*new.names, *found.former])
+    content = {v.name: v.hash for v in new.validation}
+    values = observations.values.to_pylist()
+    other = {v["target"] for v in values if _differ(v["target_hash"], content.get(v["target"]))}
+    left_out = [t for t in observations.targets if t in other]
+    return Reuse(
+        Observations.from_records(runs, [v for v in values if v["target"] not in other]),
+        new.names,
+        tuple(found.former),
+        found.changes,
+        tuple(groups["unchanged"]),
+        tuple(groups["reexpressed"]),
+        tuple(groups["approximate"]),
+        tuple(found.unidentified),
+        tuple(left_out),
+        corpus=new,
+        rename=found.rename,
+    )
+
+
+@dataclass
+class _Found:
+    """What became of the domains: in words, old name to shares of new ones, those that are only approximately the
+    same, those that are gone, and those of which the runs say nothing yet."""
+
+    changes: dict[str, str] = field(default_factory=dict)
+    rename: dict[str, dict[str, float]] = field(default_factory=dict)
+    approximate: set[str] = field(default_factory=set)
+    former: list[str] = field(default_factory=list)
+    unidentified: list[str] = field(default_factory=list)
+
+
+def _check_corpora(observations: Observations, old: Corpus, new: Corpus) -> None:
     if old.tokenizer and new.tokenizer and old.tokenizer != new.tokenizer:
         raise DataError(
             f"The corpora have different tokenizers ({old.tokenizer} and {new.tokenizer}), so their losses per token "
@@ -211,7 +255,9 @@ def reuse(
         raise DataError(
             f"Observations use {strangers}, which the old corpus lacks.{did_you_mean(strangers[0], old.names)}"
         )
-    parts = {k: tuple(v) for k, v in (split or {}).items()}
+
+
+def _check_split(parts: Mapping[str, tuple[str, ...]], old: Corpus, new: Corpus) -> None:
     for name, pieces in parts.items():
         if name not in old.names:
             raise ConfigError(f"split names {name!r}, which the old corpus lacks.{did_you_mean(name, old.names)}")
@@ -222,82 +268,81 @@ def reuse(
                 raise ConfigError(
                     f"Part {piece!r} of {name!r} is not in the new corpus.{did_you_mean(piece, new.names)}"
                 )
-    for name, share in (kept or {}).items():
+
+
+def _check_kept(kept: Mapping[str, float], old: Corpus, new: Corpus) -> None:
+    for name, share in kept.items():
         if name not in new.names or name not in old.names:
             raise ConfigError(f"kept names {name!r}, which is not in both corpora.{did_you_mean(name, old.names)}")
         if not 0 <= share <= 1:
             raise ConfigError(f"kept[{name!r}] must be a share in [0, 1], got {share!r}.")
-    pieces_of = {p for pieces in parts.values() for p in pieces}
-    changes: dict[str, str] = {}
-    rename: dict[str, dict[str, float]] = {}
-    approximate_domains, former, unidentified = set(), [], []
+
+
+def _compare(
+    observations: Observations,
+    old: Corpus,
+    new: Corpus,
+    parts: Mapping[str, tuple[str, ...]],
+    kept: Mapping[str, float],
+    same_above: float,
+) -> _Found:
+    """Every domain that was split, removed, re-filtered or added."""
+    found = _Found()
     schedules = observations.schedules()
     for domain in old.domains:
         name = domain.name
         if name in parts:
             total = sum(new[p].unique_tokens for p in parts[name])
-            rename[name] = {p: new[p].unique_tokens / total for p in parts[name]}
-            changes[name] = f"split into {', '.join(f'{p} {s:.1%}' for p, s in rename[name].items())}"
-            unidentified += list(parts[name])
+            found.rename[name] = {p: new[p].unique_tokens / total for p in parts[name]}
+            found.changes[name] = f"split into {', '.join(f'{p} {s:.1%}' for p, s in found.rename[name].items())}"
+            found.unidentified += list(parts[name])
         elif name not in new.names:
-            changes[name] = f"removed; {_drawn(name, schedules)}"
-            former.append(name)
-        elif _same(domain, new[name]):
-            continue
-        else:
-            still = (kept or {}).get(name)
-            if still is not None and still >= same_above:
-                changes[name] = f"re-filtered, {still:.1%} of its tokens kept: weights carried over (approximate)"
-                approximate_domains.add(name)
-            else:
-                label = f"{name} (before)"
-                known = "an unknown share" if still is None else f"{still:.1%}"
-                changes[name] = f"re-filtered, {known} of its tokens kept: the old version is a former domain"
-                rename[name] = {label: 1.0}
-                former.append(label)
-                unidentified.append(name)
-    for name in kept or {}:
-        if name not in changes:
-            raise ConfigError(
-                f"kept names {name!r}, which is the same in both corpora, so all of it is kept. Leave it out; "
-                f"changed are {list(changes) or 'none'}."
-            )
+            found.changes[name] = f"removed; {_drawn(name, schedules)}"
+            found.former.append(name)
+        elif not _same(domain, new[name]):
+            _refiltered(found, name, kept.get(name), same_above)
+    pieces = {p for names in parts.values() for p in names}
     for name in new.names:
-        if name not in old.names and name not in pieces_of:
-            changes[name] = "added"
-            unidentified.append(name)
+        if name not in old.names and name not in pieces:
+            found.changes[name] = "added"
+            found.unidentified.append(name)
+    return found
+
+
+def _refiltered(found: _Found, name: str, still: float | None, same_above: float) -> None:
+    """A domain of another content: nearly the same, or the old version is a former domain of its own."""
+    if still is not None and still >= same_above:
+        found.changes[name] = f"re-filtered, {still:.1%} of its tokens kept: weights carried over (approximate)"
+        found.approximate.add(name)
+        return
+    label = f"{name} (before)"
+    known = "an unknown share" if still is None else f"{still:.1%}"
+    found.changes[name] = f"re-filtered, {known} of its tokens kept: the old version is a former domain"
+    found.rename[name] = {label: 1.0}
+    found.former.append(label)
+    found.unidentified.append(name)
+
+
+def _reexpressed(
+    observations: Observations, found: _Found, names: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """Rows of the runs over today's and former domains, and which runs are unchanged, re-expressed, approximate."""
+    schedules = observations.schedules()
     realised, settings = observations.schedules(realised=True), observations.settings()
-    runs, groups = [], {"unchanged": [], "reexpressed": [], "approximate": []}  # type: ignore[var-annotated]
+    runs: list[dict[str, Any]] = []
+    groups: dict[str, list[str]] = {"unchanged": [], "reexpressed": [], "approximate": []}
     for row in observations.runs.to_pylist():
-        schedule = schedules.get(row["run"])
-        used = (
-            set() if schedule is None else {d for p in schedule.phases for d, w in p.mixture.to_dict().items() if w > 0}
-        )
-        kind = "approximate" if used & approximate_domains else "reexpressed" if used & set(rename) else "unchanged"
+        schedule, drawn = schedules.get(row["run"]), realised.get(row["run"])
+        phases = () if schedule is None else schedule.phases
+        used = {d for p in phases for d, w in p.mixture.to_dict().items() if w > 0}
+        kind = "approximate" if used & found.approximate else "reexpressed" if used & set(found.rename) else "unchanged"
         groups[kind].append(row["run"])
         row["epochs"] = dict(row["epochs"]) if row["epochs"] else None
-        row["schedule"] = None if schedule is None else _rename(schedule, rename, [*new.names, *former])
-        drawn = realised.get(row["run"])
-        row["realised"] = None if drawn is None else _rename(drawn, rename, [*new.names, *former])
+        row["schedule"] = None if schedule is None else _rename(schedule, found.rename, names)
+        row["realised"] = None if drawn is None else _rename(drawn, found.rename, names)
         row["settings"] = settings[row["run"]] or None
         runs.append(row)
-    content = {v.name: v.hash for v in new.validation}
-    values = observations.values.to_pylist()
-    other = {v["target"] for v in values if _differ(v["target_hash"], content.get(v["target"]))}
-    left_out = [t for t in observations.targets if t in other]
-    return Reuse(
-        Observations.from_records(runs, [v for v in values if v["target"] not in other]),
-        new.names,
-        tuple(former),
-        changes,
-        tuple(groups["unchanged"]),
-        tuple(groups["reexpressed"]),
-        tuple(groups["approximate"]),
-        tuple(unidentified),
-        tuple(left_out),
-        corpus=new,
-        rename=rename,
-    )
+    return runs, groups
 
 
 def _drawn(name: str, schedules: Mapping[str, Schedule]) -> str:
@@ -322,7 +367,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a.unique_tokens == b.unique_tokens)
 
 
-def _rename(schedule: Schedule, rename: Mapping[str, Mapping[str, float]], columns: list[str]) -> Schedule:
+def _rename(schedule: Schedule, rename: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> Schedule:
     phases = []
     for phase in schedule.phases:
         weights = dict.fromkeys(columns, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,87 @@ def effect_curves(
         marks: ``{name: mixture}``, drawn as triangles at their share of the panel's domain.
         max_panels: with more domains, only so many (those with the largest effects) are shown.
     """
+    found = _curves(law, base, X, domains)
+    sets = [str(n) for n in law.target_names_]
+    lines = target_columns(sets, targets)
+    weights = objective_array(objective, sets) if len(sets) > 1 else None
+    ties = {t: t for t in sets if t in found.names} if own is None else dict(own)
+    wanted = found.largest(lines, max_panels)
+    low, high = found.visible(wanted, lines)
+    rows, columns = grid_shape(len(wanted), width, 2.3 if width > 5 else 1.7)
+    with styled():
+        chart = Chart(
+            width,
+            0.75 + rows * (1.75 if rows > 1 else 2.0),
+            f"Predicted change of losses as the share of {', '.join(wanted)} moves.",
+        )
+        flat = chart.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for axis in flat[len(wanted) :]:
+            axis.set_visible(False)
+        for axis, name in zip(flat, wanted):
+            axis.axhline(0, color="#b6bcc6", lw=0.8)
+            for t in lines:
+                _one_line(chart, axis, found, name, t, sets[t], ties.get(sets[t]) == name)
+            if weights is not None:
+                _objective_line(chart, axis, found, name, weights)
+            _marks(axis, found.names, name, marks or {})
+            axis.set_title(name)
+            axis.set_xlim(0, 1)
+            axis.set_ylim(low, high)
+            axis.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+            axis.set_xticks([0.25, 0.5, 0.75])
+        for axis in flat[max(0, len(wanted) - columns) : len(wanted)]:
+            axis.tick_params(labelbottom=True)
+        words = "share of the panel's domain, the others in proportion"
+        if len(found.curves) > len(wanted):
+            words += f"\n{len(wanted)} of {len(found.curves)} domains, largest effects first"
+        chart.supxlabel(words, fontsize=9, color=MUTED)
+        chart.supylabel(f"change of loss, {unit}", fontsize=9, color=MUTED)
+        _effect_legend(chart, flat[0], weights is not None, marks or {}, bool(ties), width)
+    return chart
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """What the panels show: shares (S,), each domain's change of the losses (S, T), and where it was observed (S,)."""
+
+    names: list[str]
+    shares: Array
+    curves: dict[str, Array]
+    seen: dict[str, npt.NDArray[np.bool_]]
+
+    def largest(self, lines: Sequence[int], most: int) -> list[str]:
+        """The domains to show: all, or those that move something most within what was observed."""
+        if len(self.curves) <= most:
+            return list(self.curves)
+
+        def reach(name: str) -> float:
+            return float(np.ptp(self.curves[name][self.seen[name]][:, lines], axis=0).max())
+
+        return sorted(self.curves, key=lambda n: -reach(n))[:most]
+
+    def visible(self, wanted: Sequence[str], lines: Sequence[int]) -> tuple[float, float]:
+        """Ends of the vertical axis. A domain's loss without any of that domain can be far above all else: it is cut
+        there, so that the rest can be read."""
+        rows = [self.curves[n][self.seen[n] & (self.shares >= 0.03)][:, lines].ravel() for n in wanted]
+        within = np.concatenate(rows)
+        low, high = np.quantile(within, [0.01, 0.99]) if len(within) else (-0.1, 0.1)
+        low, high = min(float(low), 0.0), max(float(high), 0.0)
+        pad = 0.12 * (high - low) or 0.01
+        return low - pad, high + pad
+
+    def beyond(self, name: str) -> list[Array]:
+        """(S,) each: 1 on one side of what was observed, NaN elsewhere."""
+        observed = self.shares[self.seen[name]]
+        sides = (self.shares <= observed[0], self.shares >= observed[-1])
+        parts = [np.where(side, 1.0, np.nan) for side in sides]
+        return [part for part in parts if np.isfinite(part).sum() > 1]
+
+
+def _curves(law: Any, base: Any, X: Any, domains: Sequence[str] | None) -> _Curves:
     from mixlaw.laws.core.table import as_matrix
 
     names = [str(n) for n in law.feature_names_in_]
-    sets = [str(n) for n in law.target_names_]
     observed = None if X is None else as_matrix(X)[0]
     if base is None:
         center = np.full(len(names), 1 / len(names)) if observed is None else observed.mean(0)
@@ -78,9 +156,6 @@ def effect_curves(
     for name in wanted:
         if name not in names:
             raise ConfigError(f"No domain {name!r} in this law.{did_you_mean(name, names)}")
-    lines = target_columns(sets, targets)
-    weights = objective_array(objective, sets)
-    ties = {t: t for t in sets if t in names} if own is None else dict(own)
     at_base = predict_all(law, center[None])[0]
     shares = np.linspace(0, 1, 101)
     curves = {n: predict_all(law, along(center, names.index(n), shares)) - at_base for n in wanted}
@@ -88,75 +163,40 @@ def effect_curves(
     if observed is not None:
         ranges = dict(zip(names, zip(observed.min(0).tolist(), observed.max(0).tolist())))
     seen = {n: (shares >= ranges[n][0] - 0.01) & (shares <= ranges[n][1] + 0.01) for n in wanted}
-    total = len(wanted)
-    if total > max_panels:  # those that move something most within what was observed
-        wanted = sorted(wanted, key=lambda n: -float(np.ptp(curves[n][seen[n]][:, lines], axis=0).max()))[:max_panels]
-    # A domain's loss without any of that domain can be far above all else: cut there, so that the rest is readable.
-    within = np.concatenate([curves[n][seen[n] & (shares >= 0.03)][:, lines].ravel() for n in wanted])
-    low, high = np.quantile(within, [0.01, 0.99]) if len(within) else (-0.1, 0.1)
-    low, high = min(float(low), 0.0), max(float(high), 0.0)
-    pad = 0.12 * (high - low) or 0.01
-    rows, columns = grid_shape(len(wanted), width, 2.3 if width > 5 else 1.7)
-    with styled():
-        chart = Chart(
-            width,
-            0.75 + rows * (1.75 if rows > 1 else 2.0),
-            f"Predicted change of losses as the share of {', '.join(wanted)} moves.",
-        )
-        axes = chart.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        flat = axes.ravel()
-        for axis in flat[len(wanted) :]:
-            axis.set_visible(False)
-        for axis, name in zip(flat, wanted):
-            j, curve = names.index(name), curves[name]
-            inside = seen[name]
-            beyond = [
-                np.where(shares <= shares[inside][0], 1.0, np.nan),
-                np.where(shares >= shares[inside][-1], 1.0, np.nan),
-            ]
-            axis.axhline(0, color="#b6bcc6", lw=0.8)
-            for t in lines:
-                mine = ties.get(sets[t]) == name
-                style: dict[str, Any] = {"color": ACCENT if mine else "#a9b1bd", "zorder": 3 if mine else 2}
-                solid = axis.plot(
-                    shares, np.where(inside, curve[:, t], np.nan), lw=2.2 if mine else 1.1, label=None, **style
-                )
-                for part in beyond:
-                    if np.isfinite(part).sum() > 1:
-                        axis.plot(shares, part * curve[:, t], lw=0.7, ls=(0, (2, 2)), **style)
-                ends = np.flatnonzero(inside)[[0, -1]]
-                chart.tip(
-                    solid[0],
-                    f"{sets[t]}: {curve[ends[0], t]:+.3f} at {shares[ends[0]]:.0%} {name}, "
-                    f"{curve[ends[1], t]:+.3f} at {shares[ends[1]]:.0%}",
-                )
-            if weights is not None and len(sets) > 1:
-                sum_ = curve @ weights
-                drawn = axis.plot(shares, np.where(inside, sum_, np.nan), color=INK, lw=2.2, zorder=4)
-                for part in beyond:
-                    if np.isfinite(part).sum() > 1:
-                        axis.plot(shares, part * sum_, color=INK, lw=0.8, ls=(0, (2, 2)), zorder=4)
-                best = int(np.argmin(np.where(inside, sum_, np.inf)))
-                chart.tip(drawn[0], f"objective: lowest at {shares[best]:.0%} {name} ({sum_[best]:+.4f})")
-            for k, (mark, mixture) in enumerate((marks or {}).items()):
-                from mixlaw.report.style import arm_color
+    return _Curves(names, shares, curves, seen)
 
-                share = float(mixture_array(mixture, names)[j])
-                axis.plot([share], [0], marker="v", ms=6, color=arm_color(mark, k), clip_on=False, zorder=5, ls="none")
-            axis.set_title(name)
-            axis.set_xlim(0, 1)
-            axis.set_ylim(low - pad, high + pad)
-            axis.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
-            axis.set_xticks([0.25, 0.5, 0.75])
-        for axis in flat[max(0, len(wanted) - columns) : len(wanted)]:
-            axis.tick_params(labelbottom=True)
-        words = "share of the panel's domain, the others in proportion"
-        if total > len(wanted):
-            words += f"\n{len(wanted)} of {total} domains, largest effects first"
-        chart.supxlabel(words, fontsize=9, color=MUTED)
-        chart.supylabel(f"change of loss, {unit}", fontsize=9, color=MUTED)
-        _effect_legend(chart, flat[0], weights is not None and len(sets) > 1, marks or {}, bool(ties), width)
-    return chart
+
+def _one_line(chart: Chart, axis: Any, found: _Curves, name: str, t: int, target: str, mine: bool) -> None:
+    """One validation set's line in a domain's panel: thin and broken where the law extrapolates."""
+    shares, curve, inside = found.shares, found.curves[name], found.seen[name]
+    style: dict[str, Any] = {"color": ACCENT if mine else "#a9b1bd", "zorder": 3 if mine else 2}
+    solid = axis.plot(shares, np.where(inside, curve[:, t], np.nan), lw=2.2 if mine else 1.1, label=None, **style)
+    for part in found.beyond(name):
+        axis.plot(shares, part * curve[:, t], lw=0.7, ls=(0, (2, 2)), **style)
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    chart.tip(
+        solid[0],
+        f"{target}: {curve[first, t]:+.3f} at {shares[first]:.0%} {name}, {curve[last, t]:+.3f} at {shares[last]:.0%}",
+    )
+
+
+def _objective_line(chart: Chart, axis: Any, found: _Curves, name: str, weights: Array) -> None:
+    """The weighted sum of the losses in a domain's panel."""
+    shares, inside, total = found.shares, found.seen[name], found.curves[name] @ weights
+    drawn = axis.plot(shares, np.where(inside, total, np.nan), color=INK, lw=2.2, zorder=4)
+    for part in found.beyond(name):
+        axis.plot(shares, part * total, color=INK, lw=0.8, ls=(0, (2, 2)), zorder=4)
+    best = int(np.argmin(np.where(inside, total, np.inf)))
+    chart.tip(drawn[0], f"objective: lowest at {shares[best]:.0%} {name} ({total[best]:+.4f})")
+
+
+def _marks(axis: Any, names: Sequence[str], name: str, marks: Mapping[str, Any]) -> None:
+    """Triangles at the share that each marked mixture has of the panel's domain."""
+    from mixlaw.report.style import arm_color
+
+    for k, (mark, mixture) in enumerate(marks.items()):
+        share = float(mixture_array(mixture, list(names))[names.index(name)])
+        axis.plot([share], [0], marker="v", ms=6, color=arm_color(mark, k), clip_on=False, zorder=5, ls="none")
 
 
 def _effect_legend(chart: Chart, axis: Any, objective: bool, marks: Mapping[str, Any], own: bool, width: float) -> None:
