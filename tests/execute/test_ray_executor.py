@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,54 @@ def test_what_no_node_has_is_explained(tmp_path):
         list(train(ray_executor(resources={"num_gpus": 64}), ScriptedTrainer(), [scripted("learn")], tmp_path))
     with pytest.raises(ConfigError, match="could not connect to a cluster at address='no port'"):
         list(train(ray_executor(address="no port"), ScriptedTrainer(), [scripted("learn")], tmp_path))
+
+
+def descendants(pid):
+    """Processes that ``pid`` started, and theirs."""
+    parents = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:  # it has just ended
+            continue
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def listening_addresses(processes):
+    """Local addresses (hexadecimal) that sockets of these processes listen on."""
+    sockets = set()
+    for pid in processes:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                sockets.add(os.readlink(link))
+            except OSError:  # closed since
+                continue
+    rows = [line.split() for f in ("tcp", "tcp6") for line in Path(f"/proc/net/{f}").read_text().splitlines()[1:]]
+    return [row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_cluster_started_here_listens_to_this_machine_only(tmp_path):
+    spec = scripted("hold", 0)
+    found = []
+
+    def look():
+        wait_until((tmp_path / spec.id / "holding").exists, "the run is in its middle")
+        found.extend(listening_addresses(descendants(os.getpid())))
+        (tmp_path / spec.id / "go").touch()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    ((_, result),) = train(ray_executor(workers=1), ScriptedTrainer(), [spec], tmp_path)
+    looking.join()
+    assert isinstance(result, Observations)
+    assert found  # the cluster's own processes were seen
+    assert {address[-8:] for address in found} == {"0100007F"}  # 127.0.0.1, also where mapped to IPv6
+    assert "RAY_USAGE_STATS_ENABLED" not in os.environ
 
 
 INTERRUPTED = """

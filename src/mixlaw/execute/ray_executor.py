@@ -14,7 +14,7 @@ import sysconfig
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -147,23 +147,37 @@ def _connected(options: RayExecutor) -> Iterator[None]:
             "num_cpus": cores() if options.workers is None else max(1, math.ceil(options.workers * per_worker)),
             "object_store_memory": _OBJECT_STORE_BYTES,
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
         }
-    before = os.environ.get("RAY_USAGE_STATS_ENABLED")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # starting a cluster would report to Ray's makers over the network
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **arguments)
+        with _on_this_machine_only() if address == "local" else nullcontext():
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **arguments)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ConfigError(f"RayExecutor could not connect to a cluster at address={address!r}: {error}") from error
-    finally:
-        if before is None:
-            del os.environ["RAY_USAGE_STATS_ENABLED"]
-        else:
-            os.environ["RAY_USAGE_STATS_ENABLED"] = before
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _on_this_machine_only() -> Iterator[None]:
+    """A cluster that starts in the block listens on the loopback interface only, and reports nothing to Ray's makers.
+
+    Ray has no argument for either. On macOS and Windows it uses the loopback address by itself, unless it is told to
+    be a cluster of several machines; here it is told not to be one. ``test_ray_executor.py`` looks at the sockets.
+    """
+    constants = require_extra("ray._private.ray_constants", "ray")
+    several = constants.ENABLE_RAY_CLUSTER
+    usage = os.environ.get("RAY_USAGE_STATS_ENABLED")
+    constants.ENABLE_RAY_CLUSTER, os.environ["RAY_USAGE_STATS_ENABLED"] = False, "0"
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = several
+        if usage is None:
+            del os.environ["RAY_USAGE_STATS_ENABLED"]
+        else:
+            os.environ["RAY_USAGE_STATS_ENABLED"] = usage
 
 
 class _Serve:
