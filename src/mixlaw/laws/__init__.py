@@ -2,7 +2,8 @@
 
 Every file of ``laws/mixture``, ``laws/scale`` and ``laws/joint`` is a law, known by the file's name in :data:`LAWS`
 (``"chinchilla"``) and by its class here (``mixlaw.laws.Chinchilla``); both import it when first used. A user's own law
-joins with ``LAWS.register("mine", MyLaw)``.
+joins with ``LAWS.register("mine", MyLaw)``; it inherits from :class:`ScaleLaw` or :class:`MixtureLaw`, declares its
+parameters as :class:`Positive`, :class:`Free` or :class:`Share`, and :func:`check_law` checks it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ _ATTRIBUTES = {
     "Atoms": "mixlaw.laws.core.atoms",
     "Auto": "mixlaw.laws.choose.auto",
     "Exponential": "mixlaw.laws.mixture.m4:M4",
+    "Free": "mixlaw.laws.core.parameters",
     "Law": "mixlaw.laws.core.base",
+    "MixtureLaw": "mixlaw.laws.fit.mixture_law",
+    "Positive": "mixlaw.laws.core.parameters",
+    "ScaleLaw": "mixlaw.laws.fit.scale_law",
+    "Share": "mixlaw.laws.core.parameters",
     "check_law": "mixlaw.laws.core.contract",
     "compare": "mixlaw.laws.choose.league",
     "effects": "mixlaw.laws.read.effects",
