@@ -34,7 +34,8 @@ class Frontier:
         gap: (n,) duality gap of each point's weighted mean.
 
     Example:
-        >>> front = Frontier(("qa",), ("web", "code"), np.array([[0.7, 0.3]]), np.array([[2.1]]), np.ones((1, 1)), np.zeros(1))
+        >>> mixtures, losses = np.array([[0.7, 0.3]]), np.array([[2.1]])
+        >>> front = Frontier(("qa",), ("web", "code"), mixtures, losses, np.ones((1, 1)), np.zeros(1))
         >>> front.mixture(0).to_dict()
         {'web': 0.7, 'code': 0.3}
     """

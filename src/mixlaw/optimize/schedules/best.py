@@ -66,9 +66,11 @@ def best_schedule(
         >>> from mixlaw.laws.mixture.phase_law import PhaseLaw
         >>> early, late = np.repeat([0.2, 0.8], 12), np.tile(np.linspace(0.1, 0.9, 12), 2)
         >>> X = {"web@1": early, "code@1": 1 - early, "web@2": late, "code@2": 1 - late}
-        >>> law = PhaseLaw().fit(X, {"qa": 2 + (0.25 * early + 0.75 * late + 0.1) ** -0.3})  # late tokens count three times
+        >>> seen = 0.25 * early + 0.75 * late  # late tokens count three times
+        >>> law = PhaseLaw().fit(X, {"qa": 2 + (seen + 0.1) ** -0.3})
         >>> corpus = Corpus.declared({"web": 500, "code": 5_000}, source="example")
-        >>> recipe = best_schedule(law, "qa", Budget(tokens=1_000, max_epochs=1), corpus, num_bootstrap=0)
+        >>> budget = Budget(tokens=1_000, max_epochs=1)
+        >>> recipe = best_schedule(law, "qa", budget, corpus, num_bootstrap=0)
         >>> [round(phase.mixture["web"], 2) for phase in recipe.schedule.phases]  # all of the web there is comes last
         [0.0, 1.0]
     """
