@@ -205,15 +205,21 @@ class Layout:
             at += count
         self.size = at
         # most parameters are logarithms or the values themselves: those are transformed in one step
-        self._logs = [
-            i for n, s in self.slices.items() if type(parameters[n]) is Positive for i in range(s.start, s.stop)
-        ]
-        self._others = [n for n in self.slices if type(parameters[n]) is not Positive]
+        self._logs = np.zeros(self.size, dtype=bool)
+        self._itself: set[str] = set()
+        self._others: list[str] = []
+        for name, parameter in self.parameters.items():
+            if type(parameter) is Positive:
+                self._logs[self.slices[name]] = True
+            elif type(parameter) is Free and parameter.scale == 1.0:
+                self._itself.add(name)
+            else:
+                self._others.append(name)
 
     def split(self, theta: Array) -> SimpleNamespace:
         """Values by name from theta (B, P): each (B, 1), or (B, K) per domain."""
-        values = np.array(theta, dtype=float)
-        values[:, self._logs] = np.exp(np.minimum(values[:, self._logs], _LARGEST))
+        values = np.array(theta[:, : self.size], dtype=float)
+        np.exp(np.minimum(values, _LARGEST), out=values, where=self._logs)
         for name in self._others:
             values[:, self.slices[name]] = self.parameters[name].value(theta[:, self.slices[name]])
         return SimpleNamespace(**{name: values[:, at] for name, at in self.slices.items()})
@@ -248,6 +254,9 @@ class Layout:
         J = np.empty((B, num_rows, self.size))
         for name, parameter in self.parameters.items():
             at = self.slices[name]
+            if name in self._itself:
+                J[:, :, at if parameter.per == "domain" else at.start] = slopes[name]
+                continue
             factor = parameter.slope(getattr(p, name))  # (B, 1) or (B, K)
             if parameter.per == "domain":
                 np.multiply(slopes[name], factor[:, None, :], out=J[:, :, at])

@@ -49,5 +49,6 @@ def uncoupled(J: Array, bounded: npt.NDArray[np.bool_]) -> Array:
             alike = np.where(bounded[:e], 0.0, np.abs(products[:e, e]) / (size[:e] * size[e]))
         q = int(np.argmax(alike))
         if alike[q] > _ALIKE:
-            out[q, e] = products[q, e] / products[q, q]
+            used = np.abs(J[:, q]) > 1e-6 * np.abs(J[:, q]).max()
+            out[q, e] = float(np.mean(J[used, e] / J[used, q]))
     return out if np.isfinite(out).all() else np.eye(P)

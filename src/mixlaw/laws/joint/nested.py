@@ -91,6 +91,9 @@ class Nested(MixtureAtScale):
     unexplained, costly = 0.05, True
     source = "Ye et al. 2024, arXiv:2403.16952"
 
+    curves_: Any = None
+    """The step laws, once fitted."""
+
     def __init__(
         self,
         schedule: LearningRateSchedule | Mapping[str, Any] | None = None,
@@ -205,7 +208,7 @@ class Nested(MixtureAtScale):
     def _groups(self, W: Array) -> Ints:
         """As in the base; once fitted, a mixture without a size law counts as not run."""
         group = super()._groups(W)
-        if hasattr(self, "curves_"):
+        if self.curves_ is not None:
             group = np.where((group >= 0) & self._has_size_law(group), group, -1)
         return group
 

@@ -65,6 +65,15 @@ def optimal_allocation(
     return Allocation({k: v if v.ndim else float(v) for k, v in value.items()})
 
 
+_PARAMETERS: dict[str, Parameter] = {
+    "E": Positive(1.8, "irreducible loss, nats"),
+    "A": Positive(480.0, "size term, nats at one parameter"),
+    "B": Positive(2100.0, "data term, nats at one token"),
+    "alpha": Free(0.35, "size exponent"),
+    "beta": Free(0.37, "data exponent"),
+}
+
+
 class Chinchilla(ScaleLaw):
     """``L(N, D) = E + A / N^alpha + B / D^beta``, fitted as its authors do, and to the optimum.
 
@@ -117,16 +126,7 @@ class Chinchilla(ScaleLaw):
     @property
     def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
         """Five, or four with one exponent."""
-        declared: dict[str, Parameter] = {
-            "E": Positive(1.8, "irreducible loss, nats"),
-            "A": Positive(480.0, "size term, nats at one parameter"),
-            "B": Positive(2100.0, "data term, nats at one token"),
-            "alpha": Free(0.35, "size exponent"),
-            "beta": Free(0.37, "data exponent"),
-        }
-        if self.tied:
-            del declared["beta"]
-        return declared
+        return {name: declared for name, declared in _PARAMETERS.items() if not (self.tied and name == "beta")}
 
     def loss(self, p: Any, params: Array, tokens: Array) -> Array:
         """(B, n) losses at columns (n,)."""

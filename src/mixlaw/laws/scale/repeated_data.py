@@ -290,7 +290,6 @@ class RepeatedData(ScaleLaw):
                 moved = fit_batch(
                     model, rows.Y, start, loss="huber" if self.loss == "huber" else "squared", delta=self.delta,
                     log=True, weights=rows.measured + limits, censored=rows.side, bounds=(lower, upper),
-                    coordinates=self._coordinates(model, start, (lower, upper), rows),
                 ).theta[0, 0]  # fmt: skip
                 gap = self._terms(moved, rows) - now
                 if gap.sum() <= 2 * float(np.sqrt(len(gap)) * gap.std(ddof=1)) and name not in flat:
