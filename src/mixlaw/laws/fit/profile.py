@@ -233,8 +233,15 @@ def _profile(
             width = grid[-1] - grid[0]
             more = np.linspace(0.0, width, _POINTS + 1)[1:]
             run(np.concatenate([grid[0] - more if lower else more[:0], grid[-1] + more if upper else more[:0]]))
-    grid, F = _curve(known)
-    limit = float(F.min() + 0.5 * noise * z**2)
+    return _read_off(*_curve(known), 0.5 * noise * z**2, constraint, label, level, given=values is not None)
+
+
+def _read_off(
+    grid: Array, F: Array, rise: float, constraint: _Constraint, label: str, level: float, given: bool
+) -> Profile:
+    """The interval of a curve of objectives F (G,) over ``grid`` (G,): where it lies less than ``rise`` above its
+    lowest point, around that point."""
+    limit = float(F.min() + rise)
     at = int(F.argmin())
     left, right = at, at
     while left > 0 and F[left - 1] <= limit:
@@ -247,7 +254,7 @@ def _profile(
     return Profile(
         constraint.unscale(grid), F, float(ends[0]), float(ends[1]), level, left > 0 and right < len(F) - 1,
         name=label, best=float(constraint.unscale(grid[[at]])[0]), limit=limit,
-        below=left > 0, above=right < len(F) - 1, given=values is not None,
+        below=left > 0, above=right < len(F) - 1, given=given,
     )  # fmt: skip
 
 

@@ -85,6 +85,16 @@ class Nested(MixtureAtScale):
     Not for: lengths far beyond the schedule's start of decay when the schedule is not given.
 
     Source: Ye et al. 2024, arXiv:2403.16952, Algorithm 1.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> r, n, d = np.meshgrid([.2, .4, .6, .8], [1e7, 3e7, 1e8], [1e9, 2e9, 4e9], indexing="ij")
+        >>> loss = 2 - .4 * r + 30 * n ** -.25 + 900 * d ** -.35
+        >>> X = {"web": r.ravel(), "code": 1 - r.ravel(), "params": n.ravel(), "tokens": d.ravel()}
+        >>> law = Nested(mixture_law=LogLinear(), backtest=False).fit(X, loss.ravel())
+        >>> found = law.predict({"web": [.5], "code": [.5], "params": [2e8], "tokens": [8e9]})[0]
+        >>> bool(abs(found - (1.8 + 30 * 2e8 ** -.25 + 900 * 8e9 ** -.35)) < 0.02)
+        True
     """
 
     name = "nested"
