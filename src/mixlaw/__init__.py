@@ -35,5 +35,20 @@ __getattr__, __dir__, __all__ = attach(
         "ValidationSet": "mixlaw.data.corpus",
         "Verification": "mixlaw.data.verification",
     },
-    modules=("tokens", "design", "train", "execute", "laws", "optimize", "io", "report"),
+    modules=(
+        "curate",
+        "design",
+        "evaluate",
+        "execute",
+        "io",
+        "laws",
+        "models",
+        "optimize",
+        "report",
+        "reuse",
+        "select",
+        "tokens",
+        "train",
+        "verify",
+    ),  # fmt: skip
 )

@@ -1,4 +1,5 @@
-"""Modules are imported by a name in a string only in kit/ (the linter cannot see it), and no file hides a public name."""
+"""Modules are imported by a name in a string only in kit/, where the linter cannot see it; no file hides a public
+name."""
 
 import importlib
 import pkgutil

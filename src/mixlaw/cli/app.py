@@ -11,7 +11,7 @@ import typer
 try:  # typer brings its own click since 0.21, and used the public one before
     from typer._click.exceptions import ClickException
 except ImportError:
-    from click.exceptions import ClickException
+    from click.exceptions import ClickException  # type: ignore[assignment]
 
 from mixlaw.cli import questions, verbs
 from mixlaw.cli.shared import echo

@@ -80,6 +80,7 @@ def table(study: StudyFolder) -> tuple[pa.Table, pa.Table]:
     """
     targets = [v.name for v in study.corpus.validation] or None
     if not study.has_joint_law():
-        return runs_of_one_size(study).table(targets)
+        X, y = runs_of_one_size(study).table(targets)
+        return X, y
     X, y = study.observations().table(targets, at="all", features="joint")
     return X.drop_columns(["step"]), y
