@@ -50,5 +50,5 @@ __getattr__, __dir__, __all__ = attach(
         "tokens",
         "train",
         "verify",
-    ),  # fmt: skip
+    ),
 )
