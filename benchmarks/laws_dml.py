@@ -138,7 +138,9 @@ def main() -> None:
                 law = make().fit({k: v[kept] for k, v in X.items()}, {k: v[kept] for k, v in Y.items()})
                 seconds = time.process_time() - began
                 # Auto has fitted a Gaussian process: judged by itself in passing
-                parts = {name: law} | ({"GaussianProcess (of Auto)": law.members_["gp"]} if name == "Auto" else {})
+                parts = {name: law}
+                if name == "Auto":
+                    parts["GaussianProcess (of Auto)"] = law.members_["gaussian_process"]
                 for label, part in parts.items():
                     there = {k: v[held] for k, v in X.items()}
                     predicted = np.asarray(part.predict(there))

@@ -5,12 +5,13 @@ import warnings
 import numpy as np
 import pytest
 
+from mixlaw import laws
 from mixlaw.errors import ConfigError, DataError, TooFewRunsError
 from mixlaw.laws.choose import auto
 from mixlaw.laws.choose.auto import Auto
 from mixlaw.laws.core.base import Law
 
-FAST = ("effective_tokens", "loglinear", "m4")
+FAST = ("effective_tokens", "log_linear", "m4")
 
 
 def world(n, seed=0, noise=0.0):
@@ -29,7 +30,8 @@ def fitted():
 
 def test_league_weights_and_summary(fitted):
     league = fitted.league_
-    assert {row.name for row in league.rows} == {"average", "gp", *FAST}
+    assert {row.name for row in league.rows} == {"average", "gaussian_process", *FAST}
+    assert league["gp"] is league["gaussian_process"]
     best = min(row.mae for row in league.rows if row.name != "average")
     assert league["average"].mae <= 1.1 * best
     assert league["average"].spearman > 0.95
@@ -196,9 +198,59 @@ def test_huge_swarms_are_fitted_on_a_part_and_judged_on_the_rest(monkeypatch):
     monkeypatch.setattr(auto, "_SLOW", 1e3)
     monkeypatch.setattr(auto, "_MOST", 4e3)
     law = Auto().fit(X, y)
-    assert set(law.weights_) <= {"gp", "effective_tokens", "trees"}
+    assert set(law.weights_) <= {"gaussian_process", "effective_tokens", "trees"}
     assert any("75 of 400 runs" in note for note in law.notes_)
     assert len(law.members_["effective_tokens"].rows_) == 75
     assert np.isfinite(law.heldout_).sum() < 2 * 400  # rows a family was fitted on are not held out
     truth = np.column_stack([2 + (r[:, t] + 0.05) ** -0.3 for t in range(2)])
     assert np.abs(law.predict(X) - truth).mean() < 0.01
+
+
+def across_sizes():
+    rng = np.random.default_rng(0)
+    mixes, sizes = rng.dirichlet(np.ones(2), 8), np.array([1e7, 3e7, 1e8, 3e8])
+    rows = [(m, N) for N in sizes for m in mixes]
+    X = {"a": [m[0] for m, _ in rows], "b": [m[1] for m, _ in rows]}
+    X |= {"params": [N for _, N in rows], "tokens": [20 * N for _, N in rows]}
+    y = np.array([1.5 + 60 / N**0.3 + 0.3 * np.exp(-2 * m[0]) for m, N in rows])
+    return {k: np.array(v) for k, v in X.items()}, y * np.exp(0.001 * rng.normal(size=len(y)))
+
+
+def test_several_sizes_are_the_average_of_the_joint_law():
+    X, y = across_sizes()
+    assert type(laws.suitable(X)) is laws.Joint and type(laws.suitable({"a": X["a"], "b": X["b"]})) is Auto
+    law, joint = Auto().fit(X, y), laws.suitable(X).fit(X, y)
+    np.testing.assert_allclose(law.predict(X), joint.predict(X))
+    np.testing.assert_allclose(law.predict_interval(X), joint.predict_interval(X))
+    assert "Joint" in law.summary() and law.weights_ == {"joint": [1.0]}
+    with pytest.raises(DataError, match="backtest_"):
+        _ = law.league_
+    again = Law.from_json(law.to_json())
+    np.testing.assert_allclose(again.predict(X), law.predict(X))
+    # as version 0.1.0 wrote it
+    old = law.to_dict()
+    old["state"]["delegate_"] = {"__law__": joint.to_dict()}
+    del old["state"]["members_"], old["state"]["weights_"]
+    np.testing.assert_allclose(Law.from_dict(old).predict(X), law.predict(X))
+
+
+def test_families_go_by_their_file_names_and_aliases():
+    X, y, _ = world(16, noise=0.01)
+    law = Auto(families=("loglinear", "effective_tokens")).fit(X, y)
+    assert set(law.weights_) == {"log_linear", "effective_tokens"}
+    assert law.league_["loglinear"] is law.league_["log_linear"]
+    old = law.to_dict()
+    for key in ("weights_", "members_"):
+        old["state"][key]["__dict__"] = [
+            [{"log_linear": "loglinear"}.get(k, k), v] for k, v in old["state"][key]["__dict__"]
+        ]
+    back = Law.from_dict(old)
+    assert set(back.weights_) == set(law.weights_)
+    np.testing.assert_array_equal(back.predict(X), law.predict(X))
+
+
+def test_the_average_draws_and_knows_its_noise(fitted):
+    X, _, _ = world(5, seed=1)
+    draws = fitted.sample(X, 40, np.random.default_rng(0))
+    assert draws.shape[:2] == (40, 5) and (draws.std(axis=0) > 0).all()
+    assert np.isfinite(fitted.seed_noise()).all() and (fitted.seed_noise() > 0).all()

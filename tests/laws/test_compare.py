@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 
 from mixlaw import laws
 from mixlaw.errors import ConfigError, FitError, TooFewRunsError
-from mixlaw.laws.choose.league import spearman
+from mixlaw.laws.choose.league import League, LeagueRow, spearman
 
 import worlds
 
@@ -62,3 +62,13 @@ def test_spearman_agrees_with_scipy():
     a, b = rng.integers(0, 6, 40).astype(float), rng.normal(size=40)
     assert spearman(a, b) == pytest.approx(spearmanr(a, b)[0], abs=1e-12)
     assert np.isnan(spearman(np.ones(4), np.arange(4.0)))
+
+
+def test_a_league_shows_itself_as_a_table_and_escapes_what_others_wrote():
+    league = League(
+        [LeagueRow("<b>m4</b>", 0.01, 0.02, 0.9, 0.9, 0.1, 0.5), LeagueRow("x", 1.0, *[float("nan")] * 5, "no <runs>")],
+        20, 5, 0.9, "5 folds",
+    )  # fmt: skip
+    html = league._repr_html_()
+    assert "&lt;b&gt;m4&lt;/b&gt;" in html and "no &lt;runs&gt;" in html and "<b>" not in html
+    assert html.count("<tr>") == 3 and "in 90%" in html and "0.01" in html

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from mixlaw import laws
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.prediction import Prediction
 from mixlaw.errors import ConfigError, DataError
@@ -337,3 +338,13 @@ def test_the_heat_map_names_its_unit_and_says_where_colours_end():
     bar = chart.axes[1]
     assert bar.get_xlabel().startswith("change in nats per token as the domain grows")
     assert len([p for p in bar.patches if p.get_visible()]) == 2  # the arrows at both ends
+
+
+def test_held_out_predictions_have_not_seen_replicates():
+    """Every mixture was run twice: a fold with one of the two runs would look better than the law is."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.dirichlet(np.ones(3), 26), 2, axis=0)
+    y = 2 + np.repeat(rng.normal(size=26), 2) + 0.05 * rng.normal(size=52)  # a run is told by its replicate alone
+    chart = plots.fit_vs_observed(laws.GaussianProcess().fit(X, y), X, y, folds=5)
+    points = chart.axes[0].collections[0].get_offsets().data
+    assert np.abs(points[:, 0] - points[:, 1]).mean() > 0.5

@@ -25,6 +25,7 @@ _ATTRIBUTES = {
     "compare": "mixlaw.laws.choose.league",
     "effects": "mixlaw.laws.read.effects",
     "published": "mixlaw.laws.published_laws:published",
+    "suitable": "mixlaw.laws.choose.suitable",
     "rank_transfer": "mixlaw.laws.read.transfer",
 }
 

@@ -70,16 +70,19 @@ def fit_files(
     X, y = _table(observations, features, at, targets, say)
     tick = progress or (lambda what, done, total: None)
     tick("fit", 0, 2)
-    law = laws.LAWS[name](seed=seed).fit(X, y)
+    law = laws.suitable(X) if name == "auto" else laws.LAWS[name]()
+    if "seed" in law.get_params():
+        law.set_params(seed=seed)
+    law.fit(X, y)
     store = Store(folder)
     store.write_bytes("law.json", law.to_json().encode())
-    if name == "auto" and features == "mixture":  # a joint law is judged by its backtest, in its summary
+    if law.league_ is not None:  # a joint law is judged by its backtest, in its summary
         formats.write(store, "league.json", "league", law.league_.to_dict())
     observations.save(Path(folder) / "observations")
     if features in ("mixture", "joint"):
         say(str(rank_evidence(everything)))
     tick("fit", 1, 2)
-    plots.save_all(getattr(law, "delegate_", law), X, y, Path(folder) / "plots")
+    plots.save_all(law, X, y, Path(folder) / "plots")
     tick("fit", 2, 2)
     return law
 

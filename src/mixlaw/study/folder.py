@@ -213,7 +213,8 @@ class StudyFolder:
             ConfigError: the corpus has a domain that no run names.
             DataError: nothing fitted yet.
         """
-        from mixlaw.laws.core.restricted import SIZES, Restricted
+        from mixlaw.data.columns import SIZES
+        from mixlaw.laws.core.restricted import Restricted
 
         law, names = self.law(), self.corpus.names
         former = [str(n) for n in law.feature_names_in_ if n not in names and n not in SIZES]

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mixlaw.data.columns import SIZES
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError, MixlawWarning
@@ -40,7 +41,7 @@ __all__ = ["PRIORITY", "read", "recognises"]
 PRIORITY = -1
 """What no other importer recognises is read as a table of runs."""
 
-_SIZES = ("params", "params_total", "tokens", "unique_tokens", "step")
+_SIZES = ("params", "params_total", *(name for name in SIZES if name != "params"))
 _METRICS = {"acc": "accuracy", "bpb": "bits_per_byte", "val_loss": "loss", "cross_entropy": "loss", "nll": "loss"}
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.columns import domains_of, sizes_of
+from mixlaw.data.seams import LAWS
 from mixlaw.errors import (
     ConfigError,
     DataError,
@@ -25,11 +27,12 @@ from mixlaw.laws.choose.stacking import cross_fitted, stack_weights
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.bounds import refuse_censored
-from mixlaw.laws.core.folds import Ints, fold_ids, replicate_groups
+from mixlaw.laws.core.folds import Ints, count_different, fold_ids, replicate_groups
+from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.notes import design_notes
 from mixlaw.laws.core.own import own_domains
 from mixlaw.laws.core.replicates import replicate_noise
-from mixlaw.laws.core.table import as_matrix
+from mixlaw.laws.core.table import as_matrix, table_columns
 from mixlaw.laws.mixture.effective_tokens import EffectiveTokens
 from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 from mixlaw.laws.mixture.log_linear import LogLinear
@@ -39,11 +42,14 @@ from mixlaw.laws.mixture.trees import Trees
 
 __all__ = ["Auto"]
 
-_SIZE_COLUMNS = ("params", "tokens", "step", "unique_tokens")
+ENOUGH_SIZES = 3
+"""Different sizes from which the law of mixture, size and tokens is fitted."""
+_GP = "gaussian_process"
 _FEWEST = 4  # different mixtures below which nothing can be held out
 _FULL = 8  # different mixtures from which families compete
 _SLOW = 2e8  # multiplications in one step of a parametric fit from which there is one start and one ridge
 _MOST = 1.5e9  # and from which it is given a part of the runs only
+_ONE_FOLD_FROM = 3000  # runs from which one fold judges a family that has no held-out predictions of its own
 _FAR = 1.25  # times the best squared error, on every target: such trees never had a weight that mattered
 
 
@@ -56,14 +62,16 @@ class Auto(Law):
     minimise the error of the average. Nothing depends on a particular study: each choice is made inside the
     rows given.
 
-    With ``params`` and ``tokens`` columns of three sizes or more it becomes :class:`mixlaw.laws.Joint`.
+    With ``params`` and ``tokens`` columns of three sizes or more its one member is :class:`mixlaw.laws.Joint`;
+    :func:`mixlaw.laws.suitable` gives that law itself.
     From 4 to 7 different mixtures only effective tokens, held by their prior, are used, and ``notes_`` says so.
 
     Args:
         seed: of folds and subsets.
         own: which training domain(s) each target is measured on, ``{target: domain}``; by name where not given.
-        families: names to choose from (default: all that suit the number of runs): ``gp``, ``effective_tokens``,
-            ``effective_tokens_2``, ``loglinear``, ``m2``, ``m4``, ``trees``.
+        families: names to choose from (default: all that suit the number of runs): ``gaussian_process``,
+            ``effective_tokens``, ``effective_tokens_2`` (two terms), ``log_linear``, ``m2``, ``m4``, ``trees``, or an
+            alias of these (``gp``, ``loglinear``).
 
     Attributes:
         weights_: ``{family: (T,)}`` weights in the average.
@@ -82,9 +90,9 @@ class Auto(Law):
     Example:
         >>> rng = np.random.default_rng(0)
         >>> r = rng.dirichlet(np.ones(3), 24)
-        >>> law = Auto(families=("effective_tokens", "loglinear")).fit(r, 2 + (r[:, 0] + 0.05) ** -0.3)
+        >>> law = Auto(families=("effective_tokens", "log_linear")).fit(r, 2 + (r[:, 0] + 0.05) ** -0.3)
         >>> sorted(law.weights_)
-        ['effective_tokens', 'loglinear']
+        ['effective_tokens', 'log_linear']
 
     Source: stacking after Breiman 1996 and van der Laan et al. 2007; the families' own pages.
     """
@@ -93,6 +101,11 @@ class Auto(Law):
     costly = True
     allows_missing = True
     source = "stacked average of mixlaw's families (Breiman 1996, Stacked regressions)"
+    certifiable_name_: str | None = None
+    heldout_values_: Array | None = None
+    ratios_: Array | None = None
+    league_rows_: list[dict[str, Any]] | None = None
+    _league: League | None = None
 
     def __init__(
         self,
@@ -115,49 +128,53 @@ class Auto(Law):
             censored: not taken; the parametric laws take it.
         """
         refuse_censored(censored, self.accepts_censored, type(self).__name__)
-        for name in ("delegate_", "heldout_values_", "conformal_", "members_", "certifiable_name_"):
+        for name in ("heldout_values_", "members_", "certifiable_name_", "ratios_", "league_rows_", "_league"):
             self.__dict__.pop(name, None)
         y, diverged = _without_infinite(y)
         self._arrival: list[str] = []
         if diverged:
             self._arrival.append(f"{diverged} infinite values in y (diverged runs) were left out.")
         matrix, names = as_matrix(X)
-        sizes = [c for c in names or [] if c in _SIZE_COLUMNS]
+        sizes = sizes_of(names or [])
         if sizes:
             X = self._sizes(matrix, list(names or []), sizes)
         if X is None:
-            return self._delegate(dict(zip(names or [], matrix.T, strict=True)), y, sample_weight)
+            return self._fit_across_sizes(dict(zip(names or [], matrix.T, strict=True)), y, sample_weight)
         super().fit(X, y, sample_weight)
         return self
 
     def _sizes(self, matrix: Array, names: list[str], sizes: list[str]) -> dict[str, Array] | None:
         """X without its columns of sizes where one size is all there is; None where Joint should take over."""
         column = {c: matrix[:, names.index(c)] for c in sizes}
-        if "params" in column and len(np.unique(column["params"])) >= 3:
+        if "params" in column and len(np.unique(column["params"])) >= ENOUGH_SIZES:
             return None
         moving = [c for c in sizes if len(np.unique(column[c])) > 1]
         if moving:
             raise DataError(
                 f"X holds the columns {sizes} and {moving} take several values, but a law across sizes needs "
-                f"'params' of at least 3 sizes (here {len(np.unique(column.get('params', np.zeros(1))))}). Fit the "
+                f"'params' of at least {ENOUGH_SIZES} sizes (here "
+                f"{len(np.unique(column.get('params', np.zeros(1))))}). Fit the "
                 f"runs of one size and one number of tokens at a time, or add runs of other sizes."
             )
         self._arrival.append(f"All runs share {', '.join(f'{c}={column[c][0]:g}' for c in sizes)}: mixture law only.")
         return {c: matrix[:, j] for j, c in enumerate(names) if c not in sizes}
 
-    def _delegate(self, X: dict[str, Array], y: Any, sample_weight: npt.ArrayLike | None) -> Auto:
+    def _fit_across_sizes(self, X: dict[str, Array], y: Any, sample_weight: npt.ArrayLike | None) -> Auto:
+        """The average of one law, that of mixture, size and tokens."""
         from mixlaw.laws.joint.joint import Joint
 
         law = Joint().fit(X, y) if sample_weight is None else Joint().fit(X, y, sample_weight)
-        self.delegate_ = law
+        self.members_: dict[str, Law] = {law.name: law}
+        self.weights_ = {law.name: [1.0] * law.n_targets_}
+        self._training = law.training
         for key in ("feature_names_in_", "target_names_", "n_features_in_", "n_targets_", "num_runs_"):
             setattr(self, key, getattr(law, key))
         self.single_target_ = law.single_target_
-        self.parameters_ = dict(getattr(law, "parameters_", {}))
+        self.parameters_ = dict(law.parameters_)
         self.notes_ = [
             *self._arrival,
             "X holds three sizes or more: the Joint law of mixture, size and tokens was fitted.",
-            *getattr(law, "notes_", []),
+            *law.notes,
         ]
         return self
 
@@ -169,7 +186,7 @@ class Auto(Law):
         if not usable.all():
             notes.append(f"{int((~usable).sum())} runs without any usable loss were left out.")
         X, Y, weight = X[usable], Y[usable], sample_weight[usable]
-        distinct = len(np.unique(replicate_groups(X))) if len(X) else 0
+        distinct = count_different(X)
         if distinct < _FEWEST:
             raise TooFewRunsError(
                 f"Auto needs at least {_FEWEST} different mixtures, got {distinct} (in {len(X)} usable runs). "
@@ -217,37 +234,38 @@ class Auto(Law):
         step = T * K * K * (distinct + K)
         quick: dict[str, Any] = {"ridge": 3e-3, "num_starts": 1} if step > _SLOW else {}
         everything: dict[str, Law] = {
-            "gp": GaussianProcess(own=self.own, seed=self.seed, **_gp_effort(distinct, K, T)),
+            _GP: GaussianProcess(own=self.own, seed=self.seed, **_gp_effort(distinct, K, T)),
             "effective_tokens": EffectiveTokens(own=self.own, seed=self.seed, **quick),
             "effective_tokens_2": EffectiveTokens(terms=2, own=self.own, seed=self.seed),
-            "loglinear": LogLinear(own=self.own, seed=self.seed, **quick),
+            "log_linear": LogLinear(own=self.own, seed=self.seed, **quick),
             "m2": M2(own=self.own, seed=self.seed),
             "m4": M4(own=self.own, seed=self.seed),
             "trees": Trees(seed=self.seed),
         }
         if self.families is not None:
-            unknown = [f for f in self.families if f not in everything]
+            wanted = [_canonical(f) for f in self.families]
+            unknown = [f for f in wanted if f not in everything]
             if unknown:
                 raise ConfigError(f"Unknown families {unknown}.{did_you_mean(unknown[0], everything)}")
-            return {k: everything[k] for k in self.families}
+            return {k: everything[k] for k in wanted}
         if distinct < _FULL:
             notes.append(
                 f"Only {distinct} different mixtures: effective tokens, held by their prior, are all that can be "
                 f"fitted. Treat the ranking as a first guess; 16 runs make a large difference."
             )
             return {"effective_tokens": everything["effective_tokens"]}
-        chosen = ["gp", "effective_tokens", "loglinear", "m4"]
+        chosen = [_GP, "effective_tokens", "log_linear", "m4"]
         if K <= 10:  # with more domains its exponents cost much and never won
             chosen.append("m2")
         work = distinct * K * T
         if distinct >= 100 and work <= 500_000:
             chosen.append("effective_tokens_2")
         if work > 2_000_000 or step > _SLOW:  # what a certified optimum needs stays; its rivals of the same kind do not
-            chosen = ["gp", "loglinear", "effective_tokens"]
+            chosen = [_GP, "log_linear", "effective_tokens"]
         if step > _SLOW:
             notes.append("Many domains and targets: parametric laws from one start, with a fixed ridge.")
         if step > _MOST:
-            chosen.remove("loglinear")
+            chosen.remove("log_linear")
         if distinct >= 100 and work <= 5_000_000:
             chosen.append("trees")
         elif distinct >= 100:
@@ -275,12 +293,12 @@ class Auto(Law):
                     if name == "trees" and self._far_behind(law, X, Y, weight, heldout):
                         failed[name] = "left out: on the first fold far behind the best family on every target"
                         continue
-                    # the Gaussian process draws fewer runs of its own
-                    rows = np.arange(len(X)) if used is None or isinstance(law, GaussianProcess) else used
+                    # a law with max_runs draws fewer runs of its own
+                    rows = np.arange(len(X)) if used is None or "max_runs" in law.get_params() else used
                     law.fit(self._named(X[rows]), _columns(self.target_names_, Y[rows]), weight[rows])
                     if len(rows) < len(X):
                         law.rows_ = rows
-                    values = self._heldout(law, X, Y, weight)
+                    values = self._heldout_of(law, X, Y, weight)
             except (FitError, DataError, MissingExtraError) as error:
                 failed[name] = f"{type(error).__name__}: {error}"
                 continue
@@ -291,37 +309,39 @@ class Auto(Law):
     def _far_behind(self, law: Law, X: Array, Y: Array, weight: Array, others: dict[str, Array]) -> bool:
         """Whether one fold shows that a slow family cannot help: its squared error there is above ``_FAR`` times that
         of the best of the families fitted before, on every target."""
-        held = fold_ids(X, Y, 5, self.seed) == 0
-        model = type(law)(**law.get_params(deep=False))
-        model.fit(self._named(X[~held]), _columns(self.target_names_, Y[~held]), weight[~held])
-        guess = np.asarray(model.predict(self._named(X[held]))).reshape(int(held.sum()), -1)
+        guess = self._predict_unseen(law, X, Y, weight, folds=5, most=1)
+        held = np.isfinite(guess).any(axis=1)
         best = np.full(Y.shape[1], np.inf)
         for values in others.values():
             best = np.fmin(best, np.nanmean((values[held] - Y[held]) ** 2, axis=0))
-        return bool(np.all(np.nanmean((guess - Y[held]) ** 2, axis=0) > _FAR * best))
+        return bool(np.all(np.nanmean((guess[held] - Y[held]) ** 2, axis=0) > _FAR * best))
 
-    def _heldout(self, law: Law, X: Array, Y: Array, weight: Array) -> Array:
-        """Held-out predictions (n, T): the family's own where it has them, else 5 folds; NaN where none."""
-        part = getattr(law, "rows_", None)
-        own = getattr(law, "heldout_", None) if part is None else None
-        if own is not None and np.shape(own) == Y.shape:
-            return np.asarray(own, dtype=float)
+    def _predict_unseen(
+        self, law: Law, X: Array, Y: Array, weight: Array, folds: int | None = None, most: int | None = None
+    ) -> Array:
+        """Predictions (n, T) of rows by clones of ``law`` that had not seen them; NaN beyond ``most`` folds."""
+
+        def refit(rows: Ints, _: Array) -> Predict:
+            model = type(law)(**law.get_params(deep=False))
+            model.fit(self._named(X[rows]), _columns(self.target_names_, Y[rows]), weight[rows])
+            return lambda held: np.asarray(model.predict(self._named(X[held]))).reshape(len(held), -1)
+
+        return heldout_predictions(refit, X, Y, folds=folds, seed=self.seed, partial=False, most=most)
+
+    def _heldout_of(self, law: Law, X: Array, Y: Array, weight: Array) -> Array:
+        """Held-out predictions (n, T): the law's own where it has them of these rows, else by folds; NaN where none."""
+        part = law.rows_
         if part is not None:  # it was fitted on a few of many runs: all the others are unseen already
             out = np.full(Y.shape, np.nan)
             unseen = np.setdiff1d(np.arange(len(X)), part)
             unseen = unseen[~np.isin(replicate_groups(X)[unseen], replicate_groups(X)[part])]
             out[unseen] = np.asarray(law.predict(self._named(X[unseen]))).reshape(len(unseen), -1)
             return out
-        distinct = len(np.unique(replicate_groups(X)))
-        ids = fold_ids(X, Y, distinct if distinct <= 24 else 5, self.seed)
-        folds = range(int(ids.max()) + 1) if X.shape[0] <= 3000 else range(1)
-        out = np.full(Y.shape, np.nan)
-        for fold in folds:
-            rest, held = ids != fold, ids == fold
-            model = type(law)(**law.get_params(deep=False))
-            model.fit(self._named(X[rest]), _columns(self.target_names_, Y[rest]), weight[rest])
-            out[held] = np.asarray(model.predict(self._named(X[held]))).reshape(int(held.sum()), -1)
-        return out
+        if law.heldout_is_cheap or len(X) <= _ONE_FOLD_FROM:
+            own = law.heldout
+            if own is not None and own.shape == Y.shape:
+                return own
+        return self._predict_unseen(law, X, Y, weight, most=None if len(X) <= _ONE_FOLD_FROM else 1)
 
     def _keep(self, fitted: dict[str, Law], heldout: dict[str, Array], Y: Array) -> None:
         """The members with weight, and the convex law that an optimiser can certify."""
@@ -332,46 +352,93 @@ class Auto(Law):
             off = np.abs(heldout[self.certifiable_name_] - Y)  # the league's number: targets count alike
             self.certifiable_error_ = float(np.mean([np.nanmean(e) for e in off.T if np.isfinite(e).any()]))
         used = {k for k, w in self.weights_.items() if np.max(w) > 0}
-        used |= {"gp"} & set(fitted)  # its standard deviation shapes the intervals
-        used |= {self.certifiable_name_} if convex else set()
+        used |= {_GP} & set(fitted)  # its standard deviation shapes the intervals
+        if self.certifiable_name_ is not None:
+            used.add(self.certifiable_name_)
         self.members_ = {k: law for k, law in fitted.items() if k in used}
 
     @property
     def certifiable_(self) -> Law | None:
         """The convex parametric law with the lowest held-out error, or None."""
-        name = getattr(self, "certifiable_name_", None)
-        return None if name is None else self.members_[name]
+        return None if self.certifiable_name_ is None else self.members_[self.certifiable_name_]
 
     @property
-    def known_runs(self) -> TrainingRows:
-        """The usable runs, which are saved with it; of their weights only those of this process are known."""
-        weight = np.ones(len(self.train_X_)) if self._training is None else self._training.weight
-        return TrainingRows(self.train_X_, self.train_Y_, weight)
+    def known_runs(self) -> TrainingRows | None:
+        """The usable runs, which are saved with it; of their weights only those of this process are known. Across sizes
+        None are saved."""
+        if self._training is not None or "train_X_" not in vars(self):
+            return self._training
+        return TrainingRows(self.train_X_, self.train_Y_, np.ones(len(self.train_X_)))
 
     @property
-    def heldout(self) -> Array:
-        """(n, T) predictions of the training runs by fits, and weights, that had not seen them."""
+    def heldout(self) -> Array | None:
+        """(n, T) predictions of the training runs by fits, and weights, that had not seen them; saved with the law."""
         self._check_fitted()
+        if self.heldout_values_ is None and len(self.members_) == 1:
+            return next(iter(self.members_.values())).heldout
         return self.heldout_values_
+
+    # ---- what it does not know ----------------------------------------------------------------------------------
+    def sample(self, X: Any, num: int, rng: np.random.Generator, rough: Array | None = None) -> Array:
+        """Draws (num, n, T) of possible losses: each is drawn from one member, by the members' mean weights; see
+        :meth:`mixlaw.laws.Law.sample`.
+
+        Raises:
+            DataError: members that draw by refits, in a law that was read from JSON.
+        """
+        matrix = self._align(X)
+        share = np.array([np.mean(w) for w in self.weights_.values()])
+        taken = rng.choice(len(share), size=num, p=share / share.sum())
+        out = np.empty((num, len(matrix), self.n_targets_))
+        for i, name in enumerate(self.weights_):
+            draws = np.flatnonzero(taken == i)
+            if len(draws):
+                out[draws] = self.members_[name].sample(self._named(matrix), len(draws), rng, rough)
+        return out
+
+    def seed_noise(self) -> Array:
+        """(T,) noise sd between runs of one mixture, from replicates, else as the Gaussian process sees it."""
+        noise = np.asarray(vars(self).get("noise_", np.full(self.n_targets_, np.nan)), dtype=float)
+        process = self.members_.get(_GP)
+        return noise if process is None else np.where(np.isfinite(noise), noise, process.seed_noise())
+
+    def difference_sd(self, A: Array, b: Array) -> Array | None:
+        """(n, T) standard deviations of the target at rows of A minus that at b (K,): the Gaussian process' own,
+        and how far the members disagree. None without a Gaussian process among them."""
+        process = self.members_.get(_GP)
+        sd = None if process is None else process.difference_sd(A, b)
+        if sd is None:
+            return None
+        share, each = [], []
+        for name, weight in self.weights_.items():
+            if np.max(weight) > 0 and self.members_[name].smooth:
+                values = np.asarray(self.members_[name].predict(self._named(np.vstack([A, b])))).reshape(len(A) + 1, -1)
+                each.append(values[:-1] - values[-1])
+                share.append(np.broadcast_to(np.asarray(weight), each[-1].shape))
+        w, d = np.array(share), np.array(each)
+        w = w / np.maximum(w.sum(axis=0), 1e-12)
+        middle = (w * d).sum(axis=0)
+        return np.asarray(np.sqrt(sd**2 + (w * (d - middle) ** 2).sum(axis=0)))
 
     # ---- intervals --------------------------------------------------------------------------------------------
     def _local(self, X: Array, training: bool = False) -> Array:
         """How uncertain the Gaussian process thinks each place is, (n, T); 1 where there is none."""
-        gp = self.members_.get("gp")
-        if not isinstance(gp, GaussianProcess):
-            return np.ones((len(X), self.n_targets_))
-        if training and len(X) == len(gp.train_X_):
-            gp.heldout_  # noqa: B018  (makes heldout_sd_)
-            return np.asarray(gp.heldout_sd_)
-        return gp.scale(self._named(X))
+        process = self.members_.get(_GP)
+        own = None
+        if process is not None:
+            own = process.heldout_scale() if training else None
+            own = own if own is not None and len(own) == len(X) else process.scale(self._named(X))
+        return np.ones((len(X), self.n_targets_)) if own is None else own
 
     def _calibrate(self, X: Array, Y: Array) -> None:
         """How far held-out errors reach, in units of the local sd: a quantile function per target."""
-        rows = np.flatnonzero(np.isfinite(self.heldout_values_).any(axis=1))
+        heldout = self.heldout_values_
+        assert heldout is not None  # fits made it just before
+        rows = np.flatnonzero(np.isfinite(heldout).any(axis=1))
         if len(rows) > 1000:
             rows = np.sort(np.random.default_rng(self.seed).permutation(rows)[:1000])
         local = self._local(X[rows], training=len(rows) == len(X))
-        ratio = np.abs(Y[rows] - self.heldout_values_[rows]) / local
+        ratio = np.abs(Y[rows] - heldout[rows]) / local
         known = [np.sort(r[np.isfinite(r)]) for r in ratio.T]
         units = np.array([np.sqrt(np.mean(r**2)) if len(r) else 1.0 for r in known])
         # A constant target is predicted exactly: its tiny errors must not speak for the others.
@@ -397,8 +464,8 @@ class Auto(Law):
         """
         if not 0 < level < 1:
             raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
-        if hasattr(self, "delegate_"):
-            return self.delegate_.predict_interval(X, level)
+        if self.ratios_ is None:  # the average of one law, which has intervals of its own
+            return next(iter(self.members_.values())).predict_interval(X, level)
         matrix = self._align(X)
         n = len(self.train_X_)
         reach = float(np.interp(min(1.0, level * (1 + 1 / n)), np.linspace(0, 1, 401), self.ratios_))
@@ -413,14 +480,11 @@ class Auto(Law):
 
     def _align(self, X: Any) -> Array:
         matrix, names = as_matrix(X)
-        extra = [c for c in names or [] if c in _SIZE_COLUMNS and c not in list(self.feature_names_in_)]
-        if names is not None and extra:
-            X = {c: matrix[:, j] for j, c in enumerate(names) if c not in extra}
+        if names is not None and not sizes_of(self.feature_names_in_):
+            X = {c: matrix[:, names.index(c)] for c in domains_of(names)}
         return super()._align(X)
 
     def _predict(self, X: Array) -> Array:
-        if hasattr(self, "delegate_"):
-            return np.asarray(self.delegate_.predict(self._named(X))).reshape(len(X), -1)
         out = np.zeros((len(X), self.n_targets_))
         for name, weight in self.weights_.items():
             if np.max(weight) > 0:
@@ -430,8 +494,6 @@ class Auto(Law):
 
     def gradient(self, X: Any) -> Array:
         """d target / d weight (n, T, K): the members' gradients, averaged."""
-        if hasattr(self, "delegate_"):
-            return self.delegate_.gradient(X)
         matrix = self._align(X)
         out = np.zeros((len(matrix), self.n_targets_, self.n_features_in_))
         for name, weight in self.weights_.items():
@@ -441,8 +503,6 @@ class Auto(Law):
 
     def atoms(self) -> Atoms | None:
         """The average as atoms where all of its weight is on parametric laws, else None (see ``certifiable_``)."""
-        if hasattr(self, "delegate_"):
-            return self.delegate_.atoms()
         parts: list[tuple[Array, Atoms]] = []
         for name, weight in self.weights_.items():
             if np.max(weight) > 0:
@@ -463,15 +523,16 @@ class Auto(Law):
     # ---- how good it is --------------------------------------------------------------------------------------------
     def _rate(self, heldout: dict[str, Array], seconds: dict[str, float], failed: dict[str, str]) -> None:
         rows = [LeagueRow(name, float("inf"), *(float("nan"),) * 5, error) for name, error in failed.items()]
+        assert self.heldout_values_ is not None  # fits made it just before
         scored = {**heldout, "average": self.heldout_values_}
         total = sum(seconds.values())
         local = self._local(self.train_X_, training=True) if len(self.train_X_) <= 2000 else None
         for name, values in scored.items():
             rows.append(self._league_row(name, values, seconds.get(name, total), local))
         rows.sort(key=lambda r: (bool(r.error), r.mae))
-        distinct = len(np.unique(replicate_groups(self.train_X_)))
+        distinct = count_different(self.train_X_)
         splits = "leave-one-out" if distinct <= 24 else "5 folds or leave-one-out"
-        if distinct <= 24 and "gp" in heldout:
+        if distinct <= 24 and _GP in heldout:
             splits += ", the Gaussian process 8 folds"
         self._league = League(rows, len(self.train_X_), 5, 0.9, splits)
         self.league_rows_ = [
@@ -508,18 +569,33 @@ class Auto(Law):
     def league_(self) -> League:
         """Held-out scores of every family and of the average, best first."""
         self._check_fitted()
-        if hasattr(self, "delegate_"):
+        if self.league_rows_ is None:
             raise DataError("Several sizes: the Joint law was fitted, which has backtest_ instead of a league.")
-        if getattr(self, "_league", None) is None:
+        if self._league is None:
             rows = [LeagueRow(**row) for row in self.league_rows_]
             self._league = League(rows, len(self.train_X_), 5, 0.9, "5 folds or leave-one-out")
         return self._league
 
+    def _read_state(self, state: dict[str, Any]) -> Mapping[str, Any]:
+        """Version 0.1.0 called families by their aliases, and held the law across sizes apart."""
+        if "delegate_" in state:
+            law = state.pop("delegate_")
+            state |= {"members_": {law.name: law}, "weights_": {law.name: [1.0] * law.n_targets_}}
+        for key in ("members_", "weights_"):
+            state[key] = _renamed(state[key])
+        if state.get("certifiable_name_") is not None:
+            state["certifiable_name_"] = _canonical(state["certifiable_name_"])
+        if "league_rows_" in state:
+            state["league_rows_"] = [{**row, "name": _canonical(row["name"])} for row in state["league_rows_"]]
+        if "weights" in state["parameters_"]:
+            state["parameters_"] = {"weights": _renamed(state["parameters_"]["weights"])}
+        return state
+
     def summary(self) -> str:
         """The league, the weights, the certifiable law and the notes."""
         self._check_fitted()
-        if hasattr(self, "delegate_"):
-            return "Auto chose the Joint law (several sizes).\n" + self.delegate_.summary()
+        if self.league_rows_ is None:
+            return "Auto chose the Joint law (several sizes).\n" + next(iter(self.members_.values())).summary()
         league = self.league_
         lines = [
             f"Auto: {len(self.train_X_)} runs, {self.n_features_in_} domains, {self.n_targets_} "
@@ -560,19 +636,22 @@ def _columns(names: Sequence[str], values: Array) -> dict[str, Array]:
 
 def _without_infinite(y: Any) -> tuple[Any, int]:
     """y with infinite values turned to NaN (and their number); anything else is left for ``as_targets`` to judge."""
-    if isinstance(y, Mapping):
-        table = {k: np.array(v, dtype=float) for k, v in y.items()}
-        count = sum(int(np.isinf(v).sum()) for v in table.values())
-        return {k: np.where(np.isinf(v), np.nan, v) for k, v in table.items()}, count
-    if hasattr(y, "column_names") and hasattr(y, "column"):
-        return _without_infinite(
-            {str(c): y.column(i).to_numpy(zero_copy_only=False) for i, c in enumerate(y.column_names)}
-        )
-    if hasattr(y, "columns") and hasattr(y, "to_numpy"):
-        values = np.asarray(y.to_numpy(), dtype=float)
-        return _without_infinite({str(c): values[:, i] for i, c in enumerate(y.columns)})
+    table = table_columns(y)
+    if table is not None:
+        columns = {k: np.array(v, dtype=float) for k, v in table.items()}
+        count = sum(int(np.isinf(v).sum()) for v in columns.values())
+        return {k: np.where(np.isinf(v), np.nan, v) for k, v in columns.items()}, count
     array = np.array(y, dtype=float)
     return np.where(np.isinf(array), np.nan, array), int(np.isinf(array).sum())
+
+
+def _canonical(family: str) -> str:
+    """A family by its registry name, where it was given by an alias."""
+    return LAWS.canonical(family) if family in LAWS else family
+
+
+def _renamed(by_family: Mapping[str, Any]) -> dict[str, Any]:
+    return {_canonical(name): value for name, value in by_family.items()}
 
 
 def _scaled_error(values: Array, Y: Array) -> Array:

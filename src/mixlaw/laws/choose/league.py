@@ -6,15 +6,18 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
+from mixlaw.data.seams import LAWS
 from mixlaw.errors import ConfigError, DataError, FitError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
-from mixlaw.laws.core.folds import fold_ids, replicate_groups
+from mixlaw.laws.core.folds import Ints, count_different, held_out_folds
+from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.table import as_matrix, as_targets
 
 __all__ = ["League", "LeagueRow", "compare"]
@@ -90,8 +93,13 @@ class League:
         raise FitError("No law could be fitted: " + "; ".join(f"{r.name}: {r.error}" for r in self.rows))
 
     def __getitem__(self, name: str) -> LeagueRow:
+        """The row of a law, by its label or an alias of its registry name (``"gp"``).
+
+        Raises:
+            KeyError: no such row.
+        """
         for row in self.rows:
-            if row.name == name:
+            if row.name == name or (name in LAWS and row.name == LAWS.canonical(name)):
                 return row
         raise KeyError(name)
 
@@ -105,6 +113,25 @@ class League:
             "splits": self.splits,
             "rows": [{k: _plain(getattr(row, k)) for k in keys} for row in self.rows],
         }
+
+    def _repr_html_(self) -> str:
+        """The table, as notebooks show it."""
+        inside = f"in {self.level:.0%}"
+        heads = ("law", "MAE", "RMSE", "Spearman", inside, "width", "s/fit")
+        body = []
+        for r in self.rows:
+            if r.error:
+                cells = f'<td colspan="{len(heads) - 1}">{escape(r.error)}</td>'
+            else:
+                shown = (
+                    f"{r.mae:.4g}", f"{r.rmse:.4g}", f"{r.spearman:.4f}", f"{r.coverage:.1%}", f"{r.width:.3g}",
+                    f"{r.seconds:.3f}",
+                )  # fmt: skip
+                cells = "".join(f'<td style="text-align: right">{text}</td>' for text in shown)
+            body.append(f'<tr><th style="text-align: left">{escape(r.name)}</th>{cells}</tr>')
+        head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+        caption = escape(f"Held-out scores, {self.runs} runs, {self.splits}")
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{''.join(body)}</table>"
 
     def __str__(self) -> str:
         width = max([len(r.name) for r in self.rows] + [3])
@@ -159,28 +186,24 @@ def compare(
     names = names or [f"x{j}" for j in range(matrix.shape[1])]
     target_names = target_names or [f"y{t}" for t in range(targets.shape[1])]
     weight = np.ones(len(matrix)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    distinct = len(np.unique(replicate_groups(matrix)))
+    distinct = count_different(matrix)
     if cv == "auto":
-        folds = distinct if distinct <= 24 else 5
+        folds = None
     elif isinstance(cv, int) and cv >= 2:
         folds = min(cv, distinct)
     else:
         raise ConfigError(f"cv={cv!r} must be 'auto' or a whole number of folds, 2 or more.")
     if distinct < 3:
         raise TooFewRunsError(f"Comparing laws needs at least 3 different mixtures; there are {distinct}.")
-    ids = fold_ids(matrix, targets, folds, seed)
-    rows = [
-        _row(label, law, matrix, targets, weight, ids, names, target_names, level, refit)
-        for label, law in _resolve(laws)
-    ]
+    runs = _Runs(matrix, targets, weight, names, target_names)
+    num = int(held_out_folds(matrix, targets, folds, seed).max()) + 1
+    rows = [_row(label, law, runs, num, seed, level, refit) for label, law in _resolve(laws)]
     rows.sort(key=lambda r: (bool(r.error), r.mae, r.name))
-    text = "leave-one-out" if folds == distinct else f"{folds} folds"
-    return League(rows, len(matrix), folds, level, f"{text}, the same for every law")
+    text = "leave-one-out" if num == distinct else f"{num} folds"
+    return League(rows, len(matrix), num, level, f"{text}, the same for every law")
 
 
 def _resolve(laws: Any) -> list[tuple[str, Law]]:
-    from mixlaw.laws import LAWS
-
     if laws is None:
         laws = ["m1", "m4", "loglinear", "effective_tokens", "bimix", "autoscale", "gp", "trees"]
     items = laws.items() if isinstance(laws, Mapping) else [(None, law) for law in laws]
@@ -197,42 +220,52 @@ def _resolve(laws: Any) -> list[tuple[str, Law]]:
     return out
 
 
-def _row(
-    label: str,
-    law: Law,
-    X: Array,
-    Y: Array,
-    weight: Array,
-    ids: Any,
-    names: list[str],
-    target_names: list[str],
-    level: float,
-    refit: bool,
-) -> LeagueRow:
-    predicted, low, high = (np.full(Y.shape, np.nan) for _ in range(3))
-    seconds = []
+@dataclass(frozen=True)
+class _Runs:
+    """What all laws of a league are fitted to."""
+
+    X: Array
+    Y: Array
+    weight: Array
+    names: list[str]
+    targets: list[str]
+
+    def fit(self, law: Law, rows: Any) -> Law:
+        """A clone of ``law`` fitted to some rows."""
+        return clone(law).fit(_table(self.names, self.X[rows]), _table(self.targets, self.Y[rows]), self.weight[rows])
+
+
+def _row(label: str, law: Law, runs: _Runs, folds: int, seed: int, level: float, refit: bool) -> LeagueRow:
+    """One law's scores on rows that it had not seen."""
+    X, Y, target_names = runs.X, runs.Y, runs.targets
+    seconds: list[float] = []
+
+    def one(rows: Ints, _: Array) -> Predict:
+        began = time.perf_counter()
+        model = runs.fit(law, rows)
+        seconds.append(time.perf_counter() - began)
+
+        def predict(held: Ints) -> Array:
+            there = _table(runs.names, X[held])
+            values = (model.predict(there), *model.predict_interval(there, level))
+            return np.stack([np.asarray(v).reshape(len(held), Y.shape[1]) for v in values], axis=-1)
+
+        return predict
+
     fitted = None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MixlawWarning)  # a fold's warnings would repeat the full fit's
-            for f in range(int(ids.max()) + 1):
-                rest, held = ids != f, ids == f
-                began = time.perf_counter()
-                model = clone(law).fit(_table(names, X[rest]), _table(target_names, Y[rest]), weight[rest])
-                seconds.append(time.perf_counter() - began)
-                there = _table(names, X[held])
-                shape = (int(held.sum()), Y.shape[1])
-                predicted[held] = np.asarray(model.predict(there)).reshape(shape)
-                ends = model.predict_interval(there, level)
-                low[held], high[held] = (np.asarray(e).reshape(shape) for e in ends)
+        found = heldout_predictions(one, X, Y, folds=folds, seed=seed, sample_weight=runs.weight, partial=False)
+        predicted, low, high = np.moveaxis(found, -1, 0)
         if refit:
-            fitted = clone(law).fit(_table(names, X), _table(target_names, Y), weight)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", MixlawWarning)  # the league shows what matters
+                fitted = runs.fit(law, slice(None))
     except (FitError, DataError, ConfigError, ImportError) as error:
         nan = float("nan")
         return LeagueRow(label, float("inf"), nan, nan, nan, nan, nan, f"{type(error).__name__}: {error}")
     by_target = {}
     for t, name in enumerate(target_names):
-        ok = np.isfinite(Y[:, t])
+        ok = np.isfinite(Y[:, t]) & np.isfinite(predicted[:, t])
         error_t = predicted[ok, t] - Y[ok, t]
         by_target[name] = {
             "mae": float(np.abs(error_t).mean()),

@@ -19,12 +19,12 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
 
 from mixlaw.data import formats
+from mixlaw.data.columns import COUNTS
 from mixlaw.data.seams import LAWS
 from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.bounds import read_censored
-from mixlaw.laws.core.columns import COUNTS
 from mixlaw.laws.core.examples import mixture_rows, run_rows, smooth_losses
 from mixlaw.laws.core.folds import Ints
 from mixlaw.laws.core.heldout import Predict, heldout_predictions
@@ -104,6 +104,10 @@ class Law(RegressorMixin, BaseEstimator):
     """Paper and arXiv id."""
     rival: ClassVar[bool] = False
     """Whether a study compares every other law with it by held-out error: a few cheap, well-known forms are."""
+    smooth: ClassVar[bool] = True
+    """Whether slopes of the prediction mean anything (those of a tree do not)."""
+    heldout_is_cheap: ClassVar[bool] = False
+    """Whether :attr:`heldout` comes out of the fit, and not of refits on folds."""
 
     formula: str = ""
     """The law's formula, as the summary shows it."""
@@ -125,6 +129,8 @@ class Law(RegressorMixin, BaseEstimator):
     """How the optimum was found: objective, gradient norm, starts."""
     bootstrap_theta_: Array | None = None
     """(T, B, P) internal parameters of refits to resampled runs, where the fit made them."""
+    identifiability_: Any = None
+    """Flat directions and rival optima, in words (a dict with ``text``, or text); None for laws that do not look."""
     conformal_: Mapping[str, Any] | None = None
     """What :meth:`predict_interval` was calibrated to."""
     _training: TrainingRows | None = None
@@ -467,6 +473,20 @@ class Law(RegressorMixin, BaseEstimator):
                 except (ConvergenceError, TooFewRunsError):
                     copies.append(None)
         return copies
+
+    def scale(self, X: Any) -> Array | None:
+        """(n, T) standard deviation of a new observation at X as the law itself sees it, not calibrated, in units
+        of the targets; None for laws that have no idea of it."""
+        return None
+
+    def heldout_scale(self) -> Array | None:
+        """:meth:`scale` (n, T) at the training rows, each without itself; None for laws that have no idea of it."""
+        return None
+
+    def difference_sd(self, A: Array, b: Array) -> Array | None:
+        """(n, T) standard deviation of the target without noise at each row of A (n, K) minus that at b (K,), in the
+        targets' units; None for laws that have no idea of it (refits are asked then)."""
+        return None
 
     def seed_noise(self) -> Array:
         """(T,) standard deviation between runs of one mixture, in the targets' units: pooled over replicates among the

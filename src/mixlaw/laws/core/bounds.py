@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.table import table_columns
 
 __all__ = ["Sides", "censored_notes", "read_censored", "refuse_censored"]
 
@@ -41,7 +42,7 @@ def read_censored(censored: Any, Y: Array, targets: Sequence[str] | None, *, acc
     if censored is None:
         return None
     n, T = Y.shape
-    columns = _columns(censored)
+    columns = table_columns(censored)
     side = np.zeros((n, T), dtype=np.int8)
     if columns is None:
         values = np.asarray(censored)
@@ -86,16 +87,6 @@ def refuse_censored(censored: Any, accepts: bool, who: str) -> None:
             f"{who} cannot use censored= (losses known only as bounds). Parametric laws can, for "
             f"example laws.M4() or laws.Chinchilla(); or leave those runs out of X and y."
         )
-
-
-def _columns(censored: Any) -> dict[str, Any] | None:
-    if isinstance(censored, Mapping):
-        return {str(k): v for k, v in censored.items()}
-    if hasattr(censored, "column_names") and hasattr(censored, "column"):  # pyarrow
-        return {str(c): censored.column(c).to_numpy(zero_copy_only=False) for c in censored.column_names}
-    if hasattr(censored, "columns") and hasattr(censored, "to_numpy"):  # pandas, polars
-        return {str(c): censored[c].to_numpy() for c in censored.columns}
-    return None
 
 
 def _sides(values: npt.NDArray[Any], where: str) -> Sides:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixlaw.data.columns import COUNTS, SIZES
 from mixlaw.errors import DataError, NotIdentifiableError, TooFewRunsError
 from mixlaw.kit.arrays import Array
 
 __all__ = [
-    "COUNTS",
-    "RESERVED",
     "Columns",
     "check_column",
     "check_counts",
@@ -22,7 +21,6 @@ __all__ = [
     "need_sizes",
 ]
 
-RESERVED = ("params", "tokens", "step", "unique_tokens")
 _SMALLEST = 1e4
 
 _RANGES = {
@@ -31,8 +29,6 @@ _RANGES = {
     "unique_tokens": (3e8, 3e10),
     "step": (1e3, 1e5),
 }
-COUNTS = ("params", "tokens", "unique_tokens")
-"""Columns that hold large plain counts, so that small numbers in them are in another unit."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def find_columns(names: Sequence[str] | None, num: int) -> Columns:
             f"A law of mixture, size and tokens needs the columns 'params' and 'tokens' (or 'step') beside the "
             f"weights; got {list(names)}. Rename yours, for example non_embedding_params -> params."
         )
-    weights = tuple(i for i, n in enumerate(names) if n not in RESERVED)
+    weights = tuple(i for i, n in enumerate(names) if n not in SIZES)
     if not weights:
         raise DataError(f"X has no column of mixture weights, only {list(names)}. Use laws.Chinchilla for sizes alone.")
     return Columns(weights, where["params"], where.get("tokens"), where.get("step"))

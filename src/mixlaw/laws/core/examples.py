@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.columns import SIZES
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.columns import RESERVED
 
 __all__ = ["DOMAINS", "mixture_rows", "run_rows", "smooth_losses"]
 
@@ -51,7 +51,7 @@ def smooth_losses(X: Mapping[str, npt.ArrayLike]) -> Array:
         [2.288, 2.313]
     """
     columns = {name: np.asarray(v, dtype=float) for name, v in X.items()}
-    shares = [v for name, v in columns.items() if name not in RESERVED]
+    shares = [v for name, v in columns.items() if name not in SIZES]
     loss = np.full(len(next(iter(columns.values()))), 1.8)
     for j, share in enumerate(shares):
         loss = loss + (0.5 - 0.08 * j) * np.exp(-(2.0 + 1.5 * j) * share)

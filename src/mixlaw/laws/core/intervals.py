@@ -99,12 +99,12 @@ class Conformal:
         weight = relative_weights(len(features), sample_weight)
         used = weight > 0
         F, errors, weight = features[used], errors[used], weight[used]
-        mean = np.average(F, axis=0, weights=weight)
+        mean: Array = np.asarray(np.average(F, axis=0, weights=weight), dtype=float)
         gram = (F - mean).T @ ((F - mean) * weight[:, None])
         spread = np.trace(gram) / max(1, len(gram))
         # with few rows per direction an untried direction is unusual, not infinitely so
         gram[np.diag_indices_from(gram)] += spread * max(1e-3, len(gram) / weight.sum()) + 1e-12
-        inverse = np.linalg.inv(gram)
+        inverse: Array = np.asarray(np.linalg.inv(gram), dtype=float)
         h = _leverage(F - mean, inverse)
         # a held-out row's leverage among the others, h / (1 - w h), from its own among all of them
         local = np.sqrt((1.0 + (1.0 - weight) * h) / (1.0 - np.clip(weight * h, 0.0, 0.95)))[:, None]

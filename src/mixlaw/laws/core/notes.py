@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mixlaw.data.columns import COUNTS
 from mixlaw.errors import MixlawWarning
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.folds import replicate_groups
@@ -92,7 +93,6 @@ def _tied(X: Array, domains: Sequence[str]) -> list[tuple[str, ...]]:
     return groups
 
 
-_COUNTS = ("params", "tokens", "unique_tokens")
 _FAR = float(np.log(20.0))  # losses of comparable runs do not differ by so much with nothing in between
 
 
@@ -108,7 +108,7 @@ def warn_of_mixed_units(X: Array, Y: Array, columns: Sequence[str], targets: Seq
         "'loss' seems to hold two units at once"
     """
     said = [mixed_units(Y[:, t], name) for t, name in enumerate(targets)]
-    said += [mixed_counts(X[:, j], name) for j, name in enumerate(columns) if name in _COUNTS]
+    said += [mixed_counts(X[:, j], name) for j, name in enumerate(columns) if name in COUNTS]
     for text in filter(None, said):
         warnings.warn(text, MixlawWarning, stacklevel=3)
 

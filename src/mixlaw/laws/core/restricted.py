@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data.columns import SIZES
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms, align
 from mixlaw.laws.core.base import Law
 
-__all__ = ["SIZES", "Restricted"]
-
-SIZES = ("params", "tokens", "unique_tokens", "step")
-"""Columns of a joint law that are no domains."""
+__all__ = ["Restricted"]
 
 
 class Restricted(Law):

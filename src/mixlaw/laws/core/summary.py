@@ -26,6 +26,7 @@ class _Summarized(Protocol):
     n_features_in_: int
     n_targets_: int
     num_runs_: int
+    identifiability_: Any
 
     @property
     def notes(self) -> list[str]: ...
@@ -54,7 +55,7 @@ def summarize(law: _Summarized) -> str:
     lines += ["  " + text for text in _heldout(law)]
     lines += ["  " + row for row in _parameters(law)]
     found = vars(law).get("identifiability_")
-    if found is None and hasattr(type(law), "identifiability_") and law.training is not None:
+    if found is None and law.training is not None:
         found = law.identifiability_
     if isinstance(found, dict):
         found = found.get("text", "")

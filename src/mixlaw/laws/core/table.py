@@ -10,7 +10,33 @@ import numpy as np
 from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 
-__all__ = ["as_matrix", "as_targets"]
+__all__ = ["as_matrix", "as_targets", "table_columns"]
+
+
+def table_columns(values: Any) -> dict[str, Any] | None:
+    """Columns by name of a mapping or a pyarrow, pandas or polars table, as they are; None for anything else.
+
+    Example:
+        >>> table_columns({"web": [0.1, 0.9]}), table_columns([0.1, 0.9])
+        ({'web': [0.1, 0.9]}, None)
+    """
+    if isinstance(values, Mapping):
+        return {str(name): column for name, column in values.items()}
+    if hasattr(values, "column_names") and hasattr(values, "column"):  # pyarrow
+        names = [str(name) for name in values.column_names]
+        return {name: values.column(i).to_numpy(zero_copy_only=False) for i, name in enumerate(names)}
+    if hasattr(values, "columns") and hasattr(values, "to_numpy"):  # pandas, polars
+        return {str(name): values[name].to_numpy() for name in values.columns}
+    return None
+
+
+def _numbers(values: Any) -> tuple[Array, list[str] | None]:
+    """As numbers, and the names of the columns where they have any; TypeError or ValueError where there are others."""
+    table = table_columns(values)
+    if table is None:
+        return np.asarray(values, dtype=float), None
+    columns = [np.asarray(column, dtype=float) for column in table.values()]
+    return np.column_stack(columns) if columns else np.empty((0, 0)), list(table)
 
 
 def as_matrix(X: Any) -> tuple[Array, list[str] | None]:
@@ -27,20 +53,8 @@ def as_matrix(X: Any) -> tuple[Array, list[str] | None]:
         Traceback (most recent call last):
         mixlaw.errors.DataError: X holds 1 NaN or infinite values (rows [0], columns [1]). ...
     """
-    names: list[str] | None = None
     try:
-        if isinstance(X, Mapping):
-            names = [str(k) for k in X]
-            values = np.column_stack([np.asarray(v, dtype=float) for v in X.values()]) if X else np.empty((0, 0))
-        elif hasattr(X, "column_names") and hasattr(X, "column"):  # pyarrow
-            names = [str(c) for c in X.column_names]
-            columns = [np.asarray(X.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
-            values = np.column_stack(columns) if columns else np.empty((0, 0))
-        elif hasattr(X, "columns") and hasattr(X, "to_numpy"):  # pandas, polars
-            names = [str(c) for c in X.columns]
-            values = np.asarray(X.to_numpy(), dtype=float)
-        else:
-            values = np.asarray(X, dtype=float)
+        values, names = _numbers(X)
     except (TypeError, ValueError) as error:
         raise DataError(f"X must be numeric (n, K): {error}. Got {type(X).__name__}.") from None
     if values.ndim != 2:
@@ -67,20 +81,8 @@ def as_targets(y: Any, allow_missing: bool = False) -> tuple[Array, list[str] | 
         >>> Y.tolist(), names, single
         ([[2.5], [2.4]], None, True)
     """
-    names: list[str] | None = None
     try:
-        if isinstance(y, Mapping):
-            names = [str(k) for k in y]
-            values = np.column_stack([np.asarray(v, dtype=float) for v in y.values()]) if y else np.empty((0, 0))
-        elif hasattr(y, "column_names") and hasattr(y, "column"):
-            names = [str(c) for c in y.column_names]
-            columns = [np.asarray(y.column(i).to_numpy(zero_copy_only=False), dtype=float) for i in range(len(names))]
-            values = np.column_stack(columns) if columns else np.empty((0, 0))
-        elif hasattr(y, "columns") and hasattr(y, "to_numpy"):
-            names = [str(c) for c in y.columns]
-            values = np.asarray(y.to_numpy(), dtype=float)
-        else:
-            values = np.asarray(y, dtype=float)
+        values, names = _numbers(y)
     except (TypeError, ValueError) as error:
         raise DataError(f"y must be numbers, (n,) or (n, T): {error}. Got {type(y).__name__}.") from None
     single = values.ndim == 1

@@ -58,6 +58,7 @@ class MixtureForm(Law):
 
     kind: ClassVar = "mixture"
     allows_missing = True
+    heldout_is_cheap = True
     accepts_censored = True
 
     parameters: ClassVar[Mapping[str, Parameter]] = {}

@@ -155,8 +155,7 @@ class MixtureLaw(MixtureUncertainty):
         self._warn_if_uncertified()
         self._remember(X, Y, weight, task, found.heldout)
         self.parameters_ = {k: plain(v) for k, v in self.report(self.theta_, self.linear_).items()}
-        assert self._heldout is not None
-        self._calibrate_to(self._heldout)
+        self.calibrate()
 
     def _check_options(self) -> None:
         if self.ridge != "cv" and not (isinstance(self.ridge, int | float) and self.ridge >= 0):

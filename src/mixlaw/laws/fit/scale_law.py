@@ -33,11 +33,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.columns import COUNTS
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.bounds import Sides, censored_notes
-from mixlaw.laws.core.columns import COUNTS, check_column, column_range, need_runs, need_sizes
+from mixlaw.laws.core.columns import check_column, column_range, need_runs, need_sizes
 from mixlaw.laws.core.parameters import Layout, Parameter
 from mixlaw.laws.fit.coordinates import uncoupled
 from mixlaw.laws.fit.declared_starts import declared_starts, linear_parameters

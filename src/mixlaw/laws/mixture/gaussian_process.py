@@ -80,6 +80,7 @@ class GaussianProcess(Law):
     )  # draws of the hyperparameters take ten times the time of the rest
     costly = True
     allows_missing = True
+    heldout_is_cheap = True
     source = "hierarchical Gaussian process; Rasmussen & Williams 2006, Gaussian Processes for Machine Learning"
 
     def __init__(
@@ -469,6 +470,11 @@ class GaussianProcess(Law):
         """(n, T) predictions of the training rows used, each without itself; NaN where not measured."""
         self.calibrate()
         return self.heldout_values_
+
+    def heldout_scale(self) -> Array:
+        """(n, T) standard deviations of the training rows used, each without itself; see :meth:`scale`."""
+        self.calibrate()
+        return self.heldout_sd_
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
         """Ends of an interval for a new observation: the process' own sd, stretched to cover held-out rows.

@@ -14,8 +14,6 @@ from mixlaw.errors import ConfigError, DataError, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.folds import fold_ids
-from mixlaw.laws.core.table import as_matrix
-from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 
 __all__ = ["Effects", "benjamini_hochberg", "effects", "effects_from_runs"]
 
@@ -205,9 +203,8 @@ def effects(
     table = {d: np.append(moved[:, j], base[j]) for j, d in enumerate(domains)}
     values = np.asarray(law.predict(table), dtype=float).reshape(len(domains) + 1, -1)
     effect = values[:-1] - values[-1]
-    process = _processes(law)
-    if process is not None:
-        sd = _posterior_sd(law, process, base, moved)
+    sd = law.difference_sd(moved, base)
+    if sd is not None:
         spread: Any = norm()
         method = "posterior of the difference"
     else:
@@ -255,7 +252,7 @@ def _reference(law: Law, X: Any, reference: Mapping[str, float] | None, domains:
             raise ConfigError(f"reference= names {unknown}, not among the law's domains {domains}.")
         return np.array([float(reference.get(d, 0.0)) for d in domains])
     if X is not None:
-        return np.asarray(law._align(as_matrix(X)[0] if isinstance(X, np.ndarray) else X).mean(axis=0))
+        return np.asarray(law._align(X).mean(axis=0))
     return np.asarray(_training(law)[0].mean(axis=0))
 
 
@@ -273,35 +270,6 @@ def _moves(point: Array, share: float) -> tuple[Array, Array]:
     moved = base[None] * (1 - share / room[:, None])
     moved[np.diag_indices(len(base))] = base + share
     return base, moved
-
-
-def _processes(law: Law) -> GaussianProcess | None:
-    if isinstance(law, GaussianProcess):
-        return law
-    member = getattr(law, "members_", None)
-    member = member.get("gp") if isinstance(member, dict) else None
-    return member if isinstance(member, GaussianProcess) else None
-
-
-def _posterior_sd(law: Law, process: GaussianProcess, base: Array, moved: Array) -> Array:
-    """(K, T): the process' own, and for an average also how far its members disagree."""
-    sd = process.difference_sd(moved, base)
-    weights = getattr(law, "weights_", None)
-    if law is process or weights is None:
-        return sd
-    domains = [str(n) for n in law.feature_names_in_]
-    table = {d: np.append(moved[:, j], base[j]) for j, d in enumerate(domains)}
-    share, each = [], []
-    for name, weight in weights.items():
-        # steps of a tree are not slopes: its disagreement over one percentage point says nothing
-        if np.max(weight) > 0 and name != "trees":
-            values = np.asarray(law.members_[name].predict(table)).reshape(len(domains) + 1, -1)  # type: ignore[attr-defined]
-            each.append(values[:-1] - values[-1])
-            share.append(np.broadcast_to(np.asarray(weight), each[-1].shape))
-    w, d = np.array(share), np.array(each)
-    w = w / np.maximum(w.sum(axis=0), 1e-12)
-    middle = (w * d).sum(axis=0)
-    return np.asarray(np.sqrt(sd**2 + (w * (d - middle) ** 2).sum(axis=0)))
 
 
 def _jackknife_sd(law: Law, table: dict[str, Array], groups: int) -> tuple[Array, int]:

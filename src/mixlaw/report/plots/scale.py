@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data.columns import COUNTS
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.units import format_count
 from mixlaw.report.plots.inputs import Array, predict_all, spearman, target_columns
 from mixlaw.report.style import ACCENT, INK, MUTED, REFERENCE, Chart, styled, top_legend
 
 __all__ = ["extrapolation_fan", "rank_transfer"]
-
-_SCALE_COLUMNS = ("params", "tokens", "unique_tokens")
 
 
 def extrapolation_fan(
@@ -111,7 +110,7 @@ def extrapolation_fan(
 def _columns(law: Any) -> list[str]:
     names = [str(c) for c in law.feature_names_in_]
     if names and names[0] == "x0" and law.kind == "scale":
-        return list(_SCALE_COLUMNS[: len(names)])
+        return list(COUNTS[: len(names)])
     return names
 
 

@@ -42,8 +42,8 @@ def fit(study: StudyFolder) -> Any:
     law.fit(X, y)
     league = law.league_
     if league is None:
-        law.calibrate()  # while it has its runs, so that the saved law knows of its held-out errors
         league = laws.compare([name, *_rivals(name)], X, y)
+    law.calibrate()  # while it has its runs, so that the saved law knows of its held-out errors
     with made_from(study, f"laws/{name}.json", inputs):
         study.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
         formats.write(study.store, "laws/league.json", "league", league.to_dict())
