@@ -104,8 +104,6 @@ class Law(RegressorMixin, BaseEstimator):
     """Paper and arXiv id."""
     rival: ClassVar[bool] = False
     """Whether a study compares every other law with it by held-out error: a few cheap, well-known forms are."""
-    smooth: ClassVar[bool] = True
-    """Whether slopes of the prediction mean anything (those of a tree do not)."""
     heldout_is_cheap: ClassVar[bool] = False
     """Whether :attr:`heldout` comes out of the fit, and not of refits on folds."""
 
