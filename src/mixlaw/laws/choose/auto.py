@@ -479,6 +479,7 @@ class Auto(Law):
         return _columns([str(n) for n in self.feature_names_in_], X)
 
     def _align(self, X: Any) -> Array:
+        self._check_fitted()
         matrix, names = as_matrix(X)
         if names is not None and not sizes_of(self.feature_names_in_):
             X = {c: matrix[:, names.index(c)] for c in domains_of(names)}
