@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = attach(
         "MixlawError": "mixlaw.errors",
         "MixlawWarning": "mixlaw.errors",
         "Mixture": "mixlaw.data.mixture",
+        "Objective": "mixlaw.data.objective",
         "Observations": "mixlaw.data.observations",
         "Phase": "mixlaw.data.mixture",
         "Prediction": "mixlaw.data.prediction",

@@ -25,6 +25,8 @@ import pyarrow.parquet as pq
 from mixlaw.data.importing import importer_of
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.errors import DataError, MixlawWarning, did_you_mean
+from mixlaw.kit import html
+from mixlaw.kit.units import format_count
 
 __all__ = ["FORMAT", "ITEMS_SCHEMA", "RUNS_SCHEMA", "VALUES_SCHEMA", "Observations", "Table"]
 
@@ -379,6 +381,38 @@ class Observations:
     # ---- reading -----------------------------------------------------------------------------------
     def __len__(self) -> int:
         return int(self.runs.num_rows)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how many runs and values there are, and the last value of each target."""
+        count = len(self)
+        parts = [f"{count} run{'' if count == 1 else 's'}, {self.values.num_rows} values"]
+        if self.items.num_rows:
+            parts.append(f"{self.items.num_rows} items")
+        states = pc.value_counts(self.runs["status"]).to_pylist()
+        parts += [f"{c['counts']} {c['values']}" for c in states if c["values"] != "done"]
+        shown = self.runs.slice(0, 10).select(["run", "params", "tokens"]).to_pylist()
+        targets = list(dict.fromkeys(zip(self.values["target"].to_pylist(), self.values["metric"].to_pylist())))
+        last: dict[tuple[str, str, str], tuple[int, str]] = {}
+        signs = {"none": "", "left": "< ", "right": "> ", "interval": "from "}
+        names = {r["run"] for r in shown}
+        for v in self.values.select(["run", "target", "metric", "step", "value", "censored"]).to_pylist():
+            key, step = (v["run"], v["target"], v["metric"]), -1 if v["step"] is None else v["step"]
+            if v["run"] in names and step >= last.get(key, (-2, ""))[0]:
+                last[key] = (step, f"{signs[v['censored']]}{v['value']:#.4g}")
+        rows = [
+            [
+                r["run"],
+                *("" if r[size] is None else format_count(r[size]) for size in ("params", "tokens")),
+                *(last.get((r["run"], *t), (0, ""))[1] for t in targets[:8]),
+            ]
+            for r in shown
+        ]
+        headers = ["run", "params", "tokens", *(t if m == "loss" else f"{t}, {m}" for t, m in targets[:8])]
+        beyond = ((count - 10, "run"), (len(targets) - 8, "target"))
+        more = [f"{n} more {word}{'' if n == 1 else 's'}" for n, word in beyond if n > 0]
+        domains = f"Domains: {', '.join(self.domains)}" if self.domains else "No mixtures recorded"
+        table = html.table(headers, rows, "Last measured value of each target") if rows else ""
+        return html.lines([", ".join(parts), domains]) + table + html.lines([", ".join(more)] if more else [])
 
     @property
     def domains(self) -> list[str]:

@@ -11,11 +11,13 @@ from mixlaw.data import formats
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.prediction import Prediction
-from mixlaw.data.recipe_text import recipe_text
+from mixlaw.data.recipe_text import compared_with, recipe_text
 from mixlaw.data.seams import EXPORTERS
 from mixlaw.errors import DataError, ExportError
+from mixlaw.kit import html
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
+from mixlaw.kit.units import format_count
 
 __all__ = ["Certificate", "Recipe"]
 
@@ -232,3 +234,26 @@ class Recipe:
             shadow_prices=self.shadow_prices,
             warnings=self.warnings,
         )
+
+    def _repr_html_(self) -> str:
+        """The recipe as a notebook shows it: how it was found, the mixture, what it is predicted to do, warnings."""
+        tokens, epochs, against = self.domain_tokens, self.epochs, compared_with(self.baselines)
+        found = [str(self.certificate)]
+        if self.difference is not None:
+            chance = self.probability_better
+            better = "" if chance is None else f", better with probability {chance:.0%}"
+            found.append(f"Objective minus {against}: {self.difference}{better}")
+        headers = ["domain", "weight", "tokens", "epochs", *([against] if self.reference else [])]
+        rows = []
+        for domain, weight in self.mixture.to_dict().items():
+            row = [domain, f"{weight:.4f}", format_count(round(tokens[domain])), f"{epochs[domain]:.2f}"]
+            rows.append([*row, f"{self.reference.get(domain):.4f}"] if self.reference else row)
+        parts = [html.lines(found), html.table(headers, rows, f"Of {format_count(self.tokens)} training tokens")]
+        if self.schedule.num_phases > 1:
+            heads = [f"phase {k + 1} ({p.fraction:.0%})" for k, p in enumerate(self.schedule.phases)]
+            shares = [[d, *(f"{p.mixture[d]:.4f}" for p in self.schedule.phases)] for d in self.schedule.domains]
+            parts.append(html.table(["domain", *heads], shares, "Shares of each phase's tokens"))
+        if self.predictions:
+            said = [[name, str(prediction)] for name, prediction in self.predictions.items()]
+            parts.append(html.table(["predicted", "loss, nats per token"], said))
+        return "".join([*parts, html.lines(f"Warning: {text}" for text in self.warnings)])

@@ -12,6 +12,7 @@ import numpy as np
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.data.objective import Objective
 from mixlaw.data.recipe import Certificate, Recipe
 from mixlaw.errors import ConfigError, ConvergenceError
 from mixlaw.kit.arrays import Array
@@ -42,7 +43,7 @@ __all__ = ["KINDS", "answer", "optimize"]
 
 def optimize(
     law: Any,
-    objective: str | Sequence[str] | Mapping[str, float],
+    objective: str | Sequence[str] | Mapping[str, float] | Objective,
     budget: Budget,
     corpus: Corpus,
     reference: Mixture | Mapping[str, float] | None = None,
@@ -71,7 +72,8 @@ def optimize(
 
     Args:
         law: a fitted mixture or joint law; its features are the corpus' domains.
-        objective: a validation set, several (equal weights), or ``{set: weight}`` (rescaled to sum to one).
+        objective: a validation set, several (equal weights), ``{set: weight}`` (rescaled to sum to one), or an
+            :class:`~mixlaw.data.objective.Objective` of kind ``"loss"`` or ``"worst"``.
         budget: tokens and limits; checked against ``corpus``.
         corpus: domains with their unique tokens.
         reference: today's mixture (default natural): what gains, guards and changes are measured from.

@@ -11,6 +11,7 @@ import numpy as np
 from mixlaw.data.budget import Budget, Constraints
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture
+from mixlaw.data.objective import Objective
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.optimize.pose.forms import Repetition
@@ -96,7 +97,7 @@ class Request:
     def of(
         cls,
         law: Any,
-        objective: str | Sequence[str] | Mapping[str, float],
+        objective: str | Sequence[str] | Mapping[str, float] | Objective,
         budget: Budget,
         corpus: Corpus,
         reference: Mixture | Mapping[str, float] | None = None,
@@ -131,6 +132,9 @@ class Request:
             raise ConfigError(f"near={near!r} must be a positive share of the objective, for example 0.001.")
         if kind not in KINDS:
             raise ConfigError(f"Unknown kind {kind!r}.{did_you_mean(kind, KINDS)}")
+        spelled_out = isinstance(objective, Mapping) and isinstance(objective.get("kind"), str)
+        if isinstance(objective, Objective) or spelled_out:
+            objective, kind = _asked(Objective.of(objective), kind)
         constraints = budget.check(corpus)
         domains = corpus.names
         unique = np.array([float(corpus.unique_tokens[n]) for n in domains])
@@ -210,6 +214,34 @@ class Request:
         """Whether a mean of several sigmoids, or of sigmoids and losses, is asked for: it is not convex."""
         counted = [t for t in self.tasks if self.weights.get(t, 0) > 0]
         return len(counted) > 1 or (bool(self.tasks) and len(self.weights) > 1)
+
+
+def _asked(objective: Objective, kind: Kind) -> tuple[Mapping[str, float], Kind]:
+    """Weights and kind of an objective that is spelled out.
+
+    Raises:
+        ConfigError: a kind that is asked for in another way, or one that contradicts ``kind``.
+    """
+    instead = {
+        "score": "fit a TaskLaw for each task (loss to accuracy) and pass task={set: TaskLaw} with the sets' weights",
+        "guard": "name the sets of the mean as the objective, and pass kind='guard', guard={set: nats}",
+        "speed": "minimise the loss at the tokens of the run that is to be faster (kind 'loss'): the mixture with the "
+        "lower loss there passes the threshold earlier",
+    }
+    if objective.kind in instead:
+        raise ConfigError(
+            f"optimize does not take an objective of kind {objective.kind!r}. Instead, {instead[objective.kind]}."
+        )
+    if objective.direction != "down" or objective.unit != "nats_per_token":
+        raise ConfigError(
+            f"optimize minimises losses in nats_per_token, got direction={objective.direction!r}, "
+            f"unit={objective.unit!r}. Leave both out."
+        )
+    if objective.kind == "loss":
+        return objective.targets, kind
+    if kind not in ("mean", "worst"):
+        raise ConfigError(f"The objective is of kind 'worst', which contradicts kind={kind!r}. Give one of the two.")
+    return objective.targets, "worst"
 
 
 def _guard(view: LawView, name: str, slack: float, at_reference: Array) -> Function:
