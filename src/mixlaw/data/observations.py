@@ -258,11 +258,12 @@ class Observations:
             DataError: an unknown field, with the nearest known one, or what the constructor refuses.
         """
         run_rows, value_rows = [], []
+        run_names, value_names, item_names = RUNS_SCHEMA.names, VALUES_SCHEMA.names, ITEMS_SCHEMA.names
         for row in runs:
-            unknown = [k for k in row if k not in RUNS_SCHEMA.names]
+            unknown = [k for k in row if k not in run_names]
             if unknown:
-                raise DataError(f"Unknown run field {unknown[0]!r}.{did_you_mean(unknown[0], RUNS_SCHEMA.names)}")
-            full: dict[str, Any] = {name: row.get(name) for name in RUNS_SCHEMA.names}
+                raise DataError(f"Unknown run field {unknown[0]!r}.{did_you_mean(unknown[0], run_names)}")
+            full: dict[str, Any] = {name: row.get(name) for name in run_names}
             full["schedule"] = _schedule_rows(full["schedule"])
             full["realised"] = _schedule_rows(full["realised"])
             full["settings"] = _setting_rows(full["settings"])
@@ -271,10 +272,10 @@ class Observations:
                 full["epochs"] = list(dict(full["epochs"]).items())
             run_rows.append(full)
         for row in values:
-            unknown = [k for k in row if k not in VALUES_SCHEMA.names]
+            unknown = [k for k in row if k not in value_names]
             if unknown:
-                raise DataError(f"Unknown value field {unknown[0]!r}.{did_you_mean(unknown[0], VALUES_SCHEMA.names)}")
-            full = {name: row.get(name) for name in VALUES_SCHEMA.names}
+                raise DataError(f"Unknown value field {unknown[0]!r}.{did_you_mean(unknown[0], value_names)}")
+            full = {name: row.get(name) for name in value_names}
             full["metric"] = full["metric"] or "loss"
             full["unit"] = full["unit"] or ("nats_per_token" if full["metric"] == "loss" else full["metric"])
             full["censored"] = full["censored"] or "none"
@@ -282,10 +283,10 @@ class Observations:
             value_rows.append(full)
         item_rows = []
         for row in items:
-            unknown = [k for k in row if k not in ITEMS_SCHEMA.names]
+            unknown = [k for k in row if k not in item_names]
             if unknown:
-                raise DataError(f"Unknown item field {unknown[0]!r}.{did_you_mean(unknown[0], ITEMS_SCHEMA.names)}")
-            item_rows.append({name: row.get(name) for name in ITEMS_SCHEMA.names})
+                raise DataError(f"Unknown item field {unknown[0]!r}.{did_you_mean(unknown[0], item_names)}")
+            item_rows.append({name: row.get(name) for name in item_names})
         return cls(
             pa.Table.from_pylist(run_rows, schema=RUNS_SCHEMA),
             pa.Table.from_pylist(value_rows, schema=VALUES_SCHEMA),

@@ -26,7 +26,11 @@ def checksum(content: Any) -> str:
         >>> checksum({"a": 1, "b": (2,)}) == checksum({"b": [2], "a": 1})
         True
     """
-    held = json.loads(json.dumps(content))  # as it is read back: tuples are lists, keys are texts
+    return _checksum_of_json(json.loads(json.dumps(content)))  # as it is read back: tuples are lists, keys are texts
+
+
+def _checksum_of_json(held: Any) -> str:
+    """The same of what JSON held already."""
     return hashlib.sha256(json.dumps(held, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -52,7 +56,7 @@ def unseal(data: Any, kind: str, number: int, where: str, again: str) -> tuple[d
     """The content without its header, and the number of the format it was written in.
 
     Args:
-        data: what JSON held.
+        data: what JSON held, as :func:`json.loads` gives it.
         kind: what the file must be.
         number: the newest format that this version reads.
         where: the file, for messages.
@@ -82,7 +86,7 @@ def unseal(data: Any, kind: str, number: int, where: str, again: str) -> tuple[d
             f"{where} is a {kind} of format {header['number']}, written by mixlaw {header['version']}; this version "
             f"reads up to format {number}. Install a newer mixlaw. {again}"
         )
-    if header["checksum"] != checksum(content):
+    if header["checksum"] != _checksum_of_json(content):
         raise DataError(
             f"{where} was changed after mixlaw {header['version']} wrote it: its content does not give its checksum. "
             f"Restore it from a copy. {again}"
