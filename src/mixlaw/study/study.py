@@ -31,8 +31,7 @@ __all__ = ["Study"]
 
 class Study(StudyFolder):
     """A :class:`~mixlaw.study.folder.StudyFolder` with its verbs: each calls a step of :mod:`mixlaw.study.steps`, where
-    arguments and errors are described. Every verb is safe to run again: what is done is not done twice, what was
-    interrupted continues, and an artefact made from other inputs than today's is an error that says which verb to run.
+    arguments and errors are described. Every verb is safe to run again, and continues what was interrupted.
 
     Example:
         >>> import tempfile
@@ -140,10 +139,6 @@ class Study(StudyFolder):
     def stale(self) -> dict[str, str]:
         """``{verb: why what it wrote no longer holds}``."""
         return freshness.stale(self)
-
-    def need(self, *verbs: str) -> None:
-        """Stop with a DataError where what these verbs wrote was made from other inputs than today's."""
-        freshness.need(self, *verbs)
 
     def status(self) -> list[tuple[str, bool, str]]:
         """``(verb, done, detail)`` in order."""

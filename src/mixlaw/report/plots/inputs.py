@@ -1,4 +1,7 @@
-"""What plots accept, turned into arrays."""
+"""What plots accept, turned into arrays: mixtures, objectives and targets by name, and a law's predictions.
+
+A plot of your own takes the same arguments as those of :mod:`mixlaw.report.plots` when it reads them with these.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,28 @@ from mixlaw.data.mixture import Mixture
 from mixlaw.errors import ConfigError, DataError, MixlawError, did_you_mean
 from mixlaw.kit.arrays import Array
 
+__all__ = [
+    "mixture_array",
+    "objective_array",
+    "own_heldout",
+    "predict_all",
+    "spearman",
+    "target_columns",
+    "weights_mapping",
+]
+
 
 def mixture_array(mixture: Any, domains: Sequence[str]) -> Array:
-    """Weights (K,) in the order of ``domains`` of a Mixture, a mapping or an array."""
+    """Weights (K,) in the order of ``domains`` of a Mixture, a mapping or an array.
+
+    Raises:
+        ConfigError: the mixture names a domain that is not among them.
+        DataError: an array of another length.
+
+    Example:
+        >>> mixture_array({"code": 0.3, "web": 0.7}, ["web", "code"]).tolist()
+        [0.7, 0.3]
+    """
     if isinstance(mixture, Mixture):
         return mixture.array(domains)
     if isinstance(mixture, Mapping):
@@ -29,7 +51,12 @@ def mixture_array(mixture: Any, domains: Sequence[str]) -> Array:
 
 
 def weights_mapping(mixture: Any) -> dict[str, float]:
-    """``{domain: weight}`` of a Mixture, a Schedule or a mapping."""
+    """``{domain: weight}`` of a Mixture, a Schedule or a mapping.
+
+    Example:
+        >>> weights_mapping(Mixture({"web": 0.7, "code": 0.3}))
+        {'web': 0.7, 'code': 0.3}
+    """
     if hasattr(mixture, "phases"):
         mixture = mixture.mixture
     if hasattr(mixture, "to_dict"):
@@ -60,7 +87,15 @@ def own_heldout(law: Any, num_runs: int) -> Array | None:
 
 
 def target_columns(names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
-    """Positions of the ``wanted`` targets (all without)."""
+    """Positions of the ``wanted`` targets among ``names``; of all where none are named.
+
+    Raises:
+        ConfigError: there is no such target.
+
+    Example:
+        >>> target_columns(["a", "b", "c"], ["c", "a"])
+        [2, 0]
+    """
     if wanted is None:
         return list(range(len(names)))
     for name in wanted:
@@ -70,7 +105,15 @@ def target_columns(names: Sequence[str], wanted: Sequence[str] | None) -> list[i
 
 
 def objective_array(objective: Mapping[str, float] | None, targets: Sequence[str]) -> Array | None:
-    """Objective weights (T,) summing to one, or None."""
+    """Objective weights (T,) that sum to one; None where nothing says how several targets count.
+
+    Raises:
+        ConfigError: an unknown target, or weights that cannot be normalised.
+
+    Example:
+        >>> objective_array({"a": 3.0, "b": 1.0}, ["a", "b"]).tolist()
+        [0.75, 0.25]
+    """
     if objective is None:
         return np.ones(1) if len(targets) == 1 else None
     target_columns(targets, list(objective))
@@ -81,7 +124,12 @@ def objective_array(objective: Mapping[str, float] | None, targets: Sequence[str
 
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Rank correlation; NaN where one side is constant or there are fewer than three points."""
+    """Rank correlation; NaN where one side is constant or there are fewer than three points.
+
+    Example:
+        >>> round(spearman([1, 2, 3, 4], [10, 20, 40, 30]), 3)
+        0.8
+    """
     from scipy.stats import rankdata
 
     x, y = rankdata(np.asarray(a)), rankdata(np.asarray(b))

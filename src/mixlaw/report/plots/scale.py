@@ -41,18 +41,14 @@ def extrapolation_fan(
 
     Raises:
         ConfigError: a column or target the law does not have.
+
+    Example:
+        >>> extrapolation_fan(law, {"params": 1e9}, vary="tokens", X=X, y=y)  # doctest: +SKIP
     """
     from mixlaw.laws.core.table import as_matrix, as_targets
 
     columns = _columns(law)
-    if vary not in columns:
-        raise ConfigError(f"The law has no column {vary!r}.{did_you_mean(vary, columns)}")
-    lacking = [c for c in columns if c != vary and c not in at]
-    unknown = [c for c in at if c not in columns]
-    if unknown:
-        raise ConfigError(f"at= names {unknown[0]!r}.{did_you_mean(unknown[0], columns)}")
-    if lacking:
-        raise ConfigError(f"at= must fix the other columns of the law; it lacks {lacking}.")
+    _check_columns(columns, vary, at)
     j = columns.index(vary)
     t = target_columns(law.target_names_, [target])[0] if target is not None else 0
     matrix = None if X is None else as_matrix(X)[0]
@@ -60,13 +56,7 @@ def extrapolation_fan(
     start = float(matrix[:, j].min()) if matrix is not None else (to or 1e10) / 1e3
     stop = to or (10 * largest if largest is not None else 1e10)
     grid = np.geomspace(min(start, stop / 10), stop, 80)
-    points = np.column_stack([grid if c == vary else np.full(80, float(at[c])) for c in columns])
-    if {"tokens", "unique_tokens"} <= set(columns):  # a run sees no more unique tokens than tokens
-        seen, trained = columns.index("unique_tokens"), columns.index("tokens")
-        points[:, seen] = np.minimum(points[:, seen], points[:, trained])
-    named: Any = points if str(law.feature_names_in_[0]) == "x0" else dict(zip(columns, points.T))
-    mean = predict_all(law, named)[:, t]
-    low, high = (np.asarray(side).reshape(80, -1)[:, t] for side in law.predict_interval(named, level=level))
+    mean, low, high = _along(law, columns, vary, at, grid, level, t)
     with styled():
         chart = Chart(width, 3.4, f"Predicted loss as {vary} grows to {format_count(stop)}.")
         axis = chart.subplots()
@@ -74,18 +64,7 @@ def extrapolation_fan(
         line = axis.plot(grid, mean, color=ACCENT, label="predicted")
         chart.tip(line[0], f"{mean[-1]:.4f} [{low[-1]:.4f}, {high[-1]:.4f}] at {vary} {format_count(stop)}")
         if matrix is not None and y is not None:
-            observed = as_targets(y, allow_missing=True)[0][:, t]
-            others = [k for k in range(len(columns)) if k != j]
-            fixed = np.array([float(at[columns[k]]) for k in others])
-            same = np.all(np.abs(matrix[:, others] - fixed) <= 0.01 * np.maximum(np.abs(fixed), 1e-2), axis=1)
-            for mask, alpha, word in ((same, 0.95, "observed"), (~same, 0.25, "observed elsewhere")):
-                if mask.any():
-                    dots = axis.scatter(
-                        matrix[mask, j], observed[mask], s=18, color=INK, alpha=alpha, linewidths=0, label=word
-                    )
-                    chart.tip(
-                        dots, [f"{vary} {format_count(a)}: {b:.4f}" for a, b in zip(matrix[mask, j], observed[mask])]
-                    )
+            _observed(chart, axis, columns, vary, at, matrix, as_targets(y, allow_missing=True)[0][:, t])
         if largest is not None and largest < stop:
             axis.axvline(largest, color=MUTED, lw=1, ls=(0, (3, 2)))
             axis.annotate(
@@ -105,6 +84,46 @@ def extrapolation_fan(
         axis.set_ylabel(f"{target or 'loss'}, {unit}")
         top_legend(chart, axis, 4 if width > 5 else 2)
     return chart
+
+
+def _check_columns(columns: Sequence[str], vary: str, at: Mapping[str, float]) -> None:
+    """``vary`` and ``at`` must name every column of the law once."""
+    if vary not in columns:
+        raise ConfigError(f"The law has no column {vary!r}.{did_you_mean(vary, columns)}")
+    unknown = [c for c in at if c not in columns]
+    if unknown:
+        raise ConfigError(f"at= names {unknown[0]!r}.{did_you_mean(unknown[0], columns)}")
+    lacking = [c for c in columns if c != vary and c not in at]
+    if lacking:
+        raise ConfigError(f"at= must fix the other columns of the law; it lacks {lacking}.")
+
+
+def _along(
+    law: Any, columns: Sequence[str], vary: str, at: Mapping[str, float], grid: Array, level: float, t: int
+) -> tuple[Array, Array, Array]:
+    """Predicted loss of target ``t`` and the ends of its interval, (m,) each, where ``vary`` takes ``grid`` (m,)."""
+    points = np.column_stack([grid if c == vary else np.full(len(grid), float(at[c])) for c in columns])
+    if {"tokens", "unique_tokens"} <= set(columns):  # a run sees no more unique tokens than tokens
+        seen, trained = columns.index("unique_tokens"), columns.index("tokens")
+        points[:, seen] = np.minimum(points[:, seen], points[:, trained])
+    named: Any = points if str(law.feature_names_in_[0]) == "x0" else dict(zip(columns, points.T))
+    low, high = (np.asarray(side).reshape(len(grid), -1)[:, t] for side in law.predict_interval(named, level=level))
+    return predict_all(law, named)[:, t], low, high
+
+
+def _observed(
+    chart: Chart, axis: Any, columns: Sequence[str], vary: str, at: Mapping[str, float], matrix: Array, losses: Array
+) -> None:
+    """Dots for the runs, faint where their other columns differ from ``at`` by more than 1%."""
+    j = columns.index(vary)
+    others = [k for k in range(len(columns)) if k != j]
+    fixed = np.array([float(at[columns[k]]) for k in others])
+    same = np.all(np.abs(matrix[:, others] - fixed) <= 0.01 * np.maximum(np.abs(fixed), 1e-2), axis=1)
+    for mask, alpha, word in ((same, 0.95, "observed"), (~same, 0.25, "observed elsewhere")):
+        if mask.any():
+            x, y = matrix[mask, j], losses[mask]
+            dots = axis.scatter(x, y, s=18, color=INK, alpha=alpha, linewidths=0, label=word)
+            chart.tip(dots, [f"{vary} {format_count(a)}: {b:.4f}" for a, b in zip(x, y)])
 
 
 def _columns(law: Any) -> list[str]:

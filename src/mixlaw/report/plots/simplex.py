@@ -53,11 +53,7 @@ def ternary(
     rest = np.zeros(len(names)) if base is None else mixture_array(base, names)
     rest[columns] = 0.0
     free = 1 - rest.sum()
-    steps = 60
-    grid = np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
-    mixtures = np.tile(rest, (len(grid), 1))
-    mixtures[:, columns] = grid * free
-    values = predict_all(law, mixtures) @ weights
+    grid, values = _surface(law, columns, rest, weights)
     xy = grid @ _CORNERS
     # Near a corner without a domain losses soar; colour levels follow quantiles so that the valley is visible.
     levels = np.unique(np.quantile(values, np.linspace(0, 1, 13)))
@@ -70,11 +66,7 @@ def ternary(
             bar = chart.colorbar(filled, ax=axis, aspect=30, pad=0.02, format="%.3f")
             bar.outline.set_visible(False)  # type: ignore[operator]
             bar.set_label(label)
-        axis.plot(*np.vstack([_CORNERS, _CORNERS[:1]]).T, color=INK, lw=1)
-        for corner, name, (ha, va), shift in zip(
-            _CORNERS, chosen, (("left", "top"), ("right", "top"), ("center", "bottom")), ((0, -5), (0, -5), (0, 4))
-        ):
-            axis.annotate(name, corner, xytext=shift, textcoords="offset points", ha=ha, va=va, fontweight="bold")
+        _frame(axis, chosen)
         if X is not None and len(names) == 3:
             seen = as_matrix(X)[0][:, columns]
             at = seen @ _CORNERS
@@ -86,20 +78,7 @@ def ternary(
         chart.tip(
             point, [", ".join(f"{n} {v:.0%}" for n, v in zip(chosen, grid[best] * free)) + f": {values[best]:.4f}"]
         )
-        for k, (name, mixture) in enumerate((marks or {}).items()):
-            share: Array = mixture_array(mixture, names)[columns]
-            if share.sum() > 0:
-                place = share / share.sum() @ _CORNERS
-                axis.scatter(
-                    [place[0]],
-                    [place[1]],
-                    marker="D",
-                    s=48,
-                    color=arm_color(name, k),
-                    edgecolors="white",
-                    zorder=5,
-                    label=name,
-                )
+        _mark(axis, {name: mixture_array(m, names)[columns] for name, m in (marks or {}).items()})
         axis.set_aspect("equal")
         axis.axis("off")
         axis.set_xlim(-0.06, 1.06)
@@ -108,3 +87,29 @@ def ternary(
         if base is not None and free < 1:
             axis.set_title(f"the other domains keep {1 - free:.0%}", color=MUTED, fontweight="normal")
     return chart
+
+
+def _surface(law: Any, columns: Sequence[int], rest: Array, weights: Array, steps: int = 60) -> tuple[Array, Array]:
+    """Shares (m, 3) of three domains on a triangular grid, and the objective (m,) where they divide what ``rest`` (K,)
+    leaves free."""
+    grid = np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
+    mixtures = np.tile(rest, (len(grid), 1))
+    mixtures[:, columns] = grid * (1 - rest.sum())
+    return grid, predict_all(law, mixtures) @ weights
+
+
+def _frame(axis: Any, names: Sequence[str]) -> None:
+    """The triangle's sides, and a domain's name at each corner."""
+    axis.plot(*np.vstack([_CORNERS, _CORNERS[:1]]).T, color=INK, lw=1)
+    places = (("left", "top"), ("right", "top"), ("center", "bottom"))
+    for corner, name, (ha, va), shift in zip(_CORNERS, names, places, ((0, -5), (0, -5), (0, 4))):
+        axis.annotate(name, corner, xytext=shift, textcoords="offset points", ha=ha, va=va, fontweight="bold")
+
+
+def _mark(axis: Any, shares: Mapping[str, Array]) -> None:
+    """A diamond for each named mixture, at its shares (3,) of the three domains to each other."""
+    for k, (name, share) in enumerate(shares.items()):
+        if share.sum() > 0:
+            x, y = share / share.sum() @ _CORNERS
+            color = arm_color(name, k)
+            axis.scatter([x], [y], marker="D", s=48, color=color, edgecolors="white", zorder=5, label=name)
