@@ -29,6 +29,14 @@ class Fold:
     Args:
         name: what is hidden, such as ``"params 4.1e+08"``.
         shown, hidden: they share no value.
+
+    Example:
+        >>> corpora = {"a": "books", "b": "books", "c": "news"}  # by run; content hashes in earnest
+        >>> runs = [{"run": run, "schedule": None, "corpus_hash": corpus} for run, corpus in corpora.items()]
+        >>> values = [{"run": run, "step": 10, "target": "web", "value": 3.0} for run in corpora]
+        >>> fold = hide(Observations.from_records(runs, values), Corpora())[0]
+        >>> fold.name, len(fold.shown), len(fold.hidden)
+        ('corpus books', 1, 2)
     """
 
     name: str
@@ -37,7 +45,17 @@ class Fold:
 
 
 class Rule(Protocol):
-    """Says what is hidden."""
+    """Says what is hidden.
+
+    Example:
+        >>> class Target:  # a rule of one's own
+        ...     def parts(self, observations):
+        ...         hidden = np.array([target == "code" for target in observations.values["target"].to_pylist()])
+        ...         yield "code", ~hidden, hidden
+        >>> values = [{"run": "a", "step": 10, "target": target, "value": 3.0} for target in ("web", "code")]
+        >>> len(hide(Observations.from_records([{"run": "a", "schedule": None}], values), Target()))
+        1
+    """
 
     def parts(self, observations: Observations) -> Iterator[tuple[str, Mask, Mask]]:
         """For each fold its name and two masks over the rows of ``observations.values``: shown, hidden."""
@@ -84,6 +102,12 @@ class Sizes:
 
     Raises:
         ConfigError: ``num`` is not positive.
+
+    Example:
+        >>> runs = [{"run": f"r{n}", "schedule": None, "params": n} for n in (1e6, 1e7, 1e8)]
+        >>> values = [{"run": f"r{n}", "step": 10, "target": "web", "value": 3.0} for n in (1e6, 1e7, 1e8)]
+        >>> [fold.name for fold in hide(Observations.from_records(runs, values), Sizes(2))]
+        ['params 1e+08', 'params 1e+07']
     """
 
     num: int = 1
@@ -111,6 +135,14 @@ class Steps:
 
     Raises:
         ConfigError: ``after`` is not between 0 and 1.
+
+    Example:
+        >>> shares = {"a": 0.2, "b": 0.5, "c": 0.8}  # of web in three runs
+        >>> runs = [{"run": run, "schedule": {"web": s, "code": 1 - s}} for run, s in shares.items()]
+        >>> values = [{"run": run, "step": t, "target": "web", "value": 3.0} for run in shares for t in (10, 20)]
+        >>> [fold] = hide(Observations.from_records(runs, values), Steps(after=0.5))
+        >>> fold.name, sorted(set(fold.hidden.values["step"].to_pylist()))
+        ('steps after 0.5 of a run', [20])
     """
 
     after: float = 0.5
@@ -141,6 +173,14 @@ class Mixtures:
 
     Raises:
         ConfigError: fewer than two folds.
+
+    Example:
+        >>> shares = {"a": 0.2, "b": 0.5, "c": 0.8}  # of web in three runs
+        >>> runs = [{"run": run, "schedule": {"web": s, "code": 1 - s}} for run, s in shares.items()]
+        >>> values = [{"run": run, "step": t, "target": "web", "value": 3.0} for run in shares for t in (10, 20)]
+        >>> folds = hide(Observations.from_records(runs, values), Mixtures(folds=3))
+        >>> [sorted(set(fold.hidden.values["run"].to_pylist())) for fold in folds]
+        [['b'], ['c'], ['a']]
     """
 
     folds: int = 5
@@ -164,7 +204,15 @@ class Mixtures:
 
 @dataclass(frozen=True)
 class Corpora:
-    """Hide a corpus: one fold for each, by its content hash."""
+    """Hide a corpus: one fold for each, by its content hash.
+
+    Example:
+        >>> corpora = {"a": "books", "b": "books", "c": "news"}  # by run; content hashes in earnest
+        >>> runs = [{"run": run, "schedule": None, "corpus_hash": corpus} for run, corpus in corpora.items()]
+        >>> values = [{"run": run, "step": 10, "target": "web", "value": 3.0} for run in corpora]
+        >>> [fold.name for fold in hide(Observations.from_records(runs, values), Corpora())]
+        ['corpus books', 'corpus news']
+    """
 
     def parts(self, observations: Observations) -> Iterator[tuple[str, Mask, Mask]]:
         """See :class:`Rule`."""

@@ -145,6 +145,14 @@ def effects_from_runs(law: Law, X: Any, y: Any, **options: Any) -> Effects:
 
     Raises:
         ConfigError, TooFewRunsError: see :func:`effects`.
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> R = np.random.default_rng(0).dirichlet([1, 1, 1], 30)
+        >>> X = {"code": R[:, 0], "web": R[:, 1], "legal": R[:, 2]}
+        >>> Y = 3 - R[:, 0] + 0.01 * np.random.default_rng(1).standard_normal(30)
+        >>> effects_from_runs(M4().fit(X, Y), X, Y).verdict[0].tolist()  # of code
+        ['helps']
     """
     if law.known_runs is None:
         law = clone(law).fit(X, y)

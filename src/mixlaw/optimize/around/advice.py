@@ -28,7 +28,16 @@ def standing(
     rank_transfer: str | float | None = None,
     repetition: Repetition | None = None,
 ) -> list[str]:
-    """Warnings that do not depend on the answer."""
+    """Warnings that do not depend on the answer.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000}, source="a guess")
+        >>> for text in standing(corpus, Budget(tokens=1_000), rank_transfer=0.95):
+        ...     print(text)
+        Rank correlation between the law's runs and the target size: 0.950.
+        Token counts are declared: a guess.
+    """
     out = []
     if rank_transfer is None:
         size = f" of {budget.params:,} parameters" if budget.params else ""
@@ -58,7 +67,14 @@ def standing(
 
 
 def accuracy(curve: TaskLaw, loss: Prediction) -> Prediction:
-    """A task's accuracy from its loss; the task law's own residual widens the interval."""
+    """A task's accuracy from its loss; the task law's own residual widens the interval.
+
+    Example:
+        >>> curve = TaskLaw(a=-0.6, k=4.0, L0=1.0, b=0.85, residual=0.01)
+        >>> found = accuracy(curve, Prediction(1.0, 0.95, 1.05, 0.9))
+        >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3)
+        (0.55, 0.516, 0.584)
+    """
     from statistics import NormalDist
 
     centre = float(curve.predict(loss.mean))
@@ -69,7 +85,14 @@ def accuracy(curve: TaskLaw, loss: Prediction) -> Prediction:
 
 
 def outside_hull(points: Array, r: Array, warnings: list[str]) -> None:
-    """Warn when the mixture ``r`` (K,) lies outside the hull of what was observed, ``points`` (n, K)."""
+    """Warn when the mixture ``r`` (K,) lies outside the hull of what was observed, ``points`` (n, K).
+
+    Example:
+        >>> warnings = []
+        >>> outside_hull(np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([0.9, 0.1]), warnings)
+        >>> warnings[0][:67]
+        'The mixture lies outside the observed mixtures: 30.0% of its tokens'
+    """
     distance = hull_distance(points / points.sum(axis=1, keepdims=True), r)
     if distance > 1e-3:
         warnings.append(
@@ -82,7 +105,20 @@ def unidentified(
     points: Array, domains: Sequence[str], r: Array, near: Mapping[str, tuple[float, float]], warnings: list[str]
 ) -> None:
     """Warn of what no run of ``points`` (n, K) shows: domains whose share never varied, and domains that only varied
-    together, as the parts of a domain that was split after the runs. A law's ridge answers there as if it knew."""
+    together, as the parts of a domain that was split after the runs. A law's ridge answers there as if it knew.
+
+    Args:
+        domains: names of the K columns.
+        r: (K,) the answer.
+        near: ``{domain: (low, high)}`` of its near-optimal weights.
+        warnings: sentences are added.
+
+    Example:
+        >>> warnings, points = [], np.array([[0.2, 0.8, 0.0], [0.6, 0.4, 0.0], [0.5, 0.5, 0.0]])
+        >>> unidentified(points, ["web", "code", "legal"], np.array([0.5, 0.3, 0.2]), {}, warnings)
+        >>> warnings[0][:57]
+        'No run drew from legal, so what it does is not identified'
+    """
     still = np.ptp(points, axis=0) < 1e-6
     for j in np.flatnonzero(still)[:5]:
         share = float(points[:, j].mean())
@@ -144,7 +180,28 @@ def shape(
     change: Prediction,
     warnings: list[str],
 ) -> None:
-    """Warn of one-hot and edge optima ``r`` (K,), a flat objective, and a gain within its uncertainty."""
+    """Warn of one-hot and edge optima ``r`` (K,), a flat objective, and a gain within its uncertainty.
+
+    Args:
+        problem: what was solved.
+        near: ``{domain: (low, high)}`` of its near-optimal weights.
+        change: predicted gain over the reference.
+        warnings: sentences are added.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> problem, warnings = mean(q.constraints, q.W), []
+        >>> shape(q, problem, np.array([0.99, 0.01]), {}, Prediction(-0.1, -0.2, -0.05, 0.9), warnings)
+        >>> warnings[0][:39]
+        'One domain takes everything: web 99.0%.'
+    """
     weights, constraints, names = r, q.constraints, q.domains
     top = int(np.argmax(weights))
     if len(weights) > 1 and weights[top] > 0.95:

@@ -24,7 +24,28 @@ def near_table(
     q: Request, problem: Problem, atoms: Atoms | None, solution: Solution | None, r: Array, warnings: list[str]
 ) -> dict[str, tuple[float, float]]:
     """``{domain: (lowest, highest weight)}`` around ``r`` (K,): exact where a certified ``solution`` is given, else
-    found by search. Empty, with a warning, where the exact ranges could not be found."""
+    found by search. Empty, with a warning, where the exact ranges could not be found.
+
+    Args:
+        problem, atoms: what was solved.
+        warnings: a sentence is added where the ranges could not be found.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> from mixlaw.optimize.solve.convex import solve
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> problem, atoms = mean(q.constraints, q.W), q.view.atoms()
+        >>> found = solve(problem.program(atoms))
+        >>> table = near_table(q, problem, atoms, found, found.z[0], warnings=[])
+        >>> tuple(round(end, 2) for end in table["web"])
+        (0.46, 0.54)
+    """
     predict, gradient = losses_and_slopes(q)
     loss = float(predict(r[None])[0] @ q.W)
     posed, allowance = worse_by(problem, q.kind, loss, q.near)

@@ -20,7 +20,20 @@ __all__ = ["baseline", "predictions", "scorer"]
 
 
 def scorer(q: Request, problem: Problem) -> Score:
-    """Losses (n, T) to the objective (n,) that the recipe reports, lower is better; KL terms are not part of it."""
+    """Losses (n, T) to the objective (n,) that the recipe reports, lower is better; KL terms are not part of it.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> scorer(q, mean(q.constraints, q.W))(np.array([[2.5], [3.0]])).tolist()
+        [2.5, 3.0]
+    """
     if q.kind == "worst":
         rows = [f for f in problem.functions if f.label.startswith("worst:")]
         W, const = np.stack([f.weights for f in rows]), np.array([f.const for f in rows])
@@ -32,7 +45,20 @@ def scorer(q: Request, problem: Problem) -> Score:
 
 def predictions(q: Request, score: Score, r: Array) -> tuple[dict[str, Prediction], float]:
     """Predictions at weights ``r`` (K,) by set, by task (``"accuracy: set"``) and of the ``"objective"``; and the half
-    width of the objective's interval, in its own unit."""
+    width of the objective's interval, in its own unit.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> table, half = predictions(q, lambda losses: losses @ q.W, np.array([0.5, 0.5]))
+        >>> sorted(table), round(table["objective"].mean, 2)  # 4 - 2 ln 0.6 nats per token
+        (['all', 'objective'], 5.02)
+    """
     low, high = q.view.interval(r[None], q.level)
     losses, ends = q.view.predict(r[None])[0], np.stack([low[0], high[0]])
     table = {
@@ -59,7 +85,20 @@ def _half_width_of_tasks(q: Request, losses: Array, sides: Array) -> float:
 
 
 def baseline(q: Request, score: Score, mixture: Mixture, half: float) -> dict[str, Any]:
-    """A row of the table of baselines: weights, the objective predicted, whether the budget allows it."""
+    """A row of the table of baselines: weights, the objective predicted, whether the budget allows it.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> row = baseline(q, lambda losses: losses @ q.W, corpus.natural, half=0.01)
+        >>> row["feasible"], round(row["prediction"]["mean"], 2)
+        (True, 5.61)
+    """
     weights = mixture.array(q.domains)
     value = float(score(q.view.predict(weights[None]))[0])
     known = np.isfinite(value)

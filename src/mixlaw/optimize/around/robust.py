@@ -32,7 +32,21 @@ __all__ = ["plug_in_optima", "robust_problem"]
 def plug_in_optima(
     constraints: Constraints, worlds: Sequence[Atoms], repetition: Repetition | None = None
 ) -> tuple[Array, Array]:
-    """Optimum (B, K) of each one-target world, and its value (B,), all solved in one batch."""
+    """Optimum (B, K) of each one-target world, and its value (B,), all solved in one batch.
+
+    Args:
+        worlds: laws of one target, such as refits' objectives.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> R, values = plug_in_optima(limits, [atoms, atoms])  # exp(-web) + exp(-code)
+        >>> R.round(3).tolist(), values.round(4).tolist()
+        ([[0.5, 0.5], [0.5, 0.5]], [1.2131, 1.2131])
+    """
     problem = mean(constraints, np.ones(1), repetition=repetition)
     programs = [problem.program(w) for w in worlds]
     if len({tuple(p.kind) for p in programs}) == 1:
@@ -74,6 +88,19 @@ def robust_problem(
         reference: (K,) mixture that ``"cvar"`` counts changes from; without it the constraints' own centre.
         prior: (K,) what KL terms among the guards are counted from.
         tail: share of the worlds that ``"cvar"`` averages.
+
+    Raises:
+        ConfigError: an unknown measure, or no worlds.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> problem, both = robust_problem("mean", limits, atoms, [atoms, atoms], np.ones(1))
+        >>> solve(problem.program(both)).z.round(3).tolist(), len(both.const)
+        ([[0.5, 0.5]], 3)
     """
     if measure not in MEASURES:
         raise ConfigError(f"Unknown robust measure {measure!r}.{did_you_mean(measure, MEASURES)}")

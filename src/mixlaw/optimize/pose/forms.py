@@ -94,6 +94,13 @@ def monotone(atoms: Atoms) -> Atoms:
 
     Weights sum to one, so a constant added to all coefficients of a linear form is a constant in its offset. With
     the least helpful domain at zero, a share lost to repetition counts as a share of that domain.
+
+    Example:
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> atoms = Atoms(zero, np.zeros(1, int), np.array(["exp"]), one, np.array([[1.0, -2.0]]), zero, zero)
+        >>> falling = monotone(atoms)  # exp(web - 2 code) is e exp(-3 code) where the two sum to one
+        >>> falling.linear.tolist(), falling.offset.tolist()
+        ([[0.0, -3.0]], [1.0])
     """
     falling = np.where(atoms.kind == "exp", atoms.scale > 0, atoms.scale <= 0)
     falling = np.where(atoms.kind == "power", atoms.scale < 0, falling)  # True: the atom grows with u
@@ -102,7 +109,17 @@ def monotone(atoms: Atoms) -> Atoms:
 
 
 def combine(atoms: Atoms, weights: npt.ArrayLike) -> Atoms:
-    """One target: ``sum_t weights[t] loss_t``."""
+    """One target: ``sum_t weights[t] loss_t``.
+
+    Args:
+        weights: (T,), of any sign.
+
+    Example:
+        >>> const, zeros = np.array([2.0, 3.0]), np.zeros(2)
+        >>> atoms = Atoms(const, np.arange(2), np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> combine(atoms, [0.5, 0.5]).value([[1.0, 0.0]]).round(4).tolist()  # 2.5 + (exp(-1) + 1) / 2
+        [[3.1839]]
+    """
     w = np.asarray(weights, dtype=float)
     keep = w[atoms.target] != 0
     return Atoms(
@@ -118,7 +135,15 @@ def combine(atoms: Atoms, weights: npt.ArrayLike) -> Atoms:
 
 def merge(atoms: Atoms) -> Atoms:
     """The same one-target law with equal atoms added up: a domain that hurts one set and helps another more is then one
-    convex atom, not a concave and a convex one."""
+    convex atom, not a concave and a convex one.
+
+    Example:
+        >>> linear = np.array([[-1.0, 0.0], [-1.0, 0.0]])  # 2 exp(-web) - exp(-web)
+        >>> target, zeros, scale = np.zeros(2, int), np.zeros(2), np.array([2.0, -1.0])
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), scale, linear, zeros, zeros)
+        >>> atoms.convex().tolist(), merge(atoms).convex().tolist()
+        ([False], [True])
+    """
     order = np.array([{"exp": 0.0, "power": 1.0, "log": 2.0}[str(k)] for k in atoms.kind])
     keys = np.column_stack([order, atoms.exponent, atoms.offset, atoms.linear])
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -137,7 +162,14 @@ def merge(atoms: Atoms) -> Atoms:
 
 
 def stack(worlds: Sequence[Atoms]) -> Atoms:
-    """Targets of several laws side by side: the targets of the first, then those of the second, ..."""
+    """Targets of several laws side by side: the targets of the first, then those of the second, ...
+
+    Example:
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> len(stack([atoms, atoms]).const), stack([atoms, atoms]).target.tolist()
+        (2, [0, 0, 1, 1])
+    """
     counts = np.cumsum([0, *(len(w.const) for w in worlds)])
     return Atoms(
         const=np.concatenate([w.const for w in worlds]),

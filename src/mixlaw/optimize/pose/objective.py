@@ -23,7 +23,19 @@ __all__ = ["Function", "Problem", "least_change", "mean", "pooled", "worst"]
 
 @dataclass(frozen=True)
 class Function:
-    """``sum_t weights[t] loss_t + linear . z + kl KL(r || prior) + const``; as a constraint it must be <= 0."""
+    """``sum_t weights[t] loss_t + linear . z + kl KL(r || prior) + const``; as a constraint it must be <= 0.
+
+    Args:
+        weights: (T,) of the losses.
+        kl: weight of the KL divergence to the problem's prior.
+        linear: (n,) coefficients of all variables; None: zeros.
+        label: what the reader is told where it cannot hold.
+
+    Example:
+        >>> slack = Function(np.array([0.0, 1.0]), const=-2.5, label="code: at most 2.5 nats")
+        >>> float(slack.weights @ [3.0, 2.4] + slack.const) <= 0  # kept by losses of 3.0 and 2.4
+        True
+    """
 
     weights: Array
     const: float = 0.0
@@ -38,6 +50,15 @@ class Problem:
 
     ``z`` has the K weights first, then ``num_extra`` further variables with bounds ``extra_low, extra_high``; ``rows``,
     ``rows_upper`` are further rows ``rows @ z <= rows_upper`` after the budget's.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> problem = Problem(limits, (Function(np.ones(1)),))
+        >>> problem.num_weights, problem.certifiable(atoms)
+        (2, True)
     """
 
     constraints: Constraints
@@ -139,7 +160,18 @@ class Problem:
 
 def pooled(problem: Problem, atoms: Atoms) -> tuple[Problem, Atoms]:
     """The same problem with the objective's equal atoms merged into a target of their own (first), so that what is
-    convex only in sum is seen to be convex."""
+    convex only in sum is seen to be convex.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> linear = np.array([[-1.0, 0.0], [-1.0, 0.0]])  # 2 exp(-web) - exp(-web)
+        >>> target, zeros, scale = np.zeros(2, int), np.zeros(2), np.array([2.0, -1.0])
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), scale, linear, zeros, zeros)
+        >>> problem, merged = pooled(mean(limits, np.ones(1)), atoms)
+        >>> mean(limits, np.ones(1)).certifiable(atoms), problem.certifiable(merged)
+        (False, True)
+    """
     single = merge(combine(atoms, problem.functions[0].weights))
     first = replace(problem.functions[0], weights=np.append(1.0, np.zeros(len(atoms.const))))
     others = [replace(f, weights=np.append(0.0, f.weights)) for f in problem.functions[1:]]
@@ -159,7 +191,15 @@ def _padded(repetition: Repetition, num_extra: int) -> Repetition:
 def mean(
     constraints: Constraints, weights: Array, guards: Sequence[Function] = (), *, kl: float = 0.0, **options: object
 ) -> Problem:
-    """Weighted mean of losses."""
+    """Weighted mean of losses.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> problem = mean(limits, np.array([0.7, 0.3]))
+        >>> problem.functions[0].weights.tolist(), problem.num_extra
+        ([0.7, 0.3], 0)
+    """
     return Problem(constraints, (Function(weights, kl=kl), *guards), **options)  # type: ignore[arg-type]
 
 
@@ -172,7 +212,15 @@ def worst(
     kl: float = 0.0,
     **options: object,
 ) -> Problem:
-    """Largest excess ``weights_t / max(weights) * (loss_t - best_t)`` over the targets with a weight."""
+    """Largest excess ``weights_t / max(weights) * (loss_t - best_t)`` over the targets with a weight.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> problem = worst(limits, np.array([0.5, 0.5]), best=np.array([2.0, 3.0]))
+        >>> [f.label for f in problem.functions], problem.num_extra  # one more variable: the largest excess
+        (['', 'worst:0', 'worst:1'], 1)
+    """
     k, T = len(constraints.domains), len(weights)
     tau = np.zeros(k + 1)
     tau[k] = 1.0
@@ -196,7 +244,16 @@ def worst(
 def least_change(
     constraints: Constraints, reference: Array, required: Sequence[Function], **options: object
 ) -> Problem:
-    """Smallest share of the tokens moved away from ``reference`` (half the L1 distance) subject to ``required``."""
+    """Smallest share of the tokens moved away from ``reference`` (half the L1 distance) subject to ``required``.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> wanted = Function(np.ones(1), const=-2.4)
+        >>> problem = least_change(limits, np.array([0.9, 0.1]), [wanted])
+        >>> problem.num_extra, problem.rows_upper.tolist()  # per domain, the share moved there
+        (2, [0.9, 0.1])
+    """
     k = len(reference)
     T = len(required[0].weights)
     moved = np.concatenate([np.zeros(k), np.ones(k)])

@@ -43,6 +43,18 @@ class Posed:
         problem: as asked, over the law's own targets (and the refits' objectives, where it is robust).
         exact, atoms: what certified solvers are given: the same with equal atoms merged where that shows it convex.
         convex: whether ``exact`` can be certified.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> posed = pose(q, q.view.atoms(), [], warnings=[])
+        >>> posed.convex, len(posed.problem.functions)
+        (True, 1)
     """
 
     problem: Problem
@@ -62,6 +74,17 @@ def pose(q: Request, law: Atoms | None, refits: Sequence[LawView], warnings: lis
     Raises:
         ConfigError: contradicting wishes, or a robust optimum of a law that is not convex.
         InfeasibleBudgetError: no mixture keeps the limit on the KL divergence.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus, kind="worst")
+        >>> [f.label for f in pose(q, q.view.atoms(), [], warnings=[]).problem.functions]
+        ['', 'worst:0']
     """
     problem, atoms = _asked(q, law, refits, warnings)
     exact = problem
@@ -180,6 +203,19 @@ def solve_certified(q: Request, problem: Problem, atoms: Atoms) -> Solution:
     Raises:
         InfeasibleBudgetError: no mixture meets the guards or the wanted gain; says by how much they are missed.
         ConvergenceError: the solver found no feasible point though one exists.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> posed = pose(q, q.view.atoms(), [], warnings=[])
+        >>> found = solve_certified(q, posed.exact, posed.atoms)
+        >>> found.z[0].round(3).tolist(), bool(found.gap[0] < 1e-8)
+        ([0.5, 0.5], True)
     """
     needs = [f for f in problem.functions[1:] if f.label and not f.label.startswith("worst:")]
     if needs:
@@ -188,7 +224,25 @@ def solve_certified(q: Request, problem: Problem, atoms: Atoms) -> Solution:
 
 
 def solve_bounded(problem: Problem, atoms: Atoms | None, excluded: bool) -> Solution | None:
-    """Branch and bound where concave atoms stand in the objective only; its gap may stay open."""
+    """Branch and bound where concave atoms stand in the objective only; its gap may stay open.
+
+    Args:
+        atoms: the law's, or None.
+        excluded: whether the caller wishes something that this solver cannot do.
+
+    Returns:
+        None where it does not apply, or found no feasible mixture.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> atoms = Atoms(zero, np.zeros(1, int), np.array(["exp"]), -one, np.array([[2.0, 1.0]]), zero, zero)
+        >>> found = solve_bounded(mean(limits, np.ones(1)), atoms, excluded=False)  # -exp(2 web + code)
+        >>> found.z[0].round(4).tolist(), bool(found.gap[0] < 1e-6)
+        ([1.0, 0.0], True)
+    """
     if excluded or atoms is None or problem.certifiable(atoms) or not branchable(problem, atoms):
         return None
     try:
@@ -203,6 +257,17 @@ def snap(problem: Problem, atoms: Atoms, solution: Solution) -> Solution:
     Which weights those are is tried from 1e-5 (no one trains on a hundred-thousandth) downwards; what they held goes to
     the others, in one stroke where nothing else binds, by solving for the others again where something does. The answer
     must satisfy every limit and be as certain as before (or to 1e-8): a weight that is meant to be small stays.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> atoms = Atoms(zero, np.zeros(1, int), np.array(["exp"]), one, np.array([[-3.0, 0.0]]), zero, zero)
+        >>> problem = mean(limits, np.ones(1))  # exp(-3 web): best at web alone
+        >>> found = solve(problem.program(atoms))
+        >>> snap(problem, atoms, found).z.tolist()
+        [[1.0, 0.0]]
     """
     program, k = problem.program(atoms), problem.num_weights
     low, high, r = problem.low[:k], problem.high[:k], solution.z[0, :k]
@@ -295,7 +360,20 @@ def _smallest(needs: list[Function], excess: Callable[[Sequence[Function]], floa
 
 def losses_and_slopes(q: Request) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """What the general search minimises over: losses (n, T) and their derivatives (n, T, K) at mixtures (n, K); of
-    several tasks the errors instead."""
+    several tasks the errors instead.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> predict, gradient = losses_and_slopes(q)
+        >>> predict(np.array([[0.5, 0.5]])).round(2).tolist(), gradient(np.array([[0.5, 0.5]])).shape
+        ([[5.02]], (1, 1, 2))
+    """
 
     def predict(R: Array) -> Array:
         losses = q.view.predict(R)
@@ -314,14 +392,41 @@ def losses_and_slopes(q: Request) -> tuple[Callable[[Array], Array], Callable[[A
 
 
 def best_of_starts(q: Request, problem: Problem, starts: int) -> General:
-    """The best of ``starts`` local searches, beginning at the reference and the uniform mixture too."""
+    """The best of ``starts`` local searches, beginning at the reference and the uniform mixture too.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> found = best_of_starts(q, pose(q, None, [], warnings=[]).problem, starts=4)
+        >>> found.z.round(3).tolist(), found.starts
+        ([0.5, 0.5], 4)
+    """
     predict, gradient = losses_and_slopes(q)
     also = np.array([q.today, Mixture.uniform(q.domains).array()])
     return search(problem, predict, gradient, starts, q.seed, also)
 
 
 def with_tasks(q: Request, losses: Array) -> Array:
-    """Losses (n, T) with errors (1 - accuracy) in place of the losses of sets that have a task."""
+    """Losses (n, T) with errors (1 - accuracy) in place of the losses of sets that have a task.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> from mixlaw.optimize.pose.task import TaskLaw
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> curve = TaskLaw(a=-0.6, k=4.0, L0=5.0, b=0.85)  # accuracy 0.55 at a loss of 5 nats
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus, task={"all": curve})
+        >>> with_tasks(q, np.array([[5.0]])).round(2).tolist()
+        [[0.45]]
+    """
     out = losses.copy()
     for name, curve in q.tasks.items():
         i = q.view.targets.index(name)
@@ -330,7 +435,18 @@ def with_tasks(q: Request, losses: Array) -> Array:
 
 
 def why_not(view: LawView, atoms: Atoms | None) -> str:
-    """In words, why the optimum of a law cannot be certified."""
+    """In words, why the optimum of a law cannot be certified.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.view import LawView
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> why_not(LawView(law, corpus, Budget(tokens=1_000)), None)  # as a law without atoms is told
+        'LogLinear is not a sum of convex atoms'
+    """
     name = view.name
     if atoms is None:
         return f"{name} is not a sum of convex atoms"

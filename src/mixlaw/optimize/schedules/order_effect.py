@@ -38,6 +38,17 @@ def order_error(law: PhaseLaw, weights: Array, seed: int = 0, runs: tuple[Any, A
 
     Returns:
         None where fewer than four differences can be told, or none is predicted.
+
+    Example:
+        >>> from mixlaw.laws import PhaseLaw
+        >>> a, b = np.random.default_rng(0).dirichlet([1, 1], (2, 12))
+        >>> first, second = np.vstack([a, b]), np.vstack([b, a])  # every pair of phases in both orders
+        >>> X = {"web@1": first[:, 0], "code@1": first[:, 1], "web@2": second[:, 0], "code@2": second[:, 1]}
+        >>> seen = 0.25 * first + 0.75 * second  # the second phase counts three times as much
+        >>> law = PhaseLaw(base="loglinear", structure="recency").fit(X, 2 - 0.3 * np.log(seen + 0.01).sum(axis=1))
+        >>> error = order_error(law, np.ones(1))
+        >>> 0 <= error < 0.2  # runs without noise, and the law has their form
+        True
     """
     if runs is not None:
         X = np.column_stack([np.asarray(runs[0][str(n)], dtype=float) for n in law.feature_names_in_])

@@ -39,6 +39,19 @@ class PhasedRequest:
         fractions: (P,) share of the tokens of each phase.
         caps: (P, K) largest weight of each domain in each phase.
         level: of all intervals.
+
+    Example:
+        >>> from mixlaw.laws import PhaseLaw
+        >>> rng = np.random.default_rng(0)
+        >>> first, second = rng.dirichlet(np.ones(2), 24), rng.dirichlet(np.ones(2), 24)
+        >>> X = {"web@1": first[:, 0], "code@1": first[:, 1], "web@2": second[:, 0], "code@2": second[:, 1]}
+        >>> seen = 0.25 * first + 0.75 * second  # the second phase counts three times as much
+        >>> losses = {"loss": 2 - 0.3 * np.log(seen + 0.01).sum(axis=1)}
+        >>> law = PhaseLaw(base="loglinear", structure="recency").fit(X, losses)
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = PhasedRequest.of(law, "loss", Budget(tokens=1_000), corpus, phase_caps={"code": [0.2, 1.0]})
+        >>> q.fractions.tolist(), q.caps.tolist()
+        ([0.5, 0.5], [[1.0, 0.2], [1.0, 1.0]])
     """
 
     law: PhaseLaw

@@ -87,6 +87,18 @@ def central_point(program: Program, start: Array, mu: float) -> tuple[Array, Arr
 
     Returns:
         None where ``start`` does not lie inside of all of them.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> program = mean(limits, np.ones(1)).program(atoms)  # exp(-web) + exp(-code)
+        >>> z, _ = central_point(program, np.array([0.8, 0.2]), mu=1e-6)
+        >>> z.round(3).tolist()
+        [[0.5, 0.5]]
     """
     method, B = _Barrier(program), program.batch
     z, v = np.broadcast_to(start, (B, len(start))).copy(), np.zeros((B, len(program.equal)))

@@ -26,7 +26,19 @@ __all__ = ["branchable", "solve_branching"]
 
 
 def branchable(problem: Problem, atoms: Atoms) -> bool:
-    """Whether concave atoms appear in the objective only, over the weights themselves."""
+    """Whether concave atoms appear in the objective only, over the weights themselves.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> atoms = Atoms(zero, np.zeros(1, int), np.array(["exp"]), -one, np.array([[2.0, 1.0]]), zero, zero)
+        >>> problem = mean(limits, np.ones(1))
+        >>> branchable(problem, atoms), problem.certifiable(atoms)
+        (True, False)
+    """
     if problem.repetition is not None or problem.num_extra or problem.functions[0].kl < 0:
         return False
     return all(not _concave(f.weights, atoms).any() for f in problem.functions[1:])
@@ -54,6 +66,17 @@ def solve_branching(problem: Problem, atoms: Atoms, tol: float = 1e-8, max_piece
 
     Raises:
         ConvergenceError: no feasible mixture was found.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> atoms = Atoms(zero, np.zeros(1, int), np.array(["exp"]), -one, np.array([[2.0, 1.0]]), zero, zero)
+        >>> found = solve_branching(mean(limits, np.ones(1)), atoms)  # -exp(2 web + code): best at web alone
+        >>> found.z.round(4).tolist(), found.value.round(4).tolist()
+        ([[1.0, 0.0]], [-7.3891])
     """
     whole = problem.program(atoms)
     concave = _concave(problem.functions[0].weights, atoms)

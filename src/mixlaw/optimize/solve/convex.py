@@ -342,6 +342,17 @@ def solve(
 
     Raises:
         ConvergenceError: no point was found that satisfies the constraints to 1e-7 (they may be infeasible).
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> found = solve(mean(limits, np.ones(1)).program(atoms))  # exp(-web) + exp(-code)
+        >>> found.z.round(4).tolist(), bool(found.gap[0] < 1e-8)
+        ([[0.5, 0.5]], True)
     """
     small, keep, fixed = _presolve(program)
     B = program.batch

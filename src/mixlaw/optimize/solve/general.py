@@ -21,7 +21,17 @@ __all__ = ["General", "complete", "has_slopes", "local_search", "random_feasible
 
 @dataclass(frozen=True)
 class General:
-    """Best point found: ``z`` (n,), its ``value``, how many ``starts`` were made, and every start's own end."""
+    """Best point found: ``z`` (n,), its ``value``, how many ``starts`` were made, and every start's own end.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> loss, slope = (lambda R: (R**2).sum(axis=1)[:, None]), (lambda R: 2 * R[:, None])
+        >>> found = search(mean(limits, np.ones(1)), loss, slope, starts=4)
+        >>> found.starts, round(found.value, 4), found.ends.shape
+        (4, 0.5, (4, 2))
+    """
 
     z: Array
     value: float
@@ -35,6 +45,15 @@ def random_feasible(problem: Problem, num: int, seed: int = 0, steps: int = 0) -
 
     Args:
         steps: hit-and-run moves per chain (default 4 K).
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 9_000}, source="example")
+        >>> problem = mean(Budget(tokens=1_000, caps={"web": 0.3}).check(corpus), np.ones(1))
+        >>> R = random_feasible(problem, 50)
+        >>> R.shape, bool((R[:, 0] <= 0.3 + 1e-9).all())
+        ((50, 2), True)
     """
     from scipy.optimize import linprog
 
@@ -99,6 +118,14 @@ def search(
 
     Raises:
         ConvergenceError: no start ended at a point that satisfies the constraints.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> loss, slope = (lambda R: (R**2).sum(axis=1)[:, None]), (lambda R: 2 * R[:, None])
+        >>> search(mean(limits, np.ones(1)), loss, slope, starts=4).z.round(3).tolist()
+        [0.5, 0.5]
     """
     k = problem.num_weights
     pool = random_feasible(problem, max(40 * starts, 2000), seed)
@@ -133,7 +160,20 @@ def search(
 
 
 def complete(problem: Problem, R: Array, losses: Array) -> tuple[Array, Array, Array]:
-    """Best further variables at weights R (n, K): z (n, n_z), objective (n,), violation of the functions (n,)."""
+    """Best further variables at weights R (n, K): z (n, n_z), objective (n,), violation of the functions (n,).
+
+    Args:
+        losses: (n, T) at R.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.optimize.pose.objective import worst
+        >>> problem = worst(limits, np.array([0.5, 0.5]), best=np.array([2.0, 2.0]))
+        >>> z, objective, violation = complete(problem, np.array([[0.5, 0.5]]), np.array([[2.1, 2.3]]))
+        >>> objective.round(6).tolist()  # the larger excess
+        [0.3]
+    """
     n, k = R.shape
     W = np.stack([f.weights for f in problem.functions])
     const = np.array([f.const for f in problem.functions])
@@ -178,7 +218,15 @@ def _merit(problem: Problem, R: Array, losses: Array) -> Array:
 
 
 def has_slopes(predict: Callable[[Array], Array], gradient: Callable[[Array], Array], R: Array) -> bool:
-    """Whether the derivatives at mixtures R say where losses fall: those of trees are flat almost everywhere."""
+    """Whether the derivatives at mixtures R say where losses fall: those of trees are flat almost everywhere.
+
+    Example:
+        >>> R = np.random.default_rng(0).dirichlet([1, 1], 40)
+        >>> loss, slope = (lambda R: (R**2).sum(axis=1)[:, None]), (lambda R: 2 * R[:, None])
+        >>> steps, flat = (lambda R: np.round(R[:, :1], 1)), (lambda R: np.zeros((len(R), 1, 2)))  # as of a tree
+        >>> has_slopes(loss, slope, R), has_slopes(steps, flat, R)
+        (True, False)
+    """
     slopes = gradient(R)
     return bool((np.abs(slopes).max(axis=(1, 2)) > 1e-7).mean() > 0.5 and not _stepwise(predict, R, slopes))
 
@@ -200,7 +248,23 @@ def local_search(
     begin: Array,
     steps: int = 100,
 ) -> Array:
-    """Where SLSQP ends from each of the mixtures ``begin`` (n, K)."""
+    """Where SLSQP ends from each of the mixtures ``begin`` (n, K).
+
+    Args:
+        predict, gradient: as in :func:`search`.
+        steps: of SLSQP at most.
+
+    Returns:
+        (n, n_z) the last point of each.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> loss, slope = (lambda R: (R**2).sum(axis=1)[:, None]), (lambda R: 2 * R[:, None])
+        >>> local_search(mean(limits, np.ones(1)), loss, slope, np.array([[0.9, 0.1]])).round(3).tolist()
+        [[0.5, 0.5]]
+    """
     from scipy import optimize
 
     minimize: Any = optimize.minimize

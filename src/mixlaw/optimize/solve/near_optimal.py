@@ -25,6 +25,14 @@ def worse_by(problem: Problem, kind: str, loss: float, near: float) -> tuple[Pro
     excess may rise by ``near * loss`` nats, and so may a mean with a KL term (the KL divergence itself is no loss, and
     a limit on it stays). Where the fewest tokens are to move for a gain, the gain may be missed by as much and a share
     ``near`` of the tokens more may move: their least number is no loss either, and alone it leaves nothing to choose.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> problem, allowance = worse_by(mean(limits, np.ones(1)), "mean", loss=2.5, near=0.001)
+        >>> allowance  # nats
+        0.0025
     """
     nats = near * max(abs(loss), 1e-12)
     if kind != "least_change":
@@ -40,6 +48,17 @@ def near_optimal(problem: Problem, atoms: Atoms, optimum: float, allowance: floa
 
     Raises:
         ConvergenceError: an end is not known to 1e-4; names none, since the ranges belong together.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> problem = mean(limits, np.ones(1))  # exp(-web) + exp(-code): 1.2131 at half and half
+        >>> near_optimal(problem, atoms, optimum=2 * np.exp(-0.5), allowance=0.01, domains=[0]).round(2).tolist()
+        [[0.37, 0.63]]
     """
     problem = _with_room(problem)
     n = problem.num_weights + problem.num_extra
@@ -116,6 +135,15 @@ def searched_near_optimal(
 
     Args:
         predict, gradient: as in :func:`~mixlaw.optimize.solve.general.search`.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> loss, slope = (lambda R: (R**2).sum(axis=1)[:, None]), (lambda R: 2 * R[:, None])
+        >>> best = np.array([0.5, 0.5])  # 0.5, and 0.58 at weights of 0.3 and 0.7
+        >>> searched_near_optimal(mean(limits, np.ones(1)), loss, slope, best, 0.5, allowance=0.08).round(2).tolist()
+        [[0.3, 0.7], [0.3, 0.7]]
     """
     k, (objective, *others) = problem.num_weights, problem.functions
     limit = replace(objective, const=objective.const - optimum - allowance)

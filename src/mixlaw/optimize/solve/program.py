@@ -34,6 +34,17 @@ class Program:
     Shapes: ``coef`` (B, m+1, A), ``linear`` (B, m+1, n), ``const``, ``kl`` (B, m+1), ``direction`` (B, A, n),
     ``offset`` (B, A), ``kind`` (A,), ``exponent`` (B, A), ``low``, ``high`` (B, n; infinite = no bound), ``matrix``
     (B, M, n), ``upper`` (B, M), ``equal`` (q, n), ``right`` (B, q), ``prior`` (K,), ``start`` (n,) or None.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> program = mean(limits, np.ones(1)).program(atoms)  # exp(-web) + exp(-code)
+        >>> program.batch, program.functions(np.array([[0.5, 0.5]])).round(4).tolist()
+        (1, [[1.2131]])
     """
 
     coef: Array
@@ -164,6 +175,18 @@ class Solution:
     ``p`` (B, m), ``y`` (B, M), ``a``, ``b`` (B, n), ``v`` (B, q) are the multipliers, all of the sign that makes
     them prices: the optimum falls by ``y`` per unit of ``upper``, by ``b`` per unit of ``high``, and so on.
     ``violation`` (B,) is the largest constraint violation.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> from mixlaw.optimize.solve.convex import solve
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> found = solve(mean(limits, np.ones(1)).program(atoms))  # exp(-web) + exp(-code)
+        >>> found.z.round(4).tolist(), found.value.round(4).tolist(), bool(found.violation[0] < 1e-7)
+        ([[0.5, 0.5]], [1.2131], True)
     """
 
     z: Array
@@ -180,7 +203,12 @@ class Solution:
 
 
 def kl_divergence(r: Array, prior: Array) -> Array:
-    """KL(r || prior) of each row of r (B, K)."""
+    """KL(r || prior) of each row of r (B, K).
+
+    Example:
+        >>> kl_divergence(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0.5, 0.5])).round(4).tolist()  # in nats
+        [0.0, 0.6931]
+    """
     return np.where(r > 0, r * np.log(np.maximum(r, _TINY) / prior), 0.0).sum(1)
 
 
@@ -188,6 +216,24 @@ def lower_bound(program: Program, z: Array, p: Array, y: Array, v: Array) -> Arr
     """(B,) a value no feasible point can go below, from any multipliers p, y >= 0 and v.
 
     The Lagrangian is convex, so it lies above its tangent at z, and the tangent's minimum over the bounds is known.
+
+    Args:
+        z: (B, n) points, feasible or not.
+        p: (B, m) multipliers of the functions.
+        y: (B, M) of the rows.
+        v: (B, q) of the equalities.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws.core.atoms import Atoms
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> limits = Budget(tokens=1_000).check(Corpus.declared({"web": 9_000, "code": 9_000}, source="example"))
+        >>> target, zeros = np.zeros(2, int), np.zeros(2)
+        >>> atoms = Atoms(np.zeros(1), target, np.full(2, "exp"), np.ones(2), -np.eye(2), zeros, zeros)
+        >>> program = mean(limits, np.ones(1)).program(atoms)  # exp(-web) + exp(-code), at least 1.2131
+        >>> at, none = np.array([[0.4, 0.6]]), np.zeros((1, 0))
+        >>> lower_bound(program, at, none, none, np.full((1, 1), np.exp(-0.5))).round(2).tolist()
+        [1.15]
     """
     F, J = program.functions(z), program.jacobian(z)
     rows = np.matmul(program.matrix, z[:, :, None])[:, :, 0] - program.upper
