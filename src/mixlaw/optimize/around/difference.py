@@ -59,6 +59,19 @@ def difference_error(
         W: (T,) of the objective; ``score`` as in :func:`heldout_difference`.
         half: half width of the objective's interval at ``a``; None where the objective is no weighted mean of losses,
             whose own intervals then say nothing of a difference.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> a, b = np.array([0.5, 0.5]), np.array([0.9, 0.1])
+        >>> error = difference_error(q.rows, q.W, lambda losses: losses @ q.W, a, b, half=0.1, level=0.9)
+        >>> 0 <= error < 0.1  # a law that has the runs' own form
+        True
     """
     found = heldout_difference(rows, score, a, b, level)
     if half is None:
@@ -101,6 +114,19 @@ def heldout_difference(rows: Rows, score: Score, a: Array, b: Array, level: floa
 
     Returns:
         The quantile over that of a standard normal error; None with fewer than 8 complete runs.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> a, b = np.array([0.5, 0.5]), np.array([0.9, 0.1])
+        >>> error = heldout_difference(q.rows, lambda losses: losses @ q.W, a, b)
+        >>> 0 <= error < 0.1  # a law that has the runs' own form
+        True
     """
     from sklearn.isotonic import IsotonicRegression
 

@@ -41,6 +41,18 @@ def predicted_gain(q: Request, score: Score, r: Array, refits: Sequence[LawView]
         score: losses to objective.
         refits: the law refitted to drawn runs; none where there were none to draw.
         half: half width of the objective's interval at ``r``, in the objective's unit.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
+        >>> found = predicted_gain(q, lambda losses: losses @ q.W, np.array([0.5, 0.5]), [], half=0.01)
+        >>> round(found.prediction.mean, 2), found.probability > 0.99
+        (-0.59, True)
     """
     both = np.stack([r, q.today])
     difference = float(np.subtract(*score(q.view.predict(both))))

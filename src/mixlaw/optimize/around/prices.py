@@ -35,6 +35,21 @@ def prices(q: Request, problem: Problem, atoms: Atoms, solution: Solution) -> li
     Args:
         problem, atoms: what the certified solver was given.
         solution: its answer; the prices are its multipliers.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> from mixlaw.optimize.pose.objective import mean
+        >>> from mixlaw.optimize.solve.convex import solve
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=10_000, max_epochs=4), corpus)  # code: at most 0.4
+        >>> problem, atoms = mean(q.constraints, q.W), q.view.atoms()
+        >>> row = prices(q, problem, atoms, solve(problem.program(atoms)))[0]
+        >>> row["domain"], row["loss_per_extra_epoch"] < 0
+        ('code', True)
     """
     tokens = q.budget.tokens
     c, r = problem.constraints, solution.z[0]

@@ -78,6 +78,18 @@ def refits_for(q: Request, warnings: list[str]) -> tuple[list[LawView], list[Law
     Raises:
         ConfigError: a robust optimum without runs or without refits.
         DataError: as :func:`bootstrap_laws`.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus, num_bootstrap=4)
+        >>> drawn_laws, weighed_laws = refits_for(q, warnings=[])
+        >>> len(drawn_laws), len(weighed_laws)  # weighed ones only where robust= was asked for
+        (4, 0)
     """
     if q.num_refits == 0 or q.rows is None:
         if q.robust is not None:

@@ -244,7 +244,16 @@ def _alike(a: Array, b: Array) -> bool:
 
 
 def law_hash(law: Any) -> str:
-    """16 hex digits of what a law has learned (its state may hold NaN, which canonical JSON may not)."""
+    """16 hex digits of what a law has learned (its state may hold NaN, which canonical JSON may not).
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> R, loss = np.column_stack([web, 1 - web]), 4 - np.log(web + 0.1)
+        >>> first, again, other = LogLinear().fit(R, loss), LogLinear().fit(R, loss), LogLinear().fit(R, loss + 1)
+        >>> law_hash(first) == law_hash(again), law_hash(first) == law_hash(other)
+        (True, False)
+    """
     return hashlib.sha256(json.dumps(law.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
