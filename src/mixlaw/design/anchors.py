@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.design.polytope import Polytope
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
+from mixlaw.laws.core.replicates import SeedNoise, pooled_noise
 
-__all__ = ["Noise", "anchor_mixtures", "noise", "specs"]
+__all__ = ["anchor_mixtures", "noise", "specs"]
 
 _ANCHORS = ("natural", "uniform")
 
@@ -129,20 +129,9 @@ def specs(
     return list(unique.values())
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Seed noise of one target: standard deviation ``sd`` pooled over replicate groups, and its ``dof``.
-
-    Example:
-        >>> Noise(sd=0.02, dof=8).sd
-        0.02
-    """
-
-    sd: float
-    dof: int
-
-
-def noise(observations: Observations, targets: Sequence[str] | None = None, metric: str = "loss") -> dict[str, Noise]:
+def noise(
+    observations: Observations, targets: Sequence[str] | None = None, metric: str = "loss"
+) -> dict[str, SeedNoise]:
     """Seed noise per target, pooled over all groups of runs with the same mixture, model and tokens.
 
     Raises:
@@ -160,24 +149,18 @@ def noise(observations: Observations, targets: Sequence[str] | None = None, metr
     y, order = table.y, table.runs
     info = {r["run"]: r for r in observations.runs.select(["run", "params", "tokens"]).to_pylist()}
     schedules = observations.schedules()
-    groups: dict[tuple[object, ...], list[int]] = {}
+    number: dict[tuple[object, ...], int] = {}
+    groups = np.empty(len(order), dtype=np.int64)
     for row, run in enumerate(order):
         key = (
             tuple((p.fraction, tuple(round(w, 9) for w in p.mixture.weights)) for p in schedules[run].phases),
             info[run]["params"],
             info[run]["tokens"],
         )
-        groups.setdefault(key, []).append(row)
-    repeated = [rows for rows in groups.values() if len(rows) > 1]
-    if not repeated:
+        groups[row] = number.setdefault(key, len(number))
+    if len(number) == len(order):
         raise DataError(
             f"None of the {len(order)} runs repeats another's mixture, so seed noise is not measured. Train "
             f"replicates: mixlaw.design.specs(..., anchor_replicates=3)."
         )
-    dof = sum(len(rows) - 1 for rows in repeated)
-    result = {}
-    for name in y.column_names:
-        values = np.asarray(y.column(name).to_numpy())
-        total = sum(float(((values[rows] - values[rows].mean()) ** 2).sum()) for rows in repeated)
-        result[name] = Noise(float(np.sqrt(total / dof)), dof)
-    return result
+    return {name: pooled_noise(groups, np.asarray(y.column(name).to_numpy())) for name in y.column_names}

@@ -22,7 +22,7 @@ from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.observations import Observations
-from mixlaw.design.adaptive.surrogate import fresh, minimise, objective_weights, replicates
+from mixlaw.design.adaptive.surrogate import fresh, minimise, objective_weights, seed_noise
 from mixlaw.design.polytope import SAME, Array, Polytope, Start, begin
 from mixlaw.laws.core.base import Law
 
@@ -282,6 +282,7 @@ def split_noise(law: Law, X: Array, Y: Array, weights: Array, noise: float | Non
     """
     total = law.residual_sd_of(weights)
     if noise is None:
-        squares, dof = replicates(X, Y @ weights)
-        noise = float(np.sqrt((squares + _LUCK * total**2) / (dof + _LUCK)))
+        found = seed_noise(X, Y @ weights)
+        squares = found.dof * found.sd**2 if found.dof else 0.0
+        noise = float(np.sqrt((squares + _LUCK * total**2) / (found.dof + _LUCK)))
     return noise, float(np.sqrt(max(total**2 - noise**2, 0.0)))

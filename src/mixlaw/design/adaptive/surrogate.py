@@ -16,8 +16,9 @@ from sklearn.base import clone
 from mixlaw.design.polytope import SAME, Array, Polytope
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.replicates import SeedNoise, pooled_noise
 
-__all__ = ["fresh", "minimise", "mutate", "objective_weights", "replicate_sd", "replicates"]
+__all__ = ["fresh", "minimise", "mutate", "objective_weights", "replicate_sd", "seed_noise"]
 
 
 def objective_weights(objective: Mapping[str, float] | None, targets: list[str]) -> dict[str, float]:
@@ -43,20 +44,16 @@ def objective_weights(objective: Mapping[str, float] | None, targets: list[str])
     return chosen
 
 
-def replicates(X: Array, value: Array) -> tuple[float, int]:
-    """Sum of squares of ``value`` (n,) within rows of X with the same mixture, and its degrees of freedom.
+def seed_noise(X: Array, value: Array) -> SeedNoise:
+    """Noise of ``value`` (n,) between rows of X (n, K) with the same mixture, to the precision of designs.
 
     Example:
-        >>> replicates(np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]), np.array([2.0, 2.5, 3.0]))
-        (0.125, 1)
+        >>> found = seed_noise(np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]), np.array([2.0, 2.5, 3.0]))
+        >>> round(found.sd, 6), found.dof
+        (0.353553, 1)
     """
     _, group = np.unique(np.round(X / SAME).astype(np.int64), axis=0, return_inverse=True)
-    total, dof = 0.0, 0
-    for g in np.unique(group):
-        same = value[group.ravel() == g]
-        if len(same) > 1:
-            total, dof = total + float(((same - same.mean()) ** 2).sum()), dof + len(same) - 1
-    return total, dof
+    return pooled_noise(group.reshape(-1).astype(np.int64), value)
 
 
 def replicate_sd(X: Array, value: Array) -> float | None:
@@ -66,8 +63,8 @@ def replicate_sd(X: Array, value: Array) -> float | None:
         >>> round(replicate_sd(np.full((3, 2), 0.5), np.array([2.0, 2.1, 2.2])), 6)
         0.1
     """
-    total, dof = replicates(X, value)
-    return float(np.sqrt(total / dof)) if dof >= 2 else None
+    found = seed_noise(X, value)
+    return found.sd if found.dof >= 2 else None
 
 
 def fresh(law: Law | None, seed: int) -> Law:

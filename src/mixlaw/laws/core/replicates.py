@@ -10,14 +10,48 @@ from typing import Any
 import numpy as np
 
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.folds import replicate_groups
+from mixlaw.laws.core.folds import Ints, replicate_groups
 
-__all__ = ["Noise", "chi2_quantile", "replicate_noise"]
+__all__ = ["Noise", "SeedNoise", "chi2_quantile", "pooled_noise", "replicate_noise"]
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """Seed noise of one target: standard deviation ``sd`` in its unit, pooled over replicates (NaN without any), and
+    the degrees of freedom ``dof`` behind it.
+
+    Example:
+        >>> SeedNoise(sd=0.02, dof=8).sd
+        0.02
+    """
+
+    sd: float
+    dof: int
+
+
+def pooled_noise(groups: Ints, values: Array) -> SeedNoise:
+    """Seed noise of ``values`` (n,), from those of one group in ``groups`` (n,): runs that differ by their seed alone.
+
+    Args:
+        groups: as :func:`mixlaw.laws.core.folds.replicate_groups` gives them, or by any other rule of what is the same.
+        values: losses, NaN where not measured.
+
+    Example:
+        >>> found = pooled_noise(np.array([0, 0, 1, 1, 2]), np.array([1.0, 1.2, 5.0, 5.2, 3.0]))
+        >>> round(found.sd, 6), found.dof
+        (0.141421, 2)
+    """
+    total, dof = 0.0, 0
+    known = np.isfinite(values)
+    for group in np.unique(groups[known]):
+        same = values[known & (groups == group)]
+        total, dof = total + float(((same - same.mean()) ** 2).sum()), dof + len(same) - 1
+    return SeedNoise(math.sqrt(total / dof) if dof else math.nan, dof)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Seed noise measured by runs of the same mixture.
+    """Seed noise of all targets, and how it varies between mixtures; :class:`SeedNoise` is one target's pooled one.
 
     ``sd`` (T,) pooled (NaN without replicates), ``dof`` its degrees of freedom, ``varies`` (T,) whether Bartlett's
     test finds it different between mixtures (5%), ``mixtures`` (G, K) the replicated ones and ``group_sd`` (G, T)
