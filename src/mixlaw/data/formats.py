@@ -22,7 +22,12 @@ __all__ = ["KINDS", "Kind", "dumps", "load", "loads", "read", "write"]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file: ``number`` of the format that is written today, and ``again``, how it is made anew."""
+    """A kind of file: ``number`` of the format that is written today, and ``again``, how it is made anew.
+
+    Example:
+        >>> KINDS["recipe"].number >= 1
+        True
+    """
 
     number: int
     again: str
@@ -62,6 +67,11 @@ def loads(kind: str, text: str | bytes, where: str) -> dict[str, Any]:
 
     Raises:
         DataError: no JSON, another kind of file, a newer format, or content that was altered after it was written.
+
+    Example:
+        >>> loads("recipe", "{", "recipe.json")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.DataError: recipe.json is not valid JSON: Expecting property name enclosed in ...
     """
     try:
         data = json.loads(text)
@@ -75,6 +85,13 @@ def write(store: Store, name: str, kind: str, content: Mapping[str, Any]) -> Non
 
     Raises:
         ValueError: a number that is NaN or infinite.
+
+    Example:
+        >>> import tempfile
+        >>> store = Store(tempfile.mkdtemp())
+        >>> write(store, "recipe.json", "recipe", {"tokens": 1000})
+        >>> read(store, "recipe.json", "recipe")["tokens"]
+        1000
     """
     store.write_json(name, seal(content, kind, KINDS[kind].number))
 
@@ -84,12 +101,28 @@ def read(store: Store, name: str, kind: str) -> dict[str, Any]:
 
     Raises:
         DataError: not there, or what :func:`loads` refuses.
+
+    Example:
+        >>> import tempfile
+        >>> store = Store(tempfile.mkdtemp())
+        >>> write(store, "recipe.json", "recipe", {"tokens": 1000})
+        >>> read(store, "recipe.json", "corpus")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.DataError: ...recipe.json is a recipe, not a corpus. ...
     """
     return _today(kind, store.read_json(name), store.path(name))
 
 
 def load(path: str | Path, kind: str) -> dict[str, Any]:
-    """The same as :func:`read`, for a file given by its path."""
+    """The same as :func:`read`, for a file given by its path.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write(Store(folder), "recipe.json", "recipe", {"tokens": 1000})
+        >>> load(folder / "recipe.json", "recipe")["tokens"]
+        1000
+    """
     return read(Store(Path(path).parent), Path(path).name, kind)
 
 

@@ -54,7 +54,14 @@ class Trainer(Protocol):
 
 
 def needs_tokens(trainer: Any) -> bool:
-    """Whether a class of trainers declares that it reads the study's token shards."""
+    """Whether a class of trainers declares that it reads the study's token shards.
+
+    Example:
+        >>> class Remote:
+        ...     needs_tokens = True
+        >>> needs_tokens(Remote), needs_tokens(object)
+        (True, False)
+    """
     return bool(getattr(trainer, "needs_tokens", False))
 
 

@@ -33,7 +33,20 @@ _NOISE = 0.003
 
 
 class ContractError(MixlawError, AssertionError):
-    """A law does not keep the contract; the message says which part, and by how much."""
+    """A law does not keep the contract; the message says which part, and by how much.
+
+    Example:
+        >>> from mixlaw.laws import Chinchilla
+        >>> class Wrong(Chinchilla):
+        ...     def loss_and_slopes(self, p, params, tokens):
+        ...         value, slopes = super().loss_and_slopes(p, params, tokens)
+        ...         return value, {name: -slope for name, slope in slopes.items()}
+        >>> try:
+        ...     check_law(Wrong, only=["slopes"])
+        ... except ContractError as error:
+        ...     print("slope" in str(error))
+        True
+    """
 
 
 def check_law(law_class: type[Law], only: Sequence[str] | None = None) -> None:

@@ -14,7 +14,19 @@ _ALIKE = 0.95
 
 
 def moved(evaluate: Evaluate, coordinates: Array) -> Evaluate:
-    """The same objective as a function of ``coordinates @ theta``."""
+    """The same objective as a function of ``coordinates @ theta``.
+
+    Args:
+        evaluate: theta (B, P) and the problem of each (B,) to objective (B,), gradient (B, P) and curvature (B, P, P).
+        coordinates: (P, P) invertible.
+
+    Example:
+        >>> def square(theta, problem):  # sum of theta^2 / 2
+        ...     return (theta**2).sum(axis=1) / 2, theta, np.broadcast_to(np.eye(2), (len(theta), 2, 2))
+        >>> F, g, H = moved(square, np.diag([2.0, 1.0]))(np.array([[2.0, 3.0]]), np.zeros(1, int))  # theta is (1, 3)
+        >>> F.tolist(), g.tolist(), H.tolist()
+        ([5.0], [[0.5, 3.0]], [[[0.25, 0.0], [0.0, 1.0]]])
+    """
     back = np.linalg.inv(coordinates)
 
     def run(z: Array, problem: Ints) -> tuple[Array, Array, Array]:

@@ -22,7 +22,7 @@ from mixlaw.laws.fit.levenberg import Ints
 from mixlaw.laws.fit.objective import Model
 from mixlaw.laws.fit.separable import Separable
 
-__all__ = ["DeclaredModel", "Parts", "declared_model", "split_declaration"]
+__all__ = ["Parts", "declared_model", "split_declaration"]
 
 
 class Formula(Protocol):
@@ -35,7 +35,15 @@ class Formula(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """How a law's parameters are fitted over K domains."""
+    """How a law's parameters are fitted over K domains.
+
+    Example:
+        >>> from mixlaw.laws.core.parameters import Free
+        >>> slopes, level = Free((0.5, -1.0), "effect of a domain", per="domain"), Free(1.0, "nats")
+        >>> parts = Parts(Layout({"t": slopes}, 2), "c", ("k",), Layout({"k": level}, 2))
+        >>> parts.names, parts.values(np.array([[0.5, -1.0]]), np.array([[2.0, 3.0]])).c.tolist()
+        (('t', 'c', 'k'), [[2.0]])
+    """
 
     theta: Layout
     """The parameters that are searched."""
@@ -135,7 +143,7 @@ def declared_model(formula: Formula, parts: Parts, R: Array) -> Separable | Mode
     """
     _check_linear(formula, parts, R)
     if parts.intercept is not None or parts.amplitudes:
-        return DeclaredModel(formula, parts, R)
+        return _DeclaredModel(formula, parts, R)
 
     def plain(theta: Array, problem: Ints) -> tuple[Array, Array]:
         p = parts.theta.split(theta)
@@ -176,7 +184,7 @@ def _term(p: SimpleNamespace, slopes: Mapping[str, npt.ArrayLike], name: str) ->
     return np.asarray(value * slope if value.shape[1] == 1 and slope.ndim < 3 else (value[:, None, :] * slope).sum(-1))
 
 
-class DeclaredModel(Separable):
+class _DeclaredModel(Separable):
     """A declared law as a separable model: amplitudes' slopes are its basis, those of theta its tangent.
 
     A law with an intercept and no amplitude is the intercept plus a curve of amplitude 1.

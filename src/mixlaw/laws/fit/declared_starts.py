@@ -87,6 +87,24 @@ def solved(
 
     The ``linear`` ones minimise the relative errors. Where that gives a positive one a value below 0 it gets a small
     one instead: a thousandth of the loss, or for a constant term a twentieth (and at most the lowest loss).
+
+    Args:
+        points: values (G,) of the other parameters.
+        linear: names of those to solve for.
+        y, w: (n,) losses and weights.
+
+    Example:
+        >>> from mixlaw.laws.core.parameters import Positive
+        >>> E, A, alpha = Positive(1.7, "nats"), Positive(400.0, "nats"), Positive(0.3, "exponent")
+        >>> layout = Layout({"E": E, "A": A, "alpha": alpha})
+        >>> n = np.array([1e7, 1e8, 1e9])
+        >>> def chinchilla(p):
+        ...     power = n**-p.alpha
+        ...     return p.E + p.A * power, {"E": np.ones_like(power), "A": power, "alpha": -p.A * power * np.log(n)}
+        >>> losses = 1.7 + 400 * n**-0.3
+        >>> values, error = solved(layout, chinchilla, {"alpha": np.array([0.3])}, ["E", "A"], losses, np.ones(3))
+        >>> values["E"].round(3).tolist(), values["A"].round(1).tolist(), bool(error[0] < 1e-6)
+        ([1.7], [400.0], True)
     """
     G = len(next(iter(points.values()))) if points else 1
     one = {name: np.ones(G) for name in linear}
@@ -137,7 +155,19 @@ def _values(layout: Layout, name: str) -> Array:
 
 
 def linear_parameters(layout: Layout, formula: Formula) -> list[str]:
-    """Parameters whose slopes stay the same when they move, alone and together: the loss is linear in them."""
+    """Parameters whose slopes stay the same when they move, alone and together: the loss is linear in them.
+
+    Example:
+        >>> from mixlaw.laws.core.parameters import Positive
+        >>> E, A, alpha = Positive(1.7, "nats"), Positive(400.0, "nats"), Positive(0.3, "exponent")
+        >>> layout = Layout({"E": E, "A": A, "alpha": alpha})
+        >>> n = np.array([1e8, 1e9])
+        >>> def chinchilla(p):  # E + A n^-alpha, and its slopes
+        ...     power = n**-p.alpha
+        ...     return p.E + p.A * power, {"E": np.ones(2), "A": power, "alpha": -p.A * power * np.log(n)}
+        >>> linear_parameters(layout, chinchilla)
+        ['E', 'A']
+    """
     p = {name: parameter.truth() for name, parameter in layout.parameters.items()}
     before = formula(_namespace(p))[1]
     found: list[str] = []

@@ -66,7 +66,20 @@ _CHUNK = 400_000  # Jacobian elements per evaluation: a few megabytes, so that a
 
 @dataclass(frozen=True)
 class Best:
-    """The best start of each of M problems."""
+    """The best start of each of M problems.
+
+    Shapes: ``theta`` (M, P), ``linear`` (M, L), the rest (M,). ``start`` is the number of the best start,
+    ``gradient_norm`` how far the gradient is from zero there.
+
+    Example:
+        >>> x = np.linspace(0, 1, 9)
+        >>> def decay(theta, problem):  # exp(-theta x) and its slope
+        ...     f = np.exp(-theta * x)
+        ...     return f, (-x * f)[:, :, None]
+        >>> best = fit_batch(decay, np.exp(-1.5 * x), [[0.1], [1.0], [5.0]]).best()
+        >>> best.theta.round(6).tolist(), best.converged.tolist(), best.agreement.tolist()
+        ([[1.5]], [True], [3])
+    """
 
     theta: Array
     linear: Array
@@ -80,7 +93,17 @@ class Best:
 
 @dataclass(frozen=True)
 class BatchFit:
-    """Where every start of every problem ended. Shapes: (M, S, P), (M, S, L), (M, S) ..."""
+    """Where every start of every problem ended. Shapes: (M, S, P), (M, S, L), (M, S) ...
+
+    Example:
+        >>> x = np.linspace(0, 1, 9)
+        >>> def decay(theta, problem):  # exp(-theta x) and its slope
+        ...     f = np.exp(-theta * x)
+        ...     return f, (-x * f)[:, :, None]
+        >>> fit = fit_batch(decay, np.exp(-1.5 * x), [[0.1], [1.0]])  # one problem from two starts
+        >>> fit.theta.shape, fit.theta.round(4).ravel().tolist()
+        ((1, 2, 1), [1.5, 1.5])
+    """
 
     theta: Array
     linear: Array

@@ -21,6 +21,11 @@ def migrated(name: str, layout: Layout, state: Mapping[str, Any]) -> dict[str, A
     """The state of a law called ``name`` as today's law holds it; a state of today is returned as it is.
 
     ``theta_`` is (T, P), ``bootstrap_theta_`` (T, B, P), or (T, B, P + 1) where a memory was fitted with the rest.
+
+    Example:
+        >>> layout = Layout({})
+        >>> migrated("chinchilla", layout, {"theta_": [[0.5]]})  # written today: nothing to do
+        {'theta_': [[0.5]]}
     """
     out = dict(state)
     if "centre_" not in state or name not in _VALUES:

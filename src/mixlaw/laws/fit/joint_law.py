@@ -31,6 +31,11 @@ __all__ = ["MixtureAtScale"]
 class MixtureAtScale(Law):
     """Base of laws of mixture, size and tokens. A subclass sets ``schedule``, ``tokens_per_step``, ``first_step``,
     ``mixture_law`` and ``target_weights`` in its constructor and writes ``_fit``, ``_of_known`` and ``_variance``.
+
+    Example:
+        >>> from mixlaw.laws import Joint, Nested
+        >>> issubclass(Joint, MixtureAtScale), issubclass(Nested, MixtureAtScale)
+        (True, True)
     """
 
     kind: ClassVar = "joint"

@@ -17,7 +17,22 @@ __all__ = ["Profile", "crossing", "describe_optima", "profile_likelihood"]
 
 @dataclass(frozen=True)
 class Profile:
-    """Objective minimised over all other parameters at each value of one: its interval, and whether it closes."""
+    """Objective minimised over all other parameters at each value of one: its interval, and whether it closes.
+
+    Args:
+        values, objective: (G,) the curve.
+        low, high: the interval at ``level``.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 40)
+        >>> A = np.column_stack([np.ones(40), x])
+        >>> y = 1 + 2 * x + 0.1 * np.random.default_rng(0).standard_normal(40)
+        >>> line = lambda theta, problem: (theta @ A.T, np.broadcast_to(A, (len(theta), 40, 2)))
+        >>> best = np.linalg.lstsq(A, y, rcond=None)[0]
+        >>> found = profile_likelihood(line, y, best, 1, values=np.linspace(1.99, 2.01, 5))
+        >>> found.closed, found.flat  # so few values near the best one do not close it
+        (False, True)
+    """
 
     values: Array
     objective: Array
@@ -82,6 +97,18 @@ def profile_likelihood(
         best: (P,) the optimum, used as a start (further ``starts`` (S, P) are tried at every value).
         values: (G,) grid; the interval is where the objective rises by less than the chi squared quantile of
             ``level`` times the noise variance (None: estimated from the optimum's residual).
+
+    The model has at least two parameters.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 40)
+        >>> A = np.column_stack([np.ones(40), x])
+        >>> y = 1 + 2 * x + 0.1 * np.random.default_rng(0).standard_normal(40)
+        >>> line = lambda theta, problem: (theta @ A.T, np.broadcast_to(A, (len(theta), 40, 2)))
+        >>> best = np.linalg.lstsq(A, y, rcond=None)[0]
+        >>> found = profile_likelihood(line, y, best, 1, values=np.linspace(1.5, 2.5, 101))
+        >>> found.low < 2 < found.high, found.closed
+        (True, True)
     """
     best = np.asarray(best, dtype=float)
     P = len(best)
@@ -140,7 +167,16 @@ def profile_likelihood(
 
 
 def crossing(grid: Array, objective: Array, i: int, limit: float) -> float:
-    """Where between grid points i and i + 1 the objective passes ``limit`` (linearly)."""
+    """Where between grid points i and i + 1 the objective passes ``limit`` (linearly).
+
+    Args:
+        grid, objective: (G,) a curve.
+        i: the left one of the two points, between which it passes ``limit``.
+
+    Example:
+        >>> crossing(np.array([1.0, 2.0, 4.0]), np.array([5.0, 1.0, 9.0]), 1, limit=5.0)
+        3.0
+    """
     a, b = objective[i], objective[i + 1]
     return float(grid[i] + (grid[i + 1] - grid[i]) * (limit - a) / (b - a)) if b != a else float(grid[i])
 
@@ -170,6 +206,15 @@ def describe_optima(
     Returns:
         ``text`` (empty when nothing is wrong), ``optima`` (list of {parameter values, objective, starts}),
         ``flat`` (list of lists of names), ``identified`` (bool).
+
+    Example:
+        >>> from mixlaw.laws.fit.engine import fit_batch
+        >>> x = np.linspace(0, 1, 9)
+        >>> def even(theta, problem):  # knows theta up to its sign
+        ...     return theta**2 * x, (2 * theta * x)[:, :, None]
+        >>> found = describe_optima(fit_batch(even, 4 * x, [[1.0], [-1.0]]), n=9, names=["a"])
+        >>> found["identified"], [round(o["parameters"]["a"], 3) for o in found["optima"]]
+        (False, [2.0, -2.0])
     """
     F = fit.objective[problem]
     theta = fit.theta[problem]

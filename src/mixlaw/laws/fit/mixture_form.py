@@ -54,7 +54,13 @@ __all__ = ["MixtureForm"]
 
 class MixtureForm(Law):
     """A mixture law as its declaration, its formula and its hooks; fitted by
-    :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`, from which families inherit."""
+    :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`, from which families inherit.
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> issubclass(M4, MixtureForm), sorted(M4.parameters), M4.intercept
+        (True, ['c', 'k', 't'], 'c')
+    """
 
     kind: ClassVar = "mixture"
     allows_missing = True

@@ -33,7 +33,15 @@ __all__ = ["MixtureUncertainty", "plain"]
 
 
 class MixtureUncertainty(RidgeLaw):
-    """The part of :class:`mixlaw.laws.fit.mixture_law.MixtureLaw` that fits again: draws, intervals and profiles."""
+    """The part of :class:`mixlaw.laws.fit.mixture_law.MixtureLaw` that fits again: draws, intervals and profiles.
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
+        >>> law = M4().fit(R, 2 + np.exp(-2 * R[:, 0]))
+        >>> isinstance(law, MixtureUncertainty), law.sample(R[:1], 5, np.random.default_rng(0)).shape
+        (True, (5, 1, 1))
+    """
 
     _limits: tuple[npt.NDArray[np.int8], Array] | None = None  # sides and bounds (T, n) of censored values
     _centres: Centres | None = None  # of the ridge, where they were learned across targets

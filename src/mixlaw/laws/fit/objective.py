@@ -58,7 +58,20 @@ def huber(residual: Array, delta: float) -> Array:
 
 @dataclass(frozen=True)
 class Objective:
-    """Y, weights and priors of M problems, cleaned: missing values have weight 0 and y 0."""
+    """Y, weights and priors of M problems, cleaned: missing values have weight 0 and y 0.
+
+    Args:
+        Y, W: (M, n) values and weights.
+        censored: (M, n) +1 or -1 where a value is a lower or an upper bound, or None.
+        loss, delta: squared, or Huber's with its threshold; ``log``: of log f minus y.
+        centre, strength: (M, P) of the prior.
+
+    Example:
+        >>> none = np.zeros((1, 1))
+        >>> data = Objective(np.array([[1.0, 2.0]]), np.ones((1, 2)), None, "squared", 1.0, False, none, none)
+        >>> data.residual(np.array([[1.5, 2.0]]), np.zeros(1, int))[0].tolist()  # 0.5^2 / 2
+        [0.125]
+    """
 
     Y: Array
     W: Array
@@ -108,6 +121,16 @@ class Objective:
 
 
 def in_chunks(evaluate: Evaluate, size: int) -> Evaluate:
+    """The same objective, asked for at most ``size`` of its B rows at a time, so that memory stays bounded.
+
+    Example:
+        >>> def square(theta, problem):
+        ...     return (theta**2).sum(axis=1), 2 * theta, np.broadcast_to(2 * np.eye(1), (len(theta), 1, 1))
+        >>> F, g, H = in_chunks(square, 2)(np.array([[1.0], [2.0], [3.0]]), np.zeros(3, int))
+        >>> F.tolist(), H.shape
+        ([1.0, 4.0, 9.0], (3, 1, 1))
+    """
+
     def run(theta: Array, problem: Ints) -> tuple[Array, Array, Array]:
         if len(theta) <= size:
             return evaluate(theta, problem)
@@ -122,6 +145,23 @@ def in_chunks(evaluate: Evaluate, size: int) -> Evaluate:
 
 
 def evaluate_all(model: Model, data: Objective) -> Evaluate:
+    """Objective (B,), gradient (B, P) and Gauss-Newton curvature (B, P, P) of a model at theta (B, P), prior included.
+
+    Args:
+        model: (theta, problem) to values (B, n) and their Jacobian (B, n, P).
+
+    Example:
+        >>> x = np.linspace(0, 1, 9)
+        >>> def decay(theta, problem):  # exp(-theta x) and its slope
+        ...     f = np.exp(-theta * x)
+        ...     return f, (-x * f)[:, :, None]
+        >>> none = np.zeros((1, 1))
+        >>> data = Objective(np.exp(-1.5 * x)[None], np.ones((1, 9)), None, "squared", 1.0, False, none, none)
+        >>> F, g, H = evaluate_all(decay, data)(np.array([[1.5]]), np.zeros(1, int))
+        >>> F.tolist(), g.tolist(), bool(H[0, 0, 0] > 0)
+        ([0.0], [[0.0]], True)
+    """
+
     def evaluate(theta: Array, problem: Ints) -> tuple[Array, Array, Array]:
         f, J = model(theta, problem)
         F, psi, curve, slope = data.residual(f, problem)

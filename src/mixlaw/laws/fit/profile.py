@@ -33,7 +33,27 @@ _EXTENSIONS = 2
 
 @dataclass(frozen=True)
 class ProfileProblem:
-    """One target's fit as the profile needs it: every parameter in one vector (P,), linear ones included."""
+    """One target's fit as the profile needs it: every parameter in one vector (P,), linear ones included.
+
+    Args:
+        y, weight, side: (n,) values, weights and which of them are bounds (None: none).
+        best, centre, strength: (P,) the optimum and the prior.
+        bounds: (P,) lowest and highest.
+        loss, delta, log: as in :func:`mixlaw.laws.fit.engine.fit_batch`.
+
+    Example:
+        >>> x, free = np.linspace(0, 1, 9), np.full(1, np.inf)
+        >>> def decay(theta, problem):
+        ...     f = np.exp(-theta * x)
+        ...     return f, (-x * f)[:, :, None]
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> describe = lambda theta: {"rate": theta[:, 0]}
+        >>> problem = ProfileProblem(
+        ...     decay, np.exp(-x), np.ones(9), None, one, describe, (-free, free), zero, zero, "squared", 1.0, False
+        ... )
+        >>> problem.describe(problem.best[None])["rate"].tolist()
+        [1.0]
+    """
 
     model: Model
     y: Array
@@ -53,7 +73,27 @@ class ProfileProblem:
 def profile_parameter(
     law: Law, parameter: str, target: str | None, domain: str | None, level: float, values: npt.ArrayLike | None
 ) -> Profile:
-    """See ``law.profile`` of the laws that have it."""
+    """See ``law.profile`` of the laws that have it.
+
+    Args:
+        law: fitted, with the runs it was fitted on.
+        parameter, target, domain: which number of ``parameters_``; a target may be left out where there is one.
+        level: of the interval, in (0, 1).
+        values: where to ask; None: the curve is followed until it rises.
+
+    Raises:
+        ConfigError: no such parameter, target or domain, or a level outside (0, 1).
+        DataError: the law is not fitted.
+
+    Example:
+        >>> from mixlaw.laws import Chinchilla
+        >>> N, D = np.tile([1e8, 3e8, 1e9], 3), np.repeat([2e9, 6e9, 2e10], 3)
+        >>> noise = 1 + 0.001 * np.random.default_rng(0).standard_normal(9)
+        >>> law = Chinchilla().fit({"params": N, "tokens": D}, (1.7 + 400 / N**0.34 + 410 / D**0.28) * noise)
+        >>> found = profile_parameter(law, "alpha", None, None, 0.9, None)
+        >>> found.low < law.parameters_["alpha"] < found.high
+        True
+    """
     law._check_fitted()
     if not 0.0 < level < 1.0:
         raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")

@@ -21,7 +21,25 @@ _ROUNDS = 25  # of the search for the censored rows that count
 
 @dataclass(frozen=True)
 class Projected:
-    """Objective of a separable model with its linear coefficients solved out (squared loss)."""
+    """Objective of a separable model with its linear coefficients solved out (squared loss).
+
+    Example:
+        >>> class Decay(Separable):
+        ...     num_params = num_linear = 1
+        ...     x = np.linspace(0, 1, 9)
+        ...
+        ...     def basis(self, theta, problem):
+        ...         return np.exp(-theta * self.x)[:, :, None]
+        ...
+        ...     def tangent(self, theta, problem, phi, coef):
+        ...         return -self.x[:, None] * phi * coef[:, None]
+        >>> y, none = 2 + 3 * np.exp(-1.5 * Decay.x), np.zeros((1, 1))
+        >>> data = Objective(y[None], np.ones((1, 9)), None, "squared", 1.0, False, none, none)
+        >>> projected = Projected(Decay(), data, none, none, np.array([9.0]), None)
+        >>> coef, intercept, *_ = projected.solve_linear(Decay().basis(np.array([[1.5]]), None), np.zeros(1, int))
+        >>> coef.round(6).tolist(), intercept.round(6).tolist()
+        ([[3.0]], [2.0])
+    """
 
     model: Separable
     data: Objective
@@ -167,6 +185,15 @@ class Projected:
 
 
 def outer_products(model: Separable, theta: Array, problem: Ints) -> Array | None:
+    """Products (n, P * P) of the columns of Z, of a model whose tangent is ``curve * Z * scale`` (see
+    :class:`~mixlaw.laws.fit.separable.Factors`); None for other models, and where they would take too much memory.
+
+    Example:
+        >>> from mixlaw.laws.mixture.m4 import ExponentialModel
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> outer_products(ExponentialModel(X, np.zeros(2)), np.zeros((1, 2)), np.zeros(1, int)).round(2).tolist()
+        [[0.04, 0.16, 0.16, 0.64], [0.36, 0.24, 0.24, 0.16]]
+    """
     with np.errstate(all="ignore"):
         factors = model.factored(theta, model.basis(theta, problem), np.ones((1, model.num_linear)))
     if factors is None:
@@ -177,6 +204,24 @@ def outer_products(model: Separable, theta: Array, problem: Ints) -> Array | Non
 
 
 def linear_at(projected: Projected, theta: Array, problem: Ints, size: int) -> Array:
+    """Intercept and coefficients (B, 1 + L) at theta (B, P), at most ``size`` rows at a time; 0 where none are finite.
+
+    Example:
+        >>> class Decay(Separable):
+        ...     num_params = num_linear = 1
+        ...     x = np.linspace(0, 1, 9)
+        ...
+        ...     def basis(self, theta, problem):
+        ...         return np.exp(-theta * self.x)[:, :, None]
+        ...
+        ...     def tangent(self, theta, problem, phi, coef):
+        ...         return -self.x[:, None] * phi * coef[:, None]
+        >>> y, none = 2 + 3 * np.exp(-1.5 * Decay.x), np.zeros((1, 1))
+        >>> data = Objective(y[None], np.ones((1, 9)), None, "squared", 1.0, False, none, none)
+        >>> projected = Projected(Decay(), data, none, none, np.array([9.0]), None)
+        >>> linear_at(projected, np.array([[1.5]]), np.zeros(1, int), size=100).round(6).tolist()
+        [[2.0, 3.0]]
+    """
     parts = []
     with np.errstate(all="ignore"):
         for i in range(0, len(theta), size):

@@ -34,7 +34,24 @@ Design = Callable[[Array], Array]
 
 @dataclass
 class MixedFit:
-    """What was estimated. ``covariance`` and ``crossed_ratio`` are in units of the noise variance ``noise``."""
+    """What was estimated. ``covariance`` and ``crossed_ratio`` are in units of the noise variance ``noise``.
+
+    Args:
+        theta: (P,) nonlinear parameters of the curve.
+        beta: (p,) mean coefficients.
+        effects: (M, R) how far each mixture's first R coefficients lie from them.
+        crossed: (q,) effects of the cells.
+        covariance: (R, R) of ``effects``.
+        objective: minus twice the log likelihood, up to a constant.
+
+    Example:
+        >>> rng = np.random.default_rng(1)
+        >>> Y = 2 + 0.5 * rng.standard_normal((30, 1)) + 0.1 * rng.standard_normal((30, 6))  # 30 mixtures, 6 cells
+        >>> model = MixedModel(Y, np.ones((30, 6)), np.zeros((6, 0)), num_random=1)
+        >>> fit = model.fit(lambda theta: np.ones((len(theta), 6, 1)), np.zeros((1, 1)), [0.0], [0.0])
+        >>> isinstance(fit, MixedFit), fit.beta.round(1).tolist(), round(fit.noise**0.5, 1)
+        (True, [2.0], 0.1)
+    """
 
     theta: Array
     beta: Array
@@ -60,6 +77,14 @@ class MixedModel:
         last_prior: (mean, sd) of a normal prior on the last coefficient of ``beta``, or None.
         max_ratio: largest variance of the cell effects, in units of the noise variance. Above it they would
             compete with the curve itself.
+
+    Example:
+        >>> rng = np.random.default_rng(1)
+        >>> Y = 2 + 0.5 * rng.standard_normal((30, 1)) + 0.1 * rng.standard_normal((30, 6))  # 30 mixtures, 6 cells
+        >>> model = MixedModel(Y, np.ones((30, 6)), np.zeros((6, 0)), num_random=1)
+        >>> fit = model.fit(lambda theta: np.ones((len(theta), 6, 1)), np.zeros((1, 1)), [0.0], [0.0])
+        >>> fit.beta.round(1).tolist(), (fit.covariance * fit.noise).round(1).tolist()  # mean, variance of mixtures
+        ([2.0], [[0.2]])
     """
 
     Y: Array

@@ -21,7 +21,7 @@ from mixlaw.laws.fit.objective import Prior
 from mixlaw.laws.fit.separable import Separable
 from mixlaw.laws.fit.shared_prior import learn_centres
 
-__all__ = ["Centres", "RidgeLaw", "Rows", "Sharing", "Tuned", "clearly_better"]
+__all__ = ["Centres", "RidgeLaw", "Rows", "Sharing", "clearly_better"]
 
 _WORK = 4e9  # multiplications the ridge search may cost before it looks at fewer rows and strengths
 
@@ -32,7 +32,13 @@ Centres = tuple[Array, Array]  # of the ridges on theta (M, P) and on the linear
 @dataclass(frozen=True)
 class Rows:
     """What problems are fitted to: the model over the rows, targets Y (M, n) without NaN, weights W (M, n), and for
-    censored values the side (M, n) on which the truth lies (+1 above Y, -1 below, 0 measured; None: all measured)."""
+    censored values the side (M, n) on which the truth lies (+1 above Y, -1 below, 0 measured; None: all measured).
+
+    Example:
+        >>> rows = Rows(None, np.array([[3.0, 2.5]]), np.ones((1, 2)), np.array([[1, 0]], np.int8))
+        >>> rows.error(np.array([[3.4], [2.6]])).round(2).tolist()  # 3.0 is a lower bound: 3.4 is no error
+        [[0.0], [0.1]]
+    """
 
     model: Any
     Y: Array
@@ -60,7 +66,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class _Tuned:
     """Ridges chosen by held-out error, with what the folds found at them."""
 
     ridge: Array
@@ -74,7 +80,15 @@ class Tuned:
 
 
 class RidgeLaw(MixtureForm):
-    """What :class:`mixlaw.laws.fit.mixture_law.MixtureLaw` is solved by; its options are described there."""
+    """What :class:`mixlaw.laws.fit.mixture_law.MixtureLaw` is solved by; its options are described there.
+
+    Example:
+        >>> from mixlaw.laws import M4
+        >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
+        >>> law = M4(ridge="cv").fit(R, 2 + np.exp(-2 * R[:, 0]))
+        >>> isinstance(law, RidgeLaw), bool(law.ridge_[0] in RidgeLaw.ridge_grid)
+        (True, True)
+    """
 
     ridge_grid: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     ridge: float | Literal["cv"]
@@ -93,7 +107,7 @@ class RidgeLaw(MixtureForm):
                 f"nothing to share. Use prior='separate'."
             )
 
-    def _may_share(self, tuned: Tuned) -> bool:
+    def _may_share(self, tuned: _Tuned) -> bool:
         """Whether a shared prior is worth a try: asked for, several targets, a ridge that has a centre."""
         wanted = self.prior != "separate" and self.comparable() is not None
         if self.prior == "cv" and len(tuned.heldout) > 10 * self.num_free():  # each target speaks for itself
@@ -181,7 +195,7 @@ class RidgeLaw(MixtureForm):
             return model(theta, problem)[0]
 
     # ---- the ridge, by held-out error --------------------------------------------------------------
-    def _tune(self, rows: Rows, X: Array, starts: Array, ridge: Array, centres: Centres | None) -> Tuned:
+    def _tune(self, rows: Rows, X: Array, starts: Array, ridge: Array, centres: Centres | None) -> _Tuned:
         """Ridges by held-out error (or ``ridge`` where the caller set it), pulling towards ``centres``.
 
         ``starts`` are (T, S, P), or (F*T, 1, P) with the folds' own, as ``centres`` are.
@@ -215,7 +229,7 @@ class RidgeLaw(MixtureForm):
         F, at = len(folds), np.arange(T)
         theta = np.stack([found[g][1].theta.reshape(F, T, -1) for g in range(len(grid))])[choice, :, at]
         linear = np.stack([found[g][1].linear.reshape(F, T, -1) for g in range(len(grid))])[choice, :, at]
-        return Tuned(
+        return _Tuned(
             grid[choice] if chosen else ridge,
             heldout,
             score,
@@ -239,7 +253,7 @@ class RidgeLaw(MixtureForm):
         heldout = np.stack([predictions[choice[t]][:, t] for t in range(T)], axis=1)
         return choice, heldout, table[choice, np.arange(T)]
 
-    def _tune_on_sample(self, rows: Rows, X: Array, starts: Array, sample: npt.NDArray[np.bool_]) -> Tuned:
+    def _tune_on_sample(self, rows: Rows, X: Array, starts: Array, sample: npt.NDArray[np.bool_]) -> _Tuned:
         """As :meth:`_tune` where rows abound: fit a sample, score on all the others."""
         grid = np.array(self.ridge_grid)[:: max(1, len(self.ridge_grid) // 3)]
         part = rows.take(self.model(X[sample]), sample)
@@ -254,7 +268,7 @@ class RidgeLaw(MixtureForm):
             ).T
             predictions.append(np.where(sample[:, None], np.nan, values))
         choice, heldout, score = self._pick(predictions, rows)
-        return Tuned(grid[choice], heldout, score, None, None)
+        return _Tuned(grid[choice], heldout, score, None, None)
 
     def _folds(self, X: Array, Y: Array) -> tuple[Ints, list[int]]:
         ids = held_out_folds(X, Y.T, seed=self.seed)

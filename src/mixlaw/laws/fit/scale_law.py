@@ -59,7 +59,14 @@ _LINEAR: dict[tuple[Any, ...], list[str]] = {}  # which parameters a family's lo
 class Rows:
     """The rows of a fit: ``columns`` (n,) each in the law's order, losses ``Y`` (T, n), ``weights`` (T, n) of all
     values (0 where there is none), ``measured`` (T, n) those of measurements alone, and ``side`` (T, n): +1 or -1 where
-    Y is a bound, None without bounds."""
+    Y is a bound, None without bounds.
+
+    Example:
+        >>> tokens, Y, ones = np.array([1e8, 1e9]), np.array([[3.0, 2.5], [2.0, 1.9]]), np.ones((2, 2))
+        >>> rows = Rows((tokens,), Y, ones, ones, None)
+        >>> rows.of(1).Y.tolist()
+        [[2.0, 1.9]]
+    """
 
     columns: tuple[Array, ...]
     Y: Array
@@ -96,6 +103,23 @@ class ScaleLaw(Law):
     Raises:
         DataError: rows that no such law can use. NotIdentifiableError: too few different values of a column.
         TooFewRunsError: fewer rows than parameters. ConfigError: an option that is not known.
+
+    Example:
+        >>> from mixlaw.laws.core.parameters import Positive
+        >>> class Power(ScaleLaw):
+        ...     columns = ("tokens",)
+        ...     parameters = {"E": Positive(1.7, "nats"), "B": Positive(400.0, "nats"), "beta": Positive(0.3, "power")}
+        ...
+        ...     def loss(self, p, tokens):
+        ...         return p.E + p.B * tokens**-p.beta
+        ...
+        ...     def slopes(self, p, tokens):
+        ...         power = tokens**-p.beta
+        ...         return {"E": 1.0, "B": power, "beta": -p.B * power * np.log(tokens)}
+        >>> tokens = np.geomspace(1e8, 1e11, 8)
+        >>> law = Power().fit({"tokens": tokens}, 2 + 500 * tokens**-0.32)
+        >>> round(float(law.parameters_["beta"]), 3)
+        0.32
     """
 
     kind: ClassVar = "scale"

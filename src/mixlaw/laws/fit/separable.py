@@ -64,6 +64,18 @@ class Factors:
     """Tangent ``[curve[b, i] Z[i, p] scale[b, p] | extra[b, i, e]] + phi[b, i, 0] shift[b, p]``.
 
     ``scale``, ``extra`` and ``shift`` may be None (1, no further columns, 0); ``shift`` needs ``num_linear`` 1.
+
+    Args:
+        curve: (B, n). Z: (n, P). scale: (B, P). extra: (B, n, E). shift: (B, P).
+
+    Example:
+        >>> from mixlaw.laws.mixture.m4 import ExponentialModel
+        >>> model = ExponentialModel(np.array([[0.2, 0.8], [0.6, 0.4]]), np.zeros(2))
+        >>> theta, problem, coef = np.array([[1.0, -1.0]]), np.zeros(1, int), np.ones((1, 1))
+        >>> phi = model.basis(theta, problem)
+        >>> parts = model.factored(theta, phi, coef)
+        >>> np.allclose(parts.curve[:, :, None] * parts.Z, model.tangent(theta, problem, phi, coef))
+        True
     """
 
     curve: Array
@@ -74,7 +86,15 @@ class Factors:
 
 
 def with_linear(model: Separable) -> Model:
-    """The separable model as a plain one over (theta, [b,] c), each (B, P + 1 + L): for losses other than squared."""
+    """The separable model as a plain one over (theta, [b,] c), each (B, P + 1 + L): for losses other than squared.
+
+    Example:
+        >>> from mixlaw.laws.mixture.m4 import ExponentialModel
+        >>> model = ExponentialModel(np.array([[0.2, 0.8], [0.6, 0.4]]), np.zeros(2))
+        >>> f, J = with_linear(model)(np.array([[0.0, 0.0, 2.0, 0.5]]), np.zeros(1, int))  # 2 + 0.5 exp(0)
+        >>> f.tolist(), J.shape
+        ([[2.5, 2.5]], (1, 2, 4))
+    """
 
     def run(full: Array, problem: Ints) -> tuple[Array, Array]:
         theta, rest = full[:, : model.num_params], full[:, model.num_params :]
@@ -90,7 +110,15 @@ def with_linear(model: Separable) -> Model:
 
 
 def linear_bounds(model: Separable) -> tuple[Array, Array]:
-    """Lowest and highest ([b,] c), (1 + L,) each, where they are fitted with the rest."""
+    """Lowest and highest ([b,] c), (1 + L,) each, where they are fitted with the rest.
+
+    Example:
+        >>> from mixlaw.laws.mixture.effective_tokens import EffectiveTokensModel
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> low, high = linear_bounds(EffectiveTokensModel(X, X.mean(axis=0), terms=1))
+        >>> low.tolist(), high.tolist()  # the intercept is free, the amplitude is not negative
+        ([-inf, 0.0], [inf, inf])
+    """
     L, extra = model.num_linear, model.num_linear + (1 if model.intercept else 0)
     low, high = np.full(extra, -np.inf), np.full(extra, np.inf)
     if model.nonnegative:

@@ -34,6 +34,11 @@ class Comparable:
     ``theta`` (P,) and ``linear`` (L,) (without the intercept) hold, for each coefficient, the domain it is about, or
     ``TARGET``, or ``SKIP``. ``mirrored`` says that a negative first linear coefficient turns the sign of theta round
     (an exponential with a negative amplitude). Linear coefficients are compared in units of the target's spread.
+
+    Example:
+        >>> found = Comparable(theta=np.array([0, 1]), linear=np.array([TARGET]), mirrored=True)  # M4 over two domains
+        >>> found.theta.tolist()
+        [0, 1]
     """
 
     theta: Ints

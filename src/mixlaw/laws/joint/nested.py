@@ -39,6 +39,12 @@ def power_curves(x: Array, Y: Array, W: Array) -> tuple[float, Array, float]:
 
     Returns:
         a, coefficients (n, 2) of [1, x^-a] with A >= 0, and the sum of squares per degree of freedom.
+
+    Example:
+        >>> x = np.array([1e7, 1e8, 1e9])
+        >>> a, coefficients, noise = power_curves(x, np.stack([2 + 30 * x**-0.27, 3 + 20 * x**-0.27]), np.ones((2, 3)))
+        >>> round(a, 3), coefficients.round(2).tolist()
+        (0.27, [[2.0, 30.0], [3.0, 20.0]])
     """
     scaled = np.log(x) - np.log(x).mean()
 

@@ -21,7 +21,17 @@ __all__ = ["AutoScale", "AutoScaleModel", "scale_amounts"]
 
 class AutoScaleModel(Separable):
     """``b + sum_i exp(-g_i (log M + log(n_i + r_i)))``; theta = log n (K), log g (K), log M. M is in units of the
-    training volume: the loss of the paper has no amplitudes, so the unit of amount is fitted instead."""
+    training volume: the loss of the paper has no amplitudes, so the unit of amount is fitted instead.
+
+    Args:
+        X: (n, K) mixtures.
+
+    Example:
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> model = AutoScaleModel(X)  # theta = 0: n, g and M are 1, so the sum of 1 / (1 + r)
+        >>> model.basis(np.zeros((1, model.num_params)), np.zeros(1, int)).round(3).ravel().tolist()
+        [1.389, 1.339]
+    """
 
     num_linear = 1
     unit = True

@@ -28,6 +28,15 @@ class PowerSumModel(Separable):
     """``b + sum_j b_j g(r_j)``, ``g(r) = ((r + eps)^-a_j - (rbar_j + eps)^-a_j) / a_j``; theta = a (K), log eps.
 
     Divided by a and centred, g tends to -log(r + eps) as a -> 0 instead of to a constant.
+
+    Args:
+        X: (n, K) mixtures. mean: (K,) of the training runs.
+
+    Example:
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> phi = PowerSumModel(X, X.mean(axis=0)).basis(np.array([[1.0, 1.0, np.log(0.1)]]), np.zeros(1, int))
+        >>> phi.round(2).tolist()  # 1 / 0.3 - 1 / 0.5, ...: more of a domain, less loss
+        [[[1.33, -0.32], [-0.57, 0.57]]]
     """
 
     def __init__(self, X: Array, mean: Array) -> None:
@@ -55,6 +64,14 @@ class OwnShareModel(Separable):
 
     Linear in ``C A`` and ``B A``; theta = log a, log eps[, log beta]. s is tokens over their geometric mean;
     without a tokens column the volume factor is one number and only ``A (r + eps)^-a`` remains, without ``b``.
+
+    Args:
+        own: (T, n) share of each target's own domain. volume: (n,) tokens over their geometric mean, or None.
+
+    Example:
+        >>> model = OwnShareModel(np.array([[0.15, 0.4]]), None)
+        >>> model.basis(np.log([[1.0, 0.1]]), np.zeros(1, int)).round(2).ravel().tolist()  # 1 / (r + 0.1)
+        [4.0, 2.0]
     """
 
     intercept = False

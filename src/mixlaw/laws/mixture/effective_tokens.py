@@ -24,6 +24,16 @@ class EffectiveTokensModel(Separable):
 
     theta = for each term h: log w (K), log eps, log a; then H - 1 logits of the shares (the first is 0).
     Dividing by qbar (q at the mean mixture) makes c the amplitude there.
+
+    Args:
+        X: (n, K) mixtures. mean: (K,) of the training runs. terms: H.
+
+    Example:
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> model = EffectiveTokensModel(X, X.mean(axis=0), terms=1)
+        >>> phi = model.basis(np.zeros((1, model.num_params)), np.zeros(1, int))
+        >>> phi.ravel().tolist()  # equal weights: q is the same everywhere
+        [1.0, 1.0]
     """
 
     num_linear = 1

@@ -22,7 +22,17 @@ _FAR = 30.0
 
 
 class ImplicitModel(Separable):
-    """``b + c sum_h s_h exp(t_h . (r - rbar))``, s = softmax; theta = t (H x K), then H - 1 logits of s."""
+    """``b + c sum_h s_h exp(t_h . (r - rbar))``, s = softmax; theta = t (H x K), then H - 1 logits of s.
+
+    Args:
+        X: (n, K) mixtures. mean: (K,) of the training runs. hidden: H, the number of exponentials.
+
+    Example:
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> model = ImplicitModel(X, X.mean(axis=0), hidden=2)
+        >>> model.num_params, model.basis(np.zeros((1, model.num_params)), np.zeros(1, int)).ravel().tolist()
+        (5, [1.0, 1.0])
+    """
 
     num_linear = 1
     nonnegative = True

@@ -18,7 +18,17 @@ __all__ = ["LogLinear", "LogModel"]
 
 
 class LogModel(Separable):
-    """``b + sum_j b_j log(r_j + eps)``, eps = exp(theta_0), centred on its value at the training mean."""
+    """``b + sum_j b_j log(r_j + eps)``, eps = exp(theta_0), centred on its value at the training mean.
+
+    Args:
+        X: (n, K) mixtures. mean: (K,) of the training runs.
+
+    Example:
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> model = LogModel(X, X.mean(axis=0))
+        >>> model.basis(np.array([[np.log(0.01)]]), np.zeros(1, int)).round(3).tolist()
+        [[[-0.669, 0.284], [0.397, -0.397]]]
+    """
 
     num_params = 1
 

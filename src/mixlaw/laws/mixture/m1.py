@@ -22,7 +22,17 @@ _FLAT = 1e-3  # an exponential flatter than this is a straight line; its amplitu
 
 
 class ExponentialSumModel(Separable):
-    """``b0 + sum_j b_j (exp(t_j r_j) - 1) / t_j``: b_j is the slope at r_j = 0, well defined as t_j -> 0."""
+    """``b0 + sum_j b_j (exp(t_j r_j) - 1) / t_j``: b_j is the slope at r_j = 0, well defined as t_j -> 0.
+
+    Args:
+        X: (n, K) mixtures.
+
+    Example:
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> phi = ExponentialSumModel(X).basis(np.array([[1.0, 1e-9]]), np.zeros(1, int))
+        >>> phi.round(3).tolist()  # exp(r) - 1, and r itself as t -> 0
+        [[[0.221, 0.8], [0.822, 0.4]]]
+    """
 
     def __init__(self, X: Array) -> None:
         self.X = X

@@ -19,7 +19,16 @@ _FAR = 30.0
 
 
 class ProductModel(Separable):
-    """``b + c (exp(tau q) - 1) / tau`` with q = prod_j (K r_j): 1 at the uniform mixture, 0 at any edge."""
+    """``b + c (exp(tau q) - 1) / tau`` with q = prod_j (K r_j): 1 at the uniform mixture, 0 at any edge.
+
+    Args:
+        X: (n, K) mixtures.
+
+    Example:
+        >>> model = ProductModel(np.array([[0.5, 0.5], [1.0, 0.0]]))
+        >>> model.basis(np.array([[1.0]]), np.zeros(1, int)).round(3).ravel().tolist()  # e - 1 at equal shares, else 0
+        [1.718, 0.0]
+    """
 
     num_linear = 1
     num_params = 1

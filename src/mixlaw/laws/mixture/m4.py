@@ -20,7 +20,17 @@ _FAR = 200.0  # exponents are cut here: far beyond every optimum, and exp(2 * 20
 
 
 class ExponentialModel(Separable):
-    """``b + c exp(t . (r - rbar))``; rbar is the training mean, so c is the amplitude at the mean mixture."""
+    """``b + c exp(t . (r - rbar))``; rbar is the training mean, so c is the amplitude at the mean mixture.
+
+    Args:
+        X: (n, K) mixtures. mean: (K,) of the training runs.
+
+    Example:
+        >>> X = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> model = ExponentialModel(X, X.mean(axis=0))
+        >>> model.basis(np.array([[-2.0, 0.0]]), np.zeros(1, int)).round(3).ravel().tolist()  # exp(0.4) and exp(-0.4)
+        [1.492, 0.67]
+    """
 
     num_linear = 1
 

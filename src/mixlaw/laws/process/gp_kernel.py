@@ -32,7 +32,16 @@ MISSING = 1e6  # noise variance of a target that was not measured in a run: it s
 
 @dataclass(frozen=True)
 class Member:
-    """One feature map and one output warp; the law averages several."""
+    """One feature map and one output warp; the law averages several.
+
+    Args:
+        feature: of a share: its logarithm, its fourth root, or Box and Cox's power.
+        warp: of the loss: its logarithm, that above a floor, or none.
+
+    Example:
+        >>> MEMBERS["log/log"]
+        Member(feature='log', warp='log')
+    """
 
     feature: Literal["log", "pow", "bc"]
     warp: Literal["log", "logc", "none"]
@@ -73,7 +82,13 @@ _PRIORS: dict[str, tuple[float, float, str]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each group of hyperparameters lies in the flat vector ``u``."""
+    """Where each group of hyperparameters lies in the flat vector ``u``.
+
+    Example:
+        >>> layout = Layout(MEMBERS["log/log"], num_targets=2, num_domains=3)
+        >>> layout.size, layout.group(np.zeros(layout.size), "ell_domain").shape
+        (41, (3,))
+    """
 
     member: Member
     num_targets: int
@@ -151,7 +166,17 @@ class Pairs:
 
 @dataclass
 class Hyper:
-    """The hyperparameters of every target, in the kernel's own units."""
+    """The hyperparameters of every target, in the kernel's own units.
+
+    ``eps``, ``lam``, ``ell``, ``v`` (T, m): offset and power of a share, length scale and linear effect of a domain;
+    ``s``, ``noise``, ``shift`` (T,): size of what is not linear, of the noise, and the warp's floor.
+
+    Example:
+        >>> layout = Layout(MEMBERS["log/log"], num_targets=2, num_domains=3)
+        >>> hyper = Hyper.of(np.zeros(layout.size), layout, own=np.zeros((2, 3)))
+        >>> hyper.ell.shape, bool((hyper.noise > 0).all())
+        ((2, 3), True)
+    """
 
     eps: Array  # (T, m)
     lam: Array  # (T, m)
@@ -193,7 +218,14 @@ class Hyper:
 
 
 def features(r: Array, hyper: Hyper, kind: str) -> Array:
-    """Feature maps (T, n, m) of mixtures (n, m): concave, so that the first tokens of a domain count most."""
+    """Feature maps (T, n, m) of mixtures (n, m): concave, so that the first tokens of a domain count most.
+
+    Example:
+        >>> layout = Layout(MEMBERS["log/log"], num_targets=1, num_domains=2)
+        >>> hyper = Hyper.of(np.zeros(layout.size), layout, own=np.zeros((1, 2)))
+        >>> features(np.array([[0.5, 0.5]]), hyper, "log").tolist()  # 0 at equal shares
+        [[[0.0, 0.0]]]
+    """
     m = r.shape[1]
     eps = hyper.eps[:, None, :]
     if kind == "log":
@@ -230,7 +262,16 @@ def _square_distance(a: Array, b: Array) -> Array:
 
 
 def kernel(ra: Array, rb: Array, hyper: Hyper, kind: str) -> Array:
-    """Covariance (T, n, k) of the noise-free targets between two sets of mixtures."""
+    """Covariance (T, n, k) of the noise-free targets between two sets of mixtures.
+
+    Example:
+        >>> layout = Layout(MEMBERS["log/log"], num_targets=1, num_domains=2)
+        >>> hyper = Hyper.of(np.zeros(layout.size), layout, own=np.zeros((1, 2)))
+        >>> R = np.array([[0.5, 0.5], [0.6, 0.4], [0.9, 0.1]])
+        >>> same, near, far = kernel(R[:1], R, hyper, "log")[0, 0]
+        >>> bool(same > near > far)
+        True
+    """
     fa, fb = features(ra, hyper, kind), features(rb, hyper, kind)
     ell, v2 = hyper.ell[:, None, :], (hyper.v**2)[:, None, :]
     q = np.sqrt(5 * _square_distance(fa / ell, fb / ell))
@@ -323,7 +364,20 @@ def _chunk(n: int) -> int:
 
 
 def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
-    """Sum of T negative log marginal likelihoods plus |u|^2 / 2, and its gradient."""
+    """Sum of T negative log marginal likelihoods plus |u|^2 / 2, and its gradient.
+
+    Args:
+        u: (layout.size,) all hyperparameters, in units of their priors.
+
+    Example:
+        >>> layout = Layout(MEMBERS["log/log"], num_targets=1, num_domains=2)
+        >>> R, y, ones = np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]]), np.array([[3.0, 2.6, 2.5]]), np.ones((1, 3))
+        >>> data = Data(R, y, ones, np.zeros((1, 2)), standardize(y, ones), ones)
+        >>> u = np.zeros(layout.size)
+        >>> value, gradient = objective(u, data, layout)
+        >>> objective(u - 1e-3 * gradient, data, layout)[0] < value
+        True
+    """
     T, m = layout.num_targets, layout.num_domains
     n = len(data.r)
     kind = layout.member.feature
@@ -424,7 +478,18 @@ class Posterior:
 
 
 def posterior(u: Array, data: Data, layout: Layout) -> Posterior:
-    """Solve K alpha = z for every target."""
+    """Solve K alpha = z for every target.
+
+    Args:
+        u: (layout.size,) all hyperparameters, in units of their priors.
+
+    Example:
+        >>> layout = Layout(MEMBERS["log/log"], num_targets=1, num_domains=2)
+        >>> R, y, ones = np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]]), np.array([[3.0, 2.6, 2.5]]), np.ones((1, 3))
+        >>> data = Data(R, y, ones, np.zeros((1, 2)), standardize(y, ones), ones)
+        >>> posterior(np.zeros(layout.size), data, layout).alpha.shape  # one weight per target and run
+        (1, 3)
+    """
     hyper = Hyper.of(u, layout, data.own)
     z, _ = warp(data.y, hyper, layout.member, data.scale)
     z = z * data.seen

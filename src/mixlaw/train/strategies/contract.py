@@ -24,7 +24,23 @@ reference model on the same tokens; validation losses measured now and then, who
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Chooses the mixture while a run trains."""
+    """Chooses the mixture while a run trains.
+
+    Example:
+        >>> class Half:
+        ...     needs = frozenset()
+        ...
+        ...     def update(self, step, losses=None, gradients=None):
+        ...         return Mixture({"web": 0.5, "code": 0.5})
+        ...
+        ...     def state(self):
+        ...         return {}
+        ...
+        ...     def load(self, state):
+        ...         return None
+        >>> isinstance(Half(), Strategy), Half().update(0)["web"]
+        (True, 0.5)
+    """
 
     @property
     def needs(self) -> frozenset[Need]:
