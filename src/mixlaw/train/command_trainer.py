@@ -53,7 +53,12 @@ class CommandTrainer:
         ConfigError: the command is empty or has an unknown placeholder.
 
     Example:
-        >>> trainer = CommandTrainer(corpus, "tokens", "python my_train.py {spec} {metrics}")  # doctest: +SKIP
+        >>> corpus = Corpus.declared({"web": 9_000}, source="example")
+        >>> CommandTrainer(corpus, "tokens", "python my_train.py {spec} {metrics}").version
+        '1'
+        >>> CommandTrainer(corpus, "tokens", "python my_train.py {spek}")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mixlaw.errors.ConfigError: Unknown placeholder {spek} in the training command ...
     """
 
     corpus: Corpus

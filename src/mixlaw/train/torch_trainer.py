@@ -65,7 +65,10 @@ class TorchTrainer:
             moments), ``"weights"``, or ``"none"``.
 
     Example:
-        >>> trainer = TorchTrainer(corpus, "study/tokens")         # doctest: +SKIP
+        >>> corpus = Corpus.declared({"web": 9_000}, source="example")
+        >>> trainer = TorchTrainer(corpus, "study/tokens", device="cpu")
+        >>> trainer.name, trainer.keep
+        ('torch', 'full')
         >>> trainer.run(spec, Path("study/runs") / spec.id)        # doctest: +SKIP
     """
 

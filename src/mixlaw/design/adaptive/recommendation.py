@@ -79,6 +79,17 @@ class Recommendation:
         favourite: where the law predicts the least; the same as ``mixture`` unless a tried one is preferred.
         promised: the law's prediction at its favourite.
         error: standard deviation of (favourite - best tried mixture), 0 where the favourite was tried.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in enumerate(web)]
+        >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
+        >>> seen = Observations.from_records(runs, losses)
+        >>> found = recommend(corpus, Budget(tokens="1M"), seen, law=LogLinear(), noise=0.0)
+        >>> found.tried, 0.4 < found.mixture["web"] < 0.8
+        (True, True)
     """
 
     mixture: Mixture
@@ -99,7 +110,19 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Runs:
-    """Observed runs as arrays, and a law fitted on them: X (n, K), Y (n, T), the objective's ``weights`` (T,)."""
+    """Observed runs as arrays, and a law fitted on them: X (n, K), Y (n, T), the objective's ``weights`` (T,).
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in enumerate(web)]
+        >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
+        >>> seen = Observations.from_records(runs, losses)
+        >>> found = Runs.of(corpus, Budget(tokens="1M"), 1, seen, 0, None, LogLinear(), "loss")
+        >>> found.X.shape, found.Y.shape, found.weights.tolist()
+        ((12, 2), (12, 1), [1.0])
+    """
 
     start: Start
     law: Law
@@ -129,7 +152,25 @@ def observed(
     corpus: Corpus, observations: Observations, objective: Mapping[str, float] | None, metric: str
 ) -> tuple[Array, Array, dict[str, float]]:
     """Weights X (n, K) in the corpus' order and losses Y (n, T) of the objective's targets, of the runs that measured
-    all of these; and the objective's weight per target."""
+    all of these; and the objective's weight per target.
+
+    Args:
+        objective: ``{target: weight}``; None: all targets, equally.
+        metric: such as ``"loss"``.
+
+    Raises:
+        ConfigError: the objective names an unknown target.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in enumerate(web)]
+        >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
+        >>> seen = Observations.from_records(runs, losses)
+        >>> X, Y, weights = observed(corpus, seen, None, "loss")
+        >>> X.shape, Y.shape, weights
+        ((12, 2), (12, 1), {'all': 1.0})
+    """
     _, every = observations.table(metric=metric, missing="keep")
     chosen = objective_weights(objective, list(every.column_names))
     X, y = observations.table(list(chosen), metric=metric)
@@ -188,7 +229,23 @@ def answer(
     rng: np.random.Generator,
     noise: float | None = None,
 ) -> tuple[Array, Recommendation]:
-    """(mixture (K,), the same with reasons) over all feasible mixtures, from a law fitted on X (n, K), Y (n, T)."""
+    """(mixture (K,), the same with reasons) over all feasible mixtures, from a law fitted on X (n, K), Y (n, T).
+
+    Args:
+        weights: (T,) of the objective.
+        noise: standard deviation of the objective between seeds, where known.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> X, Y = np.column_stack([web, 1 - web]), 4 - np.log(web + 0.1) - np.log(1.1 - web)  # best at half and half
+        >>> law = LogLinear().fit(X, Y)
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 9_000_000}, source="example")
+        >>> polytope = Polytope.of(corpus, Budget(tokens="1M"))
+        >>> r, found = answer(law, X, Y[:, None], np.ones(1), polytope, np.random.default_rng(0), noise=0.01)
+        >>> bool(abs(r[0] - 0.5) < 0.05)
+        True
+    """
     inside = X[polytope.contains(X)]
     starts = polytope.centre[None]
     if len(inside):
@@ -225,7 +282,22 @@ def choose_among(
     noise: float | None = None,
     draws: int = 64,
 ) -> Choice:
-    """The mixture to use among ``pool`` (N, K); rows of X that are in it count as tried."""
+    """The mixture to use among ``pool`` (N, K); rows of X that are in it count as tried.
+
+    Args:
+        weights: (T,) of the objective.
+        noise: standard deviation of the objective between seeds, where known.
+        draws: of what the losses could be.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> X, Y = np.column_stack([web, 1 - web]), 4 - np.log(web + 0.1) - np.log(1.1 - web)  # best at half and half
+        >>> law = LogLinear().fit(X, Y)
+        >>> pool = np.array([[0.1, 0.9], [0.5, 0.5], [0.9, 0.1]])
+        >>> choose_among(law, X, Y[:, None], np.ones(1), pool, np.random.default_rng(0), noise=0.01).index
+        1
+    """
     seed, rough = split_noise(law, X, Y, weights, noise)
     expected = (np.asarray(law.predict(pool)).reshape(len(pool), -1) @ weights)[None]
     expected, share = credit(expected, X, Y @ weights, pool, seed, rough)
@@ -234,7 +306,14 @@ def choose_among(
 
 def pick(expected: Array, share: Array, draw: Callable[[Rows], Array]) -> Choice:
     """The choice from :func:`credit`'s two arrays; ``draw`` gives the objective
-    (S, len(rows)) at rows of the list, in S draws of what the losses could be."""
+    (S, len(rows)) at rows of the list, in S draws of what the losses could be.
+
+    Example:
+        >>> expected, share = np.array([2.50, 2.49, 2.60]), np.array([0.5, np.nan, 0.5])  # the second was not run
+        >>> draw = lambda rows: 0.1 * np.random.default_rng(0).standard_normal((64, len(rows)))
+        >>> pick(expected, share, draw).index  # it promises too little for how little is known of it
+        0
+    """
     tried = np.isfinite(share)
     if not tried.any():
         index = int(np.argmin(expected))
@@ -260,7 +339,14 @@ def _errors(F: Array, share: float) -> Array:
 
 def credit(F: Array, X: Array, value: Array, pool: Array, seed: float, rough: float) -> tuple[Array, Array]:
     """Objective F (S, N) at ``pool`` in S draws, tried mixtures credited with their residual; and the share credited
-    (N,), NaN where a mixture was not tried. ``value`` (n,) is the objective observed at X."""
+    (N,), NaN where a mixture was not tried. ``value`` (n,) is the objective observed at X.
+
+    Example:
+        >>> pool = np.array([[0.2, 0.8], [0.6, 0.4]])
+        >>> F, share = credit(np.array([[2.5, 2.4]]), pool[:1], np.array([2.7]), pool, seed=0.1, rough=0.1)
+        >>> F.round(2).tolist(), share.round(2).tolist()  # half of what the run was above the law is believed
+        ([[2.6, 2.4]], [0.5, nan])
+    """
     where: dict[tuple[int, ...], list[int]] = {}
     for row, key in enumerate(map(tuple, np.round(X / SAME).astype(np.int64))):
         where.setdefault(key, []).append(row)
@@ -279,6 +365,18 @@ def split_noise(law: Law, X: Array, Y: Array, weights: Array, noise: float | Non
 
     ``noise`` is the seed noise where known. Otherwise replicates measure it, pooled with the guess that there is no
     roughness; without replicates, that guess stands.
+
+    Returns:
+        Standard deviations, in the objective's unit.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> X, Y = np.column_stack([web, 1 - web]), 4 - np.log(web + 0.1) - np.log(1.1 - web)  # best at half and half
+        >>> law = LogLinear().fit(X, Y)
+        >>> seed, rough = split_noise(law, X, Y[:, None], np.ones(1), noise=0.01)
+        >>> seed, rough < 0.01  # nothing is left for roughness where the law fits exactly
+        (0.01, True)
     """
     total = law.residual_sd_of(weights)
     if noise is None:

@@ -75,6 +75,17 @@ class Plan:
     """The next runs, what they are worth, and the mixture one would choose today.
 
     ``schedules``: next runs; ``worth``: see :class:`Worth`; ``best``: today's choice; ``law``: the fitted law.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> runs = [{"run": f"r{i}", "schedule": {"web": w, "code": 1 - w}} for i, w in enumerate(web)]
+        >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
+        >>> seen = Observations.from_records(runs, losses)
+        >>> found = plan(corpus, Budget(tokens="1M"), 2, seen, law=LogLinear(), candidates=20, worlds=8)
+        >>> len(found.schedules), 0.4 < found.best["web"] < 0.8
+        (2, True)
     """
 
     schedules: list[Schedule]

@@ -55,7 +55,20 @@ class Size:
 
 def decide_among(truth: Truth, polytope: Polytope, rng: np.random.Generator) -> Array:
     """Mixtures (N, K) that simulated studies choose among: spread over the feasible set, most of them near the optimum
-    of the law."""
+    of the law.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 9_000_000}, source="example")
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> X, Y = np.column_stack([web, 1 - web]), 4 - np.log(web + 0.1) - np.log(1.1 - web)  # best at half and half
+        >>> law = LogLinear().fit(dict(zip(corpus.names, X.T)), {"all": Y})
+        >>> polytope = Polytope.of(corpus, Budget(tokens="1M"))
+        >>> truth = Truth.from_law(corpus, law, objective=None, noise=0.01)
+        >>> pool = decide_among(truth, polytope, np.random.default_rng(0))
+        >>> pool.shape[1], pool[0].round(2).tolist()  # the law's own optimum comes first
+        (2, [0.5, 0.5])
+    """
     best, _ = minimise(truth.law, polytope, truth.all_weights, rng, polytope.centre[None])
     near = [mutate(best[None], polytope, rng, 70, step) for step in (0.6, 0.3, 0.1)]
     return np.vstack([best, *near, spread(polytope, 200, rng)])
@@ -81,6 +94,19 @@ def simulate(
         fit: unfitted law of the studies; None: the Gaussian process.
         draws: how often the losses are drawn.
         pool: (N, K) mixtures to choose among; None: :func:`decide_among`.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 9_000_000}, source="example")
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> X, Y = np.column_stack([web, 1 - web]), 4 - np.log(web + 0.1) - np.log(1.1 - web)  # best at half and half
+        >>> law = LogLinear().fit(dict(zip(corpus.names, X.T)), {"all": Y})
+        >>> polytope = Polytope.of(corpus, Budget(tokens="1M"))
+        >>> truth = Truth.from_law(corpus, law, objective=None, noise=0.01)
+        >>> what = (truth, polytope, corpus, Budget(tokens="1M"), (4, 8), Size(), "dirichlet", LogLinear())
+        >>> regret, natural = simulate(*what, draws=2, seed=0)
+        >>> regret.shape == (2, STUDIES, 2), bool((regret >= 0).all())
+        (True, True)
     """
     rng = np.random.default_rng(seed)
     if pool is None:

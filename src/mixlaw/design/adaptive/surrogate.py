@@ -69,7 +69,17 @@ def replicate_sd(X: Array, value: Array) -> float | None:
 
 def fresh(law: Law | None, seed: int) -> Law:
     """An unfitted copy of ``law``; without one, the Gaussian process with both members: with one, choices from noisy
-    runs lost nearly twice as much (docs/design.md)."""
+    runs lost nearly twice as much (docs/design.md).
+
+    Args:
+        seed: of the Gaussian process.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> law = LogLinear().fit([[0.2, 0.8], [0.4, 0.6], [0.6, 0.4], [0.9, 0.1]], [3.0, 2.5, 2.4, 2.6])
+        >>> fresh(law, seed=0).fitted, type(fresh(None, seed=0)).__name__
+        (False, 'GaussianProcess')
+    """
     if law is None:
         from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 
@@ -92,6 +102,23 @@ def minimise(
     projected gradient descents from the best points found.
 
     Good enough to aim a design; the answer itself comes from :func:`mixlaw.optimize.optimize`.
+
+    Args:
+        weights: (T,) of the objective.
+        starts: (s, K) mixtures to begin with.
+        rounds, descents, steps: of the random search; descents made; steps of each.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> X, Y = np.column_stack([web, 1 - web]), 4 - np.log(web + 0.1) - np.log(1.1 - web)  # best at half and half
+        >>> law = LogLinear().fit(X, Y)
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 9_000_000}, source="example")
+        >>> polytope = Polytope.of(corpus, Budget(tokens="1M"))
+        >>> r, value = minimise(law, polytope, np.ones(1), np.random.default_rng(0), polytope.centre[None])
+        >>> r.round(2).tolist()
+        [0.5, 0.5]
     """
 
     def value(X: Array) -> Array:
@@ -131,7 +158,23 @@ def minimise(
 
 def mutate(X: Array, polytope: Polytope, rng: np.random.Generator, each: int, step: float) -> Array:
     """``each`` feasible neighbours of every row of X: a share of the weight moves towards or away from a domain or
-    between two domains."""
+    between two domains.
+
+    Args:
+        X: (n, K).
+        step: largest share of the tokens that moves.
+
+    Returns:
+        (n * each, K).
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 9_000_000}, source="example")
+        >>> polytope = Polytope.of(corpus, Budget(tokens="1M"))
+        >>> near = mutate(np.array([[0.5, 0.5]]), polytope, np.random.default_rng(0), each=20, step=0.1)
+        >>> near.shape, bool(polytope.contains(near).all())
+        ((20, 2), True)
+    """
     n, k = X.shape
     rows = np.repeat(np.arange(n), each)
     base = X[rows]

@@ -30,6 +30,16 @@ class Truth:
         correlation: (T, T) of the noise between the targets of a run.
         uncertain: whether the losses of each simulated study are drawn from what the law does not know; else its
             predictions are taken as the truth.
+
+    Example:
+        >>> corpus = Corpus.declared({"web": 9_000_000, "code": 9_000_000}, source="example")
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> X, Y = np.column_stack([web, 1 - web]), 4 - np.log(web + 0.1) - np.log(1.1 - web)  # best at half and half
+        >>> law = LogLinear().fit(dict(zip(corpus.names, X.T)), {"all": Y})
+        >>> truth = Truth.from_law(corpus, law, objective=None, noise=0.01)
+        >>> truth.weights.tolist(), truth.noise.tolist()
+        ([1.0], [0.01])
     """
 
     law: Law

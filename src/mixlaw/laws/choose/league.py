@@ -177,7 +177,9 @@ def compare(
         :class:`League`. A law that cannot be fitted has its reason in place of scores; it does not stop the rest.
 
     Example:
-        >>> print(compare(["m4", "loglinear"], X, y))                 # doctest: +SKIP
+        >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
+        >>> print(compare(["m4", "loglinear"], R, 2 + np.exp(-2 * R[:, 0]), cv=3).best.name)
+        m4
     """
     matrix, names = as_matrix(X)
     targets, target_names, _ = as_targets(y, allow_missing=True)

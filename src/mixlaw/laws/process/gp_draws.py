@@ -32,7 +32,12 @@ def draw(u: Array, data: gk.Data, layout: gk.Layout, seed: int) -> list[Array]:
     """Four vectors of hyperparameters (P,) from the posterior around its optimum ``u`` (P,).
 
     Example:
-        >>> draw(u, data, layout, seed=0)[0].shape == u.shape  # doctest: +SKIP
+        >>> from mixlaw.laws.process.gp_kernel import MEMBERS, Data, Layout, standardize
+        >>> layout = Layout(MEMBERS["log/log"], num_targets=1, num_domains=2)
+        >>> R, y, ones = np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]]), np.array([[3.0, 2.6, 2.5]]), np.ones((1, 3))
+        >>> data = Data(R, y, ones, np.zeros((1, 2)), standardize(y, ones), ones)
+        >>> u = np.zeros(layout.size)
+        >>> draw(u, data, layout, seed=0)[0].shape == u.shape
         True
     """
     rng = np.random.default_rng(seed)
