@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixlaw import Budget, Corpus, Observations, Schedule
+from mixlaw.data.budget import Limit
 from mixlaw.design import SAMPLERS, Polytope, propose
 from mixlaw.design.grid import Grid
 from mixlaw.design.optimal import criterion_value, exchange, parameter_gradient
@@ -67,6 +68,14 @@ def test_always_feasible_under_random_budgets(name, made, seed):
         return
     assert len(set(found)) == 4
     assert polytope.contains(matrix(found, corpus), 1e-8).all(), polytope.excess(matrix(found, corpus))
+
+
+def test_limits_that_meet_within_rounding_error_have_a_centre():
+    corpus = Corpus.declared({"d0": 100, "d1": 100, "d2": 100}, source="test")
+    fee = Limit({"d0": 0.0, "d1": 2.0, "d2": 5.960464477539063e-08}, 888.8889021343655)  # found by hypothesis
+    budget = Budget(1000, floors={"d1": 4 / 9}, caps={"d0": 1 / 3, "d1": 4 / 9}, limits={"fee": fee})
+    polytope = Polytope.of(corpus, budget)
+    assert polytope.contains(polytope.centre[None], 1e-9).all() and abs(polytope.centre.sum() - 1) < 1e-12
 
 
 @pytest.mark.parametrize("name", [n for n in SAMPLERS.names() if n not in ("phases", "sequential")])

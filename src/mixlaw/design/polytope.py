@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,15 +94,17 @@ class Polytope:
         rows = np.vstack([np.eye(k), -np.eye(k), self.matrix])
         ends = np.concatenate([self.high, -self.low, self.upper])
         m = len(ends)
-        result = linprog(
-            np.concatenate([np.zeros(k + 1), -np.ones(m)]),
-            A_ub=np.hstack([rows, -ends[:, None], np.eye(m)]),
-            b_ub=np.zeros(m),
-            A_eq=np.concatenate([np.ones(k), [-1.0], np.zeros(m)])[None],
-            b_eq=[0.0],
-            bounds=[(0, None)] * k + [(1, None)] + [(0, 1)] * m,
-            method="highs",
-        )
+        problem: dict[str, Any] = {
+            "c": np.concatenate([np.zeros(k + 1), -np.ones(m)]),
+            "A_ub": np.hstack([rows, -ends[:, None], np.eye(m)]),
+            "b_ub": np.zeros(m),
+            "A_eq": np.concatenate([np.ones(k), [-1.0], np.zeros(m)])[None],
+            "b_eq": [0.0],
+            "bounds": [(0, None)] * k + [(1, None)] + [(0, 1)] * m,
+        }
+        result = linprog(**problem, method="highs")
+        if result.status == 4:  # presolve gives up where limits meet within rounding error; the simplex does not
+            result = linprog(**problem, method="highs", options={"presolve": False})
         if result.status != 0:  # budget.check allows 1e-12 that an exact solver need not
             raise DataError(f"No interior point was found for this budget ({result.message}). Loosen a limit.")
         solution = np.asarray(result.x, dtype=np.float64)
