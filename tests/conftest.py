@@ -11,8 +11,8 @@ from tiny_tokens import write_tokens
 from unexpected_skips import pytest_configure  # noqa: F401, a hook
 
 # How long an example takes says how loaded the machine is, not whether the code is right.
-# Continuous integration tries the same examples each time, so that it fails for what a change did; elsewhere new ones are
-# searched for.
+# Continuous integration tries the same examples each time, so that it fails for what a change did; elsewhere new ones
+# are searched for.
 hypothesis.settings.register_profile(
     "untimed",
     deadline=None,
