@@ -9,6 +9,7 @@ import pytest
 from mixlaw import report
 from mixlaw.data.budget import Budget, Group
 from mixlaw.data.corpus import Corpus
+from mixlaw.laws import Law
 from mixlaw.laws.core.atoms import Atoms
 
 pytestmark = pytest.mark.slow
@@ -130,24 +131,31 @@ STATE = (
 )
 
 
-class AtomLaw:
-    """Atoms that pretend to be a fitted law."""
+class AtomLaw(Law):
+    """A law given as its atoms: nothing was fitted, so its intervals are a stated 0.01 nats."""
 
     kind = "mixture"
 
-    def __init__(self, atoms, domains):
-        self._atoms = atoms
-        self.feature_names_in_ = list(domains)
-        self.target_names_ = [f"set {t}" for t in range(len(atoms.const))]
+    def __init__(self, form=None, domains=()):
+        self.form, self.domains = form, domains
+        self.feature_names_in_ = np.array(domains, dtype=object)
+        self.n_features_in_ = len(domains)
+        self.target_names_ = [] if form is None else [f"set {t}" for t in range(len(form.const))]
+        self.n_targets_ = len(self.target_names_)
+        self.num_runs_ = 0
+        self.single_target_ = False
 
     def atoms(self):
-        return self._atoms
+        return self.form
 
-    def predict(self, X):
-        return self._atoms.value(np.column_stack([X[d] for d in self.feature_names_in_]))
+    def _predict(self, X):
+        return self.form.value(X)
 
     def predict_interval(self, X, level=0.9):
         return self.predict(X) - 0.01, self.predict(X) + 0.01
+
+    def to_dict(self):
+        return {"class": "atoms", "params": {}, "state": {"const": self.form.const.tolist()}}
 
 
 def random_law(rng, num_domains, num_targets, convex=True):
