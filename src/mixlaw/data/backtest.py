@@ -116,7 +116,11 @@ class Sizes:
         _positive(self, "num", self.num)
 
     def parts(self, observations: Observations) -> Iterator[tuple[str, Mask, Mask]]:
-        """See :class:`Rule`."""
+        """See :class:`Rule`.
+
+        Raises:
+            DataError: there are not more than ``num`` sizes, or the size of some run is not known.
+        """
         params = _known(observations, "params", self).astype(float)
         sizes = np.unique(params)
         if len(sizes) <= self.num:
@@ -190,7 +194,11 @@ class Mixtures:
         _positive(self, "folds", self.folds - 1)
 
     def parts(self, observations: Observations) -> Iterator[tuple[str, Mask, Mask]]:
-        """See :class:`Rule`."""
+        """See :class:`Rule`.
+
+        Raises:
+            DataError: all runs have the same mixture, or that of some run is not known.
+        """
         _known(observations, "schedule", self)
         keys = {run: _mixture_key(schedule, self.seed) for run, schedule in observations.schedules().items()}
         order = {key: i for i, key in enumerate(sorted(set(keys.values())))}
@@ -215,7 +223,11 @@ class Corpora:
     """
 
     def parts(self, observations: Observations) -> Iterator[tuple[str, Mask, Mask]]:
-        """See :class:`Rule`."""
+        """See :class:`Rule`.
+
+        Raises:
+            DataError: all runs are on the same corpus, or that of some run is not known.
+        """
         corpus = _known(observations, "corpus_hash", self).astype(str)
         names = np.unique(corpus)
         if len(names) < 2:

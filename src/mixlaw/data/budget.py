@@ -62,6 +62,9 @@ class Limit:
 class Constraints:
     """A budget's arithmetic on a corpus, for solvers: ``low <= r <= high``, ``matrix @ r <= upper``, sum(r) = 1.
 
+    Shapes, for the K ``domains`` and M further limits: ``low``, ``high`` (K,) smallest and largest weights (shares of
+    the budget's tokens); ``matrix`` (M, K); ``upper`` (M,).
+
     ``labels_low``, ``labels_high`` (K) and ``labels`` (M) name each limit in words, with numbers.
     ``high_kind`` (K) says which limit makes each upper bound: ``"cap"``, ``"epochs"`` or ``"simplex"``.
 
@@ -179,7 +182,11 @@ class Budget:
         return self.max_epochs
 
     def constraints(self, corpus: Corpus) -> Constraints:
-        """The limits as arrays over ``corpus.names``; names are checked, feasibility is not (see :meth:`check`)."""
+        """The limits as arrays over ``corpus.names``; names are checked, feasibility is not (see :meth:`check`).
+
+        Raises:
+            ConfigError: a limit names a domain that the corpus does not have.
+        """
         names = corpus.names
         self._check_names(names)
         low = np.array([float(self.floors.get(n, 0.0)) for n in names])
@@ -281,7 +288,11 @@ class Budget:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Budget:
-        """Inverse of :meth:`to_dict`; unknown keys are errors."""
+        """Inverse of :meth:`to_dict`; unknown keys are errors.
+
+        Raises:
+            ConfigError: an unknown key, or a value that :class:`Budget` refuses.
+        """
         known = ("tokens", "params", "max_epochs", "floors", "caps", "groups", "limits")
         for key in data:
             if key not in known:

@@ -68,6 +68,7 @@ class ValidationSet:
         tokens, num_bytes: size of the set (``num_bytes`` gives bits per byte).
         hash: content hash of the tokens.
         domain: the training domain it was split from, or ``None`` for a set of its own.
+        paths: where the text came from, as the user wrote it.
 
     Example:
         >>> held_out = ValidationSet("wiki", tokens=1_000, num_bytes=4_200, domain="wiki")
@@ -89,6 +90,16 @@ class ValidationSet:
 @dataclass(frozen=True)
 class Corpus:
     """Ordered named domains, the validation sets beside them, and the tokenizer that counted them.
+
+    Args:
+        domains: the training domains, in the order in which every array of weights lists them.
+        validation: the sets that losses are measured on.
+        tokenizer: name or hash of the tokenizer that counted the tokens.
+        vocab_size: number of its different tokens, or None where it is not known.
+        extra: what else was found when the text was read; not compared and not hashed.
+
+    Raises:
+        ConfigError: no domain, or two domains or two validation sets of one name.
 
     Example:
         >>> corpus = Corpus.declared({"web": 3_000_000, "code": 1_000_000}, source="data card")
@@ -114,7 +125,17 @@ class Corpus:
 
     @classmethod
     def declared(cls, unique_tokens: Mapping[str, int], source: str, tokenizer: str = "") -> Corpus:
-        """A corpus known only by a table of token counts; ``source`` says who counted, and is shown."""
+        """A corpus known only by a table of token counts; ``source`` says who counted, and is shown.
+
+        Args:
+            unique_tokens: tokens of each domain.
+            source: who counted, with which tokenizer.
+            tokenizer: its name.
+
+        Raises:
+            ConfigError: no source, or no domain.
+            DataError: a count that is not positive.
+        """
         if not source:
             raise ConfigError("Declared token counts need a source (who counted, with which tokenizer).")
         domains = tuple(Domain(n, int(c), source=f"declared: {source}") for n, c in unique_tokens.items())

@@ -52,18 +52,23 @@ class LearningRateSchedule:
     name: ClassVar[str] = ""
 
     def rate(self, step: npt.ArrayLike, peak: float = 1.0) -> Array:
-        """Learning rate at each step, in units of which the peak is ``peak`` (1: a fraction of the peak)."""
+        """Learning rate at each step, in units of which the peak is ``peak`` (1: a fraction of the peak).
+
+        Args:
+            step: training steps, counted from 0; any shape, which is that of the result.
+            peak: largest learning rate.
+        """
         raise NotImplementedError
 
     def area(self, step: npt.ArrayLike) -> Array:
-        """S1: the rate summed over steps 1..step, in peak-rate steps."""
+        """S1: the rate summed over steps 1..step, in peak-rate steps; ``step`` and the result have any shape."""
         wanted = np.atleast_1d(np.asarray(step, dtype=float))
         last = int(np.ceil(wanted.max())) if wanted.size else 0
         total = np.concatenate([[0.0], np.cumsum(self.rate(np.arange(1, last + 1)))])
         return np.interp(np.asarray(step, dtype=float), np.arange(last + 1), total)
 
     def gap(self, step: npt.ArrayLike) -> Array:
-        """How far below its peak the rate has come: 1 - rate after the warm-up, 0 before its end."""
+        """How far below its peak the rate has come: 1 - rate after the warm-up, 0 before its end. Any shape."""
         s = np.asarray(step, dtype=float)
         return np.where(s <= self.peak_step, 0.0, 1.0 - self.rate(s))
 
@@ -75,7 +80,13 @@ class LearningRateSchedule:
     def annealing_area(self, step: npt.ArrayLike, decay: float = 0.999) -> Array:
         """S2: sum over steps i <= step of a momentum m_i = decay m_{i-1} + (rate_{i-1} - rate_i).
 
-        Counted from the peak on, in peak-rate units; ``decay`` is the lambda of arXiv:2408.11029.
+        Counted from the peak on, in peak-rate units, at steps of any shape; ``decay`` is the lambda of
+        arXiv:2408.11029.
+
+        Raises:
+            ConfigError: ``decay`` below 0, or 1 or more.
+
+        Source: Tissue, Wang & Wang 2024, arXiv:2408.11029.
         """
         if not 0 <= decay < 1:
             raise ConfigError(f"annealing_area needs 0 <= decay < 1, got {decay!r}.")
@@ -125,6 +136,9 @@ def _warm_area(step: npt.ArrayLike, warmup: float, after: Array) -> Array:
 @dataclass(frozen=True)
 class Constant(LearningRateSchedule):
     """Linear warm-up over ``warmup`` steps, then the peak for ever.
+
+    Raises:
+        ConfigError: ``warmup`` (steps) is negative or not finite.
 
     Example:
         >>> Constant(warmup=10).rate([5, 10, 1000]).tolist()
@@ -194,6 +208,9 @@ class Cosine(LearningRateSchedule):
 class Linear(LearningRateSchedule):
     """Warm-up, then a straight line from the peak to ``final`` x peak at step ``total``; flat afterwards.
 
+    Raises:
+        ConfigError: a negative or infinite number, or ``total`` steps that do not exceed ``warmup`` steps.
+
     Example:
         >>> Linear(total=110, warmup=10).rate([5, 10, 60, 110]).tolist()
         [0.5, 1.0, 0.5, 0.0]
@@ -226,6 +243,10 @@ class WarmupStableDecay(LearningRateSchedule):
     """Warm-up, the peak, then a decay over the last ``decay`` steps to ``final`` x peak.
 
     ``shape`` is ``"linear"`` or ``"sqrt"`` (1 - square root of the part done).
+
+    Raises:
+        ConfigError: a negative or infinite number, an unknown shape, or ``warmup`` and ``decay`` (steps) longer than
+            ``total`` together.
 
     Example:
         >>> WarmupStableDecay(total=100, warmup=10, decay=20).rate([5, 50, 90, 100]).tolist()

@@ -71,6 +71,10 @@ def _canonical(data: Any) -> bytes:
 class Ledger:
     """The ledger of a study, one object per entry under ``ledger/`` of its store.
 
+    Args:
+        store: where the entries lie.
+        folder: their folder in the store.
+
     Example:
         >>> import tempfile
         >>> ledger = Ledger(Store(tempfile.mkdtemp()))

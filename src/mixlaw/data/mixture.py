@@ -73,7 +73,11 @@ class Mixture:
 
     @classmethod
     def normalized(cls, weights: Mapping[str, float]) -> Mixture:
-        """Rescale non-negative ``weights`` to sum to one, because the caller asked for it."""
+        """Rescale non-negative ``weights`` to sum to one, because the caller asked for it.
+
+        Raises:
+            ConfigError: a weight is negative or not finite, or all are 0.
+        """
         values = {str(k): float(v) for k, v in weights.items()}
         bad = {n: v for n, v in values.items() if not math.isfinite(v) or v < 0}
         total = math.fsum(v for v in values.values() if math.isfinite(v))
@@ -83,7 +87,11 @@ class Mixture:
 
     @classmethod
     def from_array(cls, domains: Sequence[str], weights: npt.ArrayLike) -> Mixture:
-        """Mixture from an array (K,); rounding dust (sum off by under 1e-6, tiny negatives) is removed."""
+        """Mixture from an array (K,). Rounding errors (a sum within 1e-6 of 1, weights down to -1e-9) are removed.
+
+        Raises:
+            ConfigError: another number of weights than of domains, or weights that are not a mixture.
+        """
         array = np.asarray(weights, dtype=float)
         if array.shape != (len(domains),):
             raise ConfigError(f"{len(domains)} domains {list(domains)} but weights of shape {array.shape}.")
@@ -111,7 +119,7 @@ class Mixture:
         return len(self.domains)
 
     def get(self, domain: str, default: float = 0.0) -> float:
-        """Weight of ``domain``, or ``default`` where the mixture does not name it."""
+        """Weight (share of the tokens) of ``domain``, or ``default`` where the mixture does not name it."""
         return self.weights[self.domains.index(domain)] if domain in self.domains else default
 
     def to_dict(self) -> dict[str, float]:
@@ -235,6 +243,13 @@ class Schedule:
 
 def quotas(weights: npt.ArrayLike, total: int) -> npt.NDArray[np.int64]:
     """Whole counts that sum to ``total`` and differ from ``weights * total`` by less than one each.
+
+    Args:
+        weights: (K,) shares that sum to 1.
+        total: what is shared out, such as sequences.
+
+    Returns:
+        (K,) counts.
 
     Largest remainders; ties go to the earlier entry, so the result is deterministic.
 

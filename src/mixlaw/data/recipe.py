@@ -150,7 +150,11 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
-        """Inverse of :meth:`to_dict`."""
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            DataError: a field is missing or is not what a recipe holds.
+        """
         try:
             return cls(
                 schedule=Schedule.from_dict(data["schedule"]),

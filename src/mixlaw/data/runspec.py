@@ -225,6 +225,7 @@ class RunSpec:
 
         Raises:
             DataError: not there, no run spec, of a newer format, or changed after it was written.
+            ConfigError: a value that :class:`RunSpec` refuses.
         """
         return cls.from_dict(formats.load(path, "spec"))
 

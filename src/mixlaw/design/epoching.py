@@ -59,6 +59,9 @@ def simulated_epoching(corpus: Corpus, budget: Budget, proxy_tokens: int, contex
 def with_simulated_epoching(spec: RunSpec, corpus: Corpus, budget: Budget) -> RunSpec:
     """``spec`` restricted so that its epochs equal those of the target run of ``budget``.
 
+    Raises:
+        ConfigError: the spec's tokens are above those of the target run.
+
     Example:
         >>> from mixlaw import Budget, Corpus, RunSpec, Schedule
         >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")

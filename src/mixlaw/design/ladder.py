@@ -52,6 +52,9 @@ def nested(schedules: Sequence[Schedule], counts: Sequence[int]) -> list[list[in
     Nesting matters: a mixture measured at two sizes tells how size changes the effect of the mixture, two mixtures
     at one size each do not.
 
+    Raises:
+        ConfigError: no schedules, counts that are not positive or grow, or more mixtures than there are schedules.
+
     Example:
         >>> from mixlaw import Schedule
         >>> schedules = [Schedule.constant({"a": w, "b": 1 - w}) for w in (0.0, 0.25, 0.5, 0.75, 1.0)]

@@ -110,6 +110,9 @@ def exchange(
             ``"I"``: smallest variance of predictions, averaged over the candidates.
         given: (n, P) or (T, n, P) derivatives at runs that exist already.
 
+    Raises:
+        ConfigError: a criterion other than D and I.
+
     Example:
         >>> G = np.column_stack([np.ones(5), [0.0, 0.25, 0.5, 0.75, 1.0]])  # a straight line's two parameters
         >>> sorted(exchange(G, 2).tolist())  # its ends tell most
@@ -180,6 +183,11 @@ def exchange(
 def criterion_value(G: npt.ArrayLike, chosen: npt.ArrayLike, criterion: str = "D") -> float:
     """How good a design is: mean log determinant of the information per parameter ("D", larger is better), or mean
     variance of predictions over the candidates in units of the noise variance ("I", smaller is better).
+
+    Args:
+        G: (N, P) or (T, N, P) derivatives at the candidates.
+        chosen: (num,) indices of the chosen ones.
+        criterion: ``"D"`` or ``"I"``.
 
     Example:
         >>> G = np.column_stack([np.ones(5), [0.0, 0.25, 0.5, 0.75, 1.0]])

@@ -42,6 +42,12 @@ class Polytope:
         centre: (K,) a point that touches no limit it need not touch.
         dimension: K - 1 on an uncut simplex, 0 if only one mixture is left.
 
+    Args:
+        constraints: a budget's limits; :meth:`of` makes them from a corpus and a budget.
+
+    Raises:
+        DataError: no interior point could be found.
+
     Example:
         >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")
         >>> p = Polytope.of(corpus, Budget(tokens=8_000, max_epochs=4))
@@ -139,7 +145,9 @@ class Polytope:
         return np.where((gone.any(axis=1) & self.contains(clean))[:, None], clean, X)
 
     def excess(self, X: npt.ArrayLike) -> Array:
-        """(n,) by how much each mixture violates its worst limit; at most 0 where feasible."""
+        """(n,) by how much each mixture of X (n, K) violates its worst limit, as a share of the tokens; at most 0
+        where feasible.
+        """
         X = np.atleast_2d(np.asarray(X, dtype=float))
         worst = np.maximum((self.low - X).max(axis=1), (X - self.high).max(axis=1))
         worst = np.maximum(worst, np.abs(X.sum(axis=1) - 1.0))
@@ -148,11 +156,11 @@ class Polytope:
         return worst
 
     def contains(self, X: npt.ArrayLike, tolerance: float = TOLERANCE) -> npt.NDArray[np.bool_]:
-        """(n,) whether each mixture (n, K) satisfies every limit."""
+        """(n,) whether each mixture (n, K) satisfies every limit, to ``tolerance`` (a share of the tokens)."""
         return self.excess(X) <= tolerance
 
     def pull(self, X: npt.ArrayLike) -> Array:
-        """Each mixture moved straight towards the centre just far enough to be feasible."""
+        """Each mixture of X (n, K) moved straight towards the centre just far enough to be feasible."""
         X = np.atleast_2d(np.asarray(X, dtype=float))
         step = X - self.centre
         step -= step.mean(axis=1, keepdims=True)
@@ -435,7 +443,7 @@ def unique_rows(X: Array, avoid: Array | None = None, same: float = SAME) -> npt
 
 
 def finish(start: Start, X: Array, concentration: npt.ArrayLike | None = None) -> list[Schedule]:
-    """The first ``num`` distinct feasible rows of X as schedules; what is short is drawn at random.
+    """The first ``num`` distinct feasible rows of X (n, K) as schedules; what is short is drawn at random.
 
     Mixtures that were observed already are not proposed again (a replicate is asked for in :func:`specs`).
 

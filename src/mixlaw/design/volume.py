@@ -43,6 +43,7 @@ class Cut:
 
     @property
     def domains_cut(self) -> tuple[str, ...]:
+        """Domains whose largest reachable weight is below 1."""
         return tuple(d for d, (_, high) in self.reach.items() if high < 1 - 1e-9)
 
     def __float__(self) -> float:

@@ -159,6 +159,12 @@ PUBLISHED: dict[str, _Entry] = {
 class PublishedLaw(Law):
     """A law with published constants. ``predict(X)`` works at once; ``fit`` refuses.
 
+    Args:
+        which: a name in :data:`PUBLISHED`, such as ``"hoffmann2022"``.
+
+    X: columns by name, or an array (n, columns) in the order of ``feature_names_in_``; predictions (n,) in nats per
+    token.
+
     Attributes: ``parameters_``, ``formula_``, ``source_``, ``feature_names_in_`` (columns a plain array has).
 
     Example:
@@ -206,11 +212,22 @@ class PublishedLaw(Law):
         return PUBLISHED[self.which].formula(self.parameters_, X)[:, None]
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
-        """Publications give constants, not the errors of new runs."""
+        """Publications give constants, not the errors of new runs.
+
+        Raises:
+            FitError: always.
+        """
         raise FitError(f"{self.which!r} was published without an error model, so it has no prediction interval.")
 
     def optimal_allocation(self, C: Any) -> Allocation:
-        """Compute-optimal size and tokens, for the laws of Chinchilla's form."""
+        """Compute-optimal size and tokens, for the laws of Chinchilla's form.
+
+        Args:
+            C: training FLOPs, a number or an array.
+
+        Raises:
+            FitError: a law of another form.
+        """
         if PUBLISHED[self.which].formula is not _chinchilla:
             raise FitError(f"{self.which!r} is not of the form {_CHINCHILLA}; use one that is, e.g. 'besiroglu2024'.")
         return optimal_allocation(C, **self.parameters_)

@@ -55,7 +55,7 @@ class Critical:
     before: float
 
     def predict(self, proportion: npt.ArrayLike) -> Array:
-        """Loss on the old data after continuing with this share of it."""
+        """Loss on the old data (nats) after continuing with this share of it; any shape."""
         return np.asarray(self.c + self.a * np.exp(-self.k * np.asarray(proportion, dtype=float)))
 
     def __str__(self) -> str:

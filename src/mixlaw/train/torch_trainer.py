@@ -64,6 +64,10 @@ class TorchTrainer:
         keep: what a finished run's checkpoint holds: ``"full"`` (another run can start from it with its Adam
             moments), ``"weights"``, or ``"none"``.
 
+    Raises:
+        ConfigError: ``checkpoint_seconds`` that are not positive, a negative ``curve_points``, ``evaluation_batch``
+            below 1, or an unknown ``keep``.
+
     Example:
         >>> corpus = Corpus.declared({"web": 9_000}, source="example")
         >>> trainer = TorchTrainer(corpus, "study/tokens", device="cpu")

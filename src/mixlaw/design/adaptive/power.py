@@ -30,7 +30,9 @@ class Point:
     """Regret of ``runs`` runs of one size.
 
     Attributes:
-        regret: mean over simulated studies; ``error``: its standard error, which more draws make smaller.
+        size, runs, cost: name of the size, number of runs, and what all of them cost, in the unit given with the size.
+        regret: mean over simulated studies, in the objective's unit; ``error``: its standard error, which more draws
+            make smaller.
         low, high: 80% interval of the mean regret under the losses as they are: a gamma distribution as wide as
             the draws differ. A larger pilot makes it narrower, more draws do not.
         worst_decile: of single studies.
@@ -84,8 +86,9 @@ class Power:
         return [p for p in self.points if p.size == name]
 
     def runs_for(self, regret: float, size: str | None = None) -> int | None:
-        """Fewest runs whose expected regret is at most ``regret``: straight in the logarithms between the points
-        simulated; None where even the most runs simulated do not reach it."""
+        """Fewest runs whose expected regret is at most ``regret`` (in the objective's unit): straight in the logarithms
+        between the points simulated; None where even the most runs simulated do not reach it.
+        """
         return self._reach(regret, size, "regret")
 
     def runs_interval(self, regret: float, size: str | None = None) -> tuple[int | None, int | None]:
@@ -104,7 +107,7 @@ class Power:
         return None
 
     def cheapest(self, regret: float) -> tuple[str, int, float] | None:
-        """(size, runs, cost) that reaches ``regret`` at the least cost, or None."""
+        """(size, runs, cost) that reaches ``regret`` (in the objective's unit) at the least cost, or None."""
         options = []
         for name in dict.fromkeys(p.size for p in self.points):
             runs = self.runs_for(regret, name)

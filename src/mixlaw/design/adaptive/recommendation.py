@@ -112,6 +112,8 @@ class Recommendation:
 class Runs:
     """Observed runs as arrays, and a law fitted on them: X (n, K), Y (n, T), the objective's ``weights`` (T,).
 
+    ``start`` holds the feasible set and the random generator.
+
     Example:
         >>> from mixlaw.laws import LogLinear
         >>> corpus = Corpus.declared({"web": 9_000_000, "code": 1_000_000}, source="example")
@@ -142,6 +144,23 @@ class Runs:
         law: Law | None,
         metric: str,
     ) -> Runs:
+        """Collect the runs and fit the law.
+
+        Args:
+            corpus, budget: the domains and the limits of the target run.
+            num: how many mixtures will be asked for, > 0.
+            observations: runs over these domains.
+            seed: of the generator, and of the default law.
+            objective: ``{target: weight}`` (None: all targets alike).
+            law: an unfitted law (None: the default one).
+            metric: which metric of the observations is used, such as ``"loss"``.
+
+        Raises:
+            ConfigError: ``num`` is not positive, or the objective names an unknown target.
+            InfeasibleBudgetError: no mixture satisfies the budget.
+            DataError: observations over other domains.
+            TooFewRunsError: too few runs for the law.
+        """
         start = begin(corpus, budget, num, observations, seed)
         X, Y, chosen = observed(corpus, observations, objective, metric)
         fitted = fresh(law, seed).fit(dict(zip(corpus.names, X.T)), dict(zip(chosen, Y.T)))

@@ -38,6 +38,9 @@ class Size:
             mixtures of (its loss - target's loss) after removing the mean, in the objective's unit. 0 = the size
             at which the mixture will be used.
 
+    Raises:
+        ConfigError: a cost that is not positive, or a negative noise or mismatch.
+
     Example:
         >>> Size("small", cost=0.2, noise=1.5, mismatch=0.01).cost
         0.2

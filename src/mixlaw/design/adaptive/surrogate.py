@@ -57,7 +57,8 @@ def seed_noise(X: Array, value: Array) -> SeedNoise:
 
 
 def replicate_sd(X: Array, value: Array) -> float | None:
-    """Noise of ``value`` (n,) pooled over rows of X with the same mixture; None with fewer than two to spare.
+    """Standard deviation of ``value`` (n,), in its unit, between rows of X (n, K) with the same mixture, pooled over
+    mixtures. None where fewer than two degrees of freedom are left.
 
     Example:
         >>> round(replicate_sd(np.full((3, 2), 0.5), np.array([2.0, 2.1, 2.2])), 6)

@@ -117,7 +117,7 @@ class Truth:
 
     @property
     def all_weights(self) -> Array:
-        """The objective's weights over all targets of the law."""
+        """The objective's weights over all targets of the law: (targets,), 0 for those it leaves out."""
         full = np.zeros(len(self.law.target_names_))
         full[list(self.keep)] = self.weights
         return full
@@ -128,7 +128,7 @@ class Truth:
         return size * float(np.sqrt(np.einsum("s,st,t->", rows, self.correlation, rows)))
 
     def draw(self, X: Array, rng: np.random.Generator) -> Array:
-        """Losses (n, T) without noise at distinct mixtures X (n, K), as they may be.
+        """Losses (n, T), in the unit of the targets, without noise at distinct mixtures X (n, K), as they may be.
 
         What the law of a pilot leaves unexplained is in part noise; the rest is roughness, which it is too smooth to
         follow and which belongs to the mixture. Where a Gaussian process works on a warped loss, roughness shrinks with

@@ -122,7 +122,8 @@ def _draw(caps: Array, grid: float, num: int, zero_weight: float, rng: np.random
 class Resample:
     """The subset of runs to fit on, and how well that fit predicts all of them.
 
-    ``runs``: indices of the chosen rows; ``error``: mean absolute error of the law fitted on them over all rows;
+    ``runs``: (chosen,) indices of the chosen rows; ``error``: mean absolute error, in the unit of the losses, of the
+    law fitted on them over all rows;
     ``error_all``: the same of a law fitted on all rows; ``tried``: fitted subsets.
 
     Example:

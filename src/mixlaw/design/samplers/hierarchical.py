@@ -25,6 +25,9 @@ def paths_of(
 ) -> dict[str, tuple[str, ...]]:
     """Path of each domain in the tree: as given, or its name split at ``separator``.
 
+    Raises:
+        ConfigError: ``levels`` lacks a domain or names another one, or two domains have the same path.
+
     Example:
         >>> corpus = Corpus.declared({"web:news:high": 10, "web:news:low": 20, "code": 5}, source="example")
         >>> paths_of(corpus)["web:news:high"]

@@ -29,6 +29,8 @@ def propose(
 ) -> list[Schedule]:
     """:func:`mixlaw.design.optimal.propose_optimal` with ``criterion="I"``, which has the arguments and errors.
 
+    Sources: Fedorov 1972 (exchange algorithm); Atkinson, Donev and Tobias 2007, chapters 10-12.
+
     Example:
         >>> from mixlaw import Budget, Corpus
         >>> corpus = Corpus.declared({"web": 9_000, "wiki": 1_000}, source="example")

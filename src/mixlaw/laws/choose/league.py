@@ -67,6 +67,8 @@ def _plain(value: Any) -> Any:
 class League:
     """Rows sorted by held-out mean absolute error; ``print(league)`` shows the table.
 
+    ``runs`` were scored in ``folds`` folds, as ``splits`` says in words; coverage is that of intervals at ``level``.
+
     Example:
         >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
         >>> league = compare(["m4", "log_linear"], R, 2 + np.exp(-2 * R[:, 0]), cv=3)
@@ -171,10 +173,17 @@ def compare(
         cv: number of folds; ``"auto"`` is leave-one-out up to 24 different mixtures, else 5. Replicates of a
             mixture share a fold.
         level: of the intervals whose coverage is reported.
+        sample_weight: (n,) weights of the runs, >= 0 (None: all alike).
+        seed: of the folds.
         refit: also fit each law on all rows; it is then in ``row.law``.
 
     Returns:
         :class:`League`. A law that cannot be fitted has its reason in place of scores; it does not stop the rest.
+
+    Raises:
+        ConfigError: ``cv`` is neither ``"auto"`` nor a whole number from 2, or an unknown law.
+        DataError: X and y of different lengths, or a table that cannot be read.
+        TooFewRunsError: fewer than three different mixtures.
 
     Example:
         >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)

@@ -80,16 +80,28 @@ class Atoms:
         return out
 
     def value(self, X: npt.ArrayLike) -> Array:
-        """Predicted targets (n, T) at mixtures X (n, K)."""
+        """Predicted targets (n, T), in their unit (usually nats per token), at mixtures X (n, K).
+
+        Raises:
+            DataError: an unknown ``kind`` of atom.
+        """
         return self.const + self._collect(self._phi(np.atleast_2d(np.asarray(X, dtype=float)), 0))
 
     def gradient(self, X: npt.ArrayLike) -> Array:
-        """d loss_t / d r_j at X (n, K): shape (n, T, K)."""
+        """d loss_t / d r_j, per unit of weight, at X (n, K): shape (n, T, K).
+
+        Raises:
+            DataError: an unknown ``kind`` of atom.
+        """
         slope = self._phi(np.atleast_2d(np.asarray(X, dtype=float)), 1)  # (n, A)
         return self._collect(slope[:, :, None] * self.linear[None])
 
     def hessian(self, x: npt.ArrayLike) -> Array:
-        """Second derivatives at one mixture x (K,): shape (T, K, K)."""
+        """Second derivatives at one mixture x (K,): shape (T, K, K).
+
+        Raises:
+            DataError: an unknown ``kind`` of atom.
+        """
         curve = self._phi(np.atleast_2d(np.asarray(x, dtype=float)), 2)[0]  # (A,)
         out = np.zeros((len(self.const), self.linear.shape[1], self.linear.shape[1]))
         np.add.at(out, self.target, curve[:, None, None] * self.linear[:, :, None] * self.linear[:, None, :])

@@ -152,7 +152,8 @@ def need_runs(n: int, needed: int, law: str) -> None:
 
 
 def need_sizes(values: Array, needed: int, what: str, law: str) -> None:
-    """Raise where a quantity takes too few different values to say how the loss depends on it.
+    """Raise where a quantity (``values`` (n,), called ``what``) takes too few different values to say how the loss
+    depends on it.
 
     Raises:
         NotIdentifiableError: fewer than ``needed`` different values.

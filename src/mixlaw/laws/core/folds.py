@@ -33,7 +33,7 @@ def replicate_groups(X: Array, decimals: int = 9) -> Ints:
 
 
 def count_different(X: Array) -> int:
-    """How many different rows X has.
+    """How many different rows X (n, K) has.
 
     Example:
         >>> count_different(np.array([[0.5, 0.5], [0.2, 0.8], [0.5, 0.5]]))

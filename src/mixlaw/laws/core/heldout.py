@@ -83,6 +83,9 @@ def heldout_predictions(
 def relative_weights(n: int, weight: npt.ArrayLike | None) -> Array:
     """(n,) weights on the one scale where they sum to the number of equal rows they are worth: equal ones are 1.
 
+    Raises:
+        DataError: all weights are 0.
+
     Example:
         >>> relative_weights(3, [0, 5, 5]).tolist()
         [0.0, 1.0, 1.0]

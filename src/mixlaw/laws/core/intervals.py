@@ -32,7 +32,7 @@ _POOLED_BELOW = 40  # rows below which the targets' errors, each in its own unit
 
 
 def check_level(level: float) -> None:
-    """Refuse the level of an interval outside (0, 1).
+    """Refuse the level of an interval, a probability, outside (0, 1).
 
     Raises:
         ConfigError: level is 0 or less, or 1 or more.
@@ -117,7 +117,7 @@ class Conformal:
         return cls(_LEVELS, _quantiles(known, count), mean, inverse, noise, int(min(count)))
 
     def half_width(self, features: Array, level: float, places: Array | None = None) -> Array:
-        """(n, T) half widths at features (n, F); ``places`` as in :meth:`measure`.
+        """(n, T) half widths, in the unit of the targets, at features (n, F); ``places`` as in :meth:`measure`.
 
         Raises:
             ConfigError: level outside (0, 1).

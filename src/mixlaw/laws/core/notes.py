@@ -166,8 +166,8 @@ def _range(values: Array) -> str:
 
 
 def mixed_counts(values: Array, name: str) -> str | None:
-    """As :func:`mixed_units` for sizes and token counts: rows that a factor of 1,000, a million or a billion would put
-    among the others, with nothing in between.
+    """As :func:`mixed_units` for ``values`` (n,) of sizes and token counts: rows that a factor of 1,000, a million or a
+    billion would put among the others, with nothing in between.
 
     Example:
         >>> "rows [3, 4]" in mixed_counts(np.array([2e10, 5e10, 1e11, 5e7, 2e7]), "tokens")

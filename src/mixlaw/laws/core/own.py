@@ -113,6 +113,9 @@ def own_matrix(
 ) -> Array:
     """:func:`own_domains` as numbers (T, K): 1 where the domain is the target's own, else 0.
 
+    Raises:
+        ConfigError: ``own`` names a target or a domain that there is not.
+
     Example:
         >>> own_matrix(["web", "code"], ["code", "exams"], own={"exams": "web"}).tolist()
         [[0.0, 1.0], [1.0, 0.0]]

@@ -85,15 +85,15 @@ class Parameter:
 
     # ---- theta and value: what a subclass writes -----------------------------------------------------
     def value(self, theta: Array) -> Array:
-        """The values that internal numbers stand for; any shape."""
+        """The values, in the unit of the parameter, that internal numbers stand for; any shape."""
         raise NotImplementedError
 
     def theta(self, value: Array) -> Array:
-        """Inverse of :meth:`value`."""
+        """The internal numbers, without a unit, of values of any shape: the inverse of :meth:`value`."""
         raise NotImplementedError
 
     def slope(self, value: Array) -> Array:
-        """d value / d theta, from the value."""
+        """d value / d theta, from the value; any shape."""
         raise NotImplementedError
 
     def theta_bounds(self) -> tuple[float, float]:
@@ -128,7 +128,8 @@ class Free(Parameter):
 
 @dataclass(frozen=True)
 class Positive(Parameter):
-    """A number above 0, fitted on a logarithmic scale: a scale, a loss, an exponent.
+    """A number above 0, fitted on a logarithmic scale: a scale, a loss, an exponent. ``low`` and ``high`` may
+    limit it.
 
     Example:
         >>> E = Positive(1.7, "irreducible loss, nats")

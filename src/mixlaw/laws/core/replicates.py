@@ -71,7 +71,9 @@ class Noise:
     group_sd: Array
 
     def ratio(self, X: Array) -> Array:
-        """(n, T) noise sd at X over the pooled sd: 1 where it does not vary, else from the nearest mixtures."""
+        """(n, T) noise sd at X (n, K) over the pooled sd, a ratio without a unit: 1 where it does not vary, else
+        from the nearest mixtures.
+        """
         out = np.ones((len(X), len(self.sd)))
         if not self.varies.any() or not len(self.mixtures):
             return out

@@ -31,6 +31,10 @@ class Response:
         floor: the lowest mean of a probability (what guessing gets: 0.25 with four answers), 0 to below 1.
         censoring: which bounds a measurement may be instead of a value.
 
+    Raises:
+        ConfigError: an unknown link or likelihood, a floor outside [0, 1) or of what is no probability, or a likelihood
+            that does not suit the unit.
+
     Example:
         >>> guessed = probability(floor=0.25)
         >>> guessed.from_link(guessed.to_link(np.array([0.5, 0.9]))).round(6).tolist()
@@ -82,7 +86,9 @@ class Response:
         raise DataError(f"y holds {float(Y[row, column]):g} in row {row}, but {what}.")
 
     def to_link(self, values: npt.ArrayLike) -> Array:
-        """Means as the link sees them (any shape); infinite at the ends of the range."""
+        """Means in the unit of y (any shape) as the link sees them, without a unit; infinite at the ends of the
+        range.
+        """
         y = np.asarray(values, dtype=float)
         if self.link == "identity":
             return y
@@ -93,7 +99,7 @@ class Response:
             return np.asarray(np.log(share) - np.log1p(-share))
 
     def from_link(self, values: npt.ArrayLike) -> Array:
-        """Means in the unit of y, the inverse of :meth:`to_link`."""
+        """Means in the unit of y (any shape), the inverse of :meth:`to_link`."""
         z = np.asarray(values, dtype=float)
         if self.link == "identity":
             return z
@@ -102,7 +108,7 @@ class Response:
         return np.asarray(self.floor + (1.0 - self.floor) * 0.5 * (1.0 + np.tanh(0.5 * z)))
 
     def slope(self, values: npt.ArrayLike) -> Array:
-        """d mean / d link at link values (any shape)."""
+        """d mean / d link, in the unit of y, at link values (any shape)."""
         z = np.asarray(values, dtype=float)
         if self.link == "identity":
             return np.ones_like(z)

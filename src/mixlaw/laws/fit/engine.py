@@ -93,7 +93,9 @@ class Best:
 
 @dataclass(frozen=True)
 class BatchFit:
-    """Where every start of every problem ended. Shapes: (M, S, P), (M, S, L), (M, S) ...
+    """Where every start of every problem ended. For M problems with S starts each: ``theta`` (M, S, P)
+    and ``linear`` (M, S, L), the searched and the solved parameters; ``objective`` (M, S), what was minimised;
+    ``gradient_norm`` (M, S), its slope there; ``converged`` and ``iterations`` (M, S).
 
     Example:
         >>> x = np.linspace(0, 1, 9)

@@ -207,6 +207,9 @@ class MixtureAtScale(Law):
         Args:
             params: non-embedding parameters.
             tokens: training tokens; or ``step``.
+
+        Raises:
+            ConfigError: neither ``tokens`` nor ``step``, or ``tokens`` for a law that was fitted on steps.
         """
         self._check_fitted()
         step = self._one_step(tokens, step)

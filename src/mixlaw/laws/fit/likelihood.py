@@ -20,7 +20,7 @@ class Profile:
     """Objective minimised over all other parameters at each value of one: its interval, and whether it closes.
 
     Args:
-        values, objective: (G,) the curve.
+        values, objective: (G,) the curve of the parameter ``name``.
         low, high: the interval at ``level``.
 
     Example:

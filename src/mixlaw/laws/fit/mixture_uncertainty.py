@@ -47,7 +47,11 @@ class MixtureUncertainty(RidgeLaw):
     _centres: Centres | None = None  # of the ridge, where they were learned across targets
 
     def refit_draws(self, X: Array, num: int, rng: np.random.Generator) -> Array:
-        """Refits to runs under random weights, all in one batch."""
+        """(num, n, T) predictions at X (n, K) of refits to runs under random weights, all in one batch.
+
+        Raises:
+            ConvergenceError: most refits found no finite optimum.
+        """
         there, rows = self.model(X), self._need_rows("sample")
         every = np.arange(self.n_targets_)
         draws: list[Array] = []

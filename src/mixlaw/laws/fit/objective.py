@@ -37,7 +37,11 @@ class Prior:
     strength: npt.ArrayLike = 0.0
 
     def broadcast(self, shape: tuple[int, int]) -> tuple[Array, Array]:
-        """(centre, strength) as arrays (M, P)."""
+        """(centre, strength) as arrays (M, P).
+
+        Raises:
+            ConfigError: a centre or strength that is not finite, or a negative strength.
+        """
         centre = np.broadcast_to(np.asarray(self.centre, dtype=float), shape)
         strength = np.broadcast_to(np.asarray(self.strength, dtype=float), shape)
         if not (np.isfinite(centre).all() and np.isfinite(strength).all() and (strength >= 0).all()):
@@ -46,7 +50,7 @@ class Prior:
 
 
 def huber(residual: Array, delta: float) -> Array:
-    """Huber's function: r^2/2 inside ``delta``, linear outside.
+    """Huber's function of residuals of any shape: r^2/2 inside ``delta`` (in the unit of r), linear outside.
 
     Example:
         >>> huber(np.array([0.5, 3.0]), delta=1.0).tolist()
@@ -110,6 +114,7 @@ class Objective:
         return F, psi, curve, slope
 
     def add_prior(self, theta: Array, problem: Ints, F: Array, g: Array, H: Array) -> None:
+        """Add the ridge on theta (B, P) to objective F (B,), gradient g (B, P) and Hessian H (B, P, P), in place."""
         if not self.strength.any():
             return
         s = self.strength[problem]

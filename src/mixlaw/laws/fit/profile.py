@@ -36,6 +36,7 @@ class ProfileProblem:
     """One target's fit as the profile needs it: every parameter in one vector (P,), linear ones included.
 
     Args:
+        model: the law over the target's rows.
         y, weight, side: (n,) values, weights and which of them are bounds (None: none).
         best, centre, strength: (P,) the optimum and the prior.
         bounds: (P,) lowest and highest.

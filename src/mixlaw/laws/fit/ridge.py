@@ -52,12 +52,14 @@ class Rows:
         return Rows(self.model, np.tile(self.Y, (F, 1)), W, None if self.side is None else np.tile(self.side, (F, 1)))
 
     def take(self, model: Any, keep: npt.NDArray[np.bool_]) -> Rows:
-        """Some rows only; ``model`` is the one over them."""
+        """The rows where ``keep`` (n,) is true; ``model`` is the one over them."""
         side = None if self.side is None else self.side[:, keep]
         return Rows(model, self.Y[:, keep], self.W[:, keep], side)
 
     def error(self, predicted: Array) -> Array:
-        """(n, T) predicted minus measured; for a censored value only as far as the prediction is on the wrong side."""
+        """(n, T) predicted (n, T) minus measured, in the targets' unit; for a censored value only as far as the
+        prediction is on the wrong side.
+        """
         error = predicted - self.Y.T
         if self.side is None:
             return error

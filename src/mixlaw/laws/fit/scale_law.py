@@ -161,7 +161,9 @@ class ScaleLaw(Law):
 
     # ---- hooks: a family overrides those it needs -----------------------------------------------------
     def loss_and_slopes(self, p: Any, *columns: Any) -> tuple[Array, Mapping[str, Any]]:
-        """Both at once. Override where they share costly terms, and let ``slopes`` return the second half of it."""
+        """Losses (B, n) and slopes by parameter, (B, n) each, at columns (n,). Override where they share costly
+        terms, and let ``slopes`` return the second half of it.
+        """
         return self.curve(p, *columns), self.slopes(p, *columns)
 
     def starts(self, y: Array, w: Array, *columns: Array) -> Array:
@@ -247,14 +249,20 @@ class ScaleLaw(Law):
     # ---- inherited --------------------------------------------------------------------------------------
     @property
     def layout(self) -> Layout:
-        """The parameters side by side, as theta (B, P) holds them."""
+        """The parameters side by side, as theta (B, P) holds them.
+
+        Raises:
+            ConfigError: the law declares no parameters.
+        """
         declared: Mapping[str, Parameter] = self.parameters
         if not declared:
             raise ConfigError(f"{type(self).__name__} declares no parameters = {{name: Positive(...), ...}}.")
         return Layout(declared)
 
     def curve(self, p: SimpleNamespace, *columns: Array) -> Array:
-        """The family's method ``loss`` on a constructed law, where that name holds the option."""
+        """Losses (B, n) in nats at columns (n,): the family's method ``loss`` on a constructed law, where that name
+        holds the option.
+        """
         return np.asarray(type(self).loss(self, p, *columns), dtype=float)
 
     def _check_inputs(self, X: Array, Y: Array, names: Sequence[str] | None) -> None:

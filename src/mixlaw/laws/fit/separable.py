@@ -55,7 +55,9 @@ class Separable:
         raise NotImplementedError
 
     def factored(self, theta: Array, phi: Array, coef: Array) -> Factors | None:
-        """The tangent in product form, or None where it is not of that form."""
+        """The tangent at theta (B, P), phi (B, n, L) and coef (B, L) in product form, or None where it is not of
+        that form.
+        """
         return None
 
 
@@ -110,7 +112,8 @@ def with_linear(model: Separable) -> Model:
 
 
 def linear_bounds(model: Separable) -> tuple[Array, Array]:
-    """Lowest and highest ([b,] c), (1 + L,) each, where they are fitted with the rest.
+    """Lowest and highest intercept (where there is one) and coefficients, (1 + L,) or (L,) each, where they are fitted
+    with the rest.
 
     Example:
         >>> from mixlaw.laws.mixture.effective_tokens import EffectiveTokensModel

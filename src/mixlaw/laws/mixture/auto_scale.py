@@ -77,6 +77,9 @@ class AutoScale(MixtureLaw):
 
     Do not use it where a domain hurts a target; nor ``scale_amounts`` far beyond the two budgets it is given.
 
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Options and errors: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
         >>> loss = 1.0 + ((0.2 + 3.0 * r) ** -0.3).sum(axis=1)
@@ -101,6 +104,7 @@ class AutoScale(MixtureLaw):
     ridge_grid = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        """Losses (B, n) in nats at mixtures R (n, K); parameters: l and M (B, 1), N0 and g (B, K)."""
         return p.l + ((p.N0[:, None, :] + p.M[:, :, None] * R) ** -p.g[:, None, :]).sum(axis=2)
 
     def model(self, R: Array) -> AutoScaleModel:

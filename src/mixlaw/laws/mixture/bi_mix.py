@@ -109,7 +109,7 @@ class BiMix(MixtureLaw):
             training volume when X has a column ``tokens``); every target must have its own domain, by name or
             ``own=``. ``"sum"``: a power law in every share, for any target, as the form is used as a baseline.
             ``"auto"`` takes ``"own"`` when X has a column ``tokens``, else ``"sum"``.
-        ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+        ridge, loss, delta, log, num_starts, seed, prior: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Shares enter as ``r + eps`` with a fitted ``eps``, so that a share of zero has a finite loss.
 
@@ -118,6 +118,10 @@ class BiMix(MixtureLaw):
 
     Do not use "own" where domains help each other: it cannot see it. Do not use "sum" with fewer than about 2K
     mixtures.
+
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Errors: see
+    :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
@@ -160,6 +164,7 @@ class BiMix(MixtureLaw):
 
     @property
     def formula(self) -> str:  # type: ignore[override]
+        """The formula of the form that was fitted (before a fit: of ``"sum"``)."""
         if getattr(self, "form_", "sum") == "sum":
             return "L = c + sum_j F_j (r_j + eps)^-a_j"
         return "L = A (r_own + eps)^-a" + (" (B tokens^-beta + C)" if self._tokens_column() is not None else "")
@@ -195,6 +200,9 @@ class BiMix(MixtureLaw):
         super()._fit(X, Y, sample_weight)
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        """Losses (B, n) in nats at mixtures R (n, K) of ``form="sum"``; parameters: c and eps (B, 1), F and a (B,
+        K).
+        """
         return p.c + (p.F[:, None, :] * (R + p.eps[:, :, None]) ** -p.a[:, None, :]).sum(axis=2)  # form="sum"
 
     def model(self, R: Array) -> Separable:

@@ -106,7 +106,7 @@ class EffectiveTokens(MixtureLaw):
 
     Args:
         terms: 1, or more for targets that live off several kinds of data (needs a few hundred runs).
-        own, ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+        own, ridge, loss, delta, log, num_starts, seed, prior: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Parameters:
         c: irreducible loss in nats (T,).
@@ -116,6 +116,10 @@ class EffectiveTokens(MixtureLaw):
         w: worth of one token of each domain (T, terms, K), scaled so that the largest of a term is 1.
 
     Do not use it where a domain hurts a target: it can only help less.
+
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Errors: see
+    :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
@@ -157,6 +161,9 @@ class EffectiveTokens(MixtureLaw):
         self.terms = terms
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        """Losses (B, n) in nats at mixtures R (n, K) of one term; several terms add up; parameters: c, A, a and eps
+        (B, 1), w (B, K).
+        """
         return p.c + p.A * (p.eps + p.w @ R.T) ** -p.a  # of one term; several terms add up
 
     def model(self, R: Array) -> EffectiveTokensModel:

@@ -46,6 +46,9 @@ class GaussianProcess(Law):
     Use it to predict and to rank mixtures near those tried. It is not convex, so an optimum found on it carries
     no certificate, and it should not be trusted far from the runs: there the parametric laws are safer.
 
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured.
+
     Args:
         own: which training domain each target is measured on, ``{target: domain}``; by name where not given.
         members: feature/warp pairs to average; known: ``bc/log``, ``pow/logc``, ``log/log``, ``bc/logc``.
@@ -467,7 +470,9 @@ class GaussianProcess(Law):
 
     @property
     def heldout(self) -> Array:
-        """(n, T) predictions of the training rows used, each without itself; NaN where not measured."""
+        """(n, T) predictions, in the targets' unit, of the training rows used, each without itself; NaN where not
+        measured.
+        """
         self.calibrate()
         return self.heldout_values_
 

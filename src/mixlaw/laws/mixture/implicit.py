@@ -78,7 +78,7 @@ class Implicit(MixtureLaw):
 
     Args:
         hidden: number of latent domains; the paper's curve of held-out error flattens from about 5 on.
-        ridge, loss, ...: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+        ridge, loss, delta, log, num_starts, own, seed, prior: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Parameters:
         c: constant in nats (T,).
@@ -88,6 +88,10 @@ class Implicit(MixtureLaw):
 
     Do not use it with fewer than some ``5 hidden`` mixtures, nor read latent domains as real ones: several
     solutions often fit equally well (``identifiability_`` says so).
+
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Errors: see
+    :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
 
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)

@@ -60,6 +60,9 @@ class LogLinear(MixtureLaw):
     Do not use it where doubling a large share saturates, or to extrapolate to zero shares far below those tried:
     the value there is set by ``eps``.
 
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Options and errors: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
         >>> law = LogLinear().fit(r, 2 - 0.3 * np.log(r[:, 0] + 0.01))
@@ -84,6 +87,7 @@ class LogLinear(MixtureLaw):
     ridge_grid = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        """Losses (B, n) in nats at mixtures R (n, K); parameters: c and eps (B, 1), b (B, K)."""
         return p.c + (p.b[:, None, :] * np.log(R + p.eps[:, :, None])).sum(axis=2)
 
     def model(self, R: Array) -> LogModel:

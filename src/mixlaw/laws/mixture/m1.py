@@ -73,6 +73,9 @@ class M1(MixtureLaw):
     Do not use it with fewer than about 2K mixtures, or where domains act together (one helps only where another
     is scarce): it is additive.
 
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Options and errors: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
         >>> loss = 2.0 + np.exp(-3 * r).sum(axis=1)
@@ -95,6 +98,7 @@ class M1(MixtureLaw):
     formula = "L = c + sum_j k_j exp(t_j r_j)"
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        """Losses (B, n) in nats at mixtures R (n, K); parameters: c (B, 1), k and t (B, K)."""
         return p.c + (p.k[:, None, :] * np.exp(p.t[:, None, :] * R)).sum(axis=2)
 
     def model(self, R: Array) -> ExponentialSumModel:

@@ -29,6 +29,9 @@ class M2(MixtureLaw):
     Do not use it as a predictor without comparing: domains that hardly matter must still carry the shared
     amplitude, and the paper found its error up to ten times M4's. Kept as the paper's own control.
 
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Options and errors: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
         >>> loss = 1.0 + 0.5 * np.exp(r * [-2.0, 0.5, -1.0]).sum(axis=1)
@@ -51,6 +54,7 @@ class M2(MixtureLaw):
     formula = "L = c + k sum_j exp(t_j r_j)"
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        """Losses (B, n) in nats at mixtures R (n, K); parameters: c and k (B, 1), t (B, K)."""
         return p.c + p.k * np.exp(p.t[:, None, :] * R).sum(axis=2)
 
     def slopes(self, p: SimpleNamespace, R: Array) -> dict[str, npt.ArrayLike]:

@@ -66,6 +66,9 @@ class M3(MixtureLaw):
     Do not use it to predict: it cannot tell one domain from another, and is constant on every edge of the
     simplex. Kept as the paper's own control.
 
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Options and errors: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
         >>> law = M3(ridge=0.0).fit(r, 1.0 + 0.4 * np.exp(-1.5 * np.prod(3 * r, axis=1)))
@@ -87,6 +90,7 @@ class M3(MixtureLaw):
     formula = "L = c + k exp(tau prod_j (K r_j))"
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        """Losses (B, n) in nats at mixtures R (n, K); parameters: c, k and tau (B, 1)."""
         return p.c + p.k * np.exp(p.tau * np.prod(R * R.shape[1], axis=1))
 
     def model(self, R: Array) -> ProductModel:

@@ -63,6 +63,9 @@ class M4(MixtureLaw):
     Do not use it where a domain's effect saturates at its own pace (each target has one curvature), or at
     zero shares of the target's own domain, its worst-fitted region.
 
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token, NaN where
+    a target was not measured. Options and errors: see :class:`mixlaw.laws.fit.mixture_law.MixtureLaw`.
+
     Example:
         >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 30)
         >>> law = M4().fit(r, 1.5 + 0.8 * np.exp(r @ [-1.5, 1.0, -0.4]))
@@ -85,6 +88,7 @@ class M4(MixtureLaw):
     formula = "L = c + k exp(sum_j t_j r_j)"
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
+        """Losses (B, n) in nats at mixtures R (n, K); parameters: c and k (B, 1), t (B, K)."""
         return p.c + p.k * np.exp(p.t @ R.T)
 
     def model(self, R: Array) -> ExponentialModel:

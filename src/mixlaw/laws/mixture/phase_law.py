@@ -68,9 +68,11 @@ class PhaseLaw(Law):
         fractions: share of the budget of each phase (default equal). All runs must share them.
         structure: ``"cv"``, or one of :data:`STRUCTURES`.
         log_rho: fixed log recency per target (or one number) instead of the grid; for refits.
+        base_options: arguments of ``base`` where it is a name.
         seed: of the folds.
 
-    Fitted: ``structure_`` chosen, ``log_rho_`` (T,), ``scores_`` ``{structure: held-out mean squared error}``.
+    X: columns ``<domain>@<phase>``, such as ``web@1``: weights in each phase; y: losses (n,) or (n, T) in nats per
+    token. Fitted: ``structure_`` chosen, ``log_rho_`` (T,), ``scores_`` ``{structure: held-out mean squared error}``.
 
     Example:
         >>> rng = np.random.default_rng(0)

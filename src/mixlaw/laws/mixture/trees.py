@@ -29,6 +29,8 @@ class Trees(Law):
         num_leaves: leaves of one tree; lowered when runs are few.
         seed: of the column and row sampling.
 
+    X: mixtures (n, K), weights as shares of the training tokens; y: losses (n,) or (n, T) in nats per token.
+
     Raises:
         MissingExtraError: LightGBM is not installed (``pip install 'mixlaw[trees]'``).
 

@@ -188,6 +188,9 @@ class Hyper:
 
     @classmethod
     def of(cls, u: Array, layout: Layout, own: Array) -> Hyper:
+        """Hyperparameters from the flat vector u (layout.size,), in units of their priors; ``own`` (T, K) is 1 where a
+        domain is the target's own.
+        """
         get = lambda name: layout.group(u, name)  # noqa: E731
         pairs = Pairs.of(own)
         each = lambda name: pairs.spread(get(f"{name}_pair")) + pairs.share * get(f"{name}_each")  # noqa: E731
@@ -369,6 +372,9 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
     Args:
         u: (layout.size,) all hyperparameters, in units of their priors.
 
+    Raises:
+        ConvergenceError: a covariance matrix that is not positive definite.
+
     Example:
         >>> layout = Layout(MEMBERS["log/log"], num_targets=1, num_domains=2)
         >>> R, y, ones = np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]]), np.array([[3.0, 2.6, 2.5]]), np.ones((1, 3))
@@ -482,6 +488,9 @@ def posterior(u: Array, data: Data, layout: Layout) -> Posterior:
 
     Args:
         u: (layout.size,) all hyperparameters, in units of their priors.
+
+    Raises:
+        ConvergenceError: a covariance matrix that is not positive definite.
 
     Example:
         >>> layout = Layout(MEMBERS["log/log"], num_targets=1, num_domains=2)

@@ -26,9 +26,11 @@ class Effects:
     """Change of every target when a domain's share grows at the others' proportional expense.
 
     Arrays are (K, T), domains by targets. ``effect`` is in ``unit``, the targets', per ``share``; negative lowers the
-    loss. ``low``, ``high`` are ends of intervals at ``level`` for each effect by itself; ``p_value`` is two-sided;
-    ``verdict`` says ``"helps"``, ``"hurts"`` or ``"unrelated"``, and among those called helps or hurts the expected
-    fraction of false ones is at most ``false_discovery`` (Benjamini and Hochberg 1995).
+    loss. They hold near the mixture ``reference``; ``method`` says where the standard errors come from, and
+    ``higher_is_better`` that targets are scores. ``low``, ``high`` are ends of intervals at ``level`` for each effect
+    by itself; ``p_value`` is two-sided; ``verdict`` says ``"helps"``, ``"hurts"`` or ``"unrelated"``, and among those
+    called helps or hurts the expected fraction of false ones is at most ``false_discovery`` (Benjamini and Hochberg
+    1995).
 
     Example:
         >>> from mixlaw.laws import M4
@@ -117,7 +119,9 @@ def _digits(widths: Array) -> int:
 
 
 def benjamini_hochberg(p_value: Array) -> Array:
-    """Adjusted p-values: calling everything at or below q keeps the expected false fraction at or below q.
+    """Adjusted p-values: calling everything at or below q keeps the expected false fraction at or below q. Any shape.
+
+    Source: Benjamini & Hochberg 1995.
 
     Example:
         >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.5])).round(4).tolist()
@@ -191,6 +195,7 @@ def effects(
 
     Raises:
         DataError: the law was read from a file and holds no training runs, and neither X nor reference is given.
+        TooFewRunsError: runs of fewer than four different mixtures.
         ConfigError: share, level or false_discovery out of range, or the reference names unknown domains.
 
     Example:

@@ -24,7 +24,8 @@ __all__ = ["RankTransfer", "rank_transfer"]
 class RankTransfer:
     """Ranks of the same mixtures at every size.
 
-    ``sizes`` (S,), ``mixtures`` (M, K), ``losses`` and ``ranks`` (M, S) (1 = lowest loss), ``spearman`` (S, S),
+    ``sizes`` (S,) in non-embedding parameters, ``mixtures`` (M, K) weights of the ``domains``, ``losses`` and ``ranks``
+    (M, S) (1 = lowest loss), ``spearman`` (S, S),
     ``table``: per pair of sizes Spearman, decision accuracy (share of pairs of mixtures ordered alike), the rank at
     the larger size of the best at the smaller, and the regret: its loss above the larger size's best, in the
     target's unit.

@@ -28,11 +28,18 @@ class BrokenPowerLaw(ScaleLaw):
         breaks: number of breaks (0 is a power law with a limit).
         loss, delta, bootstrap, level, seed: as in :class:`Chinchilla`; the default is squared error of log y.
 
-    X: one column of any name (size, tokens, steps ...), positive; y positive.
+    X: one column of any name (size, tokens, steps ...), (n,) or (n, 1), positive; y: (n,) or (n, T), positive, in any
+    unit, which a and b share.
     Fitted: ``parameters_`` a, b, c0 and c1, d1, f1, ... by rising d.
 
     Not for: foreseeing a break that lies beyond the data (no law can); fewer than two points on either side of
     a break. Prefer it to a power law only if held-out error says so.
+
+    Raises:
+        DataError: rows that the law cannot use, such as losses that are not positive.
+        NotIdentifiableError: too few different values of a column.
+        TooFewRunsError: fewer runs than parameters.
+        ConfigError: a number of breaks, or another option, that is not allowed.
 
     Source: Caballero et al. 2022, arXiv:2210.14891.
 
@@ -64,7 +71,11 @@ class BrokenPowerLaw(ScaleLaw):
 
     @property
     def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
-        """Three, and three for every break."""
+        """Three, and three for every break.
+
+        Raises:
+            ConfigError: ``breaks`` is not a whole number from 0.
+        """
         if not isinstance(self.breaks, int) or self.breaks < 0:
             raise ConfigError(f"breaks must be a whole number >= 0, got {self.breaks!r}.")
         declared: dict[str, Parameter] = {
@@ -90,7 +101,7 @@ class BrokenPowerLaw(ScaleLaw):
         return [0]  # of any name
 
     def bounds(self, x: Array) -> dict[str, tuple[float, float]]:  # type: ignore[override]
-        """A break lies inside the data."""
+        """A break lies inside the data x (n,)."""
         return {f"d{i}": (float(x.min()), float(x.max())) for i in range(1, self.breaks + 1)}
 
     def starts(self, y: Array, w: Array, x: Array) -> Array:  # type: ignore[override]
@@ -119,11 +130,11 @@ class BrokenPowerLaw(ScaleLaw):
         return np.array(starts)
 
     def loss(self, p: Any, x: Array) -> Array:
-        """(B, n) values at x (n,)."""
+        """(B, n) values, in the unit of y, at x (n,)."""
         return self.loss_and_slopes(p, x)[0]
 
     def loss_and_slopes(self, p: Any, x: Array) -> tuple[Array, dict[str, Any]]:  # type: ignore[override]
-        """Both at once: all slopes are multiples of the curve."""
+        """Values (B, n) and slopes by parameter, (B, n) each, at x (n,): all slopes are multiples of the curve."""
         ln, values = np.log(x), vars(p)
         log_curve = np.log(p.b) - p.c0 * ln
         parts = {"b": 1 / p.b, "c0": -ln}

@@ -43,7 +43,7 @@ def optimal_allocation(
         DataError: a budget that is not positive.
 
     Args:
-        C: training FLOPs, of any shape.
+        C: training FLOPs, of any shape, which is that of the results.
         E: irreducible loss, nats.
         A, B: loss that size and tokens take away, nats at one parameter and one token.
         alpha, beta: exponents of parameters and tokens.
@@ -85,14 +85,17 @@ class Chinchilla(ScaleLaw):
         bootstrap: number of resamples of the runs for ``intervals_`` (0: none; 4000 takes about a second).
         level: of those intervals.
 
-    X: array [N, D] or columns ``params``, ``tokens``; y: losses in nats.
-    Fitted: ``parameters_`` E, A, B, alpha, beta; ``objective_`` (sum of Huber terms); ``intervals_``.
+    X: array (n, 2) [N, D] or columns ``params`` (non-embedding), ``tokens``; y: losses (n,) or (n, T) in nats per
+    token. Fitted: ``parameters_`` E, A, B, alpha, beta; ``objective_`` (sum of Huber terms); ``intervals_``.
 
     Not for: repeated data (:class:`RepeatedData`), checkpoints inside one decaying schedule
     (:class:`LearningRateAnnealing`, :class:`Joint`), total instead of non-embedding parameters at small sizes.
 
     Raises:
-        DataError, NotIdentifiableError, TooFewRunsError: see the message.
+        DataError: rows that the law cannot use, such as losses that are not positive.
+        NotIdentifiableError: too few different values of a column.
+        TooFewRunsError: fewer runs than parameters.
+        ConfigError: an option that is not allowed.
 
     Sources: Hoffmann et al. 2022, arXiv:2203.15556; Besiroglu et al. 2024, arXiv:2404.10102 (sum, not mean).
 
@@ -129,14 +132,16 @@ class Chinchilla(ScaleLaw):
         return {name: declared for name, declared in _PARAMETERS.items() if not (self.tied and name == "beta")}
 
     def loss(self, p: Any, params: Array, tokens: Array) -> Array:
-        """(B, n) losses at columns (n,)."""
+        """(B, n) losses in nats at columns (n,)."""
         beta = p.alpha if self.tied else p.beta
         return np.asarray(p.E + p.A * np.exp(-p.alpha * np.log(params)) + p.B * np.exp(-beta * np.log(tokens)))
 
     def loss_and_slopes(  # type: ignore[override]
         self, p: Any, params: Array, tokens: Array
     ) -> tuple[Array, dict[str, Any]]:
-        """The two powers cost most of a fit, so they are worked out once for both."""
+        """Losses (B, n) and their slopes at columns (n,). The two powers cost most of a fit, so they are worked out
+        once.
+        """
         lnN, lnD = np.log(params), np.log(tokens)
         size = np.exp(-p.alpha * lnN)
         data = np.exp(-(p.alpha if self.tied else p.beta) * lnD)
@@ -157,7 +162,15 @@ class Chinchilla(ScaleLaw):
         return {**values, "beta": values["alpha"]} if self.tied else values
 
     def optimal_allocation(self, C: npt.ArrayLike, target: int = 0) -> Allocation:
-        """``params``, ``tokens``, ``tokens_per_param``, ``loss`` for C training FLOPs (a number or an array)."""
+        """``params``, ``tokens``, ``tokens_per_param``, ``loss`` for C training FLOPs (a number or an array).
+
+        Args:
+            C: training FLOPs, of any shape, which is that of the results.
+            target: number of the target, where several were fitted.
+
+        Raises:
+            DataError: C is not positive, or an exponent is not, so that no finite optimum exists.
+        """
         self._check_fitted()
         p = {k: v if self.single_target_ else v[target] for k, v in self.parameters_.items()}
         if p["alpha"] <= 0 or p["beta"] <= 0:

@@ -42,12 +42,19 @@ class Kaplan(ScaleLaw):
         form: ``"N"``, ``"D"``, ``"ND"`` (joint overfitting law) or ``"NS"`` (learning curve).
         loss, delta, bootstrap, level, seed: as in :class:`Chinchilla`.
 
-    X: the form's columns (``params``, ``tokens``, ``step``), or a plain array in that order.
+    X: the form's columns (``params``, ``tokens``, ``step``), or a plain array (n, 1 or 2) in that
+    order; y: losses (n,) or (n, T) in nats per token.
     Fitted: ``parameters_`` N_c, a_N, D_c, a_D, S_c, a_S as the form has them.
 
     Not for: predicting far beyond the fitted range. Without an irreducible loss the law promises zero; its
     size exponent is inflated by fixed-length cosine schedules and by counting embeddings (arXiv:2404.10102,
     2406.12907). Constants depend on the tokenizer.
+
+    Raises:
+        DataError: rows that the law cannot use, such as losses that are not positive.
+        NotIdentifiableError: too few different values of a column.
+        TooFewRunsError: fewer runs than parameters.
+        ConfigError: an unknown form or option.
 
     Source: Kaplan et al. 2020, arXiv:2001.08361.
 
@@ -80,7 +87,11 @@ class Kaplan(ScaleLaw):
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the form."""
+        """Those of the form.
+
+        Raises:
+            ConfigError: an unknown form.
+        """
         if self.form not in _FORMS:
             raise ConfigError(f"Kaplan has no form {self.form!r}.{did_you_mean(self.form, _FORMS)}")
         return tuple(_COLUMNS[letter] for letter in self.form)
@@ -101,11 +112,11 @@ class Kaplan(ScaleLaw):
         return dict.fromkeys(self.columns, 2)
 
     def loss(self, p: Any, *columns: Array) -> Array:
-        """(B, n) losses at the form's columns (n,)."""
+        """(B, n) losses in nats at the form's columns (n,)."""
         return self.loss_and_slopes(p, *columns)[0]
 
     def loss_and_slopes(self, p: Any, *columns: Array) -> tuple[Array, dict[str, Array]]:
-        """Both at once: a power law's slopes are multiples of itself."""
+        """Losses (B, n) and their slopes at columns (n,): a power law's slopes are multiples of itself."""
         values = vars(p)
         logs = [np.log(column) for column in columns]
         # logarithms of (N_c / N)^a_N and (D_c / D)^a_D or (S_c / S)^a_S

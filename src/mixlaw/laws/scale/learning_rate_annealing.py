@@ -48,10 +48,16 @@ class LearningRateAnnealing(ScaleLaw):
         loss, delta, bootstrap, level, seed: as in :class:`Chinchilla`.
 
     X: columns ``step`` (and ``params`` with ``size=True``, ``schedule`` with a list of schedules), or a plain array
-    in the order step, params, schedule.
+    (n, 1 to 3) in the order step, params, schedule; y: losses (n,) or (n, T) in nats per token.
     Fitted: ``parameters_`` L0, A, alpha, C (B, gamma); ``decay_``.
 
     Not for: steps inside the warm-up; curves without any decay of the rate (C is not identified: refused).
+
+    Raises:
+        DataError: rows that the law cannot use, such as losses that are not positive.
+        NotIdentifiableError: too few different values of a column.
+        TooFewRunsError: fewer runs than parameters.
+        ConfigError: no schedule, or an option that is not allowed.
 
     Source: Tissue, Wang, Wang 2024, arXiv:2408.11029.
 
@@ -95,7 +101,11 @@ class LearningRateAnnealing(ScaleLaw):
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        """``step``, and ``params`` and ``schedule`` where the options ask for them."""
+        """``step``, and ``params`` and ``schedule`` where the options ask for them.
+
+        Raises:
+            ConfigError: no schedule was given.
+        """
         return ("step",) + (("params",) if self.size else ()) + (("schedule",) if len(self._list()) > 1 else ())
 
     @property
@@ -138,7 +148,11 @@ class LearningRateAnnealing(ScaleLaw):
         return columns[-1] if len(self._list()) > 1 else np.zeros(len(columns[0]))
 
     def check_rows(self, *columns: Array) -> None:
-        """Steps after the warm-up of a schedule that is known."""
+        """Steps after the warm-up of a schedule that is known.
+
+        Raises:
+            DataError: columns (n,) with steps inside the warm-up, or the number of a schedule that there is not.
+        """
         schedules, which, step = self._list(), self._which(columns), columns[0]
         if ((which < 0) | (which >= len(schedules)) | (which != np.round(which))).any():
             raise DataError(f"Column 'schedule' must index the {len(schedules)} schedules (0 to {len(schedules) - 1}).")
@@ -154,7 +168,11 @@ class LearningRateAnnealing(ScaleLaw):
             check_counts(columns[1], "params")
 
     def check_fit(self, *columns: Array) -> None:
-        """Some row must lie where the rate has come down."""
+        """Some row must lie where the rate has come down.
+
+        Raises:
+            NotIdentifiableError: no such row.
+        """
         if self._features(columns, 0.0)[1].max() <= 0:
             raise NotIdentifiableError(
                 "No row lies where the learning rate has come down, so what annealing gains is not known. Add later "
@@ -216,7 +234,7 @@ class LearningRateAnnealing(ScaleLaw):
         return _DECAY if known is None else float(known)
 
     def loss(self, p: Any, *columns: Array) -> Array:
-        """(B, n) losses at columns (n,)."""
+        """(B, n) losses in nats at columns (n,)."""
         return self.loss_and_slopes(p, *columns)[0]
 
     def slopes(self, p: Any, *columns: Array) -> dict[str, Array]:
@@ -224,7 +242,7 @@ class LearningRateAnnealing(ScaleLaw):
         return self.loss_and_slopes(p, *columns)[1]
 
     def loss_and_slopes(self, p: Any, *columns: Array) -> tuple[Array, dict[str, Any]]:
-        """Both at once, at the memory that is known."""
+        """Losses (B, n) and their slopes at columns (n,), at the memory that is known."""
         return self._under_memory(p, columns, self._features(columns, self._known_decay())[1])
 
     def _under_memory(self, p: Any, columns: Sequence[Array], anneal: Array) -> tuple[Array, dict[str, Any]]:

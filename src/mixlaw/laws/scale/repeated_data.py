@@ -35,6 +35,15 @@ _BASE = ("E", "A", "B", "alpha", "beta")
 def effective_epochs(epochs: npt.ArrayLike, R_D: float = 15.387756) -> Array:
     """Epochs of fresh data that ``epochs`` over the same data are worth.
 
+    Args:
+        epochs: of any shape, which is that of the result; at least 0.
+        R_D: epochs after which repeats have lost most of their value; the default is the published one.
+
+    Raises:
+        DataError: negative epochs, or R_D that is not positive.
+
+    Source: Muennighoff et al. 2023, arXiv:2305.16264.
+
     Example:
         >>> effective_epochs([1, 4, 16]).round(3).tolist()
         [1.0, 3.726, 10.582]
@@ -53,7 +62,8 @@ class RepeatedData(ScaleLaw):
             authors do; ``None`` fits all seven.
         loss, delta, bootstrap, level, seed: as in :class:`Chinchilla`.
 
-    X: array [N, D, U] or columns ``params``, ``tokens``, ``unique_tokens``.
+    X: array (n, 3) [N, D, U] or columns ``params`` (non-embedding), ``tokens``, ``unique_tokens``; y: losses (n,) or
+    (n, T) in nats per token.
     Fitted: ``parameters_`` (E, A, B, alpha, beta, R_D, R_N), ``objective_`` and ``identifiability_``: every
     optimum that the data cannot tell from the best, with its parameters, and ``flat_``: which of R_D, R_N could be
     four times larger or smaller without a worse fit. Either raises a MixlawWarning:
@@ -62,6 +72,13 @@ class RepeatedData(ScaleLaw):
 
     Not for: repeating one domain of a mixture, runs that overfit (loss rising with more epochs): the law's loss
     never rises.
+
+    Raises:
+        DataError: rows that the law cannot use, such as losses that are not positive.
+        NotIdentifiableError: too few different values of a column.
+        TooFewRunsError: fewer runs than parameters.
+        ConfigError: a ``base`` without exactly the five parameters of fresh data, or another option that is not
+            allowed.
 
     Source: Muennighoff et al. 2023, arXiv:2305.16264.
 
@@ -137,7 +154,11 @@ class RepeatedData(ScaleLaw):
         return self.base is None
 
     def check_rows(self, params: Array, tokens: Array, unique_tokens: Array) -> None:  # type: ignore[override]
-        """Counts, and no more unique tokens than tokens."""
+        """Counts, and no more unique tokens than tokens.
+
+        Raises:
+            DataError: columns (n,) that are no counts, or more unique tokens than tokens.
+        """
         super().check_rows(params, tokens, unique_tokens)
         over = unique_tokens > tokens * (1 + 1e-6)
         if over.any():
@@ -148,7 +169,11 @@ class RepeatedData(ScaleLaw):
             )
 
     def check_fit(self, params: Array, tokens: Array, unique_tokens: Array) -> None:  # type: ignore[override]
-        """Some run must repeat data."""
+        """Some run must repeat data.
+
+        Raises:
+            DataError: no run does.
+        """
         if (tokens <= unique_tokens * (1 + 1e-9)).all():
             raise DataError(
                 "No run repeats data (tokens never exceed unique_tokens), so R_D cannot be learned. "
@@ -180,7 +205,7 @@ class RepeatedData(ScaleLaw):
         return self.layout.join({name: v[best] for name, v in values.items()} | repeats)
 
     def loss(self, p: Any, params: Array, tokens: Array, unique_tokens: Array) -> Array:
-        """(B, n) losses at columns (n,)."""
+        """(B, n) losses in nats at columns (n,)."""
         return self.loss_and_slopes(p, params, tokens, unique_tokens)[0]
 
     def slopes(self, p: Any, params: Array, tokens: Array, unique_tokens: Array) -> dict[str, Array]:  # type: ignore[override]
@@ -190,7 +215,7 @@ class RepeatedData(ScaleLaw):
     def loss_and_slopes(  # type: ignore[override]
         self, p: Any, params: Array, tokens: Array, unique_tokens: Array
     ) -> tuple[Array, dict[str, Array]]:
-        """Both at once: the slopes are made of what the loss needs."""
+        """Losses (B, n) and their slopes at columns (n,): the slopes are made of what the loss needs."""
         given = p if self.base is None else SimpleNamespace(**self.base)
         E, A, B, alpha, beta = (getattr(given, name) for name in _BASE)
         N, D, U = params, tokens, np.minimum(unique_tokens, tokens)

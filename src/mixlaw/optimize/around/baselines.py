@@ -14,10 +14,20 @@ __all__ = ["baselines", "feasible", "temperature", "unimax"]
 
 
 def unimax(corpus: Corpus, tokens: float, max_epochs: float = 4.0) -> Mixture:
-    """UniMax: as uniform as ``max_epochs`` allows (Chung et al. 2023, arXiv:2304.09151).
+    """UniMax: as uniform as ``max_epochs`` allows.
 
     Domains are served from the smallest: each gets an equal share of what is left of the budget, or
     ``max_epochs`` times its tokens if that is less.
+
+    Args:
+        corpus: the domains and their unique tokens.
+        tokens: of the target run.
+        max_epochs: how often a domain's tokens may be repeated.
+
+    Raises:
+        ConfigError: tokens or epochs that are not positive.
+
+    Source: Chung et al. 2023, arXiv:2304.09151.
 
     Example:
         >>> corpus = Corpus.declared({"web": 900, "wiki": 50}, source="example")
@@ -36,6 +46,9 @@ def unimax(corpus: Corpus, tokens: float, max_epochs: float = 4.0) -> Mixture:
 
 def temperature(corpus: Corpus, T: float = 2.0) -> Mixture:
     """Weights proportional to unique tokens to the power 1/T: T = 1 is natural, T large is uniform.
+
+    Raises:
+        ConfigError: T is not positive.
 
     Example:
         >>> corpus = Corpus.declared({"a": 70, "b": 20, "c": 10}, source="example")
@@ -67,6 +80,14 @@ def feasible(mixture: Array, constraints: Constraints, slack: float = 1e-9) -> b
 
 def baselines(corpus: Corpus, budget: Budget, reference: Mixture | None = None) -> dict[str, Mixture]:
     """Natural, uniform, UniMax (1 and 4 epochs), temperature 2 and 5, and the user's own as ``"reference"``.
+
+    Args:
+        corpus: the domains and their unique tokens.
+        budget: its tokens decide what UniMax allows; its limits are not applied.
+        reference: the mixture used today, or None.
+
+    Returns:
+        Mixtures by name.
 
     Example:
         >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")

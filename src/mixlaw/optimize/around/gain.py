@@ -23,7 +23,8 @@ __all__ = ["Gain", "gain", "predicted_gain"]
 
 @dataclass(frozen=True)
 class Gain:
-    """Objective of the recipe minus the reference's, and the probability that it is below zero.
+    """``prediction``: objective of the recipe minus the reference's, in the objective's unit, with its interval;
+    ``probability``: that it is below zero (None where the law gives no distribution).
 
     Example:
         >>> Gain(Prediction(-0.02, -0.03, -0.01, 0.9), 0.99).probability

@@ -26,7 +26,7 @@ Weights = Callable[[int, int, int], Array]
 
 
 def drawn(n: int, num: int, seed: int = 0) -> Array:
-    """How often each run is drawn in n draws with replacement.
+    """How often each run is drawn in n draws with replacement: counts (num, n), one row for each resample.
 
     Example:
         >>> drawn(5, 2).sum(axis=1).tolist()

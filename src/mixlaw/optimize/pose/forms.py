@@ -31,6 +31,9 @@ class Repetition:
         once: (n,) the weight at which a domain has been seen once (unique tokens / budget); inf = never repeats.
         decay: R*, in epochs.
 
+    Raises:
+        ConfigError: ``decay`` is not a positive number of epochs.
+
     Example:
         >>> Repetition(np.array([0.1]), 15.387756).value(np.array([[0.4]])).round(4).tolist()  # 4 epochs
         [[0.3726]]
@@ -49,6 +52,11 @@ class Repetition:
     ) -> Repetition | None:
         """What ``repetition=`` of the public calls means: None or False nothing, True the published R*, a number R*.
 
+        Args:
+            option: the value given; R* is in epochs.
+            unique_tokens: (K,) unique tokens of each domain.
+            budget_tokens: of the target run.
+
         Raises:
             ConfigError: R* that is not positive.
         """
@@ -58,7 +66,7 @@ class Repetition:
         return Repetition(once, PUBLISHED_DECAY if option is True else float(option))
 
     def take(self, keep: npt.NDArray[np.bool_]) -> Repetition:
-        """Only some variables."""
+        """Only the variables where ``keep`` (n,) is true."""
         return replace(self, once=self.once[keep])
 
     def _beyond(self, z: Array) -> tuple[npt.NDArray[np.bool_], Array]:
@@ -78,7 +86,7 @@ class Repetition:
         return self._beyond(z)[1]
 
     def curvature(self, z: Array) -> Array:
-        """Second derivative (B, n), <= 0."""
+        """Second derivative (B, n) with respect to the weights z (B, n), <= 0."""
         past, left = self._beyond(z)
         return np.where(past, -left / (self.decay * np.where(past, self.once, 1.0)), 0.0)
 

@@ -46,10 +46,11 @@ class Function:
 
 @dataclass(frozen=True)
 class Problem:
-    """Minimise ``functions[0]`` subject to the others being <= 0, the budget's limits, and sum(r) = 1.
+    """Minimise ``functions[0]`` subject to the others being <= 0, the budget's ``constraints``, and sum(r) = 1.
 
     ``z`` has the K weights first, then ``num_extra`` further variables with bounds ``extra_low, extra_high``; ``rows``,
-    ``rows_upper`` are further rows ``rows @ z <= rows_upper`` after the budget's.
+    ``rows_upper`` are further rows ``rows @ z <= rows_upper`` after the budget's. ``prior`` (K,) is the mixture that KL
+    terms measure the distance to; ``repetition`` says how repeated tokens count (None: like fresh ones).
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -73,7 +74,7 @@ class Problem:
 
     @property
     def num_weights(self) -> int:
-        """K."""
+        """K, the number of domains."""
         return len(self.constraints.domains)
 
     @property
@@ -97,7 +98,7 @@ class Problem:
 
     @property
     def upper(self) -> Array:
-        """(M,)."""
+        """(M,) right-hand sides of :attr:`matrix`."""
         if self.rows_upper is None:
             return self.constraints.upper
         return np.concatenate([self.constraints.upper, self.rows_upper])
@@ -191,7 +192,7 @@ def _padded(repetition: Repetition, num_extra: int) -> Repetition:
 def mean(
     constraints: Constraints, weights: Array, guards: Sequence[Function] = (), *, kl: float = 0.0, **options: object
 ) -> Problem:
-    """Weighted mean of losses.
+    """Weighted mean of losses: ``weights`` (T,), one for each target; ``guards`` must stay <= 0.
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -213,6 +214,8 @@ def worst(
     **options: object,
 ) -> Problem:
     """Largest excess ``weights_t / max(weights) * (loss_t - best_t)`` over the targets with a weight.
+
+    ``weights`` and ``best``, the lowest reachable losses, are (T,).
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -245,6 +248,8 @@ def least_change(
     constraints: Constraints, reference: Array, required: Sequence[Function], **options: object
 ) -> Problem:
     """Smallest share of the tokens moved away from ``reference`` (half the L1 distance) subject to ``required``.
+
+    ``reference`` is a mixture (K,).
 
     Example:
         >>> from mixlaw import Budget, Corpus

@@ -48,7 +48,7 @@ class TaskLaw:
 
     @classmethod
     def fit(cls, loss: npt.ArrayLike, accuracy: npt.ArrayLike, ideal: bool = True) -> TaskLaw:
-        """Least squares from (loss, accuracy) pairs.
+        """Least squares from (loss, accuracy) pairs: arrays of one length, nats per token and fractions in [0, 1].
 
         Args:
             ideal: append the ladder's ideal point (loss 0, the task's best possible accuracy 1).
@@ -95,17 +95,17 @@ class TaskLaw:
         return cls(a, k, L0, b, sd, len(x), float(x.min()), float(x.max()))
 
     def predict(self, loss: npt.ArrayLike) -> Array:
-        """Accuracy at ``loss`` (any shape)."""
+        """Accuracy (a fraction) at ``loss`` (nats per token; any shape)."""
         u = np.clip(-self.k * (np.asarray(loss, dtype=float) - self.L0), -500, 500)
         return np.asarray(self.a / (1 + np.exp(u)) + self.b)
 
     def slope(self, loss: npt.ArrayLike) -> Array:
-        """d accuracy / d loss, <= 0."""
+        """d accuracy / d loss, per nat, <= 0; any shape."""
         s = 1 / (1 + np.exp(np.clip(-self.k * (np.asarray(loss, dtype=float) - self.L0), -500, 500)))
         return np.asarray(self.a * self.k * s * (1 - s))
 
     def inverse(self, accuracy: npt.ArrayLike) -> Array:
-        """The loss at which this accuracy is reached.
+        """The loss (nats per token) at which this accuracy (a fraction) is reached; any shape.
 
         Raises:
             DataError: outside the curve's range.

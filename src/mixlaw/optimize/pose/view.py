@@ -103,7 +103,11 @@ class LawView:
             )
 
     def index(self, names: Iterable[str], where: str) -> list[int]:
-        """Positions of targets by name."""
+        """Positions of targets by name.
+
+        Raises:
+            ConfigError: the law does not predict a target of that name; ``where`` is what the message blames.
+        """
         out = []
         for name in names:
             if name not in self.targets:
@@ -131,7 +135,7 @@ class LawView:
         return values[:, None] if values.ndim == 1 else values
 
     def interval(self, R: npt.ArrayLike, level: float) -> tuple[Array, Array]:
-        """(low, high), each (n, T)."""
+        """Prediction interval (low, high), each (n, T) in the targets' unit, at mixtures R (n, K)."""
         low, high = self.law.predict_interval(self._matrix(R), level)
         low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
         if low.ndim == 1:

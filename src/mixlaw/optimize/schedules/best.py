@@ -60,6 +60,7 @@ def best_schedule(
 
     Raises:
         ConfigError: another law, unknown names, or a base law that cannot be certified.
+        DataError: fewer than half of the bootstrap refits succeeded.
         InfeasibleBudgetError: no mixture satisfies the budget.
 
     Example:

@@ -21,7 +21,8 @@ __all__ = ["General", "complete", "has_slopes", "local_search", "random_feasible
 
 @dataclass(frozen=True)
 class General:
-    """Best point found: ``z`` (n,), its ``value``, how many ``starts`` were made, and every start's own end.
+    """Best point found: ``z`` (n,), its ``value``, how many ``starts`` were made, and every start's own end:
+    ``ends`` (starts, n) with values ``end_values`` (starts,).
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -45,6 +46,9 @@ def random_feasible(problem: Problem, num: int, seed: int = 0, steps: int = 0) -
 
     Args:
         steps: hit-and-run moves per chain (default 4 K).
+
+    Raises:
+        ConvergenceError: no mixture satisfies the limits.
 
     Example:
         >>> from mixlaw import Budget, Corpus

@@ -34,6 +34,7 @@ class Program:
     Shapes: ``coef`` (B, m+1, A), ``linear`` (B, m+1, n), ``const``, ``kl`` (B, m+1), ``direction`` (B, A, n),
     ``offset`` (B, A), ``kind`` (A,), ``exponent`` (B, A), ``low``, ``high`` (B, n; infinite = no bound), ``matrix``
     (B, M, n), ``upper`` (B, M), ``equal`` (q, n), ``right`` (B, q), ``prior`` (K,), ``start`` (n,) or None.
+    ``repetition`` says how repeated tokens count (None: like fresh ones).
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -131,7 +132,7 @@ class Program:
         return np.asarray((u[:, positive] > 0).all(axis=1) & (u[:, ~positive] < 600).all(axis=1), dtype=bool)
 
     def functions(self, z: Array) -> Array:
-        """F (B, m+1)."""
+        """Objective and constraint functions F (B, m+1) at z (B, n)."""
         phi = self.phi(self.inner(z), 0)
         F = np.matmul(self.coef, phi[:, :, None])[:, :, 0] + self.const
         F = F + np.matmul(self.linear, z[:, :, None])[:, :, 0]
@@ -140,7 +141,7 @@ class Program:
         return F
 
     def jacobian(self, z: Array) -> Array:
-        """dF/dz (B, m+1, n)."""
+        """dF/dz (B, m+1, n) at z (B, n)."""
         slope = self.phi(self.inner(z), 1)
         J = np.matmul(self.coef * slope[:, None], self.direction)
         if self.repetition is not None:
@@ -174,7 +175,8 @@ class Solution:
 
     ``p`` (B, m), ``y`` (B, M), ``a``, ``b`` (B, n), ``v`` (B, q) are the multipliers, all of the sign that makes
     them prices: the optimum falls by ``y`` per unit of ``upper``, by ``b`` per unit of ``high``, and so on.
-    ``violation`` (B,) is the largest constraint violation.
+    ``violation`` (B,) is the largest constraint violation. ``functions`` (B, m+1) are objective and constraints at
+    ``z`` (B, n); ``iterations`` counts Newton steps.
 
     Example:
         >>> from mixlaw import Budget, Corpus

@@ -45,7 +45,7 @@ class Static:
         losses: Mapping[str, float] | None = None,
         gradients: Mapping[str, npt.NDArray[np.float64]] | None = None,
     ) -> Mixture:
-        """The mixture of the phase that holds the middle of ``step``."""
+        """The mixture of the phase that holds the middle of ``step`` (from 0). Losses and gradients are ignored."""
         phase = int(np.searchsorted(self._ends, step + 0.5, side="right"))
         return self.schedule.phases[min(phase, len(self._ends) - 1)].mixture
 
