@@ -68,7 +68,9 @@ class LearningRateSchedule:
         return np.interp(np.asarray(step, dtype=float), np.arange(last + 1), total)
 
     def gap(self, step: npt.ArrayLike) -> Array:
-        """How far below its peak the rate has come: 1 - rate after the warm-up, 0 before its end. Any shape."""
+        """How far below its peak the rate has come: 1 - rate after the warm-up, 0 before its end; ``step`` and the
+        result have any shape.
+        """
         s = np.asarray(step, dtype=float)
         return np.where(s <= self.peak_step, 0.0, 1.0 - self.rate(s))
 

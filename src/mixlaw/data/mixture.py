@@ -103,7 +103,7 @@ class Mixture:
 
     @classmethod
     def uniform(cls, domains: Sequence[str]) -> Mixture:
-        """Equal weight on every domain."""
+        """Equal weight on each of ``domains``."""
         return cls({d: 1.0 / len(domains) for d in domains})
 
     def __getitem__(self, domain: str) -> float:
@@ -220,11 +220,13 @@ class Schedule:
         return Mixture.from_array(self.domains, total / total.sum())  # type: ignore[union-attr,operator]
 
     def tokens(self, budget_tokens: float) -> dict[str, float]:
-        """Tokens of each domain over the whole budget."""
+        """Tokens that a run of ``budget_tokens`` draws from each domain, over all phases."""
         return {d: w * budget_tokens for d, w in self.mixture.to_dict().items()}
 
     def epochs(self, budget_tokens: float, unique_tokens: Mapping[str, float]) -> dict[str, float]:
-        """Epochs of each domain: tokens drawn / unique tokens (infinite where drawn but there are none)."""
+        """Epochs of each domain in a run of ``budget_tokens``: tokens drawn / its ``unique_tokens`` (infinite where
+        drawn but there are none).
+        """
         result = {}
         for domain, drawn in self.tokens(budget_tokens).items():
             unique = float(unique_tokens[domain])

@@ -26,6 +26,11 @@ def anchor_mixtures(
 ) -> dict[str, Mixture]:
     """Named anchor mixtures: ``"natural"``, ``"uniform"`` and the user's own.
 
+    Args:
+        corpus: the domains.
+        anchors: ``"natural"`` and ``"uniform"``, or ``{name: mixture}``.
+        budget: limits of the runs (None: there are none).
+
     An anchor outside the budget is replaced by the nearest feasible mixture, with a warning.
 
     Raises:
@@ -132,7 +137,13 @@ def specs(
 def noise(
     observations: Observations, targets: Sequence[str] | None = None, metric: str = "loss"
 ) -> dict[str, SeedNoise]:
-    """Seed noise per target, pooled over all groups of runs with the same mixture, model and tokens.
+    """Seed noise per target, pooled over all groups of runs with the same mixture, model and tokens; its standard
+    deviation is in the unit of the target.
+
+    Args:
+        observations: with some mixture that was trained with two seeds or more.
+        targets: validation sets (None: all that have ``metric``).
+        metric: such as ``"loss"``.
 
     Raises:
         DataError: no mixture was trained twice, so noise is not measured.

@@ -105,7 +105,9 @@ def exchange(
     """Indices of ``num`` candidates by Fedorov's exchange, starting from a greedy choice.
 
     Args:
-        G: (N, P) or (T, N, P) derivatives at the candidates.
+        G: (N, P) or (T, N, P) derivatives at the candidates, of P parameters (and T targets).
+        num: how many to choose.
+        rounds: largest number of passes over the chosen ones; it ends when a pass changes nothing.
         criterion: ``"D"``: largest determinant of the information, summed over targets in the logarithm;
             ``"I"``: smallest variance of predictions, averaged over the candidates.
         given: (n, P) or (T, n, P) derivatives at runs that exist already.

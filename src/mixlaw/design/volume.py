@@ -76,6 +76,11 @@ def cut(corpus: Corpus, budget: Budget, seed: int = 0, samples: int = 2000) -> C
     The share is estimated by multilevel splitting: the limits are tightened step by step, each step keeping
     about a third of the points, so that shares of 1e-30 are found as surely as shares of a half.
 
+    Args:
+        corpus, budget: the domains and the limits.
+        seed: of the random points.
+        samples: points of each step; more make the share more exact.
+
     Raises:
         ConfigError: the budget names unknown domains.
         InfeasibleBudgetError: no mixture satisfies the budget.

@@ -88,10 +88,12 @@ def critical(
 
     Args:
         proportions: (n,) share of old data in each run, n >= 4.
-        losses: (n,) loss on the old data after each run, or (n, S) on its validation sets.
+        losses: (n,) loss on the old data after each run, in nats per token, or (n, S) on its validation sets.
         before: loss before continuing, a number or (S,).
         weights: (S,) weight of each set in the mean (default equal).
-        noise: sd of the mean loss, if known (from replicates); else estimated, see the module's head.
+        level: of the interval.
+        num_bootstrap: simulated repeats of the experiment that the interval comes from.
+        noise: sd of the mean loss in nats, if known (from replicates); else estimated, see the module's head.
 
     Raises:
         TooFewRunsError: fewer than four different proportions.
@@ -189,10 +191,13 @@ def critical_from_observations(
     """The same from observations: ``domain`` holds the old data, ``weights`` its validation sets.
 
     Args:
-        before: loss of each set before continuing, or the id of the run that measured them.
+        level, seed: as in :func:`critical`.
+        before: loss (nats per token) of each set before continuing, or the id of the run that measured them.
 
     Raises:
-        As :func:`critical`, and DataError: a run, set or domain that the observations lack.
+        DataError: a run, set or domain that the observations lack, or what :func:`critical` refuses.
+        ConfigError: a negative weight, or none above zero; ``level`` outside (0, 1).
+        TooFewRunsError: fewer than four different proportions.
 
     Example:
         >>> shares, losses = [0.125, 0.25, 0.375, 0.5], [2.926166, 2.880493, 2.857072, 2.838757]

@@ -54,7 +54,7 @@ class Trainer(Protocol):
 
 
 def needs_tokens(trainer: Any) -> bool:
-    """Whether a class of trainers declares that it reads the study's token shards.
+    """Whether the class ``trainer`` declares that it reads the study's token shards.
 
     Example:
         >>> class Remote:
@@ -66,7 +66,7 @@ def needs_tokens(trainer: Any) -> bool:
 
 
 def version_of(trainer: Any, options: Mapping[str, Any]) -> str:
-    """What a spec says of a class of trainers and its options: ``RunSpec.trainer_version``.
+    """What a spec says of the class ``trainer`` and its options: ``RunSpec.trainer_version``.
 
     Example:
         >>> class Mine:

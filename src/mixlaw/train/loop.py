@@ -19,7 +19,8 @@ __all__ = ["Training", "choose_device", "choose_precision"]
 
 
 def choose_device(device: str) -> torch.device:
-    """``"auto"`` is the GPU where there is one, else the CPU.
+    """The device of that name, such as ``"cpu"`` or ``"cuda:1"``; ``"auto"`` is the GPU where there is one, else the
+    CPU.
 
     Example:
         >>> choose_device("cpu").type
@@ -102,14 +103,16 @@ class Training:
         self._adam = torch.optim.AdamW(groups, lr=0.0, betas=self.options["betas"], eps=self.options["eps"], fused=True)
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Training loss of one batch, in this training's precision."""
+        """Mean loss in nats per token of one batch, in this training's precision: ``inputs`` and ``targets`` (n,
+        context).
+        """
         if self.device.type == "cpu":
             return self.model.fast_loss(inputs, targets, self.dtype)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.model.loss(inputs, targets)
 
     def step(self, batch: npt.NDArray[np.int64], learning_rate: float) -> tuple[float, float]:
-        """One optimiser step on token sequences ``batch`` (n, context + 1).
+        """One optimiser step on token sequences ``batch`` (n, context + 1), at this ``learning_rate``.
 
         Returns:
             Mean loss in nats before the update, and the gradient's norm before clipping. Where either is not finite

@@ -82,7 +82,9 @@ class Throughput:
     start_seconds: float
 
     def seconds(self, train_tokens: float, evaluated_tokens: float = 0.0) -> float:
-        """Time for all workers together to train and evaluate so many tokens."""
+        """Seconds for all workers together to train and evaluate so many tokens (``train_tokens``,
+        ``evaluated_tokens``).
+        """
         return train_tokens / self.train + evaluated_tokens / self.evaluate
 
 

@@ -69,6 +69,14 @@ def value_rows(
 ) -> list[dict[str, Any]]:
     """Rows for the values table: ``loss`` and, where bytes are known, ``bits_per_byte`` of every set.
 
+    Args:
+        run: id of the run.
+        step, tokens: how far it was trained.
+        losses: nats per token of each set.
+        validation: the sets, as :data:`Validation` describes them.
+        hashes: content hash of each set.
+        censored: ``"none"``, or of which kind of bound the losses are.
+
     Example:
         >>> rows = value_rows("run-1", 10, 640, {"web": 2.0}, {"web": (np.zeros((2, 5), np.int64), 16)}, {"web": "abc"})
         >>> [(row["metric"], round(row["value"], 3)) for row in rows]

@@ -154,13 +154,14 @@ def power_analysis(
 
     Args:
         counts: numbers of runs to simulate.
+        metric: of the pilot, such as ``"loss"`` (nats per token).
         pilot: a few runs of this corpus; losses are drawn from ``law`` fitted on them (default: the Gaussian process
             whose errors shrink with the loss, which is about as wrong near the best mixtures as it says).
         law: with a pilot: an unfitted law. Without one: a *fitted* prior law (from another study, or a published
             one) over the corpus' domains, taken as the truth.
         objective: weight per target; default equal weights.
-        noise: seed noise per target (standard deviation); default from the pilot's replicates, else what the law
-            leaves unexplained. Needed without a pilot.
+        noise: seed noise per target (standard deviation, in its unit); default from the pilot's replicates, else what
+            the law leaves unexplained. Needed without a pilot.
         sizes: proxies one could run; default one, like the pilot.
         sampler: name of the design to simulate (one that needs no observations).
         fit: unfitted law the study will use; default the Gaussian process with both its members, as in ``recommend``.

@@ -212,10 +212,13 @@ def recommend(
     """The mixture to use after ``observations``: see the head of :mod:`mixlaw.design.adaptive.recommendation`.
 
     Args:
+        observations: the runs so far.
+        seed: of the law and of the search among mixtures.
+        metric: of the observations, such as ``"loss"`` (nats per token).
         objective: weight per target; default equal weights.
         law: unfitted law; default the Gaussian process with both its members.
-        noise: seed noise of the objective (standard deviation); default from replicates, and without any what the
-            law leaves unexplained, so that nobody is credited with luck. 0 where a run repeats exactly.
+        noise: seed noise of the objective (standard deviation, in its unit); default from replicates, and without any
+            what the law leaves unexplained, so that nobody is credited with luck. 0 where a run repeats exactly.
 
     Raises:
         ConfigError: the objective names an unknown target.

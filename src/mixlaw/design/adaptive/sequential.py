@@ -108,7 +108,8 @@ def propose(
     noise: float | None = None,
     metric: str = "loss",
 ) -> list[Schedule]:
-    """The next ``num`` runs by expected reduction of regret; see :func:`plan`.
+    """The next ``num`` runs by expected reduction of regret; see :func:`plan`, which
+    explains the arguments.
 
     Without observations, or with fewer than eight observed mixtures, the runs are spread over the feasible set
     (:mod:`~mixlaw.design.samplers.dirichlet`) instead.
@@ -170,13 +171,16 @@ def plan(
     twice. Its worth is what the choice after the batch gains over today's, with the noise of runs in the account.
 
     Args:
+        num: runs in the batch, > 0.
+        observations: the runs so far.
+        metric: of the observations, such as ``"loss"`` (nats per token).
         objective: weight per target; default equal weights.
         law: unfitted law; default the Gaussian process, whose uncertainty covers its form as well. Draws from
             another law are refits to reweighted runs.
         candidates: mixtures considered (they are moved towards where the draws have their optima).
         worlds: how many draws from the law.
-        noise: seed noise of the objective (standard deviation); default measured on replicates, else what the law
-            leaves unexplained.
+        noise: seed noise of the objective (standard deviation, in its unit); default measured on replicates, else what
+            the law leaves unexplained.
 
     Raises:
         ConfigError: num <= 0, too few draws, or the objective names an unknown target.

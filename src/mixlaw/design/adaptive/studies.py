@@ -93,6 +93,7 @@ def simulate(
     """(draws, studies per draw, counts) regret of choosing after so many runs, and that of the natural mixture.
 
     Args:
+        size, sampler: the proxy that is run, and the name of the design.
         counts: numbers of runs, rising; every study buys the last and its choice is read after each.
         fit: unfitted law of the studies; None: the Gaussian process.
         draws: how often the losses are drawn.

@@ -173,6 +173,8 @@ def fit_batch(
         censored: (n,) or (M, n) of -1, 0, +1.
         bounds: (lower, upper), each a number or (P,); or P > 2 pairs.
         prior, linear_prior: ridges on theta and on the linear coefficients (intercept excluded).
+        loss, delta, log: what is minimised, as in the head of this module.
+        max_iter, gtol: largest number of steps, and the gradient norm at which a start stops.
         certify: largest ``gradient_norm`` that counts as converged.
         race: give up starts that fall behind; for the best optimum from many starts, not for a list of all optima.
             Starts given up are not converged. Needs some 1.5 rows per parameter: below, a start far behind may win.

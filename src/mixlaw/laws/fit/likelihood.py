@@ -94,6 +94,8 @@ def profile_likelihood(
     """Profile parameter ``index`` of a model function (theta, problem) -> (f, J), all grid values in one batch.
 
     Args:
+        Y: (n,) measured values.
+        loss, delta, log, weights, prior, bounds: as in :func:`mixlaw.laws.fit.engine.fit_batch`, as in the fit itself.
         best: (P,) the optimum, used as a start (further ``starts`` (S, P) are tried at every value).
         values: (G,) grid; the interval is where the objective rises by less than the chi squared quantile of
             ``level`` times the noise variance (None: estimated from the optimum's residual).

@@ -28,7 +28,8 @@ def standing(
     rank_transfer: str | float | None = None,
     repetition: Repetition | None = None,
 ) -> list[str]:
-    """Warnings that do not depend on the answer.
+    """Warnings, as sentences, that do not depend on the answer; ``rank_transfer`` and ``repetition`` are as in
+    :func:`mixlaw.optimize.optimize`.
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -67,7 +68,7 @@ def standing(
 
 
 def accuracy(curve: TaskLaw, loss: Prediction) -> Prediction:
-    """A task's accuracy from its loss; the task law's own residual widens the interval.
+    """A task's accuracy (a fraction) from its loss (nats per token); the task law's own residual widens the interval.
 
     Example:
         >>> curve = TaskLaw(a=-0.6, k=4.0, L0=1.0, b=0.85, residual=0.01)

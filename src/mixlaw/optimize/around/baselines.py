@@ -61,7 +61,7 @@ def temperature(corpus: Corpus, T: float = 2.0) -> Mixture:
 
 
 def feasible(mixture: Array, constraints: Constraints, slack: float = 1e-9) -> bool:
-    """Whether weights (K,) satisfy the budget's limits.
+    """Whether the mixture's weights (K,) satisfy the budget's ``constraints``, to ``slack`` (a share of the tokens).
 
     Example:
         >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")

@@ -96,7 +96,8 @@ def gain(
     same: bool,
     error: float | None = None,
 ) -> Gain:
-    """Interval of the gain from bootstrap differences (B,), stretched to the held-out ``error`` where that is larger.
+    """Interval of the gain, at ``level`` around ``difference`` (recipe minus reference), from bootstrap differences
+    (B,), stretched to the held-out ``error`` where that is larger.
 
     An optimum picked on a law looks better there than it is. ``optimism`` (>= 0) is that bias as measured in the
     bootstrap; the interval is widened by it on the side of less gain. The spread of few draws is taken from their sd

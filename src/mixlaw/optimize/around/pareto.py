@@ -137,6 +137,7 @@ def frontier(
     Args:
         sets: two or more of the law's targets.
         num: points.
+        repetition: as in :func:`mixlaw.optimize.optimize`.
 
     Raises:
         ConfigError: fewer than two sets, unknown names, or a law that is not convex for them (see the message).
