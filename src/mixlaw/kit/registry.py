@@ -9,7 +9,6 @@ joins at run time with :meth:`Registry.register`, or from another installed pack
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import importlib.util
 import inspect
 import pkgutil
@@ -91,7 +90,9 @@ class Registry:
         """Entries of other installed packages: name to entry point, not loaded."""
         if self.group is None:
             return {}
-        return {point.name: point for point in importlib.metadata.entry_points(group=self.group)}
+        from importlib.metadata import entry_points  # costs more to import than the rest of this module
+
+        return {point.name: point for point in entry_points(group=self.group)}
 
     def names(self) -> list[str]:
         """All names but aliases, sorted."""

@@ -11,9 +11,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from mixlaw.errors import DataError
 
 __all__ = ["Store"]
@@ -31,6 +28,10 @@ class Store:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
+        # imported here because a recipe or corpus that never touches a file needs none of it, and it takes a while
+        import fsspec
+        from fsspec.implementations.local import LocalFileSystem
+
         self.fs, path = fsspec.core.url_to_fs(os.fspath(root))
         self.root = str(path).rstrip("/")
         self.is_local = isinstance(self.fs, LocalFileSystem)

@@ -252,7 +252,8 @@ class Layout:
                 f"slopes() must return one entry per parameter, {list(self.parameters)}; it returned {list(slopes)}."
             )
         B = len(getattr(p, next(iter(self.parameters))))
-        J = np.empty((B, num_rows, self.size))
+        # one parameter's slopes lie together in memory: much faster to write, and for what is done with them later
+        J = np.empty((B, self.size, num_rows)).transpose(0, 2, 1)
         for name, parameter in self.parameters.items():
             at = self.slices[name]
             if name in self._itself:

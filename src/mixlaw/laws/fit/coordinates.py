@@ -56,11 +56,11 @@ def uncoupled(J: Array, bounded: npt.NDArray[np.bool_]) -> Array:
     P = J.shape[1]
     out, products = np.eye(P), J.T @ J
     size = np.sqrt(np.diag(products))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alike = np.where(bounded[:, None], 0.0, np.abs(products) / (size[:, None] * size))
     for e in range(1, P):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            alike = np.where(bounded[:e], 0.0, np.abs(products[:e, e]) / (size[:e] * size[e]))
-        q = int(np.argmax(alike))
-        if alike[q] > _ALIKE:
+        q = int(np.argmax(alike[:e, e]))
+        if alike[q, e] > _ALIKE:
             used = np.abs(J[:, q]) > 1e-6 * np.abs(J[:, q]).max()
             out[q, e] = float(np.mean(J[used, e] / J[used, q]))
     return out if np.isfinite(out).all() else np.eye(P)

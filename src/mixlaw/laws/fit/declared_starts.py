@@ -109,28 +109,28 @@ def solved(
     G = len(next(iter(points.values()))) if points else 1
     one = {name: np.ones(G) for name in linear}
     value, slopes = formula(_namespace({**points, **one}))
-    phi = np.stack([np.broadcast_to(slopes[name], value.shape) for name in linear], axis=2)  # (G, n, L)
+    phi = np.stack([np.broadcast_to(slopes[name], value.shape) for name in linear], axis=1)  # (G, L, n)
     value = np.broadcast_to(value, (G, len(y)))
-    offset = value - phi.sum(axis=2)  # what does not depend on the linear ones
-    size = np.sqrt(np.einsum("gnl,gnl,n->gl", phi, phi, w) / w.sum())  # of raw counts' powers: brought to one scale
+    offset = value - phi.sum(axis=1)  # what does not depend on the linear ones
+    size = np.sqrt((phi * phi) @ w / w.sum())  # (G, L) of raw counts' powers: brought to one scale
     size = np.where(size > 0, size, 1.0)
-    root = (np.sqrt(w) / y)[None, :, None]
-    scaled = phi / size[:, None, :] * root
-    gram = np.swapaxes(scaled, 1, 2) @ scaled
-    right = np.swapaxes(scaled, 1, 2) @ ((y - offset)[:, :, None] * root)
+    root = np.sqrt(w) / y
+    scaled = phi * root / size[:, :, None]
+    gram = scaled @ np.swapaxes(scaled, 1, 2)
+    right = scaled @ ((y - offset) * root)[:, :, None]
     gram += 1e-10 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(len(linear))
     coef = np.linalg.solve(gram, right)[:, :, 0]
     lowest = y.min()
+    constant = np.ptp(phi, axis=2).max(axis=0) <= 1e-9 * np.abs(phi).max(axis=(0, 2))
     for j, name in enumerate(linear):
         parameter = layout.parameters[name]
         if isinstance(parameter, Positive):
-            constant = np.ptp(phi[:, :, j], axis=1).max() <= 1e-9 * np.abs(phi[:, :, j]).max()
-            least, most = (0.05, 0.999) if constant else (1e-3, np.inf)
+            least, most = (0.05, 0.999) if constant[j] else (1e-3, np.inf)
             coef[:, j] = np.clip(coef[:, j], least * lowest, most * lowest)
     found = {name: np.clip(coef[:, j] / size[:, j], layout.parameters[name].low, layout.parameters[name].high)
              for j, name in enumerate(linear)}  # fmt: skip
     values = {**points, **found}
-    fitted = offset + (phi @ np.stack([found[name] for name in linear], axis=1)[:, :, None])[:, :, 0]
+    fitted = offset + (np.stack([found[name] for name in linear], axis=1)[:, None, :] @ phi)[:, 0]
     return values, _error(fitted, y, w)
 
 

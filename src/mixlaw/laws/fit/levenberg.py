@@ -156,10 +156,11 @@ class _Ends:
 
     def record(self, at: _Moving, leave: npt.NDArray[np.bool_], box: _Box, iteration: int) -> None:
         """Rows ``leave`` end where they are."""
-        gone, P = at.index[leave], np.arange(at.t.shape[1])
+        gone = at.index[leave]
         self.theta[gone], self.F[gone], self.iterations[gone] = at.t[leave], at.F[leave], iteration
-        D = at.H[leave][:, P, P]
-        self.norm[gone] = _certificate(at.F[leave], at.g[leave], D, at.t[leave], box, at.floor[leave])[0]
+        D = _diagonal(at.H)[leave]
+        largest = D.max(axis=1, keepdims=True)
+        self.norm[gone] = _certificate(at.F[leave], at.g[leave], D, largest, at.t[leave], box, at.floor[leave])[0]
 
     def follow(self, at: _Moving, done: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Which rows have met another one's path and follow it from now on."""
@@ -216,22 +217,27 @@ def _advance(
 
 def _damped_step(at: _Moving, box: _Box) -> tuple[Array, Array]:
     """Where the next steps lead (b, P), inside the box, and the certificate (b,) of where they start."""
-    P = np.arange(at.t.shape[1])
-    D = at.H[:, P, P]
-    norm, free = _certificate(at.F, at.g, D, at.t, box, at.floor)
-    scale = D + 1e-10 * D.max(axis=1, keepdims=True) + TINY
+    D = _diagonal(at.H)
+    largest = D.max(axis=1, keepdims=True)
+    norm, free = _certificate(at.F, at.g, D, largest, at.t, box, at.floor)
+    scale = D + 1e-10 * largest + TINY
     if at.S is not None and at.augment.any():
         A = at.H + np.where(at.augment[:, None, None], at.S, 0.0)
     else:
         A = at.H.copy()
-    A[:, P, P] += at.damping[:, None] * scale
-    right = -at.g
-    if box.bounded and not free.all():
+    diagonal, right = _diagonal(A), -at.g
+    diagonal += at.damping[:, None] * scale
+    if free is not None and not free.all():
         A *= free[:, :, None] & free[:, None, :]
-        A[:, P, P] += np.where(free, 0.0, scale)
+        diagonal += np.where(free, 0.0, scale)
         right = np.where(free, right, 0.0)
     new = at.t + _solve(A, right)
-    return (np.clip(new, box.low, box.high) if box.bounded else new), norm
+    return (np.minimum(np.maximum(new, box.low), box.high) if box.bounded else new), norm
+
+
+def _diagonal(H: Array) -> Array:
+    """The diagonals (b, P) of matrices (b, P, P): a view, so that what is written to it is written to them."""
+    return np.einsum("bpp->bp", H)
 
 
 def _behind(score: Array, problem: Ints, quota: float) -> npt.NDArray[np.bool_]:
@@ -295,15 +301,20 @@ def _secant(
 
 
 def _certificate(
-    F: Array, g: Array, D: Array, t: Array, box: _Box, floor: Array
-) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Scale-free norm of the projected gradient, and which parameters are free to move."""
-    free = np.ones(t.shape, dtype=bool)
+    F: Array, g: Array, D: Array, largest: Array, t: Array, box: _Box, floor: Array
+) -> tuple[Array, npt.NDArray[np.bool_] | None]:
+    """Scale-free norm of the projected gradient, and which parameters are free to move (None: all are).
+
+    ``D`` (b, P) is the diagonal of the curvature, ``largest`` (b, 1) the largest number of each row.
+    """
+    counts, free = 1e-14 * largest < D, None
     if box.bounded:
-        free = ~(((t <= box.low) & (g > 0)) | ((t >= box.high) & (g < 0)))
+        low, high = t <= box.low, t >= box.high
+        if low.any() or high.any():
+            free = ~((low & (g > 0)) | (high & (g < 0)))
+            counts &= free
     cosine = np.abs(g) / np.sqrt(np.maximum(D, TINY) * np.maximum(2.0 * np.abs(F), TINY)[:, None])
-    cosine = np.where(free & (1e-14 * D.max(axis=1, keepdims=True) < D), cosine, 0.0)
-    return np.where(floor >= F, 0.0, cosine.max(axis=1)), free
+    return np.where(floor >= F, 0.0, np.where(counts, cosine, 0.0).max(axis=1)), free
 
 
 def _solve(A: Array, b: Array) -> Array:
@@ -314,4 +325,5 @@ def _solve(A: Array, b: Array) -> Array:
         x = np.zeros_like(b)
         for i in range(len(b)):  # rare: one singular matrix must not stop the batch
             x[i] = np.linalg.lstsq(np.nan_to_num(A[i]), np.nan_to_num(b[i]), rcond=None)[0]
-    return np.where(np.isfinite(x).all(axis=1, keepdims=True), x, 0.0)
+    finite = np.isfinite(x)
+    return x if finite.all() else np.where(finite.all(axis=1, keepdims=True), x, 0.0)

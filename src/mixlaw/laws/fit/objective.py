@@ -89,12 +89,15 @@ class Objective:
     def residual(self, f: Array, problem: Ints) -> tuple[Array, Array, Array, Array]:
         """rho summed (B,), psi (B, n) and curvature weight (B, n), d r / d f (B, n)."""
         y, w = self.Y[problem], self.W[problem]
+        bad = None
         if self.log:
-            bad = (f <= 0) & (w > 0)
-            safe = np.where(f > 0, f, 1.0)
-            r, slope = np.log(safe) - y, 1.0 / safe
+            positive = f > 0
+            if not positive.all():
+                bad = (f <= 0) & (w > 0)
+                f = np.where(positive, f, 1.0)
+            r, slope = np.log(f) - y, 1.0 / f
         else:
-            bad, r, slope = None, f - y, np.ones_like(f)
+            r, slope = f - y, np.ones_like(f)
         if self.censored is not None:
             side = self.censored[problem]
             met = ((side > 0) & (r > 0)) | ((side < 0) & (r < 0))
@@ -103,12 +106,12 @@ class Objective:
             F, psi, curve = 0.5 * (w * r * r).sum(1), w * r, w
         else:
             size = np.abs(r)
-            inside = size <= self.delta
-            F = (w * np.where(inside, 0.5 * r * r, self.delta * (size - 0.5 * self.delta))).sum(1)
-            psi = w * np.clip(r, -self.delta, self.delta)
+            held = np.minimum(np.maximum(r, -self.delta), self.delta)  # r inside the threshold, the threshold outside
+            F = (w * (held * (r - 0.5 * held))).sum(1)  # r^2/2 inside, delta (|r| - delta/2) outside
+            psi = w * held
             # Newton's curvature is 0 outside; a fraction of the IRLS weight there keeps far points from
             # vanishing from the model while convergence near the optimum stays fast.
-            curve = w * np.where(inside, 1.0, _OUTSIDE * self.delta / np.maximum(size, self.delta))
+            curve = w * np.where(size <= self.delta, 1.0, _OUTSIDE * self.delta / np.maximum(size, self.delta))
         if bad is not None:
             F = np.where(bad.any(axis=1), np.inf, F)
         return F, psi, curve, slope

@@ -366,7 +366,9 @@ class ScaleLaw(Law):
         def model(theta: Array, problem: Ints) -> tuple[Array, Array]:
             p = layout.split(theta)
             value, slopes = self.loss_and_slopes(p, *columns)
-            return np.broadcast_to(value, (len(theta), n)), layout.jacobian(p, slopes, n)
+            if value.shape != (len(theta), n):
+                value = np.broadcast_to(value, (len(theta), n))
+            return value, layout.jacobian(p, slopes, n)
 
         return model
 

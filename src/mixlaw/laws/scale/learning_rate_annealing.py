@@ -143,9 +143,10 @@ class LearningRateAnnealing(ScaleLaw):
             )
         return [v for v in found if v is not None]
 
-    def _which(self, columns: Sequence[Array]) -> Array:
+    @staticmethod
+    def _which(columns: Sequence[Array], schedules: Sequence[LearningRateSchedule]) -> Array:
         """(n,) index of each row's schedule."""
-        return columns[-1] if len(self._list()) > 1 else np.zeros(len(columns[0]))
+        return columns[-1] if len(schedules) > 1 else np.zeros(len(columns[0]))
 
     def check_rows(self, *columns: Array) -> None:
         """Steps after the warm-up of a schedule that is known.
@@ -153,7 +154,8 @@ class LearningRateAnnealing(ScaleLaw):
         Raises:
             DataError: columns (n,) with steps inside the warm-up, or the number of a schedule that there is not.
         """
-        schedules, which, step = self._list(), self._which(columns), columns[0]
+        schedules, step = self._list(), columns[0]
+        which = self._which(columns, schedules)
         if ((which < 0) | (which >= len(schedules)) | (which != np.round(which))).any():
             raise DataError(f"Column 'schedule' must index the {len(schedules)} schedules (0 to {len(schedules) - 1}).")
         for i, schedule in enumerate(schedules):
@@ -193,7 +195,8 @@ class LearningRateAnnealing(ScaleLaw):
     # ---- what the schedule says of a row ---------------------------------------------------------------
     def _features(self, columns: Sequence[Array], decay: float) -> tuple[Array, Array]:
         """S1 and S2 of every row; the last ones are kept, for a fit asks for the same rows many times."""
-        schedules, which, step = self._list(), self._which(columns), columns[0]
+        schedules, step = self._list(), columns[0]
+        which = self._which(columns, schedules)
         key = (step.tobytes(), which.tobytes(), decay, tuple(schedules))
         kept = self.__dict__.get("_kept")
         if kept is not None and kept[0] == key:
@@ -210,7 +213,8 @@ class LearningRateAnnealing(ScaleLaw):
     def _span(self, columns: Sequence[Array]) -> Array:
         """Logarithms of the least and the greatest memory: one much shorter than the curves is no memory, one much
         longer never fades."""
-        peak = np.array([s.peak_step for s in self._list()])[self._which(columns).astype(int)]
+        schedules = self._list()
+        peak = np.array([s.peak_step for s in schedules])[self._which(columns, schedules).astype(int)]
         span = max(float((columns[0] - peak).max()), 20.0)
         return np.log([max(span / 100, 2.0), span])
 
@@ -218,7 +222,9 @@ class LearningRateAnnealing(ScaleLaw):
         """S2 (B, n) of every row at logarithms of memories (B,), and its slope in them."""
         from scipy.interpolate import CubicSpline
 
-        key = (columns[0].tobytes(), self._which(columns).tobytes(), tuple(self._list()), tuple(self.memories_))
+        schedules = self._list()
+        which = self._which(columns, schedules)
+        key = (columns[0].tobytes(), which.tobytes(), tuple(schedules), tuple(self.memories_))
         kept = self.__dict__.get("_curves")
         if kept is None or kept[0] != key:
             knots = np.linspace(self.memories_[0], self.memories_[1], _KNOTS)
@@ -243,11 +249,11 @@ class LearningRateAnnealing(ScaleLaw):
 
     def loss_and_slopes(self, p: Any, *columns: Array) -> tuple[Array, dict[str, Any]]:
         """Losses (B, n) and their slopes at columns (n,), at the memory that is known."""
-        return self._under_memory(p, columns, self._features(columns, self._known_decay())[1])
+        return self._at_areas(p, columns, *self._features(columns, self._known_decay()))
 
-    def _under_memory(self, p: Any, columns: Sequence[Array], anneal: Array) -> tuple[Array, dict[str, Any]]:
-        """Losses and slopes at annealing areas (n,), or (B, n) where every problem has its own memory."""
-        x = np.log(self._features(columns, self._known_decay())[0])
+    def _at_areas(self, p: Any, columns: Sequence[Array], area: Array, anneal: Array) -> tuple[Array, dict[str, Any]]:
+        """Losses and slopes at S1 (n,) and S2 (n,), or (B, n) where every problem has its own memory."""
+        x = np.log(area)
         falling = np.exp(-p.alpha * x)
         curve = p.A * falling
         value = p.L0 + curve - p.C * anneal
@@ -264,7 +270,7 @@ class LearningRateAnnealing(ScaleLaw):
         layout = self.layout
         p = layout.split(theta)
         anneal, bend = self._at_memories(columns, theta[:, -1])
-        value, slopes = self._under_memory(p, columns, anneal)
+        value, slopes = self._at_areas(p, columns, self._features(columns, self._known_decay())[0], anneal)
         return value, np.concatenate([layout.jacobian(p, slopes, len(columns[0])), (-p.C * bend)[:, :, None]], axis=2)
 
     def _values(self, theta: Array, columns: Sequence[Array]) -> Array:
