@@ -326,4 +326,6 @@ def _solve(A: Array, b: Array) -> Array:
         for i in range(len(b)):  # rare: one singular matrix must not stop the batch
             x[i] = np.linalg.lstsq(np.nan_to_num(A[i]), np.nan_to_num(b[i]), rcond=None)[0]
     finite = np.isfinite(x)
-    return x if finite.all() else np.where(finite.all(axis=1, keepdims=True), x, 0.0)
+    if not finite.all():
+        x = np.where(finite.all(axis=1, keepdims=True), x, 0.0)
+    return np.asarray(x, dtype=float)
