@@ -26,6 +26,10 @@ __all__ = ["Budget", "Constraints", "Group", "Limit"]
 class Group:
     """Several domains whose weights together stay between ``floor`` and ``cap`` (shares of tokens).
 
+    Args:
+        domains: their names; :class:`Budget` checks names and numbers.
+        floor, cap: smallest and largest share of the tokens of all of them together.
+
     Example:
         >>> corpus = Corpus.declared({"web": 9_000, "news": 9_000, "code": 9_000}, source="example")
         >>> budget = Budget(tokens=8_000, groups={"english": Group(("web", "news"), cap=0.6)})

@@ -34,8 +34,8 @@ class Critical:
         low, high: interval at ``level``.
         forms: the same by each form.
         noise: sd of the mean loss that the interval assumes, in nats.
-        c, a, k: the exponential ``c + a exp(-k r)`` fitted to the weighted mean loss.
-        before: the loss to keep.
+        c, a, k: the exponential ``c + a exp(-k r)`` fitted to the weighted mean loss; c and a in nats.
+        before: the loss to keep, in nats per token.
 
     Example:
         >>> found = Critical(0.3, 0.25, 0.36, 0.9, {"exponential": 0.3}, 0.002, 2.8, 0.24, 4.0, 2.872)

@@ -37,6 +37,9 @@ def flops(spec: RunSpec, vocab_size: int | None = None) -> float:
     Args:
         vocab_size: of the corpus, where ``spec.model`` does not say.
 
+    Raises:
+        ConfigError: a model that is not one of mixlaw, or whose vocabulary is not known.
+
     Example:
         >>> from mixlaw import RunSpec, Schedule
         >>> model = {"width": 32, "layers": 1, "heads": 2, "mlp_width": 64}
@@ -49,7 +52,10 @@ def flops(spec: RunSpec, vocab_size: int | None = None) -> float:
 
 
 def checkpoint_bytes(spec: RunSpec, vocab_size: int | None = None) -> int:
-    """Disk that the run's checkpoint takes: weights and two Adam moments in fp32.
+    """Bytes of disk that the run's checkpoint takes: weights and two Adam moments in fp32.
+
+    Raises:
+        ConfigError: a model that is not one of mixlaw, or whose vocabulary is not known.
 
     Example:
         >>> from mixlaw import RunSpec, Schedule
@@ -104,6 +110,10 @@ def measure(
         seconds: how long to time.
         evaluation_tokens: validation tokens (all sets together) scored at each of ``spec.evaluate_at``; their time is
             counted in, so that ``tokens / measure(...)`` is what whole runs take.
+
+    Raises:
+        ConfigError: a model that is not one of mixlaw, or whose vocabulary is not known.
+        RunError: a timing process failed.
 
     Example:
         >>> from mixlaw import RunSpec, Schedule

@@ -86,8 +86,9 @@ class Power:
         return [p for p in self.points if p.size == name]
 
     def runs_for(self, regret: float, size: str | None = None) -> int | None:
-        """Fewest runs whose expected regret is at most ``regret`` (in the objective's unit): straight in the logarithms
-        between the points simulated; None where even the most runs simulated do not reach it.
+        """Fewest runs whose expected regret is at most ``regret`` (in the objective's unit) at the size of that name
+        (``size``; default: the first): straight in the logarithms between the points simulated; None where even the
+        most runs simulated do not reach it.
         """
         return self._reach(regret, size, "regret")
 

@@ -16,7 +16,8 @@ __all__ = ["Restricted"]
 
 
 class Restricted(Law):
-    """A law with some of its domains held at zero: fitted on old and new domains, asked about the new ones.
+    """A law with some of its domains held at zero: fitted on old and new domains, asked about the new ones. Make one
+    with :meth:`of`; X is (n, K) over the domains that are left.
 
     Example:
         >>> from mixlaw.laws import M4

@@ -74,6 +74,12 @@ class MixtureUncertainty(RidgeLaw):
         """Parameters of ``num`` fits to resampled runs, all in one batch: name to (num, T, ...).
 
         Needs the training rows, so it works on a law that was fitted in this process, not on one read back.
+
+        Returns:
+            Arrays (num, T, ...) by name, in the units of ``parameters_``.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows.
         """
         X, _, _ = self._need_rows("bootstrap")
         out: dict[str, list[Array]] = {}

@@ -74,6 +74,10 @@ class PhaseLaw(Law):
     X: columns ``<domain>@<phase>``, such as ``web@1``: weights in each phase; y: losses (n,) or (n, T) in nats per
     token. Fitted: ``structure_`` chosen, ``log_rho_`` (T,), ``scores_`` ``{structure: held-out mean squared error}``.
 
+    Raises:
+        ConfigError: an unknown structure, or ``fractions`` that are not one positive share for each phase.
+        DataError, FitError: what the law underneath refuses.
+
     Example:
         >>> rng = np.random.default_rng(0)
         >>> first, second = rng.dirichlet(np.ones(2), 24), rng.dirichlet(np.ones(2), 24)

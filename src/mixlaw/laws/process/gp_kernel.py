@@ -82,7 +82,8 @@ _PRIORS: dict[str, tuple[float, float, str]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each group of hyperparameters lies in the flat vector ``u``.
+    """Where each group of hyperparameters lies in the flat vector ``u``: ``slices`` by name, of the kinds that
+    ``member`` has.
 
     Example:
         >>> layout = Layout(MEMBERS["log/log"], num_targets=2, num_domains=3)

@@ -29,6 +29,11 @@ class ModelConfig:
 
     Raises:
         ConfigError: a field is not a positive number of its type, or the width does not split into even heads.
+
+    Example:
+        >>> config = ModelConfig(width=64, layers=2, heads=2, mlp_width=176)
+        >>> config.params  # non-embedding parameters
+        100672
     """
 
     width: int
@@ -98,7 +103,13 @@ arXiv:2304.01373), whose names count embeddings too: their non-embedding sizes a
 
 
 def presets() -> dict[str, int]:
-    """Non-embedding parameters of every preset, smallest first."""
+    """Non-embedding parameters of every preset, smallest first.
+
+    Example:
+        >>> sizes = presets()
+        >>> next(iter(sizes.items()))
+        ('d64', 100672)
+    """
     return dict(sorted(((name, config.params) for name, config in PRESETS.items()), key=lambda item: item[1]))
 
 

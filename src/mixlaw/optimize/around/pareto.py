@@ -28,7 +28,7 @@ class Frontier:
     Args:
         sets: validation sets traded off.
         mixtures: (n, K) weights over ``domains``.
-        losses: (n, len(sets)) predicted losses.
+        losses: (n, len(sets)) predicted losses, in the unit of the law (nats per token).
         exchange: (n, len(sets)) weights of the sets for which the point is optimal: at point i a nat of set a is worth
             ``exchange[i, a] / exchange[i, b]`` nats of set b.
         gap: (n,) duality gap of each point's weighted mean.

@@ -24,10 +24,11 @@ class TaskLaw:
     """Accuracy as a falling sigmoid of loss; make one with :meth:`fit`.
 
     Args:
-        a, k, L0, b: parameters; ``b`` is the ceiling, ``a + b`` the floor (chance).
-        residual: sd of measured accuracy around the curve.
+        a, k, L0, b: parameters of ``a / (1 + exp(-k (loss - L0))) + b``; ``b`` is the ceiling and ``a + b`` the floor
+            (chance), both fractions; ``L0`` is in nats per token and ``k`` per nat.
+        residual: standard deviation of measured accuracy around the curve, a fraction.
         num_pairs: pairs it was fitted on.
-        low_loss, high_loss: range of losses among them.
+        low_loss, high_loss: range of losses among them, nats per token.
 
     Example:
         >>> law = TaskLaw(a=-0.6, k=4.0, L0=1.0, b=0.85)
