@@ -66,6 +66,9 @@ class Auto(Law):
     :func:`mixlaw.laws.suitable` gives that law itself.
     From 4 to 7 different mixtures only effective tokens, held by their prior, are used, and ``notes_`` says so.
 
+    X: (n, K) weights, shares of the training tokens, with columns ``params`` and ``tokens`` where sizes differ; y:
+    losses (n,) or (n, T) in nats per token, NaN where a target was not measured.
+
     Args:
         seed: of folds and subsets.
         own: which training domain(s) each target is measured on, ``{target: domain}``; by name where not given.
@@ -81,7 +84,7 @@ class Auto(Law):
         heldout_values_: (n, T) predictions of the training runs without themselves (``heldout_``).
         certifiable_name_: the convex parametric family with the lowest held-out error; ``certifiable_`` is
             that law, whose optimum :func:`mixlaw.optimize` can certify.
-        noise_: (T,) seed noise from replicates (NaN without any).
+        noise_ (Array): (T,) standard deviation of the seed noise from replicates, in the unit of y (NaN without any).
         notes_: everything about the rows worth knowing, in sentences.
 
     Raises:
@@ -568,7 +571,11 @@ class Auto(Law):
 
     @property
     def league_(self) -> League:
-        """Held-out scores of every family and of the average, best first."""
+        """Held-out scores of every family and of the average, best first.
+
+        Raises:
+            DataError: several sizes were given, for which no league is made.
+        """
         self._check_fitted()
         if self.league_rows_ is None:
             raise DataError("Several sizes: the Joint law was fitted, which has backtest_ instead of a league.")

@@ -147,7 +147,8 @@ class Law(RegressorMixin, BaseEstimator):
 
         Args:
             X: (n, K) array or dataframe, see the module's head.
-            y: (n,) or (n, T) losses.
+            y: (n,) or (n, T) losses in nats per token, or what :attr:`response` says; NaN where a target was not
+                measured, for laws with ``allows_missing``.
             sample_weight: (n,) non-negative weights of runs.
             censored: which losses are only bounds, for laws that take them (``accepts_censored``): +1 or ``"above"``
                 where the truth lies above y (a run that diverged or was stopped: y is the last loss that it had, or
@@ -228,16 +229,22 @@ class Law(RegressorMixin, BaseEstimator):
         return matrix
 
     def predict(self, X: Any) -> Array:
-        """Predicted losses (n,) or (n, T), as y was given."""
+        """Predicted losses (n,) or (n, T), in the unit and shape in which y was given, at X (n, K).
+
+        Raises:
+            DataError: X lacks columns that the law was fitted on, or has another number of them.
+        """
         values = self._predict(self._align(X))
         return values[:, 0] if self.single_target_ else values
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
-        """Ends (low, high) of an interval for a **new observation** at X, each shaped like ``predict``'s.
+        """Ends (low, high) of an interval for a **new observation** at X, each shaped like ``predict``'s and in its
+        unit. ``level`` is the probability that it contains the observation.
 
         Raises:
             ConfigError: level outside (0, 1).
-            DataError: the law was read back without calibration and no longer has its training rows.
+            DataError: X has other columns, or the law was read back without calibration and no longer has its training
+                rows.
         """
         check_level(level)
         self._check_fitted()
@@ -354,7 +361,7 @@ class Law(RegressorMixin, BaseEstimator):
 
     @property
     def heldout_(self) -> Array:
-        """:attr:`heldout`, or an error that says why there is none.
+        """(n, T) :attr:`heldout`, or an error that says why there is none.
 
         Raises:
             DataError: a law read from JSON, which has no rows to be judged by.
@@ -407,7 +414,12 @@ class Law(RegressorMixin, BaseEstimator):
         return out
 
     def refit_draws(self, X: Array, num: int, rng: np.random.Generator) -> Array:
-        """(num, n, T): predictions at X (n, K) of refits to the training rows under random weights."""
+        """(num, n, T): predictions at X (n, K) of refits to the training rows under random weights.
+
+        Raises:
+            DataError: a law read from JSON, which has no rows to fit again.
+            ConvergenceError: most of the refits failed.
+        """
         rows = self._need_rows("sample")
         draws: list[Array] = []
         tried = 0
@@ -503,7 +515,7 @@ class Law(RegressorMixin, BaseEstimator):
         return np.asarray(np.sqrt(np.nanmean(self._residuals() ** 2, axis=0)))
 
     def residual_sd_of(self, weights: npt.ArrayLike) -> float:
-        """The same of the weighted sum of targets, weights (T,): targets of one run err together.
+        """The same of the weighted sum of targets, weights (T,), in the targets' unit: targets of one run err together.
 
         Raises:
             DataError: a law read from JSON, which has no rows.
@@ -585,7 +597,12 @@ class Law(RegressorMixin, BaseEstimator):
         return None
 
     def gradient(self, X: Any) -> Array:
-        """d target / d weight (n, T, K); central differences unless the family knows better."""
+        """d target / d weight (n, T, K), in the targets' unit per unit of weight, at X (n, K); central differences
+        unless the family knows better.
+
+        Raises:
+            DataError: X lacks columns that the law was fitted on, or has another number of them.
+        """
         matrix = self._align(X)
         atoms = self.atoms()
         if atoms is not None:
@@ -619,7 +636,11 @@ class Law(RegressorMixin, BaseEstimator):
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Law:
-        """Inverse of :meth:`to_dict`."""
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            DataError: a law that is not registered here.
+        """
         cls = _class_of(str(data["class"]))
         law = cls(**{k: _decode(v) for k, v in data["params"].items()})
         for key, value in law._read_state({k: _decode(v) for k, v in data["state"].items()}).items():

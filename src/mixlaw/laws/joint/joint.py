@@ -80,6 +80,11 @@ class Joint(MixtureAtScale):
     Not for: repeated data (epochs above 4, use :class:`RepeatedData`), fewer than three sizes, runs whose
     schedules differ (fit them apart).
 
+    Raises:
+        NotIdentifiableError: fewer than three sizes.
+        ConfigError: an option that is not allowed.
+        DataError, TooFewRunsError: rows that the law cannot use, or too few of them; the message says which.
+
     Source: the recipe is this project's, from backtests on the records of arXiv:2403.16952 (Data Mixing Laws);
     S1 and the annealing gain follow arXiv:2408.11029.
 

@@ -90,6 +90,9 @@ class Nested(MixtureAtScale):
 
     Not for: lengths far beyond the schedule's start of decay when the schedule is not given.
 
+    Raises:
+        NotIdentifiableError, ConfigError, DataError, TooFewRunsError: as :class:`Joint`.
+
     Source: Ye et al. 2024, arXiv:2403.16952, Algorithm 1.
 
     Example:
