@@ -1,3 +1,5 @@
+import datetime
+import hashlib
 import json
 import multiprocessing
 import uuid
@@ -6,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixlaw.data import formats
 from mixlaw.data.ledger import Ledger
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, MixlawWarning
+from mixlaw.kit.artefact import seal
 from mixlaw.kit.store import Store
 
 bodies = st.dictionaries(
@@ -62,17 +66,104 @@ def test_editing_removing_and_reordering_are_noticed(ledger, tmp_path):
     files[1].write_bytes(whole[1])
     files[2].write_bytes(whole[2])
     assert ledger.verify(head) == head
-    # The last entry has no successor to betray a change: the printed head does.
+    # The last entry has no successor to betray a change: the kept head does.
     last = json.loads(whole[3])
     del last["format"]
     last["body"]["loss"] = 1.0
     files[3].write_text(json.dumps(last))
+    for read in (ledger.verify, lambda: ledger.head, lambda: list(ledger), lambda: ledger.append("prediction", {})):
+        with pytest.raises(DataError, match=r"000004\.json is not the entry whose hash ledger-head\.json keeps"):
+            read()
+    files[3].unlink()
+    with pytest.raises(DataError, match=r"has 3 entries, and ledger-head\.json says there were 4"):
+        ledger.verify()
+    # Whoever removes the kept head as well is told so, and cannot have a new one without a head printed earlier.
+    (tmp_path / "ledger-head.json").unlink()
+    with pytest.raises(DataError, match=r"ledger-head\.json is missing.*mixlaw ledger verify"):
+        list(ledger)
+    with pytest.raises(DataError, match="not in this ledger"):
+        ledger.verify(head)
+    files[3].write_bytes(whole[3])
+    assert ledger.verify(head[:16]) == head, "a printed head brings the kept one back"
+    assert ledger.verify() == head and len(ledger) == 4
+
+
+def test_a_whole_new_ledger_misses_the_printed_head(ledger, tmp_path):
+    head = ledger.head
+    for file in (tmp_path / "ledger").iterdir():
+        file.unlink()
+    (tmp_path / "ledger-head.json").unlink()
+    for loss in (2.5, 2.4, 2.3, 2.2):
+        ledger.append("prediction", {"loss": loss})
     ledger.verify()
     with pytest.raises(DataError, match="not in this ledger"):
-        ledger.verify(head)
-    files[3].unlink()
-    with pytest.raises(DataError, match="not in this ledger"):
-        ledger.verify(head)
+        ledger.verify(head[:12])
+    for odd in ("", "abc", "0123456g", head + "0"):
+        with pytest.raises(DataError, match="is no head of a ledger"):
+            ledger.verify(odd)
+
+
+def test_an_entry_that_a_killed_process_appended_without_keeping_its_head_counts(ledger, tmp_path):
+    kept = (tmp_path / "ledger-head.json").read_bytes()
+    ledger.append("prediction", {"loss": 2.2})
+    (tmp_path / "ledger-head.json").write_bytes(kept)
+    assert len(ledger) == 5
+    ledger.append("prediction", {"loss": 2.1})
+    assert json.loads((tmp_path / "ledger-head.json").read_text())["number"] == 6
+
+
+@pytest.mark.parametrize(
+    ("time", "message"),
+    [
+        ("1999-01-01T00:00:00+00:00", "before the entry it follows"),
+        ("9999-12-31T23:59:59+00:00", "in the future"),
+        ("2026-11-28T06:31:44", "no time with its zone"),
+        ("yesterday", "no time with its zone"),
+        (None, "no time with its zone"),
+        (17, "no time with its zone"),
+    ],
+)
+def test_impossible_times_are_rejected(ledger, tmp_path, time, message):
+    file = tmp_path / "ledger" / "000004.json"
+    entry = json.loads(file.read_text())
+    content = {k: v for k, v in entry.items() if k != "format"} | {"time": time}
+    file.write_text(json.dumps(seal(content, "ledger entry", 2)))  # by someone who seals what he writes
+    forged = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    formats.write(ledger.store, "ledger-head.json", "ledger head", {"number": 4, "head": forged})
+    with pytest.raises(DataError, match=message):
+        ledger.verify()
+
+
+def test_nothing_is_appended_by_a_clock_that_is_behind(ledger, tmp_path, monkeypatch):
+    class Behind(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) - datetime.timedelta(days=400)
+
+    monkeypatch.setattr("mixlaw.data.ledger.datetime.datetime", Behind)
+    with pytest.raises(DataError, match="Set this machine's clock"):
+        ledger.append("prediction", {"loss": 2.0})
+
+
+def test_files_that_are_no_entries_are_named_and_left_alone(ledger, tmp_path):
+    folder = tmp_path / "ledger"
+    for name in ("notes.txt", ".DS_Store", "000001.json~", "000004 (copy).json"):
+        (folder / name).write_text("{")
+    with pytest.warns(MixlawWarning, match=r"no entries of the ledger and are not read: .*000001\.json~"):
+        assert len(ledger) == 4
+    (folder / "000005.json").mkdir()
+    with pytest.raises(DataError, match=r"000005\.json"), pytest.warns(MixlawWarning):
+        len(ledger)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "null", '"x"', "{", "", '{"number": 4}', "[" * 100_000])
+def test_a_damaged_entry_is_named(ledger, tmp_path, content):
+    (tmp_path / "ledger" / "000004.json").write_text(content)
+    with pytest.raises(DataError, match=r"ledger/000004\.json"):
+        list(ledger)
+    (tmp_path / "ledger-head.json").write_text(content)
+    with pytest.raises(DataError, match="ledger"):
+        ledger.head  # noqa: B018
 
 
 def test_only_plain_finite_data_of_the_two_kinds(ledger):

@@ -53,6 +53,9 @@ for _command in (
 _corpus = typer.Typer(help="Look at corpora.", no_args_is_help=True)
 _corpus.command("diff")(verbs.corpus_diff)
 app.add_typer(_corpus, name="corpus")
+_ledger = typer.Typer(help="Look at the ledger of a study.", no_args_is_help=True)
+_ledger.command("verify")(verbs.ledger_verify)
+app.add_typer(_ledger, name="ledger")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "export",
     "fit",
     "init",
+    "ledger_verify",
     "optimize",
     "quickstart",
     "report",
@@ -384,3 +385,20 @@ def status(folder: StudyFolder) -> None:
     following = study.following()
     echo(f"Ledger: {len(study.ledger)} entries, head {study.ledger.head[:16]}.")
     echo(f"Next: mixlaw {following} {folder}" if following else "Everything is done.")
+
+
+def ledger_verify(
+    folder: StudyFolder,
+    head: Annotated[
+        str | None, typer.Argument(help="The head that a report or `mixlaw status` printed; 8 digits or more of it.")
+    ] = None,
+) -> None:
+    """Check that no entry of the ledger was changed, removed or dated impossibly, and that it leads through HEAD."""
+    from mixlaw.study.study import Study
+
+    study = Study(folder)
+    last = study.ledger.verify(head)
+    through = "" if head is None else f" It leads through the head {head}."
+    echo(f"The ledger is whole: {len(study.ledger)} entries, head {last}.{through}")
+    if head is None:
+        echo("Compare with a head that was printed elsewhere (a report, a log): only that tells a rewritten ledger.")

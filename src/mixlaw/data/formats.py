@@ -17,7 +17,7 @@ from mixlaw.errors import DataError
 from mixlaw.kit.artefact import seal, unseal
 from mixlaw.kit.store import Store
 
-__all__ = ["KINDS", "Kind", "dumps", "load", "loads", "read", "write"]
+__all__ = ["KINDS", "Kind", "dumps", "load", "loads", "numbered", "read", "write"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ KINDS = {
     "failures": Kind(1, "Or delete it: `mixlaw train` writes it anew."),
     "law": Kind(1, "Or run `mixlaw fit` again."),
     "league": Kind(1, "Or run `mixlaw fit` again."),
-    "ledger entry": Kind(1, "A ledger is only added to, so its entries cannot be made anew."),
+    "ledger entry": Kind(2, "A ledger is only added to, so its entries cannot be made anew."),
+    "ledger head": Kind(1, "Or compare with a head that was printed: `mixlaw ledger verify FOLDER HEAD`."),
     "made-from": Kind(1, "Or delete it: the verbs write it anew."),
     "recipe": Kind(1, "Or run `mixlaw optimize` again."),
     "selection": Kind(1, "Or select again."),
@@ -75,9 +76,9 @@ def loads(kind: str, text: str | bytes, where: str) -> dict[str, Any]:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not valid JSON: {error}. {KINDS[kind].again}") from None
-    return _today(kind, data, where)
+    return _today(kind, data, where)[0]
 
 
 def write(store: Store, name: str, kind: str, content: Mapping[str, Any]) -> None:
@@ -110,6 +111,19 @@ def read(store: Store, name: str, kind: str) -> dict[str, Any]:
         Traceback (most recent call last):
         mixlaw.errors.DataError: ...recipe.json is a recipe, not a corpus. ...
     """
+    return numbered(store, name, kind)[0]
+
+
+def numbered(store: Store, name: str, kind: str) -> tuple[dict[str, Any], int]:
+    """The same as :func:`read`, with the number of the format that the file was written in (0: without a header).
+
+    Example:
+        >>> import tempfile
+        >>> store = Store(tempfile.mkdtemp())
+        >>> write(store, "recipe.json", "recipe", {"tokens": 1000})
+        >>> numbered(store, "recipe.json", "recipe")
+        ({'tokens': 1000}, 1)
+    """
     return _today(kind, store.read_json(name), store.path(name))
 
 
@@ -126,9 +140,9 @@ def load(path: str | Path, kind: str) -> dict[str, Any]:
     return read(Store(Path(path).parent), Path(path).name, kind)
 
 
-def _today(kind: str, data: Any, where: str) -> dict[str, Any]:
+def _today(kind: str, data: Any, where: str) -> tuple[dict[str, Any], int]:
     content, number = unseal(data, kind, KINDS[kind].number, where, KINDS[kind].again)
     for earlier in range(number, KINDS[kind].number):
         if (name := f"{kind.replace(' ', '_')}_{earlier}") in MIGRATIONS:
             content = MIGRATIONS[name](content)
-    return content
+    return content, number

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.prediction import Prediction
 from mixlaw.errors import DataError
+from mixlaw.kit.hashing import content_hash
 
-__all__ = ["Arm", "Verification", "verdict"]
+__all__ = ["Arm", "Verification", "agrees", "verdict"]
 
 Verdict = Literal["gain", "loss", "null"]
 
@@ -26,6 +27,30 @@ def verdict(difference: Prediction) -> Verdict:
         'gain'
     """
     return "gain" if difference.high < 0 else "loss" if difference.low > 0 else "null"
+
+
+def agrees(data: Mapping[str, Any], measurement: Mapping[str, Any]) -> bool:
+    """Whether ``verification.json`` says what the ledger recorded when it was written.
+
+    Args:
+        data: the content of ``verification.json``.
+        measurement: the body of an entry of the ledger, see :meth:`Verification.measurement`.
+
+    Example:
+        >>> arm = Arm(Mixture({"web": 1.0}), (2.50, 2.52), {"0": ((100.0, 2.50),), "1": ((100.0, 2.52),)})
+        >>> check = Verification({"recipe": arm}, Prediction(2.5, 2.4, 2.6), 2.51, 0.01)
+        >>> agrees(check.to_dict(), check.measurement()), agrees({**check.to_dict(), "measured": 2.4}, {"measured": 2})
+        (True, False)
+    """
+    arms = data.get("arms")
+    if not isinstance(arms, Mapping) or not all(isinstance(arm, Mapping) for arm in arms.values()):
+        return False
+    try:
+        digest = content_hash(arms)
+    except ValueError:  # NaN, which no measurement holds
+        return False
+    said = {**data, "finals": {name: arm.get("losses") for name, arm in arms.items()}, "arms_hash": digest}
+    return bool(measurement) and all(key in said and said[key] == value for key, value in measurement.items())
 
 
 @dataclass(frozen=True)
@@ -149,11 +174,10 @@ class Verification:
         }
 
     def measurement(self) -> dict[str, Any]:
-        """What the ledger records of it: everything but the curves and the weights; ``finals`` per arm instead."""
+        """What the ledger records of it: everything but the arms, of which only the final losses and a hash."""
         data = self.to_dict()
-        del data["arms"]
-        data["finals"] = {name: list(arm.losses) for name, arm in self.arms.items()}
-        return data
+        arms = data.pop("arms")
+        return {**data, "finals": {name: arm["losses"] for name, arm in arms.items()}, "arms_hash": content_hash(arms)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Verification:

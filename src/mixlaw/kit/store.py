@@ -107,6 +107,8 @@ class Store:
             return bytes(self.fs.cat_file(self.path(name)))
         except FileNotFoundError:
             raise DataError(f"{name!r} is not in {self.url}.") from None
+        except IsADirectoryError:
+            raise DataError(f"{self.path(name)} is a folder, not a file. Move it elsewhere.") from None
 
     def write_json(self, name: str, data: Any) -> None:
         """Publish plain data as indented JSON."""
@@ -120,7 +122,7 @@ class Store:
         """
         try:
             return json.loads(self.read_bytes(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self.path(name)} is not valid JSON: {error}.") from None
 
     def list(self, *parts: str) -> list[str]:

@@ -232,8 +232,13 @@ def _check(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         measured = {"objective": verification["arms"]["recipe"]["losses"]}
         measured |= dict((verification.get("sets") or {}).get("recipe", {}))
         entry = verification.get("prediction_entry")
-        when = f" (ledger entry {entry})" if entry else ""
-        yield f"<p>The prediction was written down{when} before any of these runs was trained.</p>"
+        where = f" (ledger entry {entry})" if entry else ""
+        yield (
+            f"<p>The prediction was written down{where} before any of these runs was measured.</p>"
+            if verification.get("predicted_first", True)
+            else f"<p><strong>This is no blind check</strong>: runs of the proposed mixture had been measured before "
+            f"this prediction was written down{where}.</p>"
+        )
         unit = unit_text(next(iter(recipe.predictions.values())).unit)
         names = sorted(recipe.predictions, key=lambda n: n != "objective")
         predictions = {n: recipe.predictions[n] for n in names}
@@ -442,7 +447,10 @@ def _provenance(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
     yield corpus_table(facts)
     if facts.entries:
         yield ledger_table(facts)
-        yield "<p class='note'>Each entry holds the hash of the one before: an edited ledger misses the head above.</p>"
+        yield (
+            "<p class='note'>Each entry holds the hash of the one before: an edited ledger misses the head above. "
+            f"<code>mixlaw ledger verify {html.escape(facts.title)} {facts.ledger_head[:16]}</code> compares.</p>"
+        )
     if config:
         text = json.dumps(config, indent=2, ensure_ascii=False)
         yield f"<details><summary>Configuration</summary><pre>{html.escape(text)}</pre></details>"

@@ -3,7 +3,7 @@
 A verb notes a hash of what its artefact was made from in ``made-from.json``, after the artefact is written; before, the
 note is blanked. So an artefact whose note is not the hash of today's inputs is *stale* (one nobody made a note of was
 put there by somebody else, and is believed). The design needs no note: its run specs say what they were made for. Nor
-does a verification: it names its ledger entry.
+does a verification: it must say what the ledger says was measured.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mixlaw.data import formats
-from mixlaw.data.verification import Verification
+from mixlaw.data.verification import Verification, agrees
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.templates import templates
-from mixlaw.verify.paired import prediction_of
+from mixlaw.verify.paired import measurement_of, prediction_of
 
 __all__ = [
     "corpus_inputs",
@@ -80,6 +80,7 @@ def schedule_inputs(study: StudyFolder) -> str:
             "budget": study.budget.to_dict(),
             "objective": study.config.objective_weights(),
             "level": study.config.law.level,
+            **({"repair": True} if study.config.repair else {}),
         }
     )
 
@@ -131,7 +132,7 @@ def stale(study: StudyFolder) -> dict[str, str]:
     elif store.exists("recipe.json") and "fit" in reasons:
         reasons["optimize"] = "the recipe rests on a law that no longer holds"
     if changed("recipe-schedule.json", schedule_inputs):
-        reasons["schedule"] = "runs, corpus, budget or objective changed since the schedule was found"
+        reasons["schedule"] = "runs, corpus, budget, objective or repair changed since the schedule was found"
     if store.exists("verification.json") and (reason := _verification(study)):
         reasons["verify"] = reason
     return reasons
@@ -151,7 +152,8 @@ def need(study: StudyFolder, *verbs: str) -> None:
 
 
 def verification(study: StudyFolder) -> Verification | None:
-    """The verification of today's recipe, or None; that of an earlier recipe stays in the ledger."""
+    """The verification of today's recipe as the ledger measured it, or None; that of an earlier recipe stays in the
+    ledger."""
     if not study.store.exists("verification.json") or "verify" in stale(study):
         return None
     return Verification.from_dict(formats.read(study.store, "verification.json", "verification"))
@@ -185,6 +187,14 @@ def _verification(study: StudyFolder) -> str | None:
     result = formats.read(study.store, "verification.json", "verification")
     if entry is None or result.get("prediction_entry") != entry.number:
         return "verification.json is of an earlier recipe"
+    measured = measurement_of(study.ledger, entry)
+    if measured is None:
+        return f"the ledger holds no measurement of its entry {entry.number}, so verification.json is not believed"
+    if not agrees(result, measured.body):
+        return (
+            f"verification.json does not say what was measured (entry {measured.number} of the ledger), so it is not "
+            f"believed"
+        )
     if list(result["arms"]) != ["recipe", *study.config.verify.arms]:
         return f"verification.json compares {list(result['arms'])[1:]}, study.yaml asks for {study.config.verify.arms}"
     return None

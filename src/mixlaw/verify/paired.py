@@ -17,6 +17,7 @@ from mixlaw.kit.arrays import Array
 
 __all__ = [
     "lost_runs_text",
+    "measurement_of",
     "objective_curves",
     "paired_difference",
     "prediction_of",
@@ -34,9 +35,18 @@ def prediction_of(entries: Iterable[Entry], recipe: Recipe) -> Entry | None:
     for entry in entries:
         if entry.kind == "prediction":
             said = entry.body
-            same = said["schedule"] == schedule and said["predictions"] == predictions
+            same = said.get("schedule") == schedule and said.get("predictions") == predictions
             if same and said.get("recipe", recipe.hash) == recipe.hash:
                 found = entry
+    return found
+
+
+def measurement_of(entries: Iterable[Entry], prediction: Entry) -> Entry | None:
+    """The last measurement that the ledger holds of ``prediction``; None where it was never checked."""
+    found = None
+    for entry in entries:
+        if entry.kind == "measurement" and entry.body.get("prediction_entry") == prediction.number:
+            found = entry
     return found
 
 

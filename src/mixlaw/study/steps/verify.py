@@ -27,6 +27,7 @@ from mixlaw.study.steps.train import train
 from mixlaw.study.templates import template
 from mixlaw.verify.paired import (
     lost_runs_text,
+    measurement_of,
     objective_curves,
     paired_difference,
     prediction_of,
@@ -127,7 +128,8 @@ class Verifier:
         )
         formats.write(self.store, "verification.json", "verification", result.to_dict())
         measurement = json.loads(json.dumps(result.measurement()))
-        if not any(e.kind == "measurement" and e.body == measurement for e in self.ledger):
+        last = measurement_of(self.ledger, prediction)
+        if last is None or last.body != measurement:  # the last one is what verification.json must agree with
             self.ledger.append("measurement", measurement)
         return result
 
