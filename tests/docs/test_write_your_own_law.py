@@ -23,7 +23,8 @@ def run(folder, *arguments):
 
 def test_a_law_of_size_works_as_written(folder):
     assert list(blocks(PAGE)) == [
-        "hestness.py", "use.py", "one_exponential.py", "use_mixture.py", "test_hestness.py"
+        "hestness.py", "use.py", "one_exponential.py", "use_mixture.py", "additive.py", "use_joint.py",
+        "test_hestness.py",
     ]  # fmt: skip
     result = run(folder, "use.py")
     assert result.returncode == 0, result.stderr
@@ -36,13 +37,19 @@ def test_a_law_of_the_mixture_works_as_written(folder):
     assert result.stdout == "the contract holds\n"
 
 
+def test_a_joint_law_works_as_written(folder):
+    result = run(folder, "use_joint.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.rstrip() == blocks(PAGE, "text")["output_joint"].rstrip()
+
+
 def test_the_contract_is_a_test_of_ones_own(folder):
     result = run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_hestness.py")
     assert result.returncode == 0, result.stdout
     assert "failed" not in result.stdout and "passed" in result.stdout
 
 
-@pytest.mark.parametrize("name", ["hestness.py", "one_exponential.py"])
+@pytest.mark.parametrize("name", ["hestness.py", "one_exponential.py", "additive.py"])
 def test_each_is_one_file_of_at_most_40_lines(name):
     assert own_lines(blocks(PAGE)[name]) <= 40
 

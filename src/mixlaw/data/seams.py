@@ -34,6 +34,7 @@ LAWS = Registry(
         "annealing": "learning_rate_annealing",
         "broken": "broken_power_law",
         # wrappers around another law: saved and read like laws, but not families that a user asks for by name
+        "held": "mixlaw.laws.core.held:Held",
         "published": "mixlaw.laws.published_laws:PublishedLaw",
         "restricted": "mixlaw.laws.core.restricted:Restricted",
         "task": "mixlaw.optimize.pose.task:TaskLaw",

@@ -2,7 +2,8 @@
 
 Every file of ``laws/mixture``, ``laws/scale`` and ``laws/joint`` is a law, known by the file's name in :data:`LAWS`
 (``"chinchilla"``) and by its class here (``mixlaw.laws.Chinchilla``); both import it when first used. A user's own law
-joins with ``LAWS.register("mine", MyLaw)``; it inherits from :class:`ScaleLaw` or :class:`MixtureLaw`, declares its
+joins with ``LAWS.register("mine", MyLaw)``; it inherits from :class:`ScaleLaw`, :class:`MixtureLaw` or
+:class:`JointLaw`, declares its
 parameters as :class:`Positive`, :class:`Free` or :class:`Share`, and :func:`check_law` checks it.
 """
 
@@ -16,6 +17,7 @@ _ATTRIBUTES = {
     "Auto": "mixlaw.laws.choose.auto",
     "Exponential": "mixlaw.laws.mixture.m4:M4",
     "Free": "mixlaw.laws.core.parameters",
+    "JointLaw": "mixlaw.laws.fit.joint_law",
     "Law": "mixlaw.laws.core.base",
     "MixtureLaw": "mixlaw.laws.fit.mixture_law",
     "Positive": "mixlaw.laws.core.parameters",

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
 
 from mixlaw.data import formats
-from mixlaw.data.columns import COUNTS
+from mixlaw.data.columns import COUNTS, domains_of
 from mixlaw.data.seams import LAWS
 from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
@@ -299,6 +299,11 @@ class Law(RegressorMixin, BaseEstimator):
         return self._training
 
     @property
+    def domain_names(self) -> list[str]:
+        """Names of the columns of X that are shares of domains, in their order; none for laws of sizes alone."""
+        return domains_of(map(str, self.feature_names_in_)) if self.kind in ("mixture", "joint") else []
+
+    @property
     def known_runs(self) -> TrainingRows | None:
         """:attr:`training`, or the rows that a law saves with itself (Auto and the Gaussian process do); else None."""
         return self.training
@@ -570,7 +575,7 @@ class Law(RegressorMixin, BaseEstimator):
         surface (:func:`mixlaw.laws.core.examples.smooth_losses`); laws with declared parameters use those."""
         return smooth_losses(X)
 
-    def example_parameters(self) -> dict[str, float]:
+    def example_parameters(self) -> dict[str, Any]:
         """What ``parameters_`` of a fit to such values should be; empty where the truth has no such parameters or runs
         cannot determine them."""
         return {}

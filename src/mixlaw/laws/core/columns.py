@@ -12,14 +12,20 @@ from mixlaw.errors import DataError, NotIdentifiableError, TooFewRunsError
 from mixlaw.kit.arrays import Array
 
 __all__ = [
+    "WEIGHTS",
     "Columns",
     "check_column",
     "check_counts",
+    "check_weights",
     "column_range",
     "find_columns",
     "need_runs",
     "need_sizes",
+    "weight_columns",
 ]
+
+WEIGHTS = "weights"
+"""What a law's declaration calls the block of columns that are shares of domains."""
 
 _SMALLEST = 1e4
 
@@ -28,6 +34,7 @@ _RANGES = {
     "tokens": (1e9, 3e11),
     "unique_tokens": (3e8, 3e10),
     "step": (1e3, 1e5),
+    "loss": (1.6, 4.0),
 }
 
 
@@ -70,10 +77,37 @@ def find_columns(names: Sequence[str] | None, num: int) -> Columns:
             f"A law of mixture, size and tokens needs the columns 'params' and 'tokens' (or 'step') beside the "
             f"weights; got {list(names)}. Rename yours, for example non_embedding_params -> params."
         )
-    weights = tuple(i for i, n in enumerate(names) if n not in SIZES)
+    weights = tuple(weight_columns(names))
     if not weights:
         raise DataError(f"X has no column of mixture weights, only {list(names)}. Use laws.Chinchilla for sizes alone.")
     return Columns(weights, where["params"], where.get("tokens"), where.get("step"))
+
+
+def weight_columns(names: Sequence[str], others: Sequence[str] = ()) -> list[int]:
+    """Positions of the columns that are shares of domains: those that are no sizes and not among ``others``.
+
+    Example:
+        >>> weight_columns(["tokens", "web", "code", "experts"], others=["experts"])
+        [1, 2]
+    """
+    return [i for i, n in enumerate(names) if n not in SIZES and n not in others]
+
+
+def check_weights(W: Array) -> None:
+    """Refuse mixture weights (n, K) outside [0, 1].
+
+    Raises:
+        DataError: which rows.
+
+    Example:
+        >>> check_weights(np.array([[0.7, 0.3], [70.0, 30.0]]))
+        Traceback (most recent call last):
+        mixlaw.errors.DataError: Mixture weights must lie in [0, 1]; rows [1] do not. They are shares of tokens.
+    """
+    outside = (W < -1e-9) | (W > 1 + 1e-9)
+    if outside.any():
+        rows = np.flatnonzero(outside.any(axis=1))[:5].tolist()
+        raise DataError(f"Mixture weights must lie in [0, 1]; rows {rows} do not. They are shares of tokens.")
 
 
 def check_counts(values: Array, name: str) -> None:

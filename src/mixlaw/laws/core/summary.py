@@ -32,6 +32,9 @@ class _Summarized(Protocol):
     def notes(self) -> list[str]: ...
 
     @property
+    def domain_names(self) -> list[str]: ...
+
+    @property
     def training(self) -> Any: ...
 
 
@@ -115,7 +118,7 @@ def _parameters(law: _Summarized) -> list[str]:
     parameters = getattr(law, "parameters_", None) or {}
     intervals = vars(law).get("intervals_") or {}
     rows: list[str] = []
-    targets, domains = list(law.target_names_), [str(n) for n in law.feature_names_in_]
+    targets, domains = list(law.target_names_), law.domain_names
     for key, value in parameters.items():
         if isinstance(value, str | bool) or value is None:
             rows.append(f"{key} = {value}")
@@ -124,7 +127,10 @@ def _parameters(law: _Summarized) -> list[str]:
             array = np.asarray(value, dtype=float)
         except (TypeError, ValueError):
             continue
-        if array.ndim == 0:
+        if array.shape == (len(domains),) and len(targets) == 1 and len(domains) > 1:  # of the one target
+            shown = ", ".join(f"{d} {v:.4g}" for d, v in zip(domains[:_MOST], array))
+            rows.append(f"{key} per domain: {shown}{_more(len(array))}")
+        elif array.ndim == 0:
             ends = intervals.get(key)
             between = f"  [{float(ends[0]):.4g}, {float(ends[1]):.4g}]" if ends is not None else ""
             rows.append(f"{key} = {float(array):.6g}{between}")

@@ -21,11 +21,13 @@ from mixlaw.laws.core.parameters import Layout, Positive, Share
 __all__ = ["Formula", "declared_starts", "grid", "linear_parameters", "solved"]
 
 Formula = Callable[[SimpleNamespace], tuple[Array, Mapping[str, Any]]]
-"""Losses (B, n) and their slopes by parameter at the rows of a fit, from values by parameter, each (B, 1)."""
+"""Losses (B, n) and their slopes by parameter at the rows of a fit, from values by parameter: each (B, 1), or (B, K)
+per domain."""
 
 _FACTORS = (0.3, 0.7, 1.2, 1.8, 2.7)  # a declared 0.35 stands for exponents from 0.1 to 0.9
 _ODDS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 _MOST = 130
+_SAME_UNIT = 30.0  # losses within this factor of the declared ones are taken to be in the same unit
 
 
 def declared_starts(
@@ -34,7 +36,7 @@ def declared_starts(
     """The ``keep`` best starts (S, P) for one target.
 
     Args:
-        layout: the law's parameters, one number each.
+        layout: the law's parameters. Those per domain begin alike for all domains, whose order says nothing.
         formula: at the rows of the fit.
         linear: parameters that the loss is linear in (:func:`linear_parameters`).
         y, w: (n,) losses and weights.
@@ -53,30 +55,47 @@ def declared_starts(
         [0.28]
     """
     rest = {name: _values(layout, name) for name in layout.parameters if name not in linear}
+    if any(parameter.per == "domain" for parameter in layout.parameters.values()):
+        keep = 2 * keep  # all domains begin alike, and more paths lead away from there
     points = grid(rest, seed)
-    if linear:
-        values, error = solved(layout, formula, points, linear, y, w)
-    else:
-        values = points
-        error = _error(formula(_namespace(values))[0], y, w)
-        keep = 4 * keep
+    unit = _unit(layout, formula, y)
+    if not 1 / _SAME_UNIT <= unit <= _SAME_UNIT:  # values behind a parameter that is not linear may be in y's unit
+        other = grid({name: _values(layout, name, (1.0, unit, 1 / unit)) for name in rest}, seed, 4 * _MOST)
+        keep = 2 * keep
+        points = {name: np.concatenate([values, other[name]]) for name, values in points.items()}
+    with np.errstate(all="ignore"):  # some corners of the grid may overflow: they are never the best
+        if linear:
+            values, error = solved(layout, formula, points, linear, y, w)
+        else:
+            values = points
+            error = _error(formula(_namespace(values))[0], y, w)
+            keep = 4 * keep
     best = np.argsort(error, kind="stable")[:keep]
     return layout.join({name: values[name][best] for name in layout.parameters})
 
 
-def grid(values: Mapping[str, Array], seed: int = 0) -> dict[str, Array]:
-    """All combinations of the values of each parameter: name to (G,). With more than 130, as many drawn among them.
+def _unit(layout: Layout, formula: Formula, y: Array) -> float:
+    """How much larger losses y (n,) are than those of the declared values."""
+    declared = {n: v[None] if v.size > 1 else v for n, v in layout.truth().items()}
+    with np.errstate(all="ignore"):
+        ratio = float(np.median(y) / np.median(formula(_namespace(declared))[0]))
+    return ratio if np.isfinite(ratio) and ratio > 0 else 1.0
+
+
+def grid(values: Mapping[str, Array], seed: int = 0, most: int = _MOST) -> dict[str, Array]:
+    """All combinations of the values of each parameter, (V,) or (V, K): name to (G,) or (G, K). With more than
+    ``most``, as many drawn among them.
 
     Example:
         >>> grid({"a": np.array([1.0, 2.0]), "b": np.array([5.0, 6.0])})["b"].tolist()
         [5.0, 6.0, 5.0, 6.0]
     """
     counts = [len(v) for v in values.values()]
-    if np.prod(counts, dtype=float) <= _MOST:
+    if np.prod(counts, dtype=float) <= most:
         rows = np.array(list(product(*(range(c) for c in counts)))).reshape(-1, len(counts))
     else:
         rng = np.random.default_rng(seed)
-        rows = np.stack([rng.integers(c, size=_MOST) for c in counts], axis=1)
+        rows = np.stack([rng.integers(c, size=most) for c in counts], axis=1)
     return {name: np.asarray(v)[rows[:, j]] for j, (name, v) in enumerate(values.items())}
 
 
@@ -141,21 +160,27 @@ def _error(fitted: Array, y: Array, w: Array) -> Array:
 
 
 def _namespace(values: Mapping[str, Array]) -> SimpleNamespace:
-    return SimpleNamespace(**{name: np.asarray(v, dtype=float)[:, None] for name, v in values.items()})
+    arrays = {name: np.asarray(v, dtype=float) for name, v in values.items()}
+    return SimpleNamespace(**{name: v if v.ndim == 2 else v[:, None] for name, v in arrays.items()})
 
 
-def _values(layout: Layout, name: str) -> Array:
-    """Values to try for a parameter that the loss is not linear in."""
+def _values(layout: Layout, name: str, units: tuple[float, ...] = (1.0,)) -> Array:
+    """Values to try for a parameter that the loss is not linear in: (V,), or (V, K) per domain; positive ones in each
+    of some units."""
     parameter = layout.parameters[name]
-    start = float(parameter.truth()[0])
+    start = float(parameter.value(parameter.theta(parameter.truth(layout.num_domains)).mean()))
     if isinstance(parameter, Share):
-        return parameter.value(parameter.theta(np.array(start)) + np.array(_ODDS))
-    around = start * np.array(_FACTORS) if start else np.array(_ODDS) / 4
-    return np.unique(np.clip(around, parameter.low, parameter.high))
+        tried = parameter.value(parameter.theta(np.array(start)) + np.array(_ODDS))
+    else:
+        around = start * np.array(_FACTORS) if start else np.array(_ODDS) / 4
+        if isinstance(parameter, Positive):
+            around = np.outer(units, around).ravel()
+        tried = np.unique(np.clip(around, parameter.low, parameter.high))
+    return tried if parameter.per == "target" else np.tile(tried[:, None], layout.num_domains)
 
 
 def linear_parameters(layout: Layout, formula: Formula) -> list[str]:
-    """Parameters whose slopes stay the same when they move, alone and together: the loss is linear in them.
+    """Parameters per target whose slopes stay the same when they move, alone and together: the loss is linear in them.
 
     Example:
         >>> from mixlaw.laws.core.parameters import Positive
@@ -168,10 +193,12 @@ def linear_parameters(layout: Layout, formula: Formula) -> list[str]:
         >>> linear_parameters(layout, chinchilla)
         ['E', 'A']
     """
-    p = {name: parameter.truth() for name, parameter in layout.parameters.items()}
+    p = {n: v[None] if layout.parameters[n].per == "domain" else v for n, v in layout.truth().items()}
     before = formula(_namespace(p))[1]
     found: list[str] = []
-    for name in layout.parameters:
+    for name, parameter in layout.parameters.items():
+        if parameter.per == "domain":  # searched: one target may have a dozen of them
+            continue
         moved = {**p, **{other: _other(layout, p, other) for other in [*found, name]}}
         after = formula(_namespace(moved))[1]
         if all(_same(after[other], before[other]) for other in [*found, name]):

@@ -131,7 +131,7 @@ def _index(law: Law, problem: ProfileProblem, parameter: str, domain: str | None
             f"{type(law).__name__} has no parameter {parameter!r}.{did_you_mean(parameter, list(described))} "
             f"Known: {list(described)}."
         )
-    shape, domains = described[parameter].shape[1:], [str(n) for n in law.feature_names_in_]
+    shape, domains = described[parameter].shape[1:], law.domain_names
     if shape in ((), (1,)):
         if domain is not None:
             raise ConfigError(f"{parameter!r} is one number per target; leave domain= out.")

@@ -27,39 +27,36 @@ import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.data.columns import COUNTS
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.base import Law, TrainingRows
+from mixlaw.laws.core.base import TrainingRows
 from mixlaw.laws.core.bounds import Sides, censored_notes
-from mixlaw.laws.core.columns import check_column, column_range, need_runs, need_sizes
-from mixlaw.laws.core.parameters import Layout, Parameter
+from mixlaw.laws.core.columns import WEIGHTS, need_runs, need_sizes
 from mixlaw.laws.fit.coordinates import uncoupled
 from mixlaw.laws.fit.declared_starts import declared_starts, linear_parameters
-from mixlaw.laws.fit.engine import BatchFit, Best, Ints, Model, fit_batch, resample_weights
+from mixlaw.laws.fit.engine import BatchFit, Best, Model, fit_batch, resample_weights
 from mixlaw.laws.fit.first_version import migrated
-from mixlaw.laws.fit.objective import slopes_and_differences
+from mixlaw.laws.fit.scale_form import ScaleForm
 
 if TYPE_CHECKING:
     from mixlaw.laws.fit.likelihood import Profile
     from mixlaw.laws.fit.profile import ProfileProblem
 
-__all__ = ["Rows", "ScaleLaw"]
+__all__ = ["Criterion", "Rows", "ScaleLaw"]
 
 _LINEAR: dict[tuple[Any, ...], list[str]] = {}  # which parameters a family's loss is linear in: found once
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a fit: ``columns`` (n,) each in the law's order, losses ``Y`` (T, n), ``weights`` (T, n) of all
-    values (0 where there is none), ``measured`` (T, n) those of measurements alone, and ``side`` (T, n): +1 or -1 where
-    Y is a bound, None without bounds.
+    """The rows of a fit: ``columns`` in the law's order, (n,) each and weights (n, K), losses ``Y`` (T, n), ``weights``
+    (T, n) of all values (0 where there is none), ``measured`` (T, n) those of measurements alone, and ``side`` (T, n):
+    +1 or -1 where Y is a bound, None without bounds.
 
     Example:
         >>> tokens, Y, ones = np.array([1e8, 1e9]), np.array([[3.0, 2.5], [2.0, 1.9]]), np.ones((2, 2))
@@ -81,7 +78,25 @@ class Rows:
         return Rows(self.columns, self.Y[one], self.weights[one], self.measured[one], side)
 
 
-class ScaleLaw(Law):
+class Criterion(NamedTuple):
+    """What a fit makes small: ``loss`` (with Huber's ``delta``) of ``model`` minus ``Y`` (T, n), or with ``log`` of the
+    difference of their logarithms.
+
+    Example:
+        >>> from mixlaw.laws import Chinchilla
+        >>> columns = (np.array([1e8, 1e9]), np.array([1e9, 1e10]))
+        >>> Chinchilla()._criterion(columns, np.array([[3.0, 2.5]])).log
+        True
+    """
+
+    model: Model
+    Y: Array
+    loss: Literal["squared", "huber"]
+    delta: float
+    log: bool
+
+
+class ScaleLaw(ScaleForm):
     """Base of the laws of ``params``, ``tokens`` and kin. Write a family as the head of this module shows.
 
     Args:
@@ -122,21 +137,8 @@ class ScaleLaw(Law):
         0.32
     """
 
-    kind: ClassVar = "scale"
-    columns: Any = ()
-    """Names of the columns of X, in the order in which :meth:`loss` takes them."""
-    parameters: Any = None
-    """Name to declaration (:mod:`mixlaw.laws.core.parameters`)."""
-    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
-    """Usual least and greatest value of columns that :mod:`mixlaw.laws.core.columns` does not know."""
     permutation_invariant = False
-    allows_missing = True
     accepts_censored = True
-
-    loss: Any
-    """A family's method ``loss(self, p, *columns) -> (B, n)``: predicted losses. ``p`` holds each declared parameter as
-    (B, 1), columns are (n,). On a constructed law the name holds the constructor's option ``loss=``; to call the method
-    there, use :meth:`curve`."""
 
     theta_: Array  # type: ignore[assignment]  # every fitted one has it
     seed: int
@@ -154,18 +156,7 @@ class ScaleLaw(Law):
         self.bootstrap = bootstrap
         self.level = level
 
-    # ---- written by a family -------------------------------------------------------------------------
-    def slopes(self, p: Any, *columns: Any) -> Mapping[str, Any]:
-        """d loss / d parameter by name, each (B, n) or what broadcasts to it; arguments as of ``loss``."""
-        raise NotImplementedError(f"{type(self).__name__} must define slopes(self, p, {', '.join(self.columns)}).")
-
     # ---- hooks: a family overrides those it needs -----------------------------------------------------
-    def loss_and_slopes(self, p: Any, *columns: Any) -> tuple[Array, Mapping[str, Any]]:
-        """Losses (B, n) and slopes by parameter, (B, n) each, at columns (n,). Override where they share costly
-        terms, and let ``slopes`` return the second half of it.
-        """
-        return self.curve(p, *columns), self.slopes(p, *columns)
-
     def starts(self, y: Array, w: Array, *columns: Array) -> Array:
         """Where the fit of one target begins: theta (S, P), made with ``self.layout.join``.
 
@@ -186,86 +177,38 @@ class ScaleLaw(Law):
         """Lowest and highest value of parameters where these depend on the rows; default: as declared."""
         return {}
 
-    def check_rows(self, *columns: Array) -> None:
-        """Refuse rows (columns (n,)) that the law cannot be asked about; default: each column by itself, see
-        :func:`mixlaw.laws.core.columns.check_column`. Called for fits and predictions."""
-        for name, values in zip(self.columns, columns):
-            check_column(values, name)
-
     def check_fit(self, *columns: Array) -> None:
         """Refuse rows (columns (n,)) that the law can be asked about but not be fitted to; default: nothing."""
 
     @property
     def needs(self) -> Mapping[str, int]:
-        """How many different values of each column identify the law; default 3."""
-        return dict.fromkeys(self.columns, 3)
+        """How many different values of each column identify the law; default 3, and of mixtures as many as domains."""
+        return {name: max(3, self.num_domains) if name == WEIGHTS else 3 for name in self.columns}
 
     @property
     def num_free(self) -> int:
         """How many runs the law needs at least: its number of parameters."""
         return self.layout.size
 
-    def report(self, values: dict[str, Array]) -> dict[str, Array]:
-        """``parameters_`` as users read them, each (B,), from the fitted ones; default: these themselves. Override to
-        add what follows from them, or what an option holds fixed."""
-        return values
-
     def after_fit(self, rows: Rows, fit: BatchFit, best: Best) -> None:
         """Called with the optima of all starts (``fit``) and of each target (``best``): to look for rival optima, or to
         add to ``notes_``. Default: nothing."""
 
-    def example_rows(self, num: int, rng: np.random.Generator) -> dict[str, Array]:
-        """``num`` plausible rows, at which the contract test simulates. Default: each column drawn log-uniformly
-        from its usual range (:func:`mixlaw.laws.core.columns.column_range`, ``ranges``)."""
-        out = {}
-        for name in self.columns:
-            low, high = self.ranges.get(name) or column_range(name)
-            out[name] = np.exp(rng.uniform(np.log(low), np.log(high), num))
-        return out
-
-    # ---- what the contract test asks ------------------------------------------------------------------
-    def example_losses(self, X: Mapping[str, npt.ArrayLike]) -> Array:
-        """(n,) losses without noise at columns of X, of the declared parameters."""
-        truth = SimpleNamespace(**{name: value[:, None] for name, value in self.layout.truth().items()})
-        columns = [np.asarray(X[name], dtype=float) for name in self.columns]
-        return np.broadcast_to(self.curve(truth, *columns), (1, len(columns[0])))[0].copy()
-
-    def example_parameters(self) -> dict[str, float]:
-        """What ``parameters_`` of a fit to such losses should be."""
-        return {name: float(v[0]) for name, v in self.report(self.layout.truth()).items()}
-
-    def example_slopes(self, rng: np.random.Generator) -> tuple[Array, Array]:
-        """d loss / d theta (3, n, P) near the declared parameters, from :meth:`slopes` and by central differences."""
-        layout, rows = self.layout, self.example_rows(24, rng)
-        theta = layout.join(layout.truth()) + 0.02 * rng.normal(size=(3, layout.size))
-        model = self._model([rows[name] for name in self.columns])
-        return slopes_and_differences(model, np.clip(theta, *layout.bounds()))
-
-    @property
-    def count_columns(self) -> tuple[str, ...]:
-        """Sizes and token counts among the law's columns."""
-        return tuple(name for name in self.columns if name in COUNTS)
-
     # ---- inherited --------------------------------------------------------------------------------------
-    @property
-    def layout(self) -> Layout:
-        """The parameters side by side, as theta (B, P) holds them.
-
-        Raises:
-            ConfigError: the law declares no parameters.
-        """
-        declared: Mapping[str, Parameter] = self.parameters
-        if not declared:
-            raise ConfigError(f"{type(self).__name__} declares no parameters = {{name: Positive(...), ...}}.")
-        return Layout(declared)
-
-    def curve(self, p: SimpleNamespace, *columns: Array) -> Array:
-        """Losses (B, n) in nats at columns (n,): the family's method ``loss`` on a constructed law, where that name
-        holds the option.
-        """
-        return np.asarray(type(self).loss(self, p, *columns), dtype=float)
-
     def _check_inputs(self, X: Array, Y: Array, names: Sequence[str] | None) -> None:
+        law = type(self).__name__
+        self._check_options()
+        columns = self._columns_of(X[:, self._order(names, X.shape[1])])
+        self.check_rows(*columns)
+        self._check_losses(Y)
+        if WEIGHTS not in self.columns:  # how many domains there are is known when the rows are read
+            need_runs(len(X), self.num_free, law)
+            self._check_values(columns, law)
+        self.check_fit(*columns)
+        if len(Y) > 1 and (np.nanmax(Y, axis=0) - np.nanmin(Y, axis=0) <= 1e-12 * np.nanmax(Y, axis=0)).any():
+            raise DataError("A target is constant over all runs: there is nothing to fit. Was the right column read?")
+
+    def _check_options(self) -> None:
         law = type(self).__name__
         if self.loss not in ("huber", "squared"):
             raise ConfigError(f"{law}: loss={self.loss!r} is not known. Use 'huber' or 'squared'.")
@@ -273,46 +216,19 @@ class ScaleLaw(Law):
             raise ConfigError(f"{law}: delta must be positive, got {self.delta!r}.")
         if self.bootstrap and self.bootstrap < 20:
             raise ConfigError(f"bootstrap={self.bootstrap} resamples say nothing; use at least 20, or 0 for none.")
-        columns = self._columns_of(X[:, self._order(names, X.shape[1])])
-        self.check_rows(*columns)
+
+    def _check_losses(self, Y: Array) -> None:
         if (Y[np.isfinite(Y)] <= 0).any():
             raise DataError("Losses must be positive: these laws are fitted to log losses. Subtract nothing first.")
-        need_runs(len(X), self.num_free, law)
-        self._check_values(columns, law)
-        self.check_fit(*columns)
-        if len(Y) > 1 and (np.nanmax(Y, axis=0) - np.nanmin(Y, axis=0) <= 1e-12 * np.nanmax(Y, axis=0)).any():
-            raise DataError("A target is constant over all runs: there is nothing to fit. Was the right column read?")
 
     def _check_values(self, columns: Sequence[Array], law: str) -> None:
         """Enough different values of each column in these rows."""
         given = dict(zip(self.columns, columns))
         for name, least in self.needs.items():
-            need_sizes(given[name], least, name, law)
-
-    def _column_names(self, num: int) -> list[str]:
-        return list(self.columns)
-
-    def _order(self, names: Sequence[str] | None, num: int) -> list[int]:
-        """Positions in X of the family's columns."""
-        wanted = list(self.columns)
-        if names is None or all(n.startswith("x") and n[1:].isdigit() for n in names):
-            if num != len(wanted):
-                raise DataError(f"{type(self).__name__} reads a plain array as columns {wanted}; got {num} columns.")
-            return list(range(num))
-        missing = [c for c in wanted if c not in names]
-        if missing:
-            raise DataError(
-                f"{type(self).__name__} needs the columns {wanted}; X lacks {missing}, it has {list(names)}."
-            )
-        return [list(names).index(c) for c in wanted]
-
-    @staticmethod
-    def _columns_of(Z: Array) -> tuple[Array, ...]:
-        return tuple(np.ascontiguousarray(column) for column in Z.T)
-
-    def _used(self, X: Array) -> tuple[Array, ...]:
-        """The family's columns (n,) each, of rows as they were given to ``fit``."""
-        return self._columns_of(X[:, self._order([str(n) for n in self.feature_names_in_], X.shape[1])])
+            values, what = given[name], name
+            if name == WEIGHTS:  # which of the different mixtures each row has
+                values, what = np.unique(values.round(9), axis=0, return_inverse=True)[1].ravel(), "mixtures"
+            need_sizes(values, least, what, law)
 
     # ---- fitting ------------------------------------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
@@ -359,19 +275,6 @@ class ScaleLaw(Law):
         self.notes_ = censored_notes(self._side, self.target_names_)
         return Rows(columns, np.ascontiguousarray(Y.T), weights, measured, side)
 
-    def _model(self, columns: Sequence[Array]) -> Model:
-        """The law as the solver wants it: theta (B, P) to losses (B, n) and their Jacobian (B, n, P)."""
-        layout, n = self.layout, len(columns[0])
-
-        def model(theta: Array, problem: Ints) -> tuple[Array, Array]:
-            p = layout.split(theta)
-            value, slopes = self.loss_and_slopes(p, *columns)
-            if value.shape != (len(theta), n):
-                value = np.broadcast_to(value, (len(theta), n))
-            return value, layout.jacobian(p, slopes, n)
-
-        return model
-
     def _theta_bounds(self, columns: Sequence[Array]) -> tuple[Array, Array]:
         layout = self.layout
         low, high = layout.bounds()
@@ -382,12 +285,17 @@ class ScaleLaw(Law):
     def _run(self, rows: Rows, starts: Array, weights: Array | None = None, gtol: float = 1e-9) -> BatchFit:
         """All targets from starts (T, S, P); or one target (rows of it) under each row of ``weights``."""
         model, bounds = self._model(rows.columns), self._theta_bounds(rows.columns)
-        kind: Literal["squared", "huber"] = "huber" if self.loss == "huber" else "squared"
+        criterion = self._criterion(rows.columns, rows.Y)
         return fit_batch(
-            model, rows.Y, starts, loss=kind, delta=self.delta, log=True,
+            criterion.model, criterion.Y, starts, loss=criterion.loss, delta=criterion.delta, log=criterion.log,
             weights=rows.weights if weights is None else weights, censored=rows.side, bounds=bounds, gtol=gtol,
             coordinates=self._coordinates(model, starts.reshape(-1, starts.shape[-1])[0], bounds, rows),
         )  # fmt: skip
+
+    def _criterion(self, columns: Sequence[Array], Y: Array) -> Criterion:
+        """What the fit of values Y (T, n) at columns makes small: here errors of log losses."""
+        loss: Literal["squared", "huber"] = "huber" if self.loss == "huber" else "squared"
+        return Criterion(self._model(columns), Y, loss, self.delta, True)
 
     @staticmethod
     def _coordinates(model: Model, start: Array, bounds: tuple[Array, Array], rows: Rows) -> Array:
@@ -403,20 +311,19 @@ class ScaleLaw(Law):
             return self.report(self.layout.describe(theta))
 
     def _as_parameters(self, values: Mapping[str, Array]) -> dict[str, Any]:
-        return {k: float(v[0]) if self.single_target_ else [float(x) for x in v] for k, v in values.items()}
+        """(T,) or (T, K) as numbers and lists; of a single target without the axis of targets."""
+        return {k: np.asarray(v[0] if self.single_target_ else v, dtype=float).tolist() for k, v in values.items()}
 
     def _bootstrap(self, rows: Rows) -> None:
         """Percentile intervals over resampled runs, every resample started at the optimum."""
         tail = (1 - self.level) / 2
-        low, high = [], []
         draws = self._resampled(rows, resample_weights(rows.Y.shape[1], self.bootstrap, self.seed), gtol=1e-5)
-        for theta in draws:
-            described = self._describe(theta)
-            low.append({k: float(np.quantile(v, tail)) for k, v in described.items()})
-            high.append({k: float(np.quantile(v, 1 - tail)) for k, v in described.items()})
-        self.intervals_: dict[str, Any] = {k: ([x[k] for x in low], [x[k] for x in high]) for k in low[0]}
-        if self.single_target_:
-            self.intervals_ = {k: (low[0][k], high[0][k]) for k in low[0]}
+        described = [self._describe(theta) for theta in draws]  # of each target: (B,) or (B, K)
+        low, high = (
+            self._as_parameters({k: np.stack([np.quantile(d[k], q, axis=0) for d in described]) for k in described[0]})
+            for q in (tail, 1 - tail)
+        )
+        self.intervals_: dict[str, Any] = {k: (low[k], high[k]) for k in low}
         self.bootstrap_theta_ = draws
 
     def _resampled(self, rows: Rows, counts: Array, gtol: float) -> Array:
@@ -474,24 +381,33 @@ class ScaleLaw(Law):
         spread = [np.quantile(self._values(t, columns), (tail, 1 - tail), axis=0) for t in self.bootstrap_theta_]
         extra = np.stack([(s[1] - s[0]) / 2 for s in spread], axis=1)
         extra = extra[:, 0] if self.single_target_ else extra
-        middle, half = (low + high) / 2, (high - low) / 2
-        half = np.sqrt(half**2 + extra**2)
-        return middle - half, middle + half
+        mean, (least, largest) = self.predict(X), self.response.range
+        return (
+            np.maximum(mean - np.sqrt((mean - low) ** 2 + extra**2), least),
+            np.minimum(mean + np.sqrt((high - mean) ** 2 + extra**2), largest),
+        )
 
     def gradient(self, X: Any) -> Array:
-        """d loss / d column (n, T, K), by central differences of one part in a million of each column."""
-        matrix = self._align(X)
+        """d loss / d column (n, T, K), by central differences of one part in a million of each column, or of a
+        millionth for weights (to one side at 0)."""
+        matrix, domains = self._align(X), self.domain_names
         out = np.empty((len(matrix), self.n_targets_, matrix.shape[1]))
-        for j in range(matrix.shape[1]):
-            step = 1e-6 * matrix[:, j]
+        for j, name in enumerate(map(str, self.feature_names_in_)):
+            step = np.full(len(matrix), 1e-6) if name in domains else 1e-6 * matrix[:, j]
             up, down = matrix.copy(), matrix.copy()
             up[:, j] += step
-            down[:, j] -= step
-            out[:, :, j] = (self._predict(up) - self._predict(down)) / (2 * step)[:, None]
+            down[:, j] = np.maximum(down[:, j] - step, 0.0)
+            change = self._values(self.theta_, self._used(up)) - self._values(self.theta_, self._used(down))
+            out[:, :, j] = (change / (up[:, j] - down[:, j])).T
         return out
 
     def profile(
-        self, parameter: str, target: str | None = None, level: float = 0.9, values: npt.ArrayLike | None = None
+        self,
+        parameter: str,
+        target: str | None = None,
+        level: float = 0.9,
+        values: npt.ArrayLike | None = None,
+        domain: str | None = None,
     ) -> Profile:
         """Profile likelihood of one reported parameter: it is held at values, the rest is fitted again.
 
@@ -500,6 +416,7 @@ class ScaleLaw(Law):
             target: whose (may be left out with one target).
             level: of the interval.
             values: at which to hold it (None: around the optimum until the fit gets worse than the noise).
+            domain: of which domain, for a parameter that has a value per domain.
 
         Returns:
             :class:`mixlaw.laws.fit.likelihood.Profile`: ``values``, ``objective``, ``low``, ``high``, ``closed``,
@@ -519,7 +436,7 @@ class ScaleLaw(Law):
         """
         from mixlaw.laws.fit.profile import profile_parameter
 
-        return profile_parameter(self, parameter, target, None, level, values)
+        return profile_parameter(self, parameter, target, domain, level, values)
 
     def _profile_problem(self, t: int) -> ProfileProblem:
         from mixlaw.laws.fit.profile import ProfileProblem
@@ -530,9 +447,10 @@ class ScaleLaw(Law):
             side, y = self._limits[0][t], self._limits[1][t]
         seen = np.isfinite(y)
         columns = self._used(X)
+        fit = self._criterion(columns, np.where(seen, y, 1.0)[None])
         return ProfileProblem(
-            self._model(columns), np.where(seen, y, 1.0), np.where(seen, weight, 0.0), side, self.theta_[t],
-            self._describe, self._theta_bounds(columns), np.zeros(P), np.zeros(P), self.loss, self.delta, True,
+            fit.model, fit.Y[0], np.where(seen, weight, 0.0), side, self.theta_[t],
+            self._describe, self._theta_bounds(columns), np.zeros(P), np.zeros(P), fit.loss, fit.delta, fit.log,
         )  # fmt: skip
 
     # ---- saving ---------------------------------------------------------------------------------------------

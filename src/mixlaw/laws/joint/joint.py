@@ -30,7 +30,7 @@ from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import find_columns
 from mixlaw.laws.fit.engine import Ints
-from mixlaw.laws.fit.joint_law import MixtureAtScale
+from mixlaw.laws.fit.mixture_at_scale import MixtureAtScale
 from mixlaw.laws.fit.random_effects import MixedFit, MixedModel
 
 __all__ = ["Joint"]

@@ -22,7 +22,7 @@ from mixlaw.errors import MixlawWarning, NotIdentifiableError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.fit.engine import Ints
-from mixlaw.laws.fit.joint_law import MixtureAtScale
+from mixlaw.laws.fit.mixture_at_scale import MixtureAtScale
 
 __all__ = ["Nested", "power_curves"]
 

@@ -69,7 +69,7 @@ def parameter_intervals(law: Any, *, max_rows: int = 40, width: float = 7.2) -> 
 def _axis_names(law: Any, shape: tuple[int, ...], index: tuple[int, ...]) -> list[str]:
     """Names for the axes of a parameter: targets and domains where the lengths say which is which."""
     targets = list(getattr(law, "target_names_", []))
-    domains = list(getattr(law, "feature_names_in_", []))
+    domains = law.domain_names
     words = []
     for axis, (length, i) in enumerate(zip(shape, index)):
         if axis == 0 and length == len(targets):
