@@ -102,7 +102,7 @@ class Ledger:
         """Add an entry, and keep the new head; two processes appending at once never share a number.
 
         Raises:
-            DataError: the chain is broken, ``body`` is not plain data, or this machine's clock is behind the last entry.
+            DataError: the chain is broken, ``body`` is not plain data, or the clock here is behind the last entry.
         """
         if kind not in ("prediction", "measurement"):
             raise DataError(f"A ledger entry is a 'prediction' or a 'measurement', got {kind!r}.")
