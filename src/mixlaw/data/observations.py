@@ -509,7 +509,8 @@ class Observations:
                 NaN, or raise an ``"error"``. Diverged runs are never used.
 
         Returns:
-            A :class:`Table`: ``X, y = observations.table()`` are two pyarrow tables with equally many rows, and
+            A :class:`Table`: ``X, y = observations.table()`` are two pyarrow tables with equally many rows: of weights
+            (shares of the tokens) or sizes, and of values in their unit (losses in nats per token). For these,
             ``observations.table().runs`` holds the run id of each row.
 
         Raises:

@@ -627,7 +627,11 @@ class Law(RegressorMixin, BaseEstimator):
 
     # ---- JSON, never pickle ------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: the registry name, its constructor arguments and everything it learned."""
+        """Plain data: the registry name, its constructor arguments and everything it learned.
+
+        Raises:
+            DataError: an option, or what was learned, is not plain data.
+        """
         if type(self).predict_interval is Law.predict_interval:
             self.calibrate()  # a law read back has no rows to calibrate its intervals on
         state = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}

@@ -23,6 +23,9 @@ _ROUNDS = 25  # of the search for the censored rows that count
 class Projected:
     """Objective of a separable model with its linear coefficients solved out (squared loss).
 
+    ``linear_centre`` and ``linear_strength`` (M, L) are the ridge on the coefficients of M problems, ``total`` (M,) the
+    sum of each problem's weights.
+
     Example:
         >>> class Decay(Separable):
         ...     num_params = num_linear = 1
