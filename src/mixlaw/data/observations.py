@@ -10,12 +10,10 @@ newer format.
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +22,8 @@ import pyarrow.parquet as pq
 
 from mixlaw.data.importing import importer_of
 from mixlaw.data.mixture import Mixture, Schedule
-from mixlaw.errors import DataError, MixlawWarning, did_you_mean
+from mixlaw.data.table import At, Features, Missing, Table, tabulate
+from mixlaw.errors import DataError, did_you_mean
 from mixlaw.kit import html
 from mixlaw.kit.units import format_count
 
@@ -106,37 +105,6 @@ _SCHEMAS = {"runs": RUNS_SCHEMA, "values": VALUES_SCHEMA, "items": ITEMS_SCHEMA}
 _FORMAT_KEY = "mixlaw.format"
 _CENSORED = ("none", "left", "right", "interval")
 _STATUS = ("done", "diverged", "partial")
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a law is fitted to: ``X, y = table``, and the run of each row.
-
-    Args:
-        X: features, one row per measurement.
-        y: targets, as many rows.
-        runs: id of the run of each row.
-
-    Example:
-        >>> runs = [{"run": "a", "schedule": {"web": 1.0}}]
-        >>> table = Observations.from_records(runs, [{"run": "a", "target": "t", "value": 3.0}]).table()
-        >>> X, y = table
-        >>> table.runs, y.column("t").to_pylist()
-        (('a',), [3.0])
-    """
-
-    X: pa.Table
-    y: pa.Table
-    runs: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[pa.Table]:
-        return iter((self.X, self.y))
-
-    def __getitem__(self, index: int) -> pa.Table:
-        return (self.X, self.y)[index]
-
-    def __len__(self) -> int:
-        return 2
 
 
 @dataclass(frozen=True)
@@ -471,29 +439,14 @@ class Observations:
         tables = (getattr(self, what) for what in _SCHEMAS)
         return Observations(*(table.filter(pc.is_in(table.column("run"), keep)) for table in tables))
 
-    def _warn_mixed_sizes(self, runs: set[str]) -> None:
-        """Runs of different sizes or lengths do not share one law of the mixture alone."""
-        for name in ("params", "tokens"):
-            values = [
-                v for r, v in zip(self.runs.column("run").to_pylist(), self.runs.column(name).to_pylist()) if r in runs
-            ]
-            known = [v for v in values if v is not None]
-            if known and max(known) > 1.01 * min(known):
-                warnings.warn(
-                    f"The runs differ in {name} ({min(known):.4g} to {max(known):.4g}), which a law of the mixture "
-                    f"alone takes for noise. Select one size, or use features='joint'.",
-                    MixlawWarning,
-                    stacklevel=3,
-                )
-
     def table(
         self,
         targets: Sequence[str] | None = None,
         *,
         metric: str = "loss",
-        at: Literal["final", "all"] = "final",
-        features: Literal["mixture", "scale", "repeated", "joint", "phases"] = "mixture",
-        missing: Literal["error", "drop", "keep"] = "drop",
+        at: At = "final",
+        features: Features = "mixture",
+        missing: Missing = "drop",
     ) -> Table:
         """``X, y`` for fitting a law, and the run of each row.
 
@@ -516,108 +469,10 @@ class Observations:
         Raises:
             DataError: unknown target, nothing left, or mixed units of one target.
         """
-        available = [
-            t
-            for t in self.targets
-            if pc.any(pc.and_(pc.equal(self.values["target"], t), pc.equal(self.values["metric"], metric))).as_py()
-        ]
-        wanted = list(targets) if targets is not None else available
-        for name in wanted:
-            if name not in available:
-                raise DataError(f"No {metric!r} was measured on {name!r}.{did_you_mean(name, available)}")
-        status = dict(zip(self.runs.column("run").to_pylist(), self.runs.column("status").to_pylist()))
-        rows: dict[tuple[str, int], dict[str, float]] = {}
-        trained: dict[tuple[str, int], float | None] = {}
-        units: dict[str, set[str]] = {}
-        for record in self.values.select(
-            ["run", "step", "tokens", "target", "metric", "unit", "value", "censored"]
-        ).to_pylist():
-            if record["metric"] != metric or record["target"] not in wanted or status[record["run"]] == "diverged":
-                continue
-            key = (record["run"], -1 if record["step"] is None else record["step"])
-            value = record["value"] if record["censored"] == "none" else math.nan
-            rows.setdefault(key, {})[record["target"]] = value
-            trained[key] = record["tokens"]
-            units.setdefault(record["target"], set()).add(record["unit"])
-        mixed = {t: sorted(u) for t, u in units.items() if len(u) > 1}
-        if mixed:
-            raise DataError(f"Values of one target come in several units: {mixed}. Convert them to one first.")
-        if at == "final":
-            last: dict[str, int] = {}
-            unfinished = sorted({run for run, _ in rows if status[run] == "partial"})
-            if unfinished:
-                warnings.warn(
-                    f"{len(unfinished)} runs did not come to their end, for example {unfinished[:3]}: their last step "
-                    f"is not a final loss, so they are left out. Use at='all' for laws of whole curves.",
-                    MixlawWarning,
-                    stacklevel=2,
-                )
-            for run, step in rows:
-                if status[run] != "partial":
-                    last[run] = max(step, last.get(run, step))
-            keys = [(run, last[run]) for run in self.runs.column("run").to_pylist() if run in last]
-        else:
-            order = {r: i for i, r in enumerate(self.runs.column("run").to_pylist())}
-            keys = sorted(rows, key=lambda k: (order[k[0]], k[1]))
-        incomplete = [k for k in keys if any(math.isnan(rows[k].get(t, math.nan)) for t in wanted)]
-        if incomplete and missing == "error":
-            run, step = incomplete[0]
-            lacking = [t for t in wanted if math.isnan(rows[(run, step)].get(t, math.nan))]
-            raise DataError(f"{len(incomplete)} rows lack some target; run {run!r} step {step} lacks {lacking[:5]}.")
-        if missing == "drop":
-            gone = set(incomplete)
-            keys = [k for k in keys if k not in gone]
-        if not keys:
-            which = "No run that came to its end" if at == "final" else "No run"
-            raise DataError(
-                f"{which} has all of the targets {wanted[:10]} measured as {metric!r}. "
-                f"Ask for fewer targets, or use missing='keep'."
-            )
-        y = pa.table({t: [rows[k].get(t, math.nan) for k in keys] for t in wanted})
-        columns: dict[str, list[float]] = {}
-        if features in ("mixture", "phases"):
-            self._warn_mixed_sizes({k[0] for k in keys})
-        if features in ("mixture", "joint", "phases"):
-            schedules = self.schedules()
-            without = sorted({r for r, _ in keys if r not in schedules})
-            if without:
-                raise DataError(f"Runs {without[:5]} have no mixture recorded; use features='scale'.")
-            if features == "phases":
-                counts = {schedules[r].num_phases for r, _ in keys}
-                if len(counts) > 1:
-                    raise DataError(f"Runs differ in their number of phases ({sorted(counts)}); select one kind.")
-                for p in range(counts.pop()):
-                    for d in self.domains:
-                        columns[f"{d}@{p + 1}"] = [schedules[r].phases[p].mixture[d] for r, _ in keys]
-            else:
-                averages = {r: schedules[r].mixture for r in {k[0] for k in keys}}
-                for d in self.domains:
-                    columns[d] = [averages[r][d] for r, _ in keys]
-        if features in ("scale", "repeated", "joint"):
-            info = {r["run"]: r for r in self.runs.select(["run", "params", "tokens", "epochs"]).to_pylist()}
-            for name in ("params", "tokens"):
-                numbers = [
-                    (trained[k] if name == "tokens" and trained[k] is not None else info[k[0]][name]) for k in keys
-                ]
-                if any(v is None for v in numbers):
-                    lacking = sorted({k[0] for k, v in zip(keys, numbers) if v is None})
-                    raise DataError(f"Runs {lacking[:5]} have no {name!r} recorded; it is needed for {features!r}.")
-                columns[name] = [float(v) for v in numbers if v is not None]
-            if features == "repeated":
-                columns["unique_tokens"] = [self._unique_tokens(info[run]) for run, _ in keys]
-            if features == "joint" and at == "all":
-                columns["step"] = [float(k[1]) for k in keys]
-        return Table(pa.table(columns), y, tuple(run for run, _ in keys))
-
-    @staticmethod
-    def _unique_tokens(run: Mapping[str, Any]) -> float:
-        epochs = dict(run["epochs"] or [])
-        if len(epochs) != 1 or not run["tokens"]:
-            raise DataError(
-                f"Run {run['run']!r} does not say how often it repeats one training set (epochs: {epochs or None}); "
-                f"features='repeated' needs tokens and unique_tokens of every run."
-            )
-        return min(float(run["tokens"]), float(round(run["tokens"] / next(iter(epochs.values())))))
+        schedules = {} if features in ("scale", "repeated") else self.schedules()
+        return tabulate(
+            self.runs, self.values, schedules, targets, metric=metric, at=at, features=features, missing=missing
+        )
 
 
 def _schedule_rows(value: Any) -> list[dict[str, Any]] | None:
