@@ -10,6 +10,7 @@ from mixlaw.laws.core.folds import fold_ids
 from mixlaw.laws.core.replicates import chi2_quantile, replicate_noise
 from mixlaw.laws.fit.engine import fit_batch
 from mixlaw.laws.fit.likelihood import describe_optima, profile_likelihood
+from mixlaw.laws.fit.objective import Prior
 
 import worlds
 
@@ -159,3 +160,23 @@ def test_folds_do_not_depend_on_order_and_keep_replicates_together():
     order = np.random.default_rng(1).permutation(40)
     np.testing.assert_array_equal(fold_ids(X[order], Y[order], 5), ids[order])
     np.testing.assert_array_equal(fold_ids(X[:, [2, 0, 1]], Y, 5), ids)
+
+
+def test_profile_of_a_law_of_one_parameter_is_the_objective():
+    x = np.linspace(0.1, 1, 30)
+    y = 2 * x + 0.1 * np.random.default_rng(0).standard_normal(30)
+
+    def slope(theta, problem):
+        return theta * x, np.broadcast_to(x[:, None], (len(theta), 30, 1))
+
+    best = x @ y / (x @ x)
+    found = profile_likelihood(slope, y, [best], 0, values=np.linspace(1.5, 2.5, 201))
+    sd = np.sqrt(((y - best * x) ** 2).sum() / 29 / (x @ x))
+    assert found.best == pytest.approx(best)
+    assert found.closed
+    assert [found.low, found.high] == pytest.approx([best - 1.645 * sd, best + 1.645 * sd], abs=1e-3)
+    ridge = profile_likelihood(slope, y, [best], 0, values=[1.0, 3.0], prior=Prior(0.0, 2.0))
+    plain = profile_likelihood(slope, y, [best], 0, values=[1.0, 3.0])
+    assert ridge.objective - plain.objective == pytest.approx(ridge.values**2)
+    with pytest.raises(DataError, match="parameters 0 to 0"):
+        profile_likelihood(slope, y, [best], 1, values=[1.0])

@@ -6,6 +6,7 @@ linear in their parameters the design is locally optimal at the fitted ones (Che
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -129,57 +130,88 @@ def exchange(
     candidates = G.shape[1]
     both, ridge = _normalised(np.concatenate([G, extra], axis=1))
     G, extra = both[:, :candidates], both[:, candidates:]
-    N, P = G.shape[1:]
-    target = np.einsum("tnp,tnq->tpq", G, G) / N  # moment matrix of the region: what I-optimality averages over
-    information = ridge * np.eye(P)[None] + np.einsum("tnp,tnq->tpq", extra, extra)
-    inverse = np.linalg.inv(information)
-    free = np.ones(N, dtype=bool)
-    order = np.random.default_rng(seed).permutation(N)  # ties go to a random candidate
+    region = _Region(G, np.einsum("tnp,tnq->tpq", G, G) / candidates, criterion)
+    information = ridge * np.eye(G.shape[2])[None] + np.einsum("tnp,tnq->tpq", extra, extra)
+    order = np.random.default_rng(seed).permutation(candidates)  # ties go to a random candidate
+    return np.array(_swapped(region, information, _greedy(region, information, num, order), order, rounds), np.int64)
 
-    def gain(inv: Array) -> Array:
-        H = G @ inv
-        d = np.einsum("tnp,tnp->tn", H, G)  # variance at each candidate
-        if criterion == "D":
+
+@dataclass(frozen=True)
+class _Region:
+    """What candidates are worth under a criterion, given the inverse information (T, P, P) of those chosen so far.
+
+    Args:
+        G: (T, N, P) derivatives at the candidates.
+        moments: (T, P, P) their moment matrix: what I-optimality averages over.
+        criterion: "D" or "I".
+    """
+
+    G: Array
+    moments: Array
+    criterion: str
+
+    def gain(self, inverse: Array) -> Array:
+        """(N,) by how much each candidate would lower :meth:`loss`."""
+        H = self.G @ inverse
+        d = np.einsum("tnp,tnp->tn", H, self.G)  # variance at each candidate
+        if self.criterion == "D":
             return np.asarray(np.log1p(d).sum(axis=0))
-        drop = np.einsum("tnp,tpq,tnq->tn", H, target, H) / (1 + d)
-        return np.asarray((drop / np.maximum(np.einsum("tpq,tqp->t", inv, target), 1e-300)[:, None]).sum(axis=0))
+        drop = np.einsum("tnp,tpq,tnq->tn", H, self.moments, H) / (1 + d)
+        now = np.einsum("tpq,tqp->t", inverse, self.moments)
+        return np.asarray((drop / np.maximum(now, 1e-300)[:, None]).sum(axis=0))
 
-    def update(inv: Array, x: int, sign: float) -> Array:
-        h = np.einsum("tpq,tq->tp", inv, G[:, x])
-        d = 1 + sign * np.einsum("tp,tp->t", G[:, x], h)
-        return np.asarray(inv - sign * h[:, :, None] * h[:, None, :] / d[:, None, None])
+    def update(self, inverse: Array, x: int, sign: float) -> Array:
+        """The inverse information with candidate x added (sign 1) or taken out (sign -1)."""
+        h = np.einsum("tpq,tq->tp", inverse, self.G[:, x])
+        d = 1 + sign * np.einsum("tp,tp->t", self.G[:, x], h)
+        return np.asarray(inverse - sign * h[:, :, None] * h[:, None, :] / d[:, None, None])
 
-    def loss(inv: Array) -> float:
-        if criterion == "D":
-            return float(np.linalg.slogdet(inv)[1].sum())
-        return float(np.log(np.einsum("tpq,tqp->t", inv, target)).sum())
+    def loss(self, inverse: Array) -> float:
+        """The criterion, smaller is better."""
+        if self.criterion == "D":
+            return float(np.linalg.slogdet(inverse)[1].sum())
+        return float(np.log(np.einsum("tpq,tqp->t", inverse, self.moments)).sum())
 
+
+def _greedy(region: _Region, information: Array, num: int, order: npt.NDArray[np.int64]) -> list[int]:
+    """Candidates picked in turn, each the one that gains most given those before it."""
+    inverse, free = np.linalg.inv(information), np.ones(len(order), dtype=bool)
     chosen: list[int] = []
-    for _ in range(min(num, N)):
-        score = np.where(free, gain(inverse), -np.inf)[order]
+    for _ in range(min(num, len(order))):
+        score = np.where(free, region.gain(inverse), -np.inf)[order]
         best = int(order[np.argmax(score)])
         chosen.append(best)
         free[best] = False
-        inverse = update(inverse, best, 1.0)
-    current = loss(inverse)
+        inverse = region.update(inverse, best, 1.0)
+    return chosen
+
+
+def _swapped(
+    region: _Region, information: Array, chosen: list[int], order: npt.NDArray[np.int64], rounds: int
+) -> list[int]:
+    """The choice after each of its members was exchanged for a better candidate, until none is better."""
+    inverse, free = np.linalg.inv(information), np.ones(len(order), dtype=bool)
+    for x in chosen:
+        inverse, free[x] = region.update(inverse, x, 1.0), False
+    current = region.loss(inverse)
     for _ in range(rounds):
         improved = False
         for position, old in enumerate(list(chosen)):
-            without = update(inverse, old, -1.0)
+            without = region.update(inverse, old, -1.0)
             free[old] = True
-            score = np.where(free, gain(without), -np.inf)[order]
+            score = np.where(free, region.gain(without), -np.inf)[order]
             new = int(order[np.argmax(score)])
-            trial = update(without, new, 1.0)
-            value = loss(trial)
+            trial = region.update(without, new, 1.0)
+            value = region.loss(trial)
             if new != old and value < current - 1e-9:
                 chosen[position], inverse, current, improved = new, trial, value, True
             free[chosen[position]] = False
         # rank-one updates lose digits; start each round from the matrix itself
-        picked = G[:, chosen]
+        picked = region.G[:, chosen]
         inverse = np.linalg.inv(information + np.einsum("tnp,tnq->tpq", picked, picked))
         if not improved:
             break
-    return np.array(chosen, dtype=np.int64)
+    return chosen
 
 
 def criterion_value(G: npt.ArrayLike, chosen: npt.ArrayLike, criterion: str = "D") -> float:

@@ -106,27 +106,9 @@ def critical(
         >>> 0.28 < found.proportion < 0.29
         True
     """
-    x = np.asarray(proportions, dtype=float).ravel()
-    Y = np.asarray(losses, dtype=float)
-    Y = Y[:, None] if Y.ndim == 1 else Y
-    S = Y.shape[1]
-    at = np.broadcast_to(np.asarray(before, dtype=float), (S,))
-    w = np.full(S, 1.0 / S) if weights is None else np.asarray(weights, dtype=float)
-    if Y.shape[0] != len(x) or w.shape != (S,):
-        raise DataError(f"{len(x)} proportions, losses of shape {Y.shape} and weights of shape {w.shape} do not match.")
-    if not (np.isfinite(x).all() and np.isfinite(Y).all() and np.isfinite(at).all() and np.isfinite(w).all()):
-        raise DataError("Proportions, losses, weights and the loss before must be finite numbers.")
-    if (x <= 0).any() or (x > 1).any():
-        raise DataError(f"Proportions must lie in (0, 1], got {x.min():g} to {x.max():g}.")
-    if len(np.unique(x)) < 4:
-        raise TooFewRunsError(
-            f"A critical proportion needs runs at four or more different shares of old data, got "
-            f"{np.unique(x).tolist()}."
-        )
-    _check_weights(dict(enumerate(w.tolist())))
+    x, Y, w, at = _checked(proportions, losses, weights, before)
     if not 0 < level < 1:
         raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
-    w = w / w.sum()
     mean, target = Y @ w, float(at @ w)
     if np.polyfit(x, mean, 1)[0] >= 0:
         raise DataError(
@@ -135,15 +117,9 @@ def critical(
         )
     fits = {name: _Form(basis, x) for name, basis in _FORMS.items()}
     exponential = fits["exponential"]
-    dof = len(x) - 3
+    freedom = 10_000
     if noise is None:
-        left = np.sqrt(exponential.residual(Y.T) / dof)  # (S,) sd of each set, dof each
-        pooled = float(np.abs(w) @ np.sqrt(np.maximum(left**2, np.median(left) ** 2)))  # errors taken to go together
-        own = float(np.sqrt(exponential.residual(mean[None])[0] / dof))
-        noise = max(pooled, own) if S > 1 else own
-        freedom = dof * S
-    else:
-        freedom = 10_000
+        noise, freedom = _noise(exponential, Y, w)
     rng = np.random.default_rng(seed)
     # Student's t for a noise level that is itself estimated
     scale = np.sqrt(freedom / rng.chisquare(freedom, size=(num_bootstrap, 1)))
@@ -177,6 +153,45 @@ def critical(
         k,
         target,
     )
+
+
+def _checked(
+    proportions: npt.ArrayLike, losses: npt.ArrayLike, weights: npt.ArrayLike | None, before: npt.ArrayLike
+) -> tuple[Array, Array, Array, Array]:
+    """Shares (n,), losses (n, S), weights (S,) that sum to one, and the loss before (S,).
+
+    Raises:
+        As :func:`critical`.
+    """
+    x = np.asarray(proportions, dtype=float).ravel()
+    Y = np.asarray(losses, dtype=float)
+    Y = Y[:, None] if Y.ndim == 1 else Y
+    S = Y.shape[1]
+    at = np.broadcast_to(np.asarray(before, dtype=float), (S,))
+    w = np.full(S, 1.0 / S) if weights is None else np.asarray(weights, dtype=float)
+    if Y.shape[0] != len(x) or w.shape != (S,):
+        raise DataError(f"{len(x)} proportions, losses of shape {Y.shape} and weights of shape {w.shape} do not match.")
+    if not (np.isfinite(x).all() and np.isfinite(Y).all() and np.isfinite(at).all() and np.isfinite(w).all()):
+        raise DataError("Proportions, losses, weights and the loss before must be finite numbers.")
+    if (x <= 0).any() or (x > 1).any():
+        raise DataError(f"Proportions must lie in (0, 1], got {x.min():g} to {x.max():g}.")
+    if len(np.unique(x)) < 4:
+        raise TooFewRunsError(
+            f"A critical proportion needs runs at four or more different shares of old data, got "
+            f"{np.unique(x).tolist()}."
+        )
+    _check_weights(dict(enumerate(w.tolist())))
+    return x, Y, w / w.sum(), np.asarray(at)
+
+
+def _noise(form: _Form, Y: Array, w: Array) -> tuple[float, int]:
+    """Standard deviation of the mean loss, and its degrees of freedom, from what the form leaves of losses Y (n, S)."""
+    n, S = Y.shape
+    dof = n - 3
+    left = np.sqrt(form.residual(Y.T) / dof)  # (S,) sd of each set, dof each
+    pooled = float(np.abs(w) @ np.sqrt(np.maximum(left**2, np.median(left) ** 2)))  # errors taken to go together
+    own = float(np.sqrt(form.residual((Y @ w)[None])[0] / dof))
+    return (max(pooled, own) if S > 1 else own), dof * S
 
 
 def critical_from_observations(

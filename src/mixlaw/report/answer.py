@@ -166,6 +166,10 @@ def _predicted(facts: ReportFacts, recipe: Recipe, mixture: str, unit: str) -> A
     return Answer(f"Train on {mixture}.", tuple(sentences), "open", tuple(tiles))
 
 
+_Tile = tuple[str, str, str]
+"""Label, value and note."""
+
+
 def _range(p: Prediction, sign: bool = False) -> str:
     d = digits_for(p.high - p.low)
     return f"{p.level:.0%} interval {number(p.low, d, sign)} to {number(p.high, d, sign)}"
@@ -174,62 +178,81 @@ def _range(p: Prediction, sign: bool = False) -> str:
 def _verified(verification: Mapping[str, Any], recipe: Recipe, mixture: str, unit: str) -> Answer:
     verdict = str(verification.get("verdict", "null"))
     name = _reference_name(verification)
-    seeds = verification.get("num_seeds")
-    objective = verification.get("objective", {})
-    sentences: list[str] = []
-    tiles: list[tuple[str, str, str]] = []
-    p = (
-        Prediction.from_dict(objective["predicted"])
-        if objective.get("predicted")
-        else recipe.predictions.get("objective")
-    )
-    measured = objective.get("measured")
-    if p is not None and measured is not None:
-        d = digits_for(p.high - p.low)
-        inside = bool(verification.get("inside_interval", p.covers(measured)))
-        when = "before" if verification.get("predicted_first", True) else "after"
-        sentences.append(
-            f"Predicted loss {interval_text(p)} {unit}, written down {when} the check; measured {measured:.{d}f} "
-            f"over {seeds} seeds, {'inside' if inside else 'outside'} the interval."
-        )
-        tiles.append(("Predicted loss", f"{p.mean:.{d}f}", _range(p)))
-        error = objective.get("standard_error")
-        note = f"{'inside' if inside else 'outside'} the interval"
-        if error:
-            note += f"; standard error {error:.{digits_for(error)}f}"
-        tiles.append(("Measured loss", f"{measured:.{d}f}", note))
+    sentences: list[str] = [] if verdict == "gain" else [f"Proposed was {mixture}."]
+    tiles: list[_Tile] = []
     if name is not None:
-        difference = Prediction.from_dict(dict(verification["difference"][f"vs {name}"]))
-        digits = digits_for(difference.high - difference.low)
-        words = _mixture_words(name)
-        if verdict == "gain":
-            size = Prediction(-difference.mean, -difference.high, -difference.low, difference.level)
-            sentences.insert(0, f"It ends {interval_text(size)} {unit} below {words}.")
-        elif verdict == "loss":
-            sentences.insert(0, f"It ends {interval_text(difference)} {unit} above {words}.")
-        else:
-            sentences.insert(
-                0,
-                f"Its loss minus that of {words} is {interval_text(difference, sign=True)} {unit}: the "
-                f"{difference.level:.0%} interval holds zero, so {seeds} seeds per arm cannot tell them apart.",
-            )
-        tiles.append((f"Difference to {name}", number(difference.mean, digits, True), _range(difference, sign=True)))
-        saved = (verification.get("steps_saved") or {}).get(name) or {}
-        sentence = _steps_sentence(name, saved)
-        if sentence is not None:
-            sentences.append(sentence)
-            reaches = _share(saved.get("recipe_reaches_reference_at"))
-            if reaches is not None:
-                note = f"to reach {name}'s loss"
-                if "low" in reaches and "high" in reaches:
-                    note += f"; {reaches['low']:.0%} to {reaches['high']:.0%}"
-                tiles.append(("Steps needed", f"{reaches['mean']:.0%}", note))
+        sentences.append(_difference_sentence(verification, verdict, name, unit))
+    for text, more in (_predicted_and_measured(verification, recipe, unit), _compared(verification, name)):
+        sentences += text
+        tiles += more
     words = _mixture_words(name) if name else "the reference"
     headline = {
         "gain": f"Train on {mixture}.",
         "loss": f"Stay with {words}: the proposed mixture did worse.",
         "null": f"No difference shown between the proposed mixture and {words}.",
     }.get(verdict, f"Train on {mixture}.")
-    if verdict != "gain":
-        sentences.insert(0, f"Proposed was {mixture}.")
     return Answer(headline, tuple(sentences), verdict, tuple(tiles))
+
+
+def _predicted_and_measured(
+    verification: Mapping[str, Any], recipe: Recipe, unit: str
+) -> tuple[list[str], list[_Tile]]:
+    """Whether the loss came out as predicted."""
+    objective = verification.get("objective", {})
+    p = (
+        Prediction.from_dict(objective["predicted"])
+        if objective.get("predicted")
+        else recipe.predictions.get("objective")
+    )
+    measured = objective.get("measured")
+    if p is None or measured is None:
+        return [], []
+    d = digits_for(p.high - p.low)
+    inside = "inside" if verification.get("inside_interval", p.covers(measured)) else "outside"
+    when = "before" if verification.get("predicted_first", True) else "after"
+    sentence = (
+        f"Predicted loss {interval_text(p)} {unit}, written down {when} the check; measured {measured:.{d}f} "
+        f"over {verification.get('num_seeds')} seeds, {inside} the interval."
+    )
+    error = objective.get("standard_error")
+    note = f"{inside} the interval" + (f"; standard error {error:.{digits_for(error)}f}" if error else "")
+    return [sentence], [("Predicted loss", f"{p.mean:.{d}f}", _range(p)), ("Measured loss", f"{measured:.{d}f}", note)]
+
+
+def _difference(verification: Mapping[str, Any], name: str) -> Prediction:
+    return Prediction.from_dict(dict(verification["difference"][f"vs {name}"]))
+
+
+def _difference_sentence(verification: Mapping[str, Any], verdict: str, name: str, unit: str) -> str:
+    """By how much the mixture ended below or above the one it is compared with."""
+    difference, words = _difference(verification, name), _mixture_words(name)
+    if verdict == "gain":
+        size = Prediction(-difference.mean, -difference.high, -difference.low, difference.level)
+        return f"It ends {interval_text(size)} {unit} below {words}."
+    if verdict == "loss":
+        return f"It ends {interval_text(difference)} {unit} above {words}."
+    return (
+        f"Its loss minus that of {words} is {interval_text(difference, sign=True)} {unit}: the "
+        f"{difference.level:.0%} interval holds zero, so {verification.get('num_seeds')} seeds per arm cannot tell "
+        f"them apart."
+    )
+
+
+def _compared(verification: Mapping[str, Any], name: str | None) -> tuple[list[str], list[_Tile]]:
+    """The difference as a number, and the steps saved where they were measured."""
+    if name is None:
+        return [], []
+    difference = _difference(verification, name)
+    value = number(difference.mean, digits_for(difference.high - difference.low), True)
+    tiles: list[_Tile] = [(f"Difference to {name}", value, _range(difference, sign=True))]
+    saved = (verification.get("steps_saved") or {}).get(name) or {}
+    sentence = _steps_sentence(name, saved)
+    if sentence is None:
+        return [], tiles
+    reaches = _share(saved.get("recipe_reaches_reference_at"))
+    if reaches is not None:
+        note = f"to reach {name}'s loss"
+        if "low" in reaches and "high" in reaches:
+            note += f"; {reaches['low']:.0%} to {reaches['high']:.0%}"
+        tiles.append(("Steps needed", f"{reaches['mean']:.0%}", note))
+    return [sentence], tiles

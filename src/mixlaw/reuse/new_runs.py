@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture
 from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
+
+if TYPE_CHECKING:
+    from mixlaw.design.polytope import Polytope
 
 __all__ = ["NewRuns", "propose_runs"]
 
@@ -111,19 +115,53 @@ def propose_runs(
         untouched = [n for n in names if n not in unidentified]
         raise ConfigError(f"The mixture puts no weight on the untouched domains {untouched}: {mixture}.")
     virtual = Mixture.normalized(dict(zip(names, base.tolist()))) if base.sum() > 0 else None
-    changed = [n for n in names if n in unidentified]
+    changed = [i for i, n in enumerate(names) if n in unidentified]
     rng = np.random.default_rng(seed)
+    pool = _candidates(allowed, base, today, changed, rng)
+    wide = np.zeros((len(pool), len(order)))
+    wide[:, : len(names)] = pool
+    chosen, widths, reason = _choose(wide, runs, wide[rng.choice(len(wide), 40)], max_runs, tolerance)
+    mixtures = tuple(Mixture.from_array(names, pool[i]) for i in chosen)
+    if changed and not chosen and not reason:
+        most = float(pool[:, changed].sum(axis=1).max())
+        reason = (
+            f"what no run shows ({', '.join(names[i] for i in changed)}) can move predictions by little within this "
+            f"budget, which leaves at most {most:.1%} of the tokens there"
+        )
+    return NewRuns(mixtures, tuple(widths), widths[-1] <= 1 + tolerance, virtual, reason)
+
+
+def _candidates(allowed: Polytope, base: Array, today: Array, changed: list[int], rng: np.random.Generator) -> Array:
+    """Feasible mixtures (n, K) that the next optimum may lie among, without negligible weights where that is allowed.
+
+    Args:
+        base: (K,) what the untouched domains' ratios are taken from.
+        today: (K,) today's mixture, in the budget.
+        changed: the domains whose effect no run shows.
+    """
     if changed:
-        pool = _around(allowed, base, [names.index(n) for n in changed], rng)
+        pool = _around(allowed, base, changed, rng)
     else:  # domains only went away: the region is today's mixture and what lies around it
-        pool = allowed.sample(POOL, rng, 1e-2 + 4.0 * len(names) * today)
+        pool = allowed.sample(POOL, rng, 1e-2 + 4.0 * len(today) * today)
     clean = np.where(pool < NEGLIGIBLE, 0.0, pool)
     clean /= clean.sum(axis=1, keepdims=True)
     pool = np.where(allowed.contains(clean)[:, None], clean, pool)
-    pool = pool[allowed.contains(pool)]
-    wide = np.zeros((len(pool), len(order)))
-    wide[:, : len(names)] = pool
-    targets = wide[rng.choice(len(wide), 40)]
+    return pool[allowed.contains(pool)]
+
+
+def _choose(
+    wide: Array, runs: Array, targets: Array, max_runs: int, tolerance: float
+) -> tuple[list[int], list[float], str]:
+    """Candidates picked in turn, each the one that lowers the leverage most, until intervals are as wide as before.
+
+    Args:
+        wide: (n, D) candidates in the runs' columns.
+        runs: (m, D) what was trained.
+        targets: (p, D) where intervals are to be narrow.
+
+    Returns:
+        Indices of the chosen, widths after 0, 1, ... of them, and why it stopped short (empty where it did not).
+    """
     usual = float(np.mean(np.sqrt(1 + _leverage(runs, runs))))
     known = runs.copy()
 
@@ -152,17 +190,10 @@ def propose_runs(
         chosen.append(best)
         known = np.vstack([known, wide[best]])
         widths.append(width())
-    mixtures = tuple(Mixture.from_array(names, pool[i]) for i in chosen)
-    if changed and not chosen and not reason:
-        most = float(pool[:, [names.index(n) for n in changed]].sum(axis=1).max())
-        reason = (
-            f"what no run shows ({', '.join(changed)}) can move predictions by little within this budget, which leaves "
-            f"at most {most:.1%} of the tokens there"
-        )
-    return NewRuns(mixtures, tuple(widths), widths[-1] <= 1 + tolerance, virtual, reason)
+    return chosen, widths, reason
 
 
-def _around(allowed, base: Array, changed: list[int], rng: np.random.Generator) -> Array:  # type: ignore[no-untyped-def]
+def _around(allowed: Polytope, base: Array, changed: list[int], rng: np.random.Generator) -> Array:
     """Feasible mixtures (n, K), spread evenly over the shares that the budget leaves the changed domains; the untouched
     ones in the ratios ``base`` (K,) as far as the budget lets them.
 

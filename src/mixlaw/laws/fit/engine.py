@@ -356,7 +356,7 @@ def _fit_all(
 ) -> _Ends:
     """All parameters together, from ``start`` (B, P + L); those after the P-th are the linear ones."""
     objective = Objective(problems.Y, problems.W, problems.side, loss, delta, log, problems.centre, problems.strength)
-    size = max(1, _CHUNK // (problems.Y.shape[1] * start.shape[1]))
+    size = max(1, _CHUNK // (problems.Y.shape[1] * max(1, start.shape[1])))  # no parameter at all: only evaluated
     evaluate = in_chunks(evaluate_all(model, objective), size)
     if limits.coordinates is not None:
         start = np.clip(start, problems.lower, problems.upper) @ limits.coordinates.T

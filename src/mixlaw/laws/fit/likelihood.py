@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.replicates import chi2_quantile
 from mixlaw.laws.fit.engine import BatchFit, Ints, Model, Prior, fit_batch
@@ -100,7 +101,10 @@ def profile_likelihood(
         values: (G,) grid; the interval is where the objective rises by less than the chi squared quantile of
             ``level`` times the noise variance (None: estimated from the optimum's residual).
 
-    The model has at least two parameters.
+    With a single parameter nothing is left to minimise over, and the curve is the objective itself.
+
+    Raises:
+        DataError: an ``index`` the model does not have.
 
     Example:
         >>> x = np.linspace(-1, 1, 40)
@@ -114,9 +118,37 @@ def profile_likelihood(
     """
     best = np.asarray(best, dtype=float)
     P = len(best)
+    if not 0 <= index < P:
+        raise DataError(f"The model has the parameters 0 to {P - 1}, so there is no parameter {index} to profile.")
     grid = np.unique(np.append(np.asarray(values, dtype=float), best[index]))
-    rest = [p for p in range(P) if p != index]
     y = np.asarray(Y, dtype=float).reshape(1, -1)
+    objective = _profiled(
+        model, y, best, index, grid,
+        starts=starts, bounds=bounds, prior=prior, loss=loss, delta=delta, log=log, weights=weights,
+    )  # fmt: skip
+    n = int(np.isfinite(y).sum())
+    variance = 2 * float(objective.min()) / max(n - P, 1) if noise_variance is None else noise_variance
+    return _read_off(f"theta {index}", grid, objective, variance, level)
+
+
+def _profiled(
+    model: Model,
+    y: Array,
+    best: Array,
+    index: int,
+    grid: Array,
+    *,
+    starts: Array | None,
+    bounds: Any,
+    prior: Prior | None,
+    **objective: Any,
+) -> Array:
+    """(G,) objective with parameter ``index`` held at each of ``grid`` (G,), minimised over the others."""
+    P = len(best)
+    rest = [p for p in range(P) if p != index]
+    repeated = np.repeat(y, len(grid), axis=0)
+    centre, strength = (np.zeros((1, P)), np.zeros((1, P))) if prior is None else prior.broadcast((1, P))
+    penalty = 0.5 * strength[0, index] * (grid - centre[0, index]) ** 2
 
     def fixed(theta: Array, problem: Ints) -> tuple[Array, Array]:
         whole = np.empty((len(theta), P))
@@ -130,27 +162,14 @@ def profile_likelihood(
     if bounds is not None:
         lower, upper = (np.broadcast_to(np.asarray(b, dtype=float), (P,)) for b in bounds)
         limits = (lower[rest], upper[rest])
-    ridge = None
-    if prior is not None:
-        centre, strength = prior.broadcast((1, P))
-        ridge = Prior(centre[:, rest], strength[:, rest])
-    fit = fit_batch(
-        fixed,
-        np.repeat(y, len(grid), axis=0),
-        start[:, rest],
-        loss=loss,  # type: ignore[arg-type]
-        delta=delta,
-        log=log,
-        weights=weights,
-        prior=ridge,
-        bounds=limits,
-    ).best()
-    objective = fit.objective
-    if prior is not None:
-        objective = objective + 0.5 * strength[0, index] * (grid - centre[0, index]) ** 2
+    ridge = None if prior is None else Prior(centre[:, rest], strength[:, rest])
+    fit = fit_batch(fixed, repeated, start[:, rest], prior=ridge, bounds=limits, **objective)
+    return np.asarray(fit.best().objective + penalty)
+
+
+def _read_off(name: str, grid: Array, objective: Array, variance: float, level: float) -> Profile:
+    """The interval in which a curve (G,) stays below its minimum plus the noise's share of the chi squared quantile."""
     lowest = float(objective.min())
-    n = int(np.isfinite(y).sum())
-    variance = 2 * lowest / max(n - P, 1) if noise_variance is None else noise_variance
     limit = lowest + 0.5 * variance * chi2_quantile(level, 1)
     inside = objective <= limit
     at = int(objective.argmin())
@@ -164,7 +183,7 @@ def profile_likelihood(
     below, above = left > 0, right < len(grid) - 1
     return Profile(
         grid, objective, float(low), float(high), level, below and above,
-        name=f"theta {index}", best=float(grid[at]), limit=limit, below=below, above=above,
+        name=name, best=float(grid[at]), limit=limit, below=below, above=above,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ Everything is shared across targets and then allowed to differ a little: that is
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -440,10 +441,24 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
                 "cn,cn->c", (alpha + 1) * data.seen[part], np.exp(-jacobian[part])
             )
     to_eps, to_lam = _features_backward(data.r, hyper, kind, f, df)
+    per_domain = {"eps": to_eps, "lam": to_lam, "ell": to_ell, "v": to_v}
+    per_target = {"s": to_s, "noise": to_noise, "c": to_shift}
     value += 0.5 * float(u @ u)
-    gradient = u.copy()
+    return value, u + _of_hyperparameters(per_domain, per_target, data, layout)
+
+
+def _of_hyperparameters(
+    per_domain: Mapping[str, Array], per_target: Mapping[str, Array], data: Data, layout: Layout
+) -> Array:
+    """(layout.size,) gradient in the hyperparameters, from that in what targets have of each.
+
+    Args:
+        per_domain: (T, m) slopes in logarithms of the numbers that a target has for each domain.
+        per_target: (T,) in those it has one of.
+    """
+    gradient = np.zeros(layout.size)
     pairs = Pairs.of(data.own)
-    for name, d in (("eps", to_eps), ("lam", to_lam), ("ell", to_ell), ("v", to_v)):
+    for name, d in per_domain.items():
         if name in layout.slices:
             layout.scatter(gradient, name, d.sum())
             layout.scatter(gradient, f"{name}_own", (d * data.own).sum())
@@ -452,11 +467,11 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
         if f"{name}_each" in layout.slices:
             layout.scatter(gradient, f"{name}_each", pairs.share * d)
             layout.scatter(gradient, f"{name}_pair", pairs.gather(d))
-    for name, d in (("s", to_s), ("noise", to_noise), ("c", to_shift)):
+    for name, d in per_target.items():
         if name in layout.slices:
             layout.scatter(gradient, name, d.sum())
             layout.scatter(gradient, f"{name}_each", d)
-    return value, gradient
+    return gradient
 
 
 def minimize_objective(u: Array, data: Data, layout: Layout, iterations: int) -> Array:

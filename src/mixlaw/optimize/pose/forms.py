@@ -169,7 +169,7 @@ def merge(atoms: Atoms) -> Atoms:
     )
 
 
-def stack(worlds: Sequence[Atoms]) -> Atoms:
+def stack(laws: Sequence[Atoms]) -> Atoms:
     """Targets of several laws side by side: the targets of the first, then those of the second, ...
 
     Example:
@@ -178,13 +178,13 @@ def stack(worlds: Sequence[Atoms]) -> Atoms:
         >>> len(stack([atoms, atoms]).const), stack([atoms, atoms]).target.tolist()
         (2, [0, 0, 1, 1])
     """
-    counts = np.cumsum([0, *(len(w.const) for w in worlds)])
+    counts = np.cumsum([0, *(len(law.const) for law in laws)])
     return Atoms(
-        const=np.concatenate([w.const for w in worlds]),
-        target=np.concatenate([w.target + c for w, c in zip(worlds, counts)]).astype(np.int64),
-        kind=np.concatenate([w.kind for w in worlds]),
-        scale=np.concatenate([w.scale for w in worlds]),
-        linear=np.concatenate([w.linear for w in worlds]),
-        offset=np.concatenate([w.offset for w in worlds]),
-        exponent=np.concatenate([w.exponent for w in worlds]),
+        const=np.concatenate([law.const for law in laws]),
+        target=np.concatenate([law.target + c for law, c in zip(laws, counts)]).astype(np.int64),
+        kind=np.concatenate([law.kind for law in laws]),
+        scale=np.concatenate([law.scale for law in laws]),
+        linear=np.concatenate([law.linear for law in laws]),
+        offset=np.concatenate([law.offset for law in laws]),
+        exponent=np.concatenate([law.exponent for law in laws]),
     )

@@ -126,15 +126,8 @@ class Request:
             DataError: a law that is not fitted or knows no mixtures, or ``runs`` it was not fitted on.
             InfeasibleBudgetError: no mixture satisfies the budget.
         """
-        if not 0 < level < 1:
-            raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
-        if not 0 < near < np.inf:
-            raise ConfigError(f"near={near!r} must be a positive share of the objective, for example 0.001.")
-        if kind not in KINDS:
-            raise ConfigError(f"Unknown kind {kind!r}.{did_you_mean(kind, KINDS)}")
-        spelled_out = isinstance(objective, Mapping) and isinstance(objective.get("kind"), str)
-        if isinstance(objective, Objective) or spelled_out:
-            objective, kind = _asked(Objective.of(objective), kind)
+        _check_numbers(level, near)
+        objective, kind = _objective(objective, kind)
         constraints = budget.check(corpus)
         domains = corpus.names
         unique = np.array([float(corpus.unique_tokens[n]) for n in domains])
@@ -143,25 +136,16 @@ class Request:
         weights = check_weights(objective)
         W = np.zeros(len(view.targets))
         W[view.index(weights, "The objective")] = list(weights.values())
-        natural = corpus.natural
-        today = natural if reference is None else _mixture(reference, domains, "reference")
+        today = corpus.natural if reference is None else _mixture(reference, domains, "reference")
         at_reference = view.predict(today.array(domains)[None])[0]
         guards = [_guard(view, name, slack, at_reference) for name, slack in (guard or {}).items()]
         _check_wishes(kind, guards, gain, robust, kl_limit, kl_weight)
         prior = None
         if kl_weight > 0 or kl_limit is not None:
-            known = {"natural": natural, "uniform": Mixture.uniform(domains), "reference": today}
+            known = {"natural": corpus.natural, "uniform": Mixture.uniform(domains), "reference": today}
             prior, name = _prior(kl_to, known, domains)
             if kl_limit is not None:
-                label = f"KL to {name}: at most {kl_limit:.4g} nats"
-                guards.append(Function(np.zeros(len(W)), const=-float(kl_limit), kl=1.0, label=label))
-        tasks = dict(task or {})
-        view.index(tasks, "task")
-        for name, curve_of_task in tasks.items():
-            if not isinstance(curve_of_task, TaskLaw):
-                raise ConfigError(
-                    f"task[{name!r}] must be a TaskLaw (fit one with TaskLaw.fit), got {curve_of_task!r}."
-                )
+                guards.append(_kl_guard(kl_limit, name, len(W)))
         given = runs if runs is not None else view.training
         num = (_PARAMETRIC if view.refits_in_one_batch else _OTHER) if num_bootstrap is None else num_bootstrap
         return cls(
@@ -184,7 +168,7 @@ class Request:
             kl_limit=kl_limit,
             prior=prior,
             repetition=curve,
-            tasks=tasks,
+            tasks=_tasks(view, task or {}),
             robust=robust,
             num_refits=max(num, 0),
             level=level,
@@ -214,6 +198,34 @@ class Request:
         """Whether a mean of several sigmoids, or of sigmoids and losses, is asked for: it is not convex."""
         counted = [t for t in self.tasks if self.weights.get(t, 0) > 0]
         return len(counted) > 1 or (bool(self.tasks) and len(self.weights) > 1)
+
+
+def _check_numbers(level: float, near: float) -> None:
+    if not 0 < level < 1:
+        raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
+    if not 0 < near < np.inf:
+        raise ConfigError(f"near={near!r} must be a positive share of the objective, for example 0.001.")
+
+
+def _objective(
+    objective: str | Sequence[str] | Mapping[str, float] | Objective, kind: Kind
+) -> tuple[str | Sequence[str] | Mapping[str, float], Kind]:
+    """Names or weights of the validation sets, and what is minimised over them."""
+    if kind not in KINDS:
+        raise ConfigError(f"Unknown kind {kind!r}.{did_you_mean(kind, KINDS)}")
+    spelled_out = isinstance(objective, Mapping) and isinstance(objective.get("kind"), str)
+    if isinstance(objective, Objective) or spelled_out:
+        return _asked(Objective.of(objective), kind)
+    return objective, kind
+
+
+def _tasks(view: LawView, task: Mapping[str, TaskLaw]) -> dict[str, TaskLaw]:
+    """The tasks' curves, each of a set that the law predicts."""
+    view.index(task, "task")
+    for name, curve in task.items():
+        if not isinstance(curve, TaskLaw):
+            raise ConfigError(f"task[{name!r}] must be a TaskLaw (fit one with TaskLaw.fit), got {curve!r}.")
+    return dict(task)
 
 
 def _asked(objective: Objective, kind: Kind) -> tuple[Mapping[str, float], Kind]:
@@ -251,6 +263,12 @@ def _guard(view: LawView, name: str, slack: float, at_reference: Array) -> Funct
     before = float(at_reference[i])
     label = f"{name}: at most {slack:+.4g} nats of the reference's {before:.4f}"
     return Function(np.eye(len(at_reference))[i], const=-(before + float(slack)), label=label)
+
+
+def _kl_guard(kl_limit: float, name: str, num_targets: int) -> Function:
+    """The KL divergence from the mixture called ``name`` is at most ``kl_limit`` nats."""
+    label = f"KL to {name}: at most {kl_limit:.4g} nats"
+    return Function(np.zeros(num_targets), const=-float(kl_limit), kl=1.0, label=label)
 
 
 def _check_wishes(

@@ -90,20 +90,11 @@ def best_schedule(
             if q.law.structure_ == "constant"
             else "No schedule is predicted to beat the best constant mixture under this budget."
         )
-    z = np.where(z < 1e-8, 0.0, z).reshape(q.shape)
-    z /= z.sum(axis=1, keepdims=True)
-    r_clean = np.where(r < 1e-8, 0.0, r)
-    constant = Mixture.from_array(q.constraints.domains, r_clean / r_clean.sum())
+    z = _without_traces(z.reshape(q.shape))
+    constant = Mixture.from_array(q.constraints.domains, _without_traces(r))
     draws, optimism = (None, 0.0) if same else _refits(q, runs, z.ravel(), r, num_bootstrap, seed)
     if draws is not None and q.law.structure_ != "constant":
-        fault = order_error(q.law, q.W, seed, runs)
-        if fault is None:
-            warnings.append(
-                "No four runs differ from others in nothing but the order of their phases, so how much of a predicted "
-                "effect of order comes true was not measured: the interval knows the law's parameters only."
-            )
-        else:
-            draws = draws + advantage * fault * _normal(len(draws), seed)
+        draws = _with_order_error(q, runs, draws, advantage, warnings, seed)
     predictions, half = _predictions(q, z.ravel())
     change = gain(advantage, draws, optimism, half, level, same)
     if not same and change.prediction.high >= 0:
@@ -124,17 +115,28 @@ def best_schedule(
         probability_better=change.probability,
         certificate=Certificate("certified", gap=float(max(best.gap[0], 0.0)), solver="mixlaw interior point"),
         baselines={name: _row(q, mixture, half) for name, mixture in table.items()},
-        law={
-            "name": "PhaseLaw",
-            "structure": q.law.structure_,
-            "log_rho": q.law.log_rho_.tolist(),
-            "heldout": dict(q.law.scores_),
-            "runs": q.law.num_runs_,
-        },
+        law=_facts(q.law),
         law_hash=law_hash(q.law),
         budget=budget.to_dict(),
         warnings=tuple(warnings),
     )
+
+
+def _without_traces(weights: Array) -> Array:
+    """Weights (..., K) that sum to one, those the solver left within rounding error of zero set to it."""
+    kept = np.where(weights < 1e-8, 0.0, weights)
+    return np.asarray(kept / kept.sum(axis=-1, keepdims=True))
+
+
+def _facts(law: Any) -> dict[str, Any]:
+    """What the recipe says of the law."""
+    return {
+        "name": "PhaseLaw",
+        "structure": law.structure_,
+        "log_rho": law.log_rho_.tolist(),
+        "heldout": dict(law.scores_),
+        "runs": law.num_runs_,
+    }
 
 
 def _refits(q: PhasedRequest, runs: Any, z: Array, r: Array, num: int, seed: int) -> tuple[Array | None, float]:
@@ -159,6 +161,22 @@ def _refits(q: PhasedRequest, runs: Any, z: Array, r: Array, num: int, seed: int
     if len(draws) < max(4, num / 2):
         raise DataError(f"Only {len(draws)} of {num} bootstrap refits of the law over phases succeeded; add runs.")
     return np.array(draws), float(np.mean(flattery)) if flattery else 0.0
+
+
+def _with_order_error(
+    q: PhasedRequest, runs: Any, draws: Array, advantage: float, warnings: list[str], seed: int
+) -> Array:
+    """Draws (num,) of the advantage that also vary by how much of a predicted effect of order came true in held-out
+    runs; where that was not measured, the same draws and a warning more."""
+    fault = order_error(q.law, q.W, seed, runs)
+    if fault is None:
+        warnings.append(
+            "No four runs differ from others in nothing but the order of their phases, so how much of a predicted "
+            "effect of order comes true was not measured: the interval shows the uncertainty of the law's parameters "
+            "only."
+        )
+        return draws
+    return np.asarray(draws + advantage * fault * _normal(len(draws), seed))
 
 
 def _normal(num: int, seed: int) -> Array:

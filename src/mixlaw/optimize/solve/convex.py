@@ -1,7 +1,7 @@
 """Convex programs over mixtures, solved to a certified global optimum, many at once.
 
 The solver is a primal-dual interior-point method on the arrays of :class:`~mixlaw.optimize.solve.program.Program`,
-with a leading batch axis: a Pareto frontier, a near-optimal set or a hundred bootstrap worlds cost little more than one
+with a leading batch axis: a Pareto frontier, a near-optimal set or a hundred bootstrap laws cost little more than one
 solve. Its answer does not have to be believed: ``gap`` is the value minus
 :func:`~mixlaw.optimize.solve.program.lower_bound`, which holds for whatever multipliers it ended with.
 

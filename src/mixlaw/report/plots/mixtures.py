@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
+from mixlaw.kit.arrays import Array
 from mixlaw.kit.units import format_count
 from mixlaw.report.plots.inputs import mixture_array, weights_mapping
 from mixlaw.report.style import ACCENT, INK, MANY_POINTS, Chart, arm_color, styled, top_legend
@@ -104,15 +106,7 @@ def swarm(
         marks: ``{name: mixture}`` to point out, for instance the recipe and the natural mixture.
         label: what ``loss`` is.
     """
-    from mixlaw.laws.core.table import as_matrix
-
-    if hasattr(X, "schedules"):
-        schedules = X.schedules()
-        X = {d: [s.mixture[d] for s in schedules.values()] for d in X.domains}
-    matrix, names = as_matrix(X)
-    names = names or [f"x{j}" for j in range(matrix.shape[1])]
-    if not len(matrix):
-        raise DataError("swarm needs at least one mixture, got none.")
+    matrix, names = _weights_of(X)
     order = np.argsort(-matrix.mean(0), kind="stable")
     values = None if loss is None else np.asarray(loss, dtype=float)
     if values is not None and values.shape != (len(matrix),):
@@ -121,29 +115,20 @@ def swarm(
     with styled():
         chart = Chart(width, 0.95 + 0.34 * len(names), f"Weights tried by {len(matrix)} runs, per domain.")
         axis = chart.subplots()
-        shown = None
+        points = None
         for row, j in enumerate(order):
             points = axis.scatter(
                 matrix[:, j],
                 row + offsets,
                 s=17,
-                c=ACCENT if values is None else values,
-                cmap=None if values is None else "viridis",
-                vmin=None if values is None else float(np.min(values)),
-                vmax=None if values is None else float(np.quantile(values, 0.95)),
                 alpha=0.85,
                 linewidths=0.3,
                 edgecolors="white",
                 rasterized=matrix.size > MANY_POINTS,
+                **_colours(values),
             )
-            shown = points
-            chart.tip(
-                points,
-                [
-                    f"{names[j]} {w:.1%}" + ("" if values is None else f", {label} {values[i]:.4f}")
-                    for i, w in enumerate(matrix[:, j])
-                ],
-            )
+            losses = [""] * len(matrix) if values is None else [f", {label} {v:.4f}" for v in values]
+            chart.tip(points, [f"{names[j]} {w:.1%}{loss}" for w, loss in zip(matrix[:, j], losses)])
         for k, (name, mixture) in enumerate((marks or {}).items()):
             weights = mixture_array(mixture, names)[order]
             axis.scatter(
@@ -161,12 +146,32 @@ def swarm(
         axis.set_xlim(-0.02, max(float(matrix.max()), 0.05) * 1.04 + 0.01)
         axis.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
         axis.set_xlabel("share of training tokens")
-        if values is not None and shown is not None and np.ptp(values) > 0:
-            bar = chart.colorbar(shown, ax=axis, aspect=30, pad=0.02, extend="max")
+        if values is not None and points is not None and np.ptp(values) > 0:
+            bar = chart.colorbar(points, ax=axis, aspect=30, pad=0.02, extend="max")
             bar.outline.set_visible(False)  # type: ignore[operator]
             bar.set_label(label)
         top_legend(chart, axis)
     return chart
+
+
+def _weights_of(X: Any) -> tuple[Array, list[str]]:
+    """Mixtures (n, K) of a swarm, and the names of its domains."""
+    from mixlaw.laws.core.table import as_matrix
+
+    if isinstance(X, Observations):
+        schedules = X.schedules()
+        X = {d: [s.mixture[d] for s in schedules.values()] for d in X.domains}
+    matrix, names = as_matrix(X)
+    if not len(matrix):
+        raise DataError("swarm needs at least one mixture, got none.")
+    return matrix, names or [f"x{j}" for j in range(matrix.shape[1])]
+
+
+def _colours(values: Array | None) -> dict[str, Any]:
+    """How dots are coloured: dark where the loss is low, all the same without losses; the worst 5% share a colour."""
+    if values is None:
+        return {"c": ACCENT}
+    return {"c": values, "cmap": "viridis", "vmin": float(np.min(values)), "vmax": float(np.quantile(values, 0.95))}
 
 
 def pareto(
