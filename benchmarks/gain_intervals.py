@@ -53,7 +53,7 @@ def main():
             law = LAWS[name]().fit(*data)
             view = LawView(law, corpus, Budget(tokens=10**6))
             seen = Rows.of(view, data)
-            worlds = [w.predict(X) for w in bootstrap_laws(seen, 40 if name != "gp" else 12)]
+            drawn = [law.predict(X) for law in bootstrap_laws(seen, 40 if name != "gp" else 12)]
             guess = view.predict(X)
             for objective in OBJECTIVES:
                 weights = np.full(len(targets), 1 / len(targets))
@@ -66,7 +66,7 @@ def main():
                 found = []
                 for a, b in chosen:
                     predicted, real = (guess[a] - guess[b]) @ weights, (Y[a] - Y[b]) @ weights
-                    draws = np.array([(w[a] - w[b]) @ weights for w in worlds])
+                    draws = np.array([(w[a] - w[b]) @ weights for w in drawn])
                     low, high = view.interval(X[a][None], 0.9)
                     half = objective_half_width(weights, (high - low)[0] / 2, seen)
                     error = difference_error(seen, weights, lambda y, w=weights: y @ w, X[a], X[b], half, 0.9)

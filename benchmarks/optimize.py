@@ -245,23 +245,23 @@ def robust(quick: bool) -> None:
     truth = LawView(fit("effective_tokens", X, Y, names, sets), corpus, budget)
     best = float(solve(mean(c, W).program(truth.atoms())).value[0])
     residual = Y - truth.predict(X)
-    worlds, refits, n = (12, 40, 32) if quick else (100, 40, 32)
+    users, refits, n = (12, 40, 32) if quick else (100, 40, 32)
     regret: dict[str, list[float]] = {"plug-in": [], "mean": [], "cvar": [], "regret": []}
     rng = np.random.default_rng(0)
-    for world in range(worlds):
+    for user in range(users):
         rows = rng.choice(len(X), n, replace=False)
         noisy = truth.predict(X[rows]) + residual[rng.choice(len(X), n)]
         law = fit("effective_tokens", X[rows], noisy, names, sets)
         view = LawView(law, corpus, budget)
         runs = (dict(zip(names, X[rows].T)), dict(zip(sets, noisy.T)))
-        laws = [v.atoms() for v in bootstrap_laws(Rows.of(view, runs), refits, seed=world, weights=weighed)]
+        laws = [v.atoms() for v in bootstrap_laws(Rows.of(view, runs), refits, seed=user, weights=weighed)]
         answers = {"plug-in": solve(mean(c, W).program(view.atoms())).z[0]}
         for measure in ("mean", "cvar", "regret"):
             problem, atoms = robust_problem(measure, c, view.atoms(), laws, W, reference=corpus.natural.array())
             answers[measure] = solve(problem.program(atoms)).z[0, : len(names)]
         for name, r in answers.items():
             regret[name].append(float(truth.predict(r[None])[0] @ W) - best)
-    print(f"\n## Robust optimum: realised regret over {worlds} simulated users ({n} runs, {refits} refits each)\n")
+    print(f"\n## Robust optimum: realised regret over {users} simulated users ({n} runs, {refits} refits each)\n")
     print(
         "| optimum | mean regret, 1e-3 nats | mean of the worst decile, 1e-3 nats | better than plug-in for "
         "|\n|---|--:|--:|--:|"

@@ -11,7 +11,7 @@ from mixlaw.optimize import price
 from mixlaw.optimize.pose.task import TaskLaw
 from mixlaw.study.study import Study
 
-import worlds
+import truths
 
 NAMES, SETS = ["web", "code", "books"], ["web", "exam"]
 
@@ -19,7 +19,7 @@ NAMES, SETS = ["web", "code", "books"], ["web", "exam"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("wishes")
-    X, Y = worlds.exponential(3, 2, seed=2).sample(24, noise=0.003)
+    X, Y = truths.exponential(3, 2, seed=2).sample(24, noise=0.003)
     task = TaskLaw(a=-0.5, k=4.0, L0=float(Y[:, 1].mean()), b=0.8)
     header = ["run", "target", "metric", "value", *(f"weight_{n}" for n in NAMES)]
     rows = [",".join(header)]

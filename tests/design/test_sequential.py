@@ -1,4 +1,4 @@
-"""Sequential designs and power analysis on worlds whose optimum is known."""
+"""Sequential designs and power analysis on truths whose optimum is known."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ from mixlaw.errors import ConfigError, DataError
 from mixlaw.laws import GaussianProcess, LogLinear
 from mixlaw.laws.core.base import Law
 
-from worlds import power
+from truths import power
 
-WORLD = power(4, seed=1)
+TRUTH = power(4, seed=1)
 SHARES = np.array([0.1, 0.2, 0.3, 0.4])
 NAMES = tuple(f"domain{j}" for j in range(4))
 CORPUS = Corpus.declared(dict.fromkeys(NAMES, 1_000_000), source="test")
@@ -26,7 +26,7 @@ OBJECTIVE = {f"t{j}": float(s) for j, s in enumerate(SHARES)}
 
 
 def observe(X: np.ndarray, sd: float = 0.0, seed: int = 0, start: int = 0) -> Observations:
-    Y = WORLD.loss(np.maximum(X, 1e-3)) + sd * np.random.default_rng(seed).normal(size=(len(X), 4))
+    Y = TRUTH.loss(np.maximum(X, 1e-3)) + sd * np.random.default_rng(seed).normal(size=(len(X), 4))
     return Observations.from_records(
         [{"run": f"r{start + i}", "schedule": dict(zip(NAMES, row))} for i, row in enumerate(X)],
         [
@@ -47,9 +47,9 @@ def fast() -> GaussianProcess:
 
 def regret(x: np.ndarray) -> float:
     def value(r):
-        return float((WORLD.loss(np.maximum(r, 1e-3)[None]) @ SHARES)[0])
+        return float((TRUTH.loss(np.maximum(r, 1e-3)[None]) @ SHARES)[0])
 
-    return value(np.asarray(x)) - value(WORLD.optimum(SHARES))
+    return value(np.asarray(x)) - value(TRUTH.optimum(SHARES))
 
 
 def test_sequential_runs_close_in_on_the_known_optimum():
@@ -128,7 +128,7 @@ def test_bad_objectives():
 
 def test_posterior_draws_have_the_posteriors_mean_and_spread():
     X = matrix(propose(CORPUS, BUDGET, 20, seed=2))
-    Y = WORLD.loss(np.maximum(X, 1e-3))[:, :2]
+    Y = TRUTH.loss(np.maximum(X, 1e-3))[:, :2]
     law = GaussianProcess(members=("bc/log",), iterations=15).fit(X, Y)
     new = np.random.default_rng(0).dirichlet(np.full(4, 2.0), 15)
     draws = law.sample(new, 3000, np.random.default_rng(1))
@@ -172,18 +172,18 @@ def test_bootstrap_worlds_of_a_parametric_law():
 def test_minimise_finds_the_known_optimum_of_a_law():
     class Exact(LogLinear):
         def predict(self, X):
-            return WORLD.loss(np.maximum(X, 1e-6))
+            return TRUTH.loss(np.maximum(X, 1e-6))
 
         def gradient(self, X):
             slope = np.zeros((len(X), 4, 4))
-            b, g = WORLD.truth["b"], WORLD.truth["g"]
+            b, g = TRUTH.parameters["b"], TRUTH.parameters["g"]
             for j in range(4):
                 slope[:, j, j] = -g[j] * b[j] * np.maximum(X[:, j], 1e-6) ** (-g[j] - 1)
             return slope
 
     x, value = minimise(Exact(), Polytope.of(CORPUS, BUDGET), SHARES, np.random.default_rng(0), np.full((1, 4), 0.25))
-    assert np.abs(x - WORLD.optimum(SHARES)).max() < 0.01
-    assert value == pytest.approx(float(WORLD.loss(WORLD.optimum(SHARES)[None])[0] @ SHARES), abs=1e-5)
+    assert np.abs(x - TRUTH.optimum(SHARES)).max() < 0.01
+    assert value == pytest.approx(float(TRUTH.loss(TRUTH.optimum(SHARES)[None])[0] @ SHARES), abs=1e-5)
 
 
 def test_mutations_stay_feasible():
@@ -205,7 +205,7 @@ TOGETHER = 0.2 * np.eye(4) + 0.8  # targets of one run err together
 
 
 def straight(X: np.ndarray) -> np.ndarray:
-    """Four targets (n, 4) linear in the logarithms: a world in which the law's form is right."""
+    """Four targets (n, 4) linear in the logarithms: a truth for which the law's form is right."""
     slopes = np.array([[0.5, 0.1, 0.0, 0.2], [0.1, 0.5, 0.1, 0.1], [0.2, 0.0, 0.5, 0.1], [0.1, 0.1, 0.1, 0.5]])
     return 3 - np.log(X + 0.02) @ slopes.T / 3
 

@@ -14,7 +14,7 @@ from mixlaw.laws.core.base import Law
 FAST = ("effective_tokens", "log_linear", "m4")
 
 
-def world(n, seed=0, noise=0.0):
+def simulated(n, seed=0, noise=0.0):
     rng = np.random.default_rng(seed)
     r = rng.dirichlet(np.ones(3), n)
     truth = np.column_stack([2 + (0.02 + r @ [1, 0.2, 0.05]) ** -0.3, 3 + (0.05 + r @ [0.1, 1, 0.3]) ** -0.2])
@@ -24,7 +24,7 @@ def world(n, seed=0, noise=0.0):
 
 @pytest.fixture(scope="module")
 def fitted():
-    X, y, _ = world(36, noise=0.02)
+    X, y, _ = simulated(36, noise=0.02)
     return Auto(families=("gp", *FAST)).fit(X, y)
 
 
@@ -41,7 +41,7 @@ def test_league_weights_and_summary(fitted):
 
 
 def test_predicts_new_mixtures_and_its_intervals_cover(fitted):
-    X, y, truth = world(400, seed=7, noise=0.02)
+    X, y, truth = simulated(400, seed=7, noise=0.02)
     observed = np.column_stack(list(y.values()))
     assert np.abs(fitted.predict(X) - truth).mean() < 0.02
     low, high = fitted.predict_interval(X, 0.9)
@@ -51,7 +51,7 @@ def test_predicts_new_mixtures_and_its_intervals_cover(fitted):
 
 
 def test_gradient_is_the_members_average(fitted):
-    X, _, _ = world(5, seed=3)
+    X, _, _ = simulated(5, seed=3)
     matrix = fitted._align(X) * 0.8 + 0.06
     exact, step = fitted.gradient(matrix), 1e-6
     for j in range(3):
@@ -63,7 +63,7 @@ def test_gradient_is_the_members_average(fitted):
 def test_what_can_be_certified(fitted):
     law = fitted.certifiable_
     assert law.atoms().convex().all()
-    X, y, _ = world(30, noise=0.02)
+    X, y, _ = simulated(30, noise=0.02)
     assert Auto(families=("gp",)).fit(X, y).atoms() is None  # a Gaussian process has no such form
     parametric = Auto(families=FAST).fit(X, y)
     matrix = parametric._align(X)
@@ -72,7 +72,7 @@ def test_what_can_be_certified(fitted):
 
 def test_json_round_trip(fitted):
     again = Law.from_json(fitted.to_json())
-    X, _, _ = world(6, seed=9)
+    X, _, _ = simulated(6, seed=9)
     np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
     for ours, theirs in zip(fitted.predict_interval(X), again.predict_interval(X), strict=True):
         np.testing.assert_allclose(ours, theirs)
@@ -80,14 +80,14 @@ def test_json_round_trip(fitted):
 
 
 def test_column_order_and_single_target():
-    X, y, _ = world(24)
+    X, y, _ = simulated(24)
     law = Auto(families=FAST).fit(X, y["loss_web"])
     assert law.predict(X).shape == (24,)
     np.testing.assert_allclose(law.predict({k: X[k] for k in ("books", "code", "web")}), law.predict(X))
 
 
 def test_few_runs_say_so_and_too_few_refuse():
-    X, y, _ = world(6)
+    X, y, _ = simulated(6)
     law = Auto().fit(X, y)
     assert list(law.weights_) == ["effective_tokens"]
     assert any("Only 6 different mixtures" in note for note in law.notes_)
@@ -99,7 +99,7 @@ def test_few_runs_say_so_and_too_few_refuse():
 
 
 def test_diverged_and_missing_runs_are_left_out_visibly():
-    X, y, truth = world(30)
+    X, y, truth = simulated(30)
     y = {k: v.copy() for k, v in y.items()}
     y["loss_web"][2] = np.inf
     y["loss_code"][4] = np.nan
@@ -111,7 +111,7 @@ def test_diverged_and_missing_runs_are_left_out_visibly():
 
 
 def test_a_constant_target_does_not_speak_for_the_others():
-    X, y, _truth = world(30, noise=0.01)
+    X, y, _truth = simulated(30, noise=0.01)
     alone = Auto(families=FAST).fit(X, y)
     law = Auto(families=FAST).fit(X, {**y, "loss_flat": np.full(30, 1.7)})
     assert any("same in every run" in note and "loss_flat" in note for note in law.notes_)
@@ -123,7 +123,7 @@ def test_a_constant_target_does_not_speak_for_the_others():
 
 
 def test_replicates_give_the_noise():
-    X, y, _ = world(12, noise=0.0)
+    X, y, _ = simulated(12, noise=0.0)
     rng = np.random.default_rng(0)
     X3 = {k: np.repeat(v, 3) for k, v in X.items()}
     y3 = {k: np.repeat(v, 3) + 0.05 * rng.standard_normal(36) for k, v in y.items()}
@@ -133,7 +133,7 @@ def test_replicates_give_the_noise():
 
 
 def test_own_domain_by_hand():
-    X, y, _ = world(20)
+    X, y, _ = simulated(20)
     law = Auto(families=("effective_tokens",), own={"score": "web"}).fit(X, {"score": y["loss_web"]})
     assert not any("No training domain" in note for note in law.notes_)
     untied = Auto(families=("effective_tokens",)).fit(X, {"score": y["loss_web"]})
@@ -141,7 +141,7 @@ def test_own_domain_by_hand():
 
 
 def test_one_size_is_dropped_and_two_are_refused():
-    X, y, _ = world(20)
+    X, y, _ = simulated(20)
     law = Auto(families=FAST).fit({**X, "params": np.full(20, 1e8), "tokens": np.full(20, 1e10)}, y)
     assert list(law.feature_names_in_) == ["web", "code", "books"]
     assert any("All runs share params=1e+08" in note for note in law.notes_)
@@ -166,7 +166,7 @@ def test_several_sizes_go_to_the_joint_law():
 
 
 def test_refusals():
-    X, y, _ = world(12)
+    X, y, _ = simulated(12)
     with pytest.raises(ConfigError, match="Did you mean 'm4'"):
         Auto(families=("m5",)).fit(X, y)
     with pytest.raises(ConfigError, match="level"):
@@ -175,7 +175,7 @@ def test_refusals():
 
 def test_trees_far_behind_on_every_target_are_left_out_and_said_so():
     pytest.importorskip("lightgbm", reason="needs the [trees] extra")
-    X, y, _ = world(120, noise=0.002)
+    X, y, _ = simulated(120, noise=0.002)
     families = ("effective_tokens", "trees")
     law = Auto(families=families).fit(X, y)
     assert law.league_["trees"].error.startswith("left out") and law.weights_.keys() == {"effective_tokens"}
@@ -184,7 +184,7 @@ def test_trees_far_behind_on_every_target_are_left_out_and_said_so():
 
 
 def test_certifiable_error_is_the_leagues():
-    X, y, _ = world(24, noise=0.02)
+    X, y, _ = simulated(24, noise=0.02)
     y["loss_code"] = np.where(np.arange(24) < 6, y["loss_code"], np.nan)
     law = Auto(families=FAST).fit(X, y)
     assert law.certifiable_error_ == pytest.approx(law.league_[law.certifiable_name_].mae)
@@ -235,7 +235,7 @@ def test_several_sizes_are_the_average_of_the_joint_law():
 
 
 def test_families_go_by_their_file_names_and_aliases():
-    X, y, _ = world(16, noise=0.01)
+    X, y, _ = simulated(16, noise=0.01)
     law = Auto(families=("loglinear", "effective_tokens")).fit(X, y)
     assert set(law.weights_) == {"log_linear", "effective_tokens"}
     assert law.league_["loglinear"] is law.league_["log_linear"]
@@ -250,7 +250,7 @@ def test_families_go_by_their_file_names_and_aliases():
 
 
 def test_the_average_draws_and_knows_its_noise(fitted):
-    X, _, _ = world(5, seed=1)
+    X, _, _ = simulated(5, seed=1)
     draws = fitted.sample(X, 40, np.random.default_rng(0))
     assert draws.shape[:2] == (40, 5) and (draws.std(axis=0) > 0).all()
     assert np.isfinite(fitted.seed_noise()).all() and (fitted.seed_noise() > 0).all()

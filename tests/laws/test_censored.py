@@ -9,23 +9,23 @@ import pytest
 from mixlaw import laws
 from mixlaw.errors import ConfigError, DataError, MixlawError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 
-import worlds
+import truths
 
 
 def stopped_runs():
     """40 runs of which those above a loss were stopped there: (X, bounds and losses, side, loss)."""
-    world = worlds.exponential(k=3, targets=2, seed=0)
-    X, Y = world.sample(40, seed=0, noise=0.005)
+    surface = truths.exponential(k=3, targets=2, seed=0)
+    X, Y = surface.sample(40, seed=0, noise=0.005)
     limit = np.quantile(Y[:, 0], 0.6)
     side = np.zeros_like(Y)
     side[Y[:, 0] > limit, 0] = 1
-    return X, np.where(side > 0, limit, Y), side, world.loss
+    return X, np.where(side > 0, limit, Y), side, surface.loss
 
 
 @pytest.mark.parametrize("family", ["M1", "M2", "M4", "LogLinear", "EffectiveTokens", "BiMix", "AutoScale", "Implicit"])
 def test_a_bound_beats_a_wrong_number(family):
     X, Y, side, loss = stopped_runs()
-    there = worlds.mixtures(200, 3, seed=5)
+    there = truths.mixtures(200, 3, seed=5)
     make = getattr(laws, family)
     with warnings.catch_warnings():  # a wrong number can leave a valley too flat to be certified
         warnings.simplefilter("ignore", MixlawWarning)

@@ -8,12 +8,12 @@ from mixlaw import laws
 from mixlaw.errors import ConfigError, FitError, TooFewRunsError
 from mixlaw.laws.choose.league import League, LeagueRow, spearman
 
-import worlds
+import truths
 
 
 def test_the_right_family_wins_and_the_table_can_be_read():
-    world = worlds.exponential(k=4, targets=2, seed=0)
-    X, Y = world.sample(30, noise=0.003)
+    surface = truths.exponential(k=4, targets=2, seed=0)
+    X, Y = surface.sample(30, noise=0.003)
     league = laws.compare(["m3", "m4", laws.LogLinear(), laws.M2], X, Y, refit=True)
     assert league.best.name == "m4" and league.best.law.num_runs_ == 30
     assert [r.name for r in league.rows] == sorted([r.name for r in league.rows], key=lambda n: league[n].mae)
@@ -26,14 +26,14 @@ def test_the_right_family_wins_and_the_table_can_be_read():
 
 
 def test_same_splits_same_scores():
-    X, Y = worlds.exponential(k=3, targets=1).sample(16, noise=0.01)
+    X, Y = truths.exponential(k=3, targets=1).sample(16, noise=0.01)
     a = laws.compare({"one": laws.M4(), "two": laws.M4()}, X, Y)
     assert a["one"].mae == a["two"].mae and a.splits == "leave-one-out, the same for every law"
     assert laws.compare(["m4"], X, Y)["m4"].mae == a["one"].mae
 
 
 def test_held_out_errors_are_those_of_folds_fitted_by_hand():
-    X, Y = worlds.exponential(k=3, targets=1).sample(10, noise=0.01)
+    X, Y = truths.exponential(k=3, targets=1).sample(10, noise=0.01)
     league = laws.compare([laws.M4(ridge=1e-3)], X, Y)
     errors = []
     for i in range(10):
@@ -43,7 +43,7 @@ def test_held_out_errors_are_those_of_folds_fitted_by_hand():
 
 
 def test_a_law_that_cannot_be_fitted_does_not_stop_the_rest():
-    X, Y = worlds.exponential(k=9, targets=1).sample(9, noise=0.01)
+    X, Y = truths.exponential(k=9, targets=1).sample(9, noise=0.01)
     league = laws.compare({"free": laws.M4(ridge=0.0), "held": laws.M4()}, X, Y)
     assert league.best.name == "held" and "TooFewRunsError" in league["free"].error
     assert "TooFewRunsError" in str(league)

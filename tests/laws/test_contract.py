@@ -20,7 +20,7 @@ from mixlaw.laws.core.examples import DOMAINS
 from mixlaw.laws.core.parameters import Positive
 from mixlaw.laws.fit.scale_law import ScaleLaw
 
-import worlds
+import truths
 
 NAMES = LAWS.names()
 ALIASES = {
@@ -186,7 +186,7 @@ MIXTURES = [name for name in NAMES if reads_mixtures(LAWS[name].examples()[0])]
 def test_awkward_designs_never_give_nan(name):
     """A constant target, a domain never used, two that move together, repeated rows: all at once."""
     law = law_class(name)()
-    base = worlds.mixtures(14, 3, seed=8)
+    base = truths.mixtures(14, 3, seed=8)
     base = np.vstack([base, base[:4]])
     X = np.column_stack([0.5 * base[:, 0], 0.5 * base[:, 0], base[:, 1], base[:, 2], np.zeros(len(base))])
     Y = np.column_stack([2 + np.exp(-3 * X[:, 2]), np.full(len(X), 1.25)])

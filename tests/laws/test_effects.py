@@ -11,7 +11,7 @@ from mixlaw.laws.mixture.log_linear import LogLinear
 from mixlaw.laws.read.effects import Effects, benjamini_hochberg, effects
 
 
-def world(n, seed=0, noise=0.01):
+def simulated(n, seed=0, noise=0.01):
     """web helps itself and code; books and noise sets touch nothing by themselves."""
     rng = np.random.default_rng(seed)
     r = rng.dirichlet(np.ones(4), n)
@@ -23,7 +23,9 @@ def world(n, seed=0, noise=0.01):
 
 @pytest.fixture(scope="module")
 def found():
-    return effects(GaussianProcess(members=("bc/log",)).fit(*world(60)), reference=dict.fromkeys(world(1)[0], 0.25))
+    return effects(
+        GaussianProcess(members=("bc/log",)).fit(*simulated(60)), reference=dict.fromkeys(simulated(1)[0], 0.25)
+    )
 
 
 def test_known_signs_and_sizes(found):
@@ -81,13 +83,13 @@ def test_the_table_has_units_intervals_and_whole_names_in_100_columns():
 
 def test_pure_noise_is_called_unrelated():
     rng = np.random.default_rng(3)
-    X, _ = world(40)
+    X, _ = simulated(40)
     law = LogLinear(ridge=0.01).fit(X, {f"y{t}": 3 + 0.1 * rng.standard_normal(40) for t in range(6)})
     assert effects(law).significant.mean() <= 0.1
 
 
 def test_scores_turn_the_verdict_around():
-    X, y = world(40)
+    X, y = simulated(40)
     law = LogLinear(ridge=0.001).fit(X, {"accuracy": 5 - y["loss_web"]})
     assert effects(law, higher_is_better=True).verdict[0, 0] == "helps"
 
@@ -97,7 +99,7 @@ def test_benjamini_hochberg_by_hand():
 
 
 def test_refusals(found):
-    law = LogLinear(ridge=0.01).fit(*world(20))
+    law = LogLinear(ridge=0.01).fit(*simulated(20))
     with pytest.raises(ConfigError, match="cannot gain"):
         effects(law, reference={"web": 1.0})
     with pytest.raises(ConfigError, match="wob"):

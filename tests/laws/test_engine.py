@@ -19,7 +19,7 @@ from mixlaw.laws.mixture.m1 import ExponentialSumModel
 from mixlaw.laws.mixture.m3 import ProductModel
 from mixlaw.laws.mixture.m4 import ExponentialModel
 
-import worlds
+import truths
 
 X = np.linspace(0.0, 2.0, 25)
 
@@ -178,7 +178,7 @@ def test_an_exact_fit_is_certified():
 )
 def test_reduced_gradient_is_the_derivative_of_the_reduced_objective(build):
     """Variable projection with weights and ridges, in whichever form a family gives its Jacobian."""
-    R, rng = worlds.mixtures(30, 4), np.random.default_rng(0)
+    R, rng = truths.mixtures(30, 4), np.random.default_rng(0)
     Y, W = rng.normal(size=(1, 30)) + 2, rng.uniform(0, 2, (1, 30))
     model = build(R, R.mean(axis=0))
     P, L = model.num_params, model.num_linear
@@ -212,8 +212,8 @@ def test_words_for_what_cannot_be_fitted():
 @pytest.mark.parametrize("n, seed", [(40, 0), (80, 1)])
 def test_a_race_of_many_starts_ends_at_the_same_optimum(n, seed):
     """Starts that fall behind are given up; what is left reaches what all starts reach."""
-    world = worlds.effective_tokens(k=8, targets=3, seed=seed)
-    X, Y = world.sample(n, seed=seed, noise=0.02)
+    surface = truths.effective_tokens(k=8, targets=3, seed=seed)
+    X, Y = surface.sample(n, seed=seed, noise=0.02)
     starts = resize_starts(log_excess_slopes(X, Y, np.array([0.2, 1.0, -1.0]))[0], 120, 1.0, 0)
     prior, linear = Prior(0.0, 1e-6), Prior(0.0, 1e-8)
     model = ExponentialModel(X, X.mean(axis=0))
@@ -230,8 +230,8 @@ def test_a_race_of_many_starts_ends_at_the_same_optimum(n, seed):
 @pytest.mark.parametrize("family", ["m4", "m1", "loglinear", "autoscale"])
 def test_censored_values_are_projected_as_they_are_optimised(family):
     """Solving linear coefficients out among the censored rows that count reaches the optimum of all parameters."""
-    world = worlds.exponential(k=3, targets=1, seed=0)
-    X, Y = world.sample(40, seed=0, noise=0.01)
+    surface = truths.exponential(k=3, targets=1, seed=0)
+    X, Y = surface.sample(40, seed=0, noise=0.01)
     y = Y[:, 0]
     side = np.where(y > np.quantile(y, 0.7), 1, np.where(y < np.quantile(y, 0.1), -1, 0))
     y = np.clip(y, np.quantile(y, 0.1), np.quantile(y, 0.7))

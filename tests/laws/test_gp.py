@@ -14,7 +14,7 @@ from mixlaw.laws.process import gp_kernel as gk
 from shared import experiments
 
 
-def world(n, seed=0, noise=0.0):
+def simulated(n, seed=0, noise=0.0):
     """Three domains, two targets with transfer between them; the true losses and the observed ones."""
     rng = np.random.default_rng(seed)
     r = rng.dirichlet(np.ones(3), n)
@@ -78,7 +78,7 @@ def test_objective_and_posterior_agree_with_scikit_learn():
 
 
 def test_analytic_leave_one_out_equals_refitting_the_posterior():
-    X, y, _ = world(14)
+    X, y, _ = simulated(14)
     law = GaussianProcess(members=("log/log",), iterations=5).fit(X, y)
     data, layout, hyper = law._parts(law.members_[0])
     z = gk.posterior(law.members_[0]["u"], data, layout).z
@@ -91,9 +91,9 @@ def test_analytic_leave_one_out_equals_refitting_the_posterior():
 
 
 def test_recovers_a_smooth_world_and_its_gradient():
-    X, y, _ = world(60)
+    X, y, _ = simulated(60)
     law = GaussianProcess(members=("bc/log",)).fit(X, y)
-    fresh, _, truth = world(40, seed=1)
+    fresh, _, truth = simulated(40, seed=1)
     assert np.abs(law.predict(fresh) - truth).max() < 0.05
     matrix = law._align(fresh)[:6] * 0.8 + 0.06
     exact, step = law.gradient(matrix), 1e-6
@@ -106,9 +106,9 @@ def test_recovers_a_smooth_world_and_its_gradient():
 def test_intervals_cover_and_widen_away_from_the_runs():
     inside = []
     for seed in range(4):
-        X, y, _ = world(50, seed=seed, noise=0.05)
+        X, y, _ = simulated(50, seed=seed, noise=0.05)
         law = GaussianProcess(members=("pow/logc",), iterations=20).fit(X, y)
-        fresh, observed, _ = world(300, seed=seed + 100, noise=0.05)
+        fresh, observed, _ = simulated(300, seed=seed + 100, noise=0.05)
         low, high = law.predict_interval(fresh, 0.9)
         values = np.column_stack(list(observed.values()))
         inside.append(((low <= values) & (values <= high)).mean())
@@ -118,13 +118,13 @@ def test_intervals_cover_and_widen_away_from_the_runs():
 
 
 def test_missing_targets_and_outliers_do_no_harm():
-    X, y, _ = world(50)
+    X, y, _ = simulated(50)
     y["loss_web"] = y["loss_web"].copy()
     y["loss_web"][:8] = np.nan
     y["loss_code"] = y["loss_code"].copy()
     y["loss_code"][11] += 3.0
     law = GaussianProcess(members=("bc/log",)).fit(X, y)
-    fresh, _, truth = world(40, seed=1)
+    fresh, _, truth = simulated(40, seed=1)
     assert np.abs(law.predict(fresh) - truth).mean() < 0.03
     assert any("missing" in note for note in law.notes_)
     assert law.members_[0]["noise_scale"][1, 11] > 10  # the outlier was seen for what it is
@@ -132,22 +132,22 @@ def test_missing_targets_and_outliers_do_no_harm():
 
 
 def test_row_and_domain_order_do_not_matter():
-    X, y, _ = world(24)
+    X, y, _ = simulated(24)
     law = GaussianProcess(members=("bc/log",), iterations=60).fit(X, y)
     order = np.random.default_rng(0).permutation(24)
     shuffled = GaussianProcess(members=("bc/log",), iterations=60).fit(
         {k: X[k][order] for k in ("books", "web", "code")}, {k: v[order] for k, v in y.items()}
     )
-    fresh, _, _ = world(10, seed=5)
+    fresh, _, _ = simulated(10, seed=5)
     np.testing.assert_allclose(shuffled.predict(fresh), law.predict(fresh), rtol=2e-3)
 
 
 def test_json_round_trip_and_constant_target():
-    X, y, _ = world(12)
+    X, y, _ = simulated(12)
     y["loss_flat"] = np.full(12, 1.5)
     law = GaussianProcess(members=("bc/log",), iterations=10).fit(X, y)
     again = Law.from_json(law.to_json())
-    fresh, _, _ = world(5, seed=2)
+    fresh, _, _ = simulated(5, seed=2)
     np.testing.assert_array_equal(again.predict(fresh), law.predict(fresh))
     np.testing.assert_allclose(law.predict(fresh)[:, 2], 1.5, atol=1e-3)
     for ours, theirs in zip(law.predict_interval(fresh), again.predict_interval(fresh), strict=True):
@@ -155,10 +155,10 @@ def test_json_round_trip_and_constant_target():
 
 
 def test_negative_targets_fall_back_to_no_logarithm():
-    X, _, truth = world(30)
+    X, _, truth = simulated(30)
     law = GaussianProcess(members=("bc/log",)).fit(X, {"score": truth[:, 0] - 5})
     assert law.members_[0]["warp"] == "none"
-    fresh, _, expected = world(20, seed=1)
+    fresh, _, expected = simulated(20, seed=1)
     assert np.abs(law.predict(fresh)[:, 0] - (expected[:, 0] - 5)).mean() < 0.05
 
 
@@ -170,14 +170,14 @@ def test_refusals():
 
 
 def test_members_fitted_side_by_side_are_those_fitted_in_turn(monkeypatch):
-    X, y, _truth = world(20)
+    X, y, _truth = simulated(20)
     in_turn = GaussianProcess(iterations=5).fit(X, y)
     monkeypatch.setattr(gp, "_THREADS_FROM", 0)
     np.testing.assert_array_equal(GaussianProcess(iterations=5).fit(X, y).predict(X), in_turn.predict(X))
 
 
 def test_more_runs_than_it_takes_are_said_so():
-    X, y, _ = world(60)
+    X, y, _ = simulated(60)
     law = GaussianProcess(members=("bc/log",), max_runs=30, iterations=5).fit(X, y)
     assert any("30 of 60" in note for note in law.notes_)
 
@@ -231,8 +231,8 @@ def test_draws_spread_as_the_prior_where_runs_say_nothing():
 
 
 def test_few_runs_average_over_draws_and_many_do_not():
-    X, y, _ = world(30, noise=0.02)
-    few, many = GaussianProcess().fit(X, y), GaussianProcess().fit(*world(60, noise=0.02)[:2])
+    X, y, _ = simulated(30, noise=0.02)
+    few, many = GaussianProcess().fit(X, y), GaussianProcess().fit(*simulated(60, noise=0.02)[:2])
     assert [len(group) for group in few.drawn_] == [4, 4] and many.drawn_ == []
     assert sum(share for share, _ in few._weighted()) == pytest.approx(1)
     there = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])

@@ -12,7 +12,7 @@ from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.parameters import Free, Layout, Positive
 from mixlaw.laws.fit.mixture_law import MixtureLaw
 
-import worlds
+import truths
 
 
 class SumOfExponentials(MixtureLaw):
@@ -95,7 +95,7 @@ OWN = [SumOfExponentials, Exponential, PowerOfWorth, Product]
 
 def simulated(cls, n, seed, noise=0.0, k=3):
     """Mixtures (n, K) and losses (n, 1) of the declared truth."""
-    X = worlds.mixtures(n, k, seed=seed)
+    X = truths.mixtures(n, k, seed=seed)
     layout = Layout(cls.parameters, k)
     loss = cls().curve(layout.split(layout.join(layout.truth())), X)[0]
     return X, (loss + noise * np.random.default_rng(seed).normal(size=n))[:, None]
@@ -117,7 +117,7 @@ def test_the_declared_truth_is_found(cls):
 def test_slopes_are_derivatives(cls):
     layout = Layout(cls.parameters, 3)
     theta = layout.join(layout.truth()) + 0.1 * np.random.default_rng(0).normal(size=(4, layout.size))
-    R, law = worlds.mixtures(7, 3, seed=4), cls()
+    R, law = truths.mixtures(7, 3, seed=4), cls()
     p = layout.split(theta)
     J = layout.jacobian(p, law.slopes(p, R), len(R))
     for i in range(layout.size):
@@ -129,11 +129,11 @@ def test_slopes_are_derivatives(cls):
 @pytest.mark.parametrize("own, shipped", [(SumOfExponentials, "m1"), (Exponential, "m4")])
 def test_as_good_as_the_shipped_form_of_the_same_law(own, shipped):
     """With noise and few runs: what follows from a declaration does what is written by hand."""
-    world = worlds.effective_tokens(k=6, targets=4, seed=2)
-    X, Y = world.sample(40, seed=3, noise=0.02)
-    there = worlds.mixtures(200, 6, seed=5)
+    surface = truths.effective_tokens(k=6, targets=4, seed=2)
+    X, Y = surface.sample(40, seed=3, noise=0.02)
+    there = truths.mixtures(200, 6, seed=5)
     error = [
-        np.sqrt(((law.fit(X, Y).predict(there) - world.loss(there)) ** 2).mean()) for law in (own(), LAWS[shipped]())
+        np.sqrt(((law.fit(X, Y).predict(there) - surface.loss(there)) ** 2).mean()) for law in (own(), LAWS[shipped]())
     ]
     assert error[0] < 1.15 * error[1]
 
@@ -164,7 +164,7 @@ def test_everything_is_inherited(cls, monkeypatch):
 def test_order_of_rows_and_domains_and_a_constant_target(cls):
     X, Y = simulated(cls, 24, seed=6, noise=0.01)
     Y = np.column_stack([Y, np.full(24, 1.25)])
-    there = worlds.mixtures(50, 3, seed=7)
+    there = truths.mixtures(50, 3, seed=7)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixlawWarning)
         law = cls().fit(X, Y)
@@ -226,10 +226,10 @@ def test_every_mixture_law_but_one_declares_its_parameters():
 def test_shipped_laws_are_the_formula_that_they_declare(name):
     """The form a family is fitted in and the one it declares and reports are the same law."""
     cls = LAWS[name]
-    X, Y = worlds.effective_tokens(k=4, targets=2, seed=3).sample(40, seed=1, noise=0.02)
+    X, Y = truths.effective_tokens(k=4, targets=2, seed=3).sample(40, seed=1, noise=0.02)
     law = cls().fit(X, Y)
     layout = Layout(cls.parameters, 4)
     p = layout.split(layout.join({n: np.reshape(law.parameters_[n], (2, -1)) for n in cls.parameters}))
-    there = worlds.mixtures(50, 4, seed=9)
+    there = truths.mixtures(50, 4, seed=9)
     np.testing.assert_allclose(law.curve(p, there).T, law.predict(there), atol=1e-7)
     assert laws.LAWS[name] is cls

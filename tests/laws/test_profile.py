@@ -8,7 +8,7 @@ from mixlaw.errors import ConfigError, DataError
 from mixlaw.laws.core.base import Law
 from mixlaw.report import plots
 
-import worlds
+import truths
 
 
 def line(n=60, noise=0.05, seed=0):
@@ -66,10 +66,10 @@ def test_a_parameter_that_is_a_function_of_several():
 
 
 def test_mixture_laws_by_target_and_domain(tmp_path):
-    world = worlds.exponential(k=4, targets=2, seed=1)
-    X, Y = world.sample(40, seed=0, noise=0.01)
+    surface = truths.exponential(k=4, targets=2, seed=1)
+    X, Y = surface.sample(40, seed=0, noise=0.01)
     law = laws.M4(ridge=0.0).fit(X, Y)
-    t = world.truth["t"] - world.truth["t"].mean(axis=1, keepdims=True)
+    t = surface.parameters["t"] - surface.parameters["t"].mean(axis=1, keepdims=True)
     held = []
     for j in range(4):
         found = law.profile("t", target="y1", domain=f"x{j}", level=0.99)
@@ -104,8 +104,8 @@ def test_given_values_speak_for_themselves_only():
 
 
 def test_what_is_asked_wrongly_is_answered():
-    world = worlds.exponential(k=3, targets=2, seed=1)
-    law = laws.M4().fit(*world.sample(20, noise=0.01))
+    surface = truths.exponential(k=3, targets=2, seed=1)
+    law = laws.M4().fit(*surface.sample(20, noise=0.01))
     for arguments, words in (
         ({"parameter": "gamma", "target": "y0"}, "Known"),
         ({"parameter": "c"}, "say which"),

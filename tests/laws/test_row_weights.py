@@ -7,12 +7,12 @@ from mixlaw import laws
 from mixlaw.errors import DataError
 from mixlaw.laws.core.heldout import relative_weights
 
-import worlds
+import truths
 
 
 def mixtures(bad=6):
-    world = worlds.exponential(k=4, targets=2, seed=1)
-    X, Y = world.sample(40, seed=0, noise=0.02)
+    surface = truths.exponential(k=4, targets=2, seed=1)
+    X, Y = surface.sample(40, seed=0, noise=0.02)
     Y[:bad] += 1.0
     return X, Y
 

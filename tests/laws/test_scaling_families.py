@@ -13,7 +13,7 @@ from mixlaw.laws.fit.engine import huber
 from mixlaw.laws.published_laws import PUBLISHED
 from mixlaw.laws.scale.repeated_data import effective_epochs
 
-import worlds
+import truths
 from shared import experiments
 
 COSINE = Cosine(total=20_000, warmup=500)
@@ -156,12 +156,12 @@ def test_allocation_is_the_minimum():
 
 @pytest.mark.parametrize("flops", [1e19, 5.76e23, 1e26])
 def test_allocation_agrees_with_an_independent_world(flops):
-    world = worlds.chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)  # Hoffmann et al. 2022, as printed
-    params, tokens = world.optimum(flops)
+    surface = truths.chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)  # Hoffmann et al. 2022, as printed
+    params, tokens = surface.optimum(flops)
     best = published("hoffmann2022_rounded").optimal_allocation(flops)
     assert best["params"] == pytest.approx(params, rel=1e-6)
     assert best["tokens"] == pytest.approx(tokens, rel=1e-6)
-    assert best["loss"] == pytest.approx(world.loss(params, tokens), rel=1e-9)
+    assert best["loss"] == pytest.approx(surface.loss(params, tokens), rel=1e-9)
 
 
 def test_allocation_of_the_published_laws():

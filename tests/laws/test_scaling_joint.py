@@ -1,4 +1,4 @@
-"""Joint and Nested: known worlds, brute-force likelihood, the public records; rank transfer between sizes."""
+"""Joint and Nested: known truths, brute-force likelihood, the public records; rank transfer between sizes."""
 
 import csv
 import functools
@@ -33,7 +33,7 @@ def world_loss(r, params, step, schedule=COSINE):
     return level + 0.6 * (params / 5e7) ** -0.15 + data - 0.05 * schedule.gap(step)
 
 
-def world(noise=0.0, mixtures=10, sizes=SIZES, steps=STEPS, seed=0):
+def simulated(noise=0.0, mixtures=10, sizes=SIZES, steps=STEPS, seed=0):
     r, n, s = np.meshgrid(np.linspace(0.05, 0.95, mixtures), sizes, steps, indexing="ij")
     r, n, s = r.ravel(), n.ravel(), s.ravel()
     X = {"web": r, "code": 1 - r, "params": n, "tokens": s * BATCH}
@@ -51,7 +51,7 @@ TRUTH = world_loss(np.array([0.05, 0.55]), np.array([1e9, 1e9]), np.array([2e4, 
 
 @functools.cache
 def fitted() -> Joint:
-    X, y = world(noise=0.002)
+    X, y = simulated(noise=0.002)
     return joint().fit(X, y)
 
 
@@ -112,7 +112,7 @@ def test_power_curves_against_their_truth():
     assert noise < 1e-9
 
 
-# ---- known worlds ------------------------------------------------------------------------------------------
+# ---- known truths ------------------------------------------------------------------------------------------
 def test_joint_extrapolates_a_known_world():
     law = fitted()
     np.testing.assert_allclose(law.predict(TARGET), TRUTH, atol=0.03)
@@ -122,7 +122,7 @@ def test_joint_extrapolates_a_known_world():
 
 
 def test_nested_extrapolates_a_known_world():
-    X, y = world(noise=0.001)
+    X, y = simulated(noise=0.001)
     law = Nested(schedule=COSINE, tokens_per_step=BATCH, mixture_law=LogLinear()).fit(X, y)
     # Nested has no annealing term: the decay between the observed steps and the target is outside its form
     np.testing.assert_allclose(law.predict(TARGET), TRUTH, atol=0.08)
@@ -131,14 +131,14 @@ def test_nested_extrapolates_a_known_world():
 
 
 def test_the_schedule_matters():
-    X, y = world(noise=0.001)
+    X, y = simulated(noise=0.001)
     aware = joint(backtest=False).fit(X, y).predict(TARGET)
     blind = Joint(tokens_per_step=BATCH, first_step=2_000, backtest=False, mixture_law=LogLinear()).fit(X, y)
     assert np.abs(aware - TRUTH).max() < np.abs(blind.predict(TARGET) - TRUTH).max()
 
 
 def test_targets_share_exponents_and_are_aggregated():
-    X, y = world(noise=0.001, mixtures=6)
+    X, y = simulated(noise=0.001, mixtures=6)
     Y = {"pile": y, "code": y + 0.3 * X["web"]}
     law = joint(target_weights={"pile": 0.7, "code": 0.3}, backtest=False).fit(X, Y)
     assert len({tuple(m["theta"]) for fits in law.members_ for m in fits}) <= len(law.aggregate_)
@@ -166,7 +166,7 @@ def test_noise_of_a_run_is_told_from_noise_of_an_evaluation():
 
 
 def test_what_runs_share_widens_the_interval():
-    X, y = world(noise=0.001, mixtures=6)
+    X, y = simulated(noise=0.001, mixtures=6)
     calm = joint(backtest=False).fit(X, y)
     key = np.column_stack([X["web"], np.log(X["params"])])
     _, run = np.unique(key, axis=0, return_inverse=True)
@@ -199,7 +199,7 @@ def test_new_mixtures_go_through_the_mixture_law():
 
 
 def test_row_and_column_order_do_not_matter():
-    X, y = world(noise=0.002, mixtures=5)
+    X, y = simulated(noise=0.002, mixtures=5)
     order = np.random.default_rng(0).permutation(len(y))
     first = joint(backtest=False).fit(X, y).predict(TARGET)
     shuffled = {k: X[k][order] for k in ("tokens", "code", "params", "web")}
@@ -208,7 +208,7 @@ def test_row_and_column_order_do_not_matter():
 
 @pytest.mark.parametrize("kind", [Joint, Nested])
 def test_json_round_trip(kind):
-    X, y = world(noise=0.002, mixtures=5)
+    X, y = simulated(noise=0.002, mixtures=5)
     law = kind(schedule=COSINE, tokens_per_step=BATCH, mixture_law=LogLinear()).fit(X, y)
     back = Law.from_json(law.to_json())
     np.testing.assert_allclose(back.predict(TARGET), law.predict(TARGET), atol=1e-12)
@@ -219,7 +219,7 @@ def test_json_round_trip(kind):
 
 
 def test_a_step_column_is_used_and_can_be_left_out_later():
-    X, y = world(noise=0.002, mixtures=5)
+    X, y = simulated(noise=0.002, mixtures=5)
     law = joint(backtest=False).fit(X | {"step": X["tokens"] / BATCH}, y)
     plain = joint(backtest=False).fit(X, y)
     np.testing.assert_allclose(law.predict(TARGET), plain.predict(TARGET), atol=1e-6)
@@ -229,7 +229,7 @@ def test_a_step_column_is_used_and_can_be_left_out_later():
 
 def test_the_first_fast_drop_is_left_out_where_no_schedule_is_known():
     steps = np.array([200.0, 400, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000])
-    X, y = world(noise=0.001, mixtures=5, steps=steps)
+    X, y = simulated(noise=0.001, mixtures=5, steps=steps)
     y = y + 2.0 * np.exp(-X["tokens"] / (300 * BATCH))  # before the power law sets in
     law = Joint(mixture_law=LogLinear(), backtest=False).fit(X, y)
     assert law.start_ > 0 and law.starts_tried_[law.start_] == min(law.starts_tried_.values())
@@ -249,7 +249,7 @@ def test_backtests_are_reported():
 
 
 def test_missing_values_are_left_out():
-    X, y = world(noise=0.002, mixtures=6)
+    X, y = simulated(noise=0.002, mixtures=6)
     y[::7] = np.nan
     assert np.isfinite(joint(backtest=False).fit(X, y).predict(TARGET)).all()
 
@@ -257,13 +257,13 @@ def test_missing_values_are_left_out():
 # ---- refusals --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", [Joint, Nested])
 def test_fewer_than_three_sizes_are_refused(kind):
-    X, y = world(sizes=SIZES[:2])
+    X, y = simulated(sizes=SIZES[:2])
     with pytest.raises(NotIdentifiableError, match="3 different model sizes"):
         kind(schedule=COSINE, tokens_per_step=BATCH).fit(X, y)
 
 
 def test_bad_input_is_refused_in_words():
-    X, y = world()
+    X, y = simulated()
     with pytest.raises(DataError, match="millions or billions"):
         joint().fit(X | {"params": X["params"] / 1e6}, y)
     with pytest.raises(DataError, match="0, 1"):
@@ -283,7 +283,7 @@ def test_bad_input_is_refused_in_words():
 
 
 def test_a_mixture_that_does_not_sum_to_one_is_reported():
-    X, y = world(mixtures=5)
+    X, y = simulated(mixtures=5)
     X["web"] = np.where(X["web"] == X["web"][0], X["web"] + 0.02, X["web"])
     with pytest.warns(MixlawWarning, match="do not sum to 1"):
         joint(backtest=False).fit(X, y)
@@ -340,7 +340,7 @@ def test_410m_from_smaller_models():
 
 
 def test_rank_transfer_says_what_it_cannot_know():
-    X, y = world(mixtures=5)
+    X, y = simulated(mixtures=5)
     one = X["params"] == SIZES[0]
     with pytest.raises(NotIdentifiableError, match="not known"):
         rank_transfer({k: v[one] for k, v in X.items()}, y[one])

@@ -7,7 +7,7 @@ from mixlaw import laws
 from mixlaw.errors import ConfigError
 from mixlaw.laws.fit.shared_prior import SKIP, Comparable, learn_centres
 
-import worlds
+import truths
 
 
 def alike(T: int, K: int, spread: float):
@@ -20,7 +20,7 @@ def alike(T: int, K: int, spread: float):
 @pytest.mark.parametrize("family", ["M4", "LogLinear", "M2"])
 def test_targets_that_are_alike_help_each_other(family):
     loss = alike(10, 6, 0.2)
-    X, there = worlds.mixtures(16, 6, seed=0), worlds.mixtures(200, 6, seed=1)
+    X, there = truths.mixtures(16, 6, seed=0), truths.mixtures(200, 6, seed=1)
     Y = loss(X) + 0.2 * np.random.default_rng(0).normal(size=(16, 10))
     error = {}
     for prior in ("separate", "shared", "cv"):
@@ -34,7 +34,7 @@ def test_targets_that_are_alike_help_each_other(family):
 def test_targets_that_have_nothing_in_common_are_left_alone():
     rng = np.random.default_rng(0)
     t = rng.normal(0.0, 2.0, (8, 5))
-    X, there = worlds.mixtures(30, 5, seed=0), worlds.mixtures(100, 5, seed=1)
+    X, there = truths.mixtures(30, 5, seed=0), truths.mixtures(100, 5, seed=1)
     Y = 2.0 + np.exp(X @ t.T)
     error = [
         np.abs(laws.M4(prior=prior).fit(X, Y).predict(there) - (2.0 + np.exp(there @ t.T))).mean()
@@ -63,7 +63,7 @@ def test_a_mean_within_its_error_is_no_mean():
 
 
 def test_what_cannot_be_shared_says_so():
-    X, Y = worlds.exponential(k=3, targets=2, seed=0).sample(12)
+    X, Y = truths.exponential(k=3, targets=2, seed=0).sample(12)
     with pytest.raises(ConfigError, match="nothing to share"):
         laws.M3(prior="shared").fit(X, Y)
     with pytest.raises(ConfigError, match="prior='both'"):
@@ -73,7 +73,7 @@ def test_what_cannot_be_shared_says_so():
 
 def test_intervals_and_resamples_keep_the_learned_centre():
     loss = alike(6, 6, 0.2)
-    X = worlds.mixtures(12, 6, seed=0)
+    X = truths.mixtures(12, 6, seed=0)
     law = laws.M4(prior="shared").fit(X, loss(X) + 0.01 * np.random.default_rng(0).normal(size=(12, 6)))
     low, high = (np.array(end) for end in law.intervals_["t"])
     inside = (low - 0.3 <= law.parameters_["t"]) & (np.array(law.parameters_["t"]) <= high + 0.3)

@@ -10,15 +10,15 @@ from mixlaw.laws.mixture.trees import Trees
 pytest.importorskip("lightgbm", reason="needs the [trees] extra")
 
 
-def world(n, seed=0):
+def simulated(n, seed=0):
     r = np.random.default_rng(seed).dirichlet(np.ones(3), n)
     return r, np.column_stack([2 + (0.02 + r[:, 0]) ** -0.3, 3 - r[:, 1]])
 
 
 def test_ranks_unseen_mixtures_and_repeats_itself():
-    X, Y = world(200)
+    X, Y = simulated(200)
     law = Trees(num_rounds=200).fit(X, Y)
-    fresh, truth = world(100, seed=1)
+    fresh, truth = simulated(100, seed=1)
     predicted = law.predict(fresh)
     for t in range(2):
         assert np.corrcoef(predicted[:, t].argsort().argsort(), truth[:, t].argsort().argsort())[0, 1] > 0.97
@@ -28,7 +28,7 @@ def test_ranks_unseen_mixtures_and_repeats_itself():
 
 
 def test_missing_targets_are_left_out_and_few_runs_refused():
-    X, Y = world(60)
+    X, Y = simulated(60)
     Y[:20, 0] = np.nan
     assert np.isfinite(Trees(num_rounds=20).fit(X, Y).predict(X)).all()
     with pytest.raises(TooFewRunsError, match="at least 8 runs"):
@@ -42,4 +42,4 @@ def test_missing_extra_says_what_to_install(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(MissingExtraError, match=r"mixlaw\[trees\]"):
-        Trees().fit(*world(20))
+        Trees().fit(*simulated(20))

@@ -12,16 +12,16 @@ from mixlaw.laws.fit.engine import fit_batch
 from mixlaw.laws.fit.likelihood import describe_optima, profile_likelihood
 from mixlaw.laws.fit.objective import Prior
 
-import worlds
+import truths
 
 
 def test_intervals_cover_at_their_level():
     """New observations of 20 small swarms fall inside 90% intervals about that often, and inside 50% about that."""
-    world, hits = worlds.exponential(k=3, targets=2, seed=1), {0.5: [], 0.9: []}
+    surface, hits = truths.exponential(k=3, targets=2, seed=1), {0.5: [], 0.9: []}
     for seed in range(20):
-        X, Y = world.sample(30, seed=seed, noise=0.03)
+        X, Y = surface.sample(30, seed=seed, noise=0.03)
         law = laws.M4().fit(X, Y)
-        there, seen = world.sample(100, seed=500 + seed, noise=0.03)
+        there, seen = surface.sample(100, seed=500 + seed, noise=0.03)
         for level, inside in hits.items():
             low, high = law.predict_interval(there, level)
             inside.append(((seen >= low) & (seen <= high)).mean())
@@ -30,8 +30,8 @@ def test_intervals_cover_at_their_level():
 
 
 def test_intervals_widen_outside_the_tried_region():
-    world = worlds.exponential(k=4, targets=1, seed=0)
-    X, Y = world.sample(40, noise=0.02, strength=20.0)  # close to uniform
+    surface = truths.exponential(k=4, targets=1, seed=0)
+    X, Y = surface.sample(40, noise=0.02, strength=20.0)  # close to uniform
     low, high = laws.M4().fit(X, Y).predict_interval(np.vstack([np.full(4, 0.25), np.eye(4)]))
     width = (high - low)[:, 0]
     assert (width[1:] > 2 * width[0]).all()
@@ -39,7 +39,7 @@ def test_intervals_widen_outside_the_tried_region():
 
 def test_noise_that_differs_between_mixtures_widens_the_intervals_there():
     rng = np.random.default_rng(0)
-    base = worlds.mixtures(12, 3, seed=0)
+    base = truths.mixtures(12, 3, seed=0)
     X = np.repeat(base, 6, axis=0)
     sd = np.where(X[:, 0] > 0.4, 0.1, 0.005)
     Y = (1.0 + np.exp(-X[:, 1]) + sd * rng.normal(size=len(X)))[:, None]
@@ -53,11 +53,11 @@ def test_noise_that_differs_between_mixtures_widens_the_intervals_there():
 
 def test_equal_noise_is_pooled():
     rng = np.random.default_rng(1)
-    X = np.repeat(worlds.mixtures(15, 3, seed=0), 3, axis=0)
+    X = np.repeat(truths.mixtures(15, 3, seed=0), 3, axis=0)
     noise = replicate_noise(X, 0.2 * rng.normal(size=(45, 2)))
     np.testing.assert_allclose(noise.sd, 0.2, rtol=0.3)
     assert not noise.varies.any()
-    assert np.isnan(replicate_noise(worlds.mixtures(5, 3), np.ones(5)).sd).all()
+    assert np.isnan(replicate_noise(truths.mixtures(5, 3), np.ones(5)).sd).all()
 
 
 @pytest.mark.parametrize("dof", [1, 2, 5, 20])
@@ -116,8 +116,8 @@ def test_flat_directions_are_named():
 
 
 def test_latent_domains_are_said_not_to_be_unique():
-    world = worlds.implicit(k=4, hidden=3, seed=0)
-    X, Y = world.sample(24, seed=1, noise=0.05)
+    surface = truths.implicit(k=4, hidden=3, seed=0)
+    X, Y = surface.sample(24, seed=1, noise=0.05)
     law = laws.Implicit(4, ridge=1e-4, num_starts=12).fit(X, Y)
     assert law.identifiability_["identified"] is False
     assert "fit equally well" in law.summary()
@@ -125,20 +125,20 @@ def test_latent_domains_are_said_not_to_be_unique():
 
 
 def test_parameter_intervals_hold_the_truth():
-    world = worlds.exponential(k=3, targets=2, seed=4)
+    surface = truths.exponential(k=3, targets=2, seed=4)
     inside = []
     for seed in range(6):
-        X, Y = world.sample(60, seed=seed, noise=0.01)
+        X, Y = surface.sample(60, seed=seed, noise=0.01)
         law = laws.M4(ridge=0.0).fit(X, Y)
         low, high = (np.array(end) for end in law.intervals_["t"])
-        truth = world.truth["t"] - world.truth["t"].mean(1, keepdims=True)
+        truth = surface.parameters["t"] - surface.parameters["t"].mean(1, keepdims=True)
         inside.append(((truth >= low) & (truth <= high)).mean())
         assert np.shape(law.intervals_["c"][0]) == (2,)
     assert np.mean(inside) > 0.75
 
 
 def test_bootstrap_needs_the_rows_and_says_so():
-    X, Y = worlds.exponential().sample(30)
+    X, Y = truths.exponential().sample(30)
     law = laws.M4().fit(X, Y)
     back = laws.Law.from_json(law.to_json())
     with pytest.raises(DataError, match="read from JSON"):
@@ -151,7 +151,7 @@ def test_bootstrap_needs_the_rows_and_says_so():
 
 
 def test_folds_do_not_depend_on_order_and_keep_replicates_together():
-    X = np.vstack([worlds.mixtures(20, 3, seed=0)] * 2)
+    X = np.vstack([truths.mixtures(20, 3, seed=0)] * 2)
     Y = np.random.default_rng(0).normal(size=(40, 1))
     Y[20:] = Y[:20]
     ids = fold_ids(X, Y, 5)

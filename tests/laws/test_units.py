@@ -10,12 +10,12 @@ from mixlaw import laws
 from mixlaw.errors import DataError, MixlawWarning, NotIdentifiableError, TooFewRunsError
 from mixlaw.laws.core.notes import mixed_counts, mixed_units
 
-import worlds
+import truths
 from shared import experiments
 
 
 def test_thousandfold_losses_name_their_rows():
-    X, Y = worlds.exponential(k=3, targets=2, seed=0).sample(64, noise=0.01)
+    X, Y = truths.exponential(k=3, targets=2, seed=0).sample(64, noise=0.01)
     bad = [3, 17, 18, 20, 31, 33, 40, 50, 51, 60]
     Y[bad, 1] *= 1000
     with pytest.warns(
@@ -64,7 +64,7 @@ def test_genuine_records_are_left_in_peace(name):
 
 
 def test_a_clean_fit_warns_of_nothing():
-    X, Y = worlds.exponential(k=3, targets=2, seed=0).sample(30, noise=0.01)
+    X, Y = truths.exponential(k=3, targets=2, seed=0).sample(30, noise=0.01)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         laws.M4().fit(X, Y)
@@ -93,7 +93,7 @@ def test_a_loss_that_rises_with_size_has_finite_constants_and_is_said(form, colu
     "family", ["M1", "M2", "M3", "M4", "Implicit", "LogLinear", "EffectiveTokens", "BiMix", "AutoScale"]
 )
 def test_no_rows_and_words_are_refused_in_words(family):
-    X, Y = worlds.exponential(k=3, targets=2, seed=0).sample(12)
+    X, Y = truths.exponential(k=3, targets=2, seed=0).sample(12)
     law = getattr(laws, family)()
     with pytest.raises(DataError, match="no runs"):
         law.fit(X[:0], Y[:0])

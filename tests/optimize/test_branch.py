@@ -9,7 +9,7 @@ from mixlaw.laws.core.atoms import Atoms
 from mixlaw.optimize.pose.objective import Function, mean, pooled
 from mixlaw.optimize.solve.branch import branchable, solve_branching
 
-import worlds
+import truths
 
 
 def hurting(k, targets, seed):
@@ -37,7 +37,7 @@ def test_never_beaten_and_gap_is_valid(seed):
     problem = mean(c, np.array([0.6, 0.4]))
     assert branchable(problem, atoms)
     found = solve_branching(*pooled(problem, atoms))
-    points = worlds.mixtures(20_000, k, seed, strength=0.4)
+    points = truths.mixtures(20_000, k, seed, strength=0.4)
     points = points[(points <= 0.8).all(axis=1)]
     best = float((atoms.value(points) @ [0.6, 0.4]).min())
     assert found.value[0] <= best + 1e-9
@@ -51,7 +51,7 @@ def test_amplitude_of_the_wrong_sign():
         np.array([[-2.0, 0.5, 0.0], [0.3, -1.0, 0.8]]), np.zeros(2), np.zeros(2),
     )  # fmt: skip
     found = solve_branching(mean(budget_of(3), np.array([0.5, 0.5])), atoms)
-    points = worlds.mixtures(40_000, 3, 1, strength=0.5)
+    points = truths.mixtures(40_000, 3, 1, strength=0.5)
     assert found.value[0] <= (atoms.value(points) @ [0.5, 0.5]).min() + 1e-9
     assert found.gap[0] <= 1e-6
 
@@ -73,7 +73,7 @@ def test_equal_atoms_merge_into_convex_ones():
     assert not problem.certifiable(atoms)
     merged, together = pooled(problem, atoms)
     assert merged.certifiable(together)
-    X = worlds.mixtures(10, k, 0)
+    X = truths.mixtures(10, k, 0)
     np.testing.assert_allclose(together.value(X)[:, 0], atoms.value(X) @ [0.5, 0.5], rtol=1e-12)
 
 

@@ -15,12 +15,12 @@ from mixlaw.optimize.pose.forms import Repetition, combine, monotone
 from mixlaw.optimize.pose.objective import Function, least_change, mean, worst
 from mixlaw.optimize.solve.convex import _solve_thin, _solve_whole, _Sum, lower_bound, solve
 
-import worlds
+import truths
 
 
-def atoms_of(world: worlds.World) -> Atoms:
-    """The world's own law in the library's form."""
-    t, T = world.truth, world.targets
+def atoms_of(surface: truths.Truth) -> Atoms:
+    """The truth's own law in the library's form."""
+    t, T = surface.parameters, surface.targets
     index = np.arange(T)
     if "t" in t and "k" in t:
         linear = t["t"] if t["t"].ndim == 2 else -np.diag(t["t"])
@@ -52,30 +52,30 @@ def lattice(k: int, steps: int, low=None, high=None) -> np.ndarray:
     return grid
 
 
-@pytest.mark.parametrize("make", [worlds.power, worlds.log_linear, worlds.separable_exponential])
+@pytest.mark.parametrize("make", [truths.power, truths.log_linear, truths.separable_exponential])
 def test_closed_form_optima(make):
-    world = make(5, seed=3)
-    weights = np.random.default_rng(0).dirichlet(np.ones(world.targets))
-    atoms = atoms_of(world)
+    surface = make(5, seed=3)
+    weights = np.random.default_rng(0).dirichlet(np.ones(surface.targets))
+    atoms = atoms_of(surface)
     found = solve(mean(free(5), weights).program(atoms))
-    expected = world.optimum(weights)
+    expected = surface.optimum(weights)
     assert found.gap[0] < 1e-8
-    assert found.value[0] == pytest.approx(float(world.loss(expected[None])[0] @ weights), abs=1e-8)
+    assert found.value[0] == pytest.approx(float(surface.loss(expected[None])[0] @ weights), abs=1e-8)
     np.testing.assert_allclose(found.z[0], expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("make", [worlds.exponential, worlds.effective_tokens])
+@pytest.mark.parametrize("make", [truths.exponential, truths.effective_tokens])
 def test_one_target_goes_to_its_vertex(make):
-    world = make(4, 3, seed=1)
-    found = solve(mean(free(4), np.array([0.0, 1.0, 0.0])).program(atoms_of(world)))
-    np.testing.assert_allclose(found.z[0], world.optimum(np.array([0.0, 1.0, 0.0])), atol=1e-6)
+    surface = make(4, 3, seed=1)
+    found = solve(mean(free(4), np.array([0.0, 1.0, 0.0])).program(atoms_of(surface)))
+    np.testing.assert_allclose(found.z[0], surface.optimum(np.array([0.0, 1.0, 0.0])), atol=1e-6)
 
 
 def test_never_beaten_by_a_lattice():
     rng = np.random.default_rng(7)
     for trial in range(24):
         k = int(rng.integers(3, 5))
-        world = (worlds.exponential, worlds.effective_tokens)[trial % 2](k, 3, seed=trial)
+        surface = (truths.exponential, truths.effective_tokens)[trial % 2](k, 3, seed=trial)
         high = np.clip(rng.uniform(1.2 / k, 1.5, k), 0, 1)
         low = np.minimum(rng.uniform(0, 0.3 / k, k), high)
         weights = rng.dirichlet(np.ones(3))
@@ -84,9 +84,9 @@ def test_never_beaten_by_a_lattice():
             floors={f"d{j}": float(low[j]) for j in range(k)},
             caps={f"d{j}": float(high[j]) for j in range(k)},
         )
-        found = solve(mean(budget.check(corpus(k)), weights).program(atoms_of(world)))
+        found = solve(mean(budget.check(corpus(k)), weights).program(atoms_of(surface)))
         grid = lattice(k, 30, low, high)
-        best = (world.loss(grid) @ weights).min() if len(grid) else np.inf
+        best = (surface.loss(grid) @ weights).min() if len(grid) else np.inf
         assert found.gap[0] <= 1e-8
         assert found.value[0] <= best + 1e-6
         assert found.z[0].sum() == pytest.approx(1, abs=1e-12)
@@ -97,16 +97,16 @@ def test_agrees_with_an_independent_conic_solver():
     import clarabel
     from scipy import sparse
 
-    world = worlds.exponential(6, 4, seed=2)
+    surface = truths.exponential(6, 4, seed=2)
     weights = np.full(4, 0.25)
     cap = 0.35
     found = solve(
         mean(Budget(tokens=10**6, caps={f"d{j}": cap for j in range(6)}).check(corpus(6)), weights).program(
-            atoms_of(world)
+            atoms_of(surface)
         )
     )
     # variables r (6), e (4): min sum w k e,  (t.r, 1, e) in the exponential cone
-    t, amp = world.truth["t"], world.truth["k"]
+    t, amp = surface.parameters["t"], surface.parameters["k"]
     cost = np.concatenate([np.zeros(6), weights * amp])
     rows = [np.concatenate([np.ones(6), np.zeros(4)])[None]]
     rows += [np.hstack([-np.eye(6), np.zeros((6, 4))]), np.hstack([np.eye(6), np.zeros((6, 4))])]
@@ -124,12 +124,12 @@ def test_agrees_with_an_independent_conic_solver():
     answer = clarabel.DefaultSolver(
         sparse.csc_matrix((10, 10)), cost, A, np.concatenate(right), cones, settings_
     ).solve()
-    assert found.value[0] == pytest.approx(answer.obj_val + float(weights @ world.truth["c"]), abs=1e-6)
+    assert found.value[0] == pytest.approx(answer.obj_val + float(weights @ surface.parameters["c"]), abs=1e-6)
 
 
 def test_bound_holds_for_any_multipliers():
-    world = worlds.effective_tokens(5, 4, seed=0)
-    program = mean(free(5), np.full(4, 0.25)).program(atoms_of(world))
+    surface = truths.effective_tokens(5, 4, seed=0)
+    program = mean(free(5), np.full(4, 0.25)).program(atoms_of(surface))
     optimum = solve(program).value[0]
     rng = np.random.default_rng(1)
     for _ in range(50):
@@ -139,7 +139,7 @@ def test_bound_holds_for_any_multipliers():
 
 
 def test_groups_limits_and_equal_floor_and_cap():
-    world = worlds.effective_tokens(5, 5, seed=4)
+    surface = truths.effective_tokens(5, 5, seed=4)
     budget = Budget(
         tokens=1_000_000,
         floors={"d0": 0.2},
@@ -148,7 +148,7 @@ def test_groups_limits_and_equal_floor_and_cap():
         limits={"fees": Limit({"d1": 2e-3, "d2": 1e-3}, 400.0)},
     )
     c = budget.check(corpus(5))
-    found = solve(mean(c, np.full(5, 0.2)).program(atoms_of(world)))
+    found = solve(mean(c, np.full(5, 0.2)).program(atoms_of(surface)))
     r = found.z[0]
     assert r[0] == pytest.approx(0.2, abs=1e-12)
     assert r[1] + r[2] == pytest.approx(0.3, abs=1e-7)
@@ -160,22 +160,22 @@ def test_groups_limits_and_equal_floor_and_cap():
     grid = np.array([[0.2, x, 0.3 - x, y, 0.5 - y] for x in a for y in b])
     ok = (grid @ c.matrix.T <= c.upper + 1e-9).all(axis=1) & (grid <= c.high + 1e-12).all(axis=1)
     assert ok.any()
-    assert found.value[0] <= (world.loss(grid[ok]) @ np.full(5, 0.2)).min() + 1e-6
+    assert found.value[0] <= (surface.loss(grid[ok]) @ np.full(5, 0.2)).min() + 1e-6
 
 
 def test_a_single_feasible_mixture_is_returned():
-    world = worlds.exponential(3, 2, seed=0)
+    surface = truths.exponential(3, 2, seed=0)
     budget = Budget(tokens=300, max_epochs=1)  # 3 x 100 unique: only the natural mixture
-    found = solve(mean(budget.check(corpus(3, 100)), np.full(2, 0.5)).program(atoms_of(world)))
+    found = solve(mean(budget.check(corpus(3, 100)), np.full(2, 0.5)).program(atoms_of(surface)))
     np.testing.assert_allclose(found.z[0], np.full(3, 1 / 3), atol=1e-9)
     assert found.gap[0] < 1e-8
 
 
 def test_kl_objective_is_the_stationary_point():
-    world = worlds.exponential(4, 3, seed=5)
+    surface = truths.exponential(4, 3, seed=5)
     prior = np.array([0.4, 0.3, 0.2, 0.1])
     weights = np.full(3, 1 / 3)
-    atoms = atoms_of(world)
+    atoms = atoms_of(surface)
     found = solve(mean(free(4), weights, kl=0.3, prior=prior).program(atoms))
     r = found.z[0]
     slope = weights @ atoms.gradient(r[None])[0] + 0.3 * (np.log(r / prior) + 1)
@@ -184,42 +184,42 @@ def test_kl_objective_is_the_stationary_point():
 
 
 def test_worst_case_equalises_and_beats_a_lattice():
-    world = worlds.effective_tokens(3, 3, seed=2)
-    atoms = atoms_of(world)
+    surface = truths.effective_tokens(3, 3, seed=2)
+    atoms = atoms_of(surface)
     best = np.array([solve(mean(free(3), np.eye(3)[t]).program(atoms)).value[0] for t in range(3)])
     found = solve(worst(free(3), np.full(3, 1 / 3), best).program(atoms))
-    excess = (world.loss(found.z[:, :3])[0] - best).max()
+    excess = (surface.loss(found.z[:, :3])[0] - best).max()
     grid = lattice(3, 120)
     assert found.value[0] == pytest.approx(excess, abs=1e-7)
-    assert excess <= (world.loss(grid) - best).max(axis=1).min() + 1e-6
+    assert excess <= (surface.loss(grid) - best).max(axis=1).min() + 1e-6
     assert found.gap[0] < 1e-8
 
 
 def test_least_change_moves_as_little_as_a_lattice_can():
-    world = worlds.exponential(3, 3, seed=6)
-    atoms, today = atoms_of(world), np.array([0.8, 0.1, 0.1])
+    surface = truths.exponential(3, 3, seed=6)
+    atoms, today = atoms_of(surface), np.array([0.8, 0.1, 0.1])
     weights = np.full(3, 1 / 3)
-    target = float(world.loss(today[None])[0] @ weights) - 0.01
+    target = float(surface.loss(today[None])[0] @ weights) - 0.01
     found = solve(least_change(free(3), today, (Function(weights, const=-target, label="gain"),)).program(atoms))
     r = found.z[0, :3]
     moved = 0.5 * np.abs(r - today).sum()
     grid = lattice(3, 200)
-    ok = world.loss(grid) @ weights <= target
-    assert float(world.loss(r[None])[0] @ weights) <= target + 1e-8
+    ok = surface.loss(grid) @ weights <= target
+    assert float(surface.loss(r[None])[0] @ weights) <= target + 1e-8
     assert found.value[0] == pytest.approx(moved, abs=1e-6)
     assert moved <= 0.5 * np.abs(grid[ok] - today).sum(axis=1).min() + 1e-6
 
 
 def test_unreachable_constraint_raises():
-    world = worlds.exponential(3, 2, seed=0)
+    surface = truths.exponential(3, 2, seed=0)
     impossible = Function(np.array([1.0, 0.0]), const=100.0, label="never")
     with pytest.raises(ConvergenceError, match="No mixture satisfies"):
-        solve(mean(free(3), np.full(2, 0.5), (impossible,)).program(atoms_of(world)))
+        solve(mean(free(3), np.full(2, 0.5), (impossible,)).program(atoms_of(surface)))
 
 
 def test_batch_equals_one_by_one():
-    world = worlds.effective_tokens(6, 4, seed=8)
-    atoms = atoms_of(world)
+    surface = truths.effective_tokens(6, 4, seed=8)
+    atoms = atoms_of(surface)
     W = np.random.default_rng(0).dirichlet(np.ones(4), 12)
     programs = [mean(free(6), w).program(atoms) for w in W]
     from dataclasses import replace
@@ -237,14 +237,14 @@ def test_batch_equals_one_by_one():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 12), st.integers(1, 6), st.integers(0, 10_000), st.floats(0.05, 1.0))
 def test_always_feasible_and_certified(k, targets, seed, tightness):
-    world = worlds.effective_tokens(k, targets, seed=seed)
+    surface = truths.effective_tokens(k, targets, seed=seed)
     rng = np.random.default_rng(seed)
     high = np.minimum(1.0, rng.uniform(0.2, 2.0, k) * tightness)
     if high.sum() < 1.0:
         high = np.minimum(1.0, high / high.sum() * 1.01)
     budget = Budget(tokens=10**6, caps={f"d{j}": float(high[j]) for j in range(k)})
     c = budget.check(corpus(k))
-    found = solve(mean(c, np.full(targets, 1 / targets)).program(atoms_of(world)))
+    found = solve(mean(c, np.full(targets, 1 / targets)).program(atoms_of(surface)))
     assert found.gap[0] <= 1e-7
     assert (found.z[0] <= c.high).all() and (found.z[0] >= 0).all()
     assert abs(found.z[0].sum() - 1) < 1e-9
@@ -259,16 +259,16 @@ def test_effective_epochs_are_the_published_ones():
 
 
 def test_monotone_form_is_the_same_law_on_the_simplex():
-    for world in (worlds.exponential(5, 4, seed=1), worlds.effective_tokens(5, 4, seed=1)):
-        atoms = atoms_of(world)
-        X = worlds.mixtures(20, 5, seed=2)
+    for surface in (truths.exponential(5, 4, seed=1), truths.effective_tokens(5, 4, seed=1)):
+        atoms = atoms_of(surface)
+        X = truths.mixtures(20, 5, seed=2)
         np.testing.assert_allclose(monotone(atoms).value(X), atoms.value(X), rtol=1e-12)
         assert (monotone(atoms).gradient(X) <= 1e-12).all()
 
 
 def test_repetition_derivatives_and_optimum():
-    world = worlds.exponential(3, 3, seed=3)
-    atoms = atoms_of(world)
+    surface = truths.exponential(3, 3, seed=3)
+    atoms = atoms_of(surface)
     curve = Repetition(np.array([0.05, 0.2, 1.0]), 3.0)
     program = mean(free(3), np.full(3, 1 / 3), repetition=curve).program(atoms)
     z, h = np.array([[0.3, 0.3, 0.4]]), 1e-6
@@ -324,7 +324,7 @@ def test_a_thousand_domains_are_certified_in_time(kind):
 
 
 def test_combine_is_the_weighted_sum():
-    atoms = atoms_of(worlds.log_linear(4, 3, seed=0))
-    X = worlds.mixtures(10, 4, seed=1)
+    atoms = atoms_of(truths.log_linear(4, 3, seed=0))
+    X = truths.mixtures(10, 4, seed=1)
     w = np.array([0.2, 0.0, 0.8])
     np.testing.assert_allclose(combine(atoms, w).value(X)[:, 0], atoms.value(X) @ w, rtol=1e-12)

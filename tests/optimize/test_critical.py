@@ -1,4 +1,4 @@
-"""Critical proportion: the published four mixtures, a world with a known answer, coverage, bad input."""
+"""Critical proportion: the published four mixtures, a truth with a known answer, coverage, bad input."""
 
 import numpy as np
 import pytest

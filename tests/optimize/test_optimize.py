@@ -23,7 +23,7 @@ from mixlaw.optimize.pose.view import LawView
 from mixlaw.optimize.solve.convex import solve
 from mixlaw.optimize.solve.general import search
 
-import worlds
+import truths
 
 NAMES = ["web", "code", "books", "wiki"]
 SETS = ["a", "b", "c"]
@@ -31,7 +31,7 @@ SETS = ["a", "b", "c"]
 
 @pytest.fixture(scope="module")
 def runs():
-    X, Y = worlds.exponential(4, 3, seed=1).sample(40, noise=0.01)
+    X, Y = truths.exponential(4, 3, seed=1).sample(40, noise=0.01)
     return dict(zip(NAMES, X.T)), dict(zip(SETS, Y.T))
 
 
@@ -298,8 +298,8 @@ def test_the_gain_of_few_noisy_runs_is_covered():
     """Intervals of the gain against the truth, 24 runs for 9 coefficients a set."""
     covered = []
     for seed in range(12):
-        world = worlds.effective_tokens(6, 3, seed=seed)
-        X, Y = world.sample(24, noise=0.03)
+        surface = truths.effective_tokens(6, 3, seed=seed)
+        X, Y = surface.sample(24, noise=0.03)
         names = [f"d{j}" for j in range(6)]
         corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
         with warnings.catch_warnings():
@@ -307,7 +307,7 @@ def test_the_gain_of_few_noisy_runs_is_covered():
             law = ml.laws.EffectiveTokens().fit(dict(zip(names, X.T)), dict(zip(SETS, Y.T)))
         recipe = optimize(law, SETS, Budget(tokens=10**6), corpus, num_bootstrap=30, seed=seed)
         both = np.stack([recipe.mixture.array(names), corpus.natural.array(names)])
-        covered.append(recipe.difference.covers(float(np.subtract(*world.loss(both).mean(axis=1)))))
+        covered.append(recipe.difference.covers(float(np.subtract(*surface.loss(both).mean(axis=1)))))
     assert np.mean(covered) >= 0.75
 
 
@@ -315,8 +315,8 @@ def test_the_gain_of_a_law_of_the_wrong_form_is_covered():
     """With runs in plenty all refits agree, and are all wrong; held-out runs know."""
     alone, printed = [], []
     for seed in range(6):
-        world = worlds.effective_tokens(4, 3, seed=seed)
-        X, Y = world.sample(200, noise=0.0)
+        surface = truths.effective_tokens(4, 3, seed=seed)
+        X, Y = surface.sample(200, noise=0.0)
         names = [f"d{j}" for j in range(4)]
         corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
         runs = dict(zip(names, X.T)), dict(zip(SETS, Y.T))
@@ -325,14 +325,14 @@ def test_the_gain_of_a_law_of_the_wrong_form_is_covered():
             law = ml.laws.M1().fit(*runs)
         view = LawView(law, corpus, Budget(tokens=10**6))
         rows = Rows.of(view, runs)
-        fresh, _ = world.sample(40, noise=0.0, seed=seed + 50)
+        fresh, _ = surface.sample(40, noise=0.0, seed=seed + 50)
         drawn_laws = bootstrap_laws(rows, 20, seed)
         for a, b in zip(fresh[::2], fresh[1::2]):
             both = np.stack([a, b])
             predicted = float(np.subtract(*view.predict(both).mean(axis=1)))
             draws = np.array([np.subtract(*w.predict(both).mean(axis=1)) for w in drawn_laws])
             error = heldout_difference(rows, lambda y: y.mean(axis=1), a, b)
-            truth = float(np.subtract(*world.loss(both).mean(axis=1)))
+            truth = float(np.subtract(*surface.loss(both).mean(axis=1)))
             alone.append(gain(predicted, draws, 0.0, 0.0, 0.9, False).prediction.covers(truth))
             printed.append(gain(predicted, draws, 0.0, 0.0, 0.9, False, error).prediction.covers(truth))
     assert np.mean(alone) < 0.6
@@ -340,13 +340,13 @@ def test_the_gain_of_a_law_of_the_wrong_form_is_covered():
 
 
 def test_a_reference_that_was_run_is_known_better_than_its_neighbour(monkeypatch):
-    world = worlds.effective_tokens(4, 3, seed=1)
-    X, Y = world.sample(30, noise=0.02)
+    surface = truths.effective_tokens(4, 3, seed=1)
+    X, Y = surface.sample(30, noise=0.02)
     names = [f"d{j}" for j in range(4)]
     corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
     central = np.full((6, 4), 0.25)
     noise = 0.02 * np.random.default_rng(3).normal(size=(6, 3))
-    losses = np.vstack([Y, world.loss(central) + noise])
+    losses = np.vstack([Y, surface.loss(central) + noise])
     runs = dict(zip(names, np.vstack([X, central]).T)), dict(zip(SETS, losses.T))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixlawWarning)
@@ -382,8 +382,8 @@ def test_what_a_law_misses_nearby_is_not_lost_to_seed_noise():
 
 
 def test_differences_do_not_depend_on_the_order_of_columns_and_sizes_take_part():
-    world = worlds.effective_tokens(3, 2, seed=4)
-    X, Y = world.sample(24, noise=0.01)
+    surface = truths.effective_tokens(3, 2, seed=4)
+    X, Y = surface.sample(24, noise=0.01)
     names = ["a", "b", "c"]
     corpus = Corpus.declared({"a": 10**6, "b": 2 * 10**6, "c": 10**6}, source="test")
     budget = Budget(tokens=10**6)
@@ -416,7 +416,7 @@ def test_refits_that_agree_are_no_certainty():
 
 
 def test_what_a_law_scored_when_it_was_fitted_is_not_refitted(monkeypatch):
-    X, Y = worlds.effective_tokens(3, 2, seed=2).sample(12, noise=0.01)
+    X, Y = truths.effective_tokens(3, 2, seed=2).sample(12, noise=0.01)
     names = ["a", "b", "c"]
     corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
     runs = dict(zip(names, X.T)), {"s": Y[:, 0], "t": Y[:, 1]}
@@ -488,7 +488,7 @@ def test_frontier_is_pareto_optimal(law, corpus):
     L = front.losses
     dominated = (L[:, None] > L[None] + 1e-4).all(axis=2).any(axis=1)
     assert not dominated.any()
-    pool = worlds.mixtures(4000, 4, seed=3)
+    pool = truths.mixtures(4000, 4, seed=3)
     high = BUDGET.check(corpus).high
     pool = pool[(pool <= high).all(axis=1)]
     random = law.predict(pool)
@@ -557,7 +557,7 @@ def test_domains_at_zero_are_told_of_floors_that_are_not_there(law, corpus):
 
 def test_flat_law_says_so(corpus):
     rng = np.random.default_rng(0)
-    X = worlds.mixtures(30, 4, seed=0)
+    X = truths.mixtures(30, 4, seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixlawWarning)
         law = M4().fit(dict(zip(NAMES, X.T)), {"a": 3.0 + 1e-4 * rng.normal(size=30)})

@@ -13,17 +13,17 @@ from mixlaw.laws.mixture.phase_law import split_columns
 from mixlaw.optimize import PhaseLaw, best_schedule
 from mixlaw.optimize.schedules.order_effect import order_error
 
-import worlds
+import truths
 
 NAMES = ["web", "code", "wiki"]
-WORLD = worlds.effective_tokens(3, 3, seed=5)
+TRUTH = truths.effective_tokens(3, 3, seed=5)
 
 
 def two_phase(n, rho, seed=0, noise=0.01):
     """Runs whose losses see the second phase rho times as much as the first."""
-    first, second = worlds.mixtures(n, 3, seed), worlds.mixtures(n, 3, seed + 100)
+    first, second = truths.mixtures(n, 3, seed), truths.mixtures(n, 3, seed + 100)
     alpha = np.array([1.0, rho]) / (1 + rho)
-    loss = WORLD.loss(alpha[0] * first + alpha[1] * second)
+    loss = TRUTH.loss(alpha[0] * first + alpha[1] * second)
     loss += noise * np.random.default_rng(seed + 5).normal(size=loss.shape)
     X = np.hstack([first, second])
     names = [f"{n}@{p}" for p in (1, 2) for n in NAMES]
@@ -98,7 +98,7 @@ def reversed_pairs(n, noise, late=3.0, odd=0.0, seed=0):
     first, second = np.split(np.stack(list(X.values()), axis=1), 2, axis=1)
     rows = np.vstack([np.hstack([first, second]), np.hstack([second, first])])
     alpha = np.array([1.0, late]) / (1 + late)
-    loss = WORLD.loss(alpha[0] * rows[:, :3] + alpha[1] * rows[:, 3:])
+    loss = TRUTH.loss(alpha[0] * rows[:, :3] + alpha[1] * rows[:, 3:])
     rng = np.random.default_rng(seed + 9)
     strange = odd * rng.normal(size=(n, 3))
     loss += np.vstack([strange, -strange]) + noise * rng.normal(size=loss.shape)

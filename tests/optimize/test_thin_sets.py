@@ -1,4 +1,4 @@
-"""Guards, near-optimal sets and dust on laws as steep as fitted ones: 12 domains, 8 sets, caps of 4 epochs."""
+"""Guards, near-optimal sets and weights at their limits on laws as steep as fitted ones: 12 domains, 8 sets."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.base import Law
 from mixlaw.optimize import frontier, optimize
 
-import worlds
+import truths
 
 K, T = 12, 8
 NAMES, SETS = [f"d{j}" for j in range(K)], [f"t{i}" for i in range(T)]
@@ -20,14 +20,14 @@ FAST = {"num_bootstrap": 0}
 
 
 class Known(Law):
-    """A law that is a world's truth."""
+    """A law that is the truth itself."""
 
     name = "known"
 
     @classmethod
     def of(cls, seed, steep):
-        world = worlds.exponential(K, T, seed=seed)
-        t, flat = world.truth, np.zeros(T)
+        surface = truths.exponential(K, T, seed=seed)
+        t, flat = surface.parameters, np.zeros(T)
         law = cls()
         law._known = Atoms(t["c"], np.arange(T), np.full(T, "exp"), 0.5 * t["k"], steep * t["t"], flat, flat)
         law.feature_names_in_, law.n_features_in_ = np.array(NAMES, dtype=object), K

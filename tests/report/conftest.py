@@ -28,7 +28,7 @@ SLOPES = -np.array(
 
 
 def true_losses(X):
-    """Losses (n, 5) of the world: exponential in the mixture, one row of SLOPES per validation set."""
+    """Losses (n, 5) of the truth: exponential in the mixture, one row of SLOPES per validation set."""
     floor = np.array([1.4, 1.9, 2.1, 2.4, 0.8])
     return floor + np.array([1.6, 1.5, 1.4, 1.5, 1.3]) * np.exp(np.asarray(X) @ SLOPES.T)
 

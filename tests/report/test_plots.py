@@ -15,15 +15,15 @@ from mixlaw.report import plots
 from mixlaw.report.plots.effects import along
 from mixlaw.report.style import Chart, grid_shape, styled
 
-import worlds
+import truths
 
 
 @pytest.fixture(scope="module")
 def law_of_three():
     from mixlaw.laws.mixture.m4 import M4
 
-    world = worlds.exponential(3, 2)
-    X, Y = world.sample(30, noise=0.003)
+    surface = truths.exponential(3, 2)
+    X, Y = surface.sample(30, noise=0.003)
     return M4(seed=0).fit(dict(zip("abc", X.T)), dict(zip(["s", "t"], Y.T))), X, Y
 
 
@@ -32,7 +32,7 @@ def charts(facts, law_of_three):
     """One chart of every registered plot."""
     X, y = facts.observations.table()
     triangle = law_of_three[0]
-    scale = worlds.chinchilla()
+    scale = truths.chinchilla()
     N, D = np.repeat([1e7, 1e8, 1e9], 4), np.tile([2e8, 2e9, 2e10, 2e11], 3)
     from mixlaw.laws.scale.chinchilla import Chinchilla
 

@@ -14,10 +14,10 @@ from mixlaw.laws.mixture.m4 import M4
 from mixlaw.optimize import optimize
 from mixlaw.reuse.old_runs import reuse
 
-import worlds
+import truths
 
 NAMES = ("web", "code", "books", "wiki")
-WORLD = worlds.exponential(4, 2, seed=4)
+TRUTH = truths.exponential(4, 2, seed=4)
 
 
 def corpus(tokens, hashes=None):
@@ -29,10 +29,10 @@ OLD = corpus({"web": 4000, "code": 2000, "books": 1000, "wiki": 1000})
 
 @pytest.fixture(scope="module")
 def observations():
-    X, Y = WORLD.sample(30, noise=0.005)
+    X, Y = TRUTH.sample(30, noise=0.005)
     X[:4, 3] = 0.0  # some runs without wiki
     X = X / X.sum(axis=1, keepdims=True)
-    Y[:4] = WORLD.loss(X[:4])
+    Y[:4] = TRUTH.loss(X[:4])
     return Observations.from_records(
         [{"run": f"r{i}", "schedule": dict(zip(NAMES, map(float, x)))} for i, x in enumerate(X)],
         [{"run": f"r{i}", "step": 1, "target": t, "value": float(v)} for i, y in enumerate(Y) for t, v in zip("ab", y)],
@@ -93,7 +93,7 @@ def test_removed_domain_is_optimised_at_zero(observations):
     recipe = optimize(restricted, ["a", "b"], Budget(tokens=1000), new, num_bootstrap=8)
     assert recipe.certificate.kind == "certified" and set(recipe.mixture) == {"web", "code", "books"}
     assert recipe.difference.low < recipe.difference.mean < recipe.difference.high  # from refits of the law inside
-    truth = WORLD.loss(np.hstack([x, [[0.0]]]))
+    truth = TRUTH.loss(np.hstack([x, [[0.0]]]))
     np.testing.assert_allclose(restricted.predict(x), truth, atol=0.03)
 
 
@@ -238,10 +238,10 @@ def test_new_runs_stop_where_the_budget_leaves_no_other_mixture(observations):
 
 
 def test_a_removed_domain_that_every_run_used_asks_for_runs_without_it(observations):
-    X, _ = WORLD.sample(30, noise=0.0)
+    X, _ = TRUTH.sample(30, noise=0.0)
     X = 0.6 * X + 0.4 * np.array([0.0, 0.0, 0.0, 1.0])  # wiki never below 40%
     runs = [{"run": f"r{i}", "schedule": dict(zip(NAMES, map(float, x)))} for i, x in enumerate(X)]
-    values = [{"run": f"r{i}", "target": "a", "value": float(v)} for i, v in enumerate(WORLD.loss(X)[:, 0])]
+    values = [{"run": f"r{i}", "target": "a", "value": float(v)} for i, v in enumerate(TRUTH.loss(X)[:, 0])]
     new = corpus({"web": 4000, "code": 2000, "books": 1000})
     found = reuse(Observations.from_records(runs, values), OLD, new)
     assert "at least 4" in found.changes["wiki"] and "extrapolation" in found.changes["wiki"]
@@ -251,8 +251,8 @@ def test_a_removed_domain_that_every_run_used_asks_for_runs_without_it(observati
 
 
 def test_new_runs_restore_what_the_law_predicts():
-    """The error of a law near the next optimum, in a world that is known, before and after the proposed runs."""
-    truth = worlds.exponential(5, 2, seed=9)
+    """The error of a law near the next optimum, under a truth that is known, before and after the proposed runs."""
+    truth = truths.exponential(5, 2, seed=9)
     rng = np.random.default_rng(1)
     X = np.hstack([rng.dirichlet(np.ones(4), 40), np.zeros((40, 1))])
     names = [*NAMES, "math"]

@@ -18,7 +18,7 @@ def table(tmp_path, header, rows):
 
 
 def scaling_rows(sets):
-    """Chinchilla worlds that differ in E alone: E + 400 / N^.34 + 1500 / D^.37."""
+    """Chinchilla laws that differ in E alone: E + 400 / N^.34 + 1500 / D^.37."""
     sizes = [(n, d) for n in (1e7, 3e7, 1e8, 3e8, 1e9) for d in (2e8, 1e9, 5e9, 3e10)]
     return [(s, n, d, e + 400 / n**0.34 + 1500 / d**0.37) for s, e in sets.items() for n, d in sizes]
 

@@ -78,18 +78,18 @@ def test_objective_curves_weigh_sets_and_skip_incomplete_steps():
 
 
 def test_intervals_of_steps_cover_with_few_seeds(monkeypatch):
-    """Three seeds with 5% of noise each: the 90% interval holds the truth in about 90% of worlds (deterministic)."""
+    """Three seeds with 5% of noise each: the 90% interval holds the truth in about 90% of cases (deterministic)."""
     import mixlaw.verify.paired
 
     monkeypatch.setattr(mixlaw.verify.paired, "_extrapolate", lambda curve, loss: float("inf"))  # slow, not judged here
     steps = np.arange(20, 1001, 20, dtype=float)
-    held, worlds = 0, 100
-    for world in range(worlds):
-        noise = np.exp(np.random.default_rng(world).normal(0, 0.05, (2, 3)))
+    held, simulations = 0, 100
+    for seed in range(simulations):
+        noise = np.exp(np.random.default_rng(seed).normal(0, 0.05, (2, 3)))
         arms = [
             {k: [(s, scale * f * s**-0.5) for s in steps] for k, f in enumerate(row)}
             for scale, row in zip((5, 8), noise)
         ]
         reaches = steps_saved(*arms)["recipe_reaches_reference_at"]
         held += reaches["low"] <= (5 / 8) ** 2 <= reaches["high"]
-    assert 0.82 * worlds <= held <= 0.97 * worlds
+    assert 0.82 * simulations <= held <= 0.97 * simulations

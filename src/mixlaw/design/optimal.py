@@ -173,9 +173,13 @@ class _Region:
         return float(np.log(np.einsum("tpq,tqp->t", inverse, self.moments)).sum())
 
 
+def _inverse(information: Array) -> Array:
+    return np.asarray(np.linalg.inv(information), dtype=float)
+
+
 def _greedy(region: _Region, information: Array, num: int, order: npt.NDArray[np.int64]) -> list[int]:
     """Candidates picked in turn, each the one that gains most given those before it."""
-    inverse, free = np.linalg.inv(information), np.ones(len(order), dtype=bool)
+    inverse, free = _inverse(information), np.ones(len(order), dtype=bool)
     chosen: list[int] = []
     for _ in range(min(num, len(order))):
         score = np.where(free, region.gain(inverse), -np.inf)[order]
@@ -190,7 +194,7 @@ def _swapped(
     region: _Region, information: Array, chosen: list[int], order: npt.NDArray[np.int64], rounds: int
 ) -> list[int]:
     """The choice after each of its members was exchanged for a better candidate, until none is better."""
-    inverse, free = np.linalg.inv(information), np.ones(len(order), dtype=bool)
+    inverse, free = _inverse(information), np.ones(len(order), dtype=bool)
     for x in chosen:
         inverse, free[x] = region.update(inverse, x, 1.0), False
     current = region.loss(inverse)
@@ -208,7 +212,7 @@ def _swapped(
             free[chosen[position]] = False
         # rank-one updates lose digits; start each round from the matrix itself
         picked = region.G[:, chosen]
-        inverse = np.linalg.inv(information + np.einsum("tnp,tnq->tpq", picked, picked))
+        inverse = _inverse(information + np.einsum("tnp,tnq->tpq", picked, picked))
         if not improved:
             break
     return chosen

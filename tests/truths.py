@@ -1,11 +1,11 @@
-"""Closed-form worlds: laws, mixtures and corpora whose answers are known, to hold the library against.
+"""Closed-form truths: laws, mixtures and corpora whose answers are known, to hold the library against.
 
 Nothing here imports mixlaw: a test that compares the two compares independent code. All functions are
 deterministic under ``seed``. Losses are nats per token; mixtures are rows of shares of tokens.
 
     mixtures(n, k, seed)                 Dirichlet mixtures
-    World                                a loss surface (n, K) -> (n, T) and, where closed, its optimum
-    exponential, effective_tokens, power, log_linear, separable_exponential, implicit   worlds over mixtures
+    Truth                                a loss surface (n, K) -> (n, T) and, where closed, its optimum
+    exponential, effective_tokens, power, log_linear, separable_exponential, implicit   truths over mixtures
     chinchilla                           loss of (N, D), and the compute-optimal N, D
     unigram_corpus                       text domains for which a unigram learner's loss is known exactly
 """
@@ -27,7 +27,7 @@ def mixtures(n: int, k: int, seed: int = 0, strength: float = 1.0) -> np.ndarray
 
 
 @dataclass(frozen=True)
-class World:
+class Truth:
     """A known law over mixtures of ``k`` domains for ``targets`` targets.
 
     ``optimum(s)`` is the mixture (k,) that minimises ``sum_t s_t loss_t`` where that is known in closed form
@@ -37,7 +37,7 @@ class World:
     k: int
     targets: int
     loss: Callable[[np.ndarray], np.ndarray]
-    truth: dict[str, np.ndarray] = field(default_factory=dict)
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)
     optimum: Callable[[np.ndarray], np.ndarray] | None = None
 
     def sample(self, n: int, seed: int = 0, noise: float = 0.0, strength: float = 1.0):
@@ -47,7 +47,7 @@ class World:
         return X, Y + noise * np.random.default_rng(seed + 10_000).normal(size=Y.shape)
 
 
-def exponential(k: int = 4, targets: int = 3, seed: int = 0) -> World:
+def exponential(k: int = 4, targets: int = 3, seed: int = 0) -> Truth:
     """``c_t + k_t exp(sum_j t_tj r_j)`` (M4 of Data Mixing Laws). One target's optimum is a vertex."""
     rng = np.random.default_rng(seed)
     c, amp = rng.uniform(1.2, 2.2, targets), rng.uniform(0.6, 1.4, targets)
@@ -63,10 +63,10 @@ def exponential(k: int = 4, targets: int = 3, seed: int = 0) -> World:
             raise ValueError("closed form only for one target")
         return np.eye(k)[int(np.argmin(t[chosen[0]]))]
 
-    return World(k, targets, loss, {"c": c, "k": amp, "t": t}, optimum)
+    return Truth(k, targets, loss, {"c": c, "k": amp, "t": t}, optimum)
 
 
-def effective_tokens(k: int = 4, targets: int = 3, seed: int = 0) -> World:
+def effective_tokens(k: int = 4, targets: int = 3, seed: int = 0) -> Truth:
     """``c_t + A_t (eps + sum_j w_tj r_j)^-a_t``; domain t is target t's own (w = 1). One target: a vertex."""
     rng = np.random.default_rng(seed)
     c, amp = rng.uniform(1.0, 2.0, targets), rng.uniform(0.5, 1.0, targets)
@@ -83,10 +83,10 @@ def effective_tokens(k: int = 4, targets: int = 3, seed: int = 0) -> World:
             raise ValueError("closed form only for one target")
         return np.eye(k)[int(np.argmax(w[chosen[0]]))]
 
-    return World(k, targets, loss, {"c": c, "A": amp, "a": a, "w": w, "eps": np.array(eps)}, optimum)
+    return Truth(k, targets, loss, {"c": c, "A": amp, "a": a, "w": w, "eps": np.array(eps)}, optimum)
 
 
-def power(k: int = 4, seed: int = 0, exponent: float = 0.5) -> World:
+def power(k: int = 4, seed: int = 0, exponent: float = 0.5) -> Truth:
     """``c_i + b_i r_i^-g`` for target i = domain i. Optimum of ``s``: r_j proportional to (s_j b_j)^(1/(1+g))."""
     rng = np.random.default_rng(seed)
     c, b = rng.uniform(1.0, 2.0, k), rng.uniform(0.1, 0.6, k)
@@ -98,10 +98,10 @@ def power(k: int = 4, seed: int = 0, exponent: float = 0.5) -> World:
         raw = (np.asarray(s) * b) ** (1.0 / (1.0 + exponent))
         return raw / raw.sum()
 
-    return World(k, k, loss, {"c": c, "b": b, "g": np.full(k, exponent)}, optimum)
+    return Truth(k, k, loss, {"c": c, "b": b, "g": np.full(k, exponent)}, optimum)
 
 
-def log_linear(k: int = 4, targets: int = 3, seed: int = 0, eps: float = 0.0) -> World:
+def log_linear(k: int = 4, targets: int = 3, seed: int = 0, eps: float = 0.0) -> Truth:
     """``c_t - sum_j b_tj log(r_j + eps)``, b > 0. With eps = 0 the optimum of ``s`` is r_j ~ sum_t s_t b_tj."""
     rng = np.random.default_rng(seed)
     c, b = rng.uniform(1.0, 2.0, targets), rng.uniform(0.01, 0.2, (targets, k))
@@ -113,10 +113,10 @@ def log_linear(k: int = 4, targets: int = 3, seed: int = 0, eps: float = 0.0) ->
         raw = np.asarray(s) @ b
         return raw / raw.sum()
 
-    return World(k, targets, loss, {"c": c, "b": b}, optimum if eps == 0.0 else None)
+    return Truth(k, targets, loss, {"c": c, "b": b}, optimum if eps == 0.0 else None)
 
 
-def separable_exponential(k: int = 4, seed: int = 0) -> World:
+def separable_exponential(k: int = 4, seed: int = 0) -> Truth:
     """``c_i + k_i exp(-t_i r_i)`` for target i = domain i; the optimum by bisection on the multiplier."""
     rng = np.random.default_rng(seed)
     c, amp, t = rng.uniform(1.0, 2.0, k), rng.uniform(0.5, 1.5, k), rng.uniform(1.0, 4.0, k)
@@ -133,10 +133,10 @@ def separable_exponential(k: int = 4, seed: int = 0) -> World:
             low, high = (mu, high) if r.sum() > 1 else (low, mu)
         return r / r.sum()
 
-    return World(k, k, loss, {"c": c, "k": amp, "t": t}, optimum)
+    return Truth(k, k, loss, {"c": c, "k": amp, "t": t}, optimum)
 
 
-def implicit(k: int = 4, hidden: int = 3, seed: int = 0) -> World:
+def implicit(k: int = 4, hidden: int = 3, seed: int = 0) -> Truth:
     """One target, the average of ``hidden`` latent domains: ``c + sum_h s_h exp(o_h + sum_j t_hj r_j)``."""
     rng = np.random.default_rng(seed)
     s, o = rng.dirichlet(np.full(hidden, 4.0)), rng.uniform(-0.3, 0.3, hidden)
@@ -146,11 +146,11 @@ def implicit(k: int = 4, hidden: int = 3, seed: int = 0) -> World:
     def loss(X: np.ndarray) -> np.ndarray:
         return (1.5 + np.exp(np.asarray(X) @ t.T + o) @ s)[:, None]
 
-    return World(k, 1, loss, {"s": s, "o": o, "t": t})
+    return Truth(k, 1, loss, {"s": s, "o": o, "t": t})
 
 
 @dataclass(frozen=True)
-class ScaleWorld:
+class ScaleTruth:
     """``E + A N^-alpha + B D^-beta`` and its compute-optimal allocation under C = 6 N D."""
 
     E: float = 1.8
@@ -177,9 +177,9 @@ class ScaleWorld:
         return N, D, self.loss(N, D) * np.exp(noise * rng.normal(size=n))
 
 
-def chinchilla(**constants: float) -> ScaleWorld:
-    """A :class:`ScaleWorld`; the defaults lie near published fits."""
-    return ScaleWorld(**constants)
+def chinchilla(**constants: float) -> ScaleTruth:
+    """A :class:`ScaleTruth`; the defaults lie near published fits."""
+    return ScaleTruth(**constants)
 
 
 @dataclass(frozen=True)
