@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 warnings.simplefilter("ignore")
+import sklearn.base  # both versions import it, in 0.7 s that would hide what they differ by
 import mixlaw as ml
 DATA = Path(sys.argv[1])
 
@@ -61,6 +62,57 @@ TASKS: dict[str, tuple[str, str]] = {
         N, D, y = (table.column(c).to_numpy()[5:] for c in ("params", "tokens", "loss"))
         law = ml.laws.Chinchilla(bootstrap=4000).fit(np.c_[N, D], y)
         return [law.objective_, law.parameters_["alpha"], law.parameters_["beta"], *law.intervals_["alpha"]]
+        """,
+    ),
+    "chinchilla_once": (
+        "Chinchilla's law on 240 published points without intervals, 100 fits",
+        """
+        table = pq.read_table(DATA / "chinchilla_points.parquet")
+        N, D, y = (table.column(c).to_numpy()[5:] for c in ("params", "tokens", "loss"))
+        laws = [ml.laws.Chinchilla().fit(np.c_[N, D], y) for _ in range(100)]
+        return [laws[-1].objective_, laws[-1].parameters_["alpha"], laws[-1].parameters_["beta"]]
+        """,
+    ),
+    "kaplan": (
+        "Kaplan's law of size and tokens on 240 published points, 50 fits",
+        """
+        table = pq.read_table(DATA / "chinchilla_points.parquet")
+        N, D, y = (table.column(c).to_numpy()[5:] for c in ("params", "tokens", "loss"))
+        laws = [ml.laws.Kaplan("ND").fit(np.c_[N, D], y) for _ in range(50)]
+        return laws[-1].predict(np.c_[N, D])
+        """,
+    ),
+    "repeated": (
+        "Repeated data, all seven parameters, 182 made-up runs, 10 fits",
+        """
+        rng = np.random.default_rng(0)
+        N, U = 10 ** rng.uniform(7, 10, 182), 10 ** rng.uniform(8, 10.5, 182)
+        X = np.c_[N, U * 10 ** rng.uniform(0, 2, 182), U]
+        y = ml.laws.published("muennighoff2023").predict(X) * np.exp(0.005 * rng.normal(size=182))
+        laws = [ml.laws.RepeatedData().fit(X, y) for _ in range(10)]
+        return laws[-1].predict(X)
+        """,
+    ),
+    "annealing": (
+        "Learning-rate annealing on 60 made-up steps, its memory fitted, 5 fits",
+        """
+        schedule = {"name": "cosine", "total": 40_000, "warmup": 1_000}
+        rng = np.random.default_rng(0)
+        step = np.linspace(3_000, 40_000, 60)
+        y = (2.5 + 20 * step**-0.5 - 2e-9 * (step - 3_000) ** 1.5) * np.exp(0.001 * rng.normal(size=60))
+        laws = [ml.laws.LearningRateAnnealing(schedule).fit({"step": step}, y) for _ in range(5)]
+        return laws[-1].predict({"step": step})
+        """,
+    ),
+    "annealing_given": (
+        "The same with its memory given, 50 fits",
+        """
+        schedule = {"name": "cosine", "total": 40_000, "warmup": 1_000}
+        rng = np.random.default_rng(0)
+        step = np.linspace(3_000, 40_000, 60)
+        y = (2.5 + 20 * step**-0.5 - 2e-9 * (step - 3_000) ** 1.5) * np.exp(0.001 * rng.normal(size=60))
+        laws = [ml.laws.LearningRateAnnealing(schedule, decay=0.999).fit({"step": step}, y) for _ in range(50)]
+        return laws[-1].predict({"step": step})
         """,
     ),
     "m4_starts": (
@@ -135,6 +187,17 @@ TASKS: dict[str, tuple[str, str]] = {
         corpus, budget = corpus_of(X), ml.Budget("25B", max_epochs=4)
         objective = dict.fromkeys(law.target_names_, 1.0)
         recipe = ml.optimize(law, objective, budget, corpus, runs=(X, y), num_bootstrap=20)
+        return [recipe.difference.mean, recipe.difference.low, recipe.difference.high]
+        """,
+    ),
+    "whole_recipe": (
+        "Optimum of effective tokens with 10 refits, 128 RegMix runs, 13 losses",
+        """
+        X, y = regmix(128, 13)
+        law = ml.laws.EffectiveTokens(ridge=1e-3, prior="separate").fit(X, y)
+        corpus, budget = corpus_of(X), ml.Budget("25B", max_epochs=4)
+        objective = dict.fromkeys(law.target_names_, 1.0)
+        recipe = ml.optimize(law, objective, budget, corpus, num_bootstrap=10)
         return [recipe.difference.mean, recipe.difference.low, recipe.difference.high]
         """,
     ),

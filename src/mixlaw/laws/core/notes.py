@@ -10,7 +10,7 @@ import numpy as np
 from mixlaw.data.columns import COUNTS
 from mixlaw.errors import MixlawWarning
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.core.folds import replicate_groups
+from mixlaw.laws.core.folds import Ints, replicate_groups
 
 __all__ = ["design_notes", "mixed_counts", "mixed_units", "warn_of_mixed_units"]
 
@@ -136,14 +136,10 @@ def mixed_units(values: Array, name: str) -> str | None:
     cut = int(np.argmax(gaps)) + 1
     gap, low, high = float(gaps[cut - 1]), order[:cut], order[cut:]
     spread_low, spread_high = float(logs[cut - 1] - logs[0]), float(logs[-1] - logs[cut])
-    fewer = np.sort(high if len(high) <= len(low) else low)
-    shown = f"rows {fewer[:8].tolist()}{f' and {len(fewer) - 8} more' if len(fewer) > 8 else ''}"
-    rest = np.setdiff1d(rows, fewer)
-    lies = f"hold {_range(values[fewer])}, the other {len(rest)} {_range(values[rest])}"
     if values[high].max() > 1.0 and gap >= _FAR and gap >= 1.5 * max(spread_low, spread_high):
         return (
-            f"{name!r} seems to hold two units at once: {shown} {lies}. Bring all runs to one unit (nats per token), "
-            f"or leave out runs that diverged."
+            f"{name!r} seems to hold two units at once: {_apart(values, low, high)}. Bring all runs to one unit "
+            f"(nats per token), or leave out runs that diverged."
         )
     back = np.log(values[high])
     least, most = values[low].min(), values[low].max()
@@ -154,10 +150,18 @@ def mixed_units(values: Array, name: str) -> str | None:
     crowded = crowd > 0 and spread_high <= crowd
     if len(low) >= 3 and len(high) >= 2 and inside and not crowded and gap >= 2.0 * spread_low:
         return (
-            f"{name!r} seems to mix losses with perplexities: {shown} {lies}, about the exponential. Take logarithms "
-            f"of the perplexities."
+            f"{name!r} seems to mix losses with perplexities: {_apart(values, low, high)}, about the exponential. "
+            f"Take logarithms of the perplexities."
         )
     return None
+
+
+def _apart(values: Array, low: Ints, high: Ints) -> str:
+    """Which rows are the smaller of two groups, and what both hold."""
+    few, many = (high, low) if len(high) <= len(low) else (low, high)
+    rows = np.sort(few)
+    shown = f"rows {rows[:8].tolist()}{f' and {len(rows) - 8} more' if len(rows) > 8 else ''}"
+    return f"{shown} hold {_range(values[few])}, the other {len(many)} {_range(values[many])}"
 
 
 def _range(values: Array) -> str:

@@ -197,21 +197,25 @@ def _advance(
         Ss = np.matmul(at.S, step[:, :, None])[:, :, 0]
         learned = plain - 0.5 * (Ss * step).sum(1)
         predicted = np.where(at.augment, learned, plain)
-    better = np.isfinite(F1) & (F1 < F)
-    gain = np.where(better, (F - F1) / np.maximum(predicted, TINY), -1.0)
-    drop = np.where(better, F - F1, 0.0)
+    better, fall = np.isfinite(F1) & (F1 < F), F - F1
+    gain = np.where(better, fall / np.maximum(predicted, TINY), -1.0)
+    drop = np.where(better, fall, 0.0)
     still = ftol * (np.abs(F) + at.floor)
     # Nielsen's damping: shrink smoothly on success, grow ever faster on failure
-    factor = np.where(gain > 0, np.maximum(0.1, 1.0 - (2.0 * np.minimum(gain, 1.0) - 1.0) ** 3), at.grow)
+    success = gain > 0
+    factor = np.where(success, np.maximum(0.1, 1.0 - (2.0 * np.minimum(gain, 1.0) - 1.0) ** 3), at.grow)
     at.damping = np.maximum(at.damping * factor, 1e-14)
-    at.grow = np.where(gain > 0, 2.0, at.grow * 2.0)
+    at.grow = np.where(success, 2.0, at.grow * 2.0)
     done = (norm <= gtol) | (at.floor >= F) | (np.abs(predicted) <= still) & (drop <= still) | (at.damping > 1e14)
     if learning and at.S is not None:
-        at.S, at.augment = _secant(at.S, Ss, H1, g1 - g, step, better, F - F1, plain, learned, at.augment)
-    at.t = np.where(better[:, None], new, at.t)
-    at.F = np.where(better, F1, F)
-    at.g = np.where(better[:, None], g1, g)
-    at.H = np.where(better[:, None, None], H1, H)
+        at.S, at.augment = _secant(at.S, Ss, H1, g1 - g, step, better, fall, plain, learned, at.augment)
+    if better.all():
+        at.t, at.F, at.g, at.H = new, F1, g1, H1
+    else:
+        at.t = np.where(better[:, None], new, at.t)
+        at.F = np.where(better, F1, F)
+        at.g = np.where(better[:, None], g1, g)
+        at.H = np.where(better[:, None, None], H1, H)
     return done, drop
 
 

@@ -88,7 +88,8 @@ class Objective:
 
     def residual(self, f: Array, problem: Ints) -> tuple[Array, Array, Array, Array]:
         """rho summed (B,), psi (B, n) and curvature weight (B, n), d r / d f (B, n)."""
-        y, w = self.Y[problem], self.W[problem]
+        one = len(self.Y) == 1  # then (1, n) broadcasts, and need not be copied for each start
+        y, w = (self.Y, self.W) if one else (self.Y[problem], self.W[problem])
         bad = None
         if self.log:
             positive = f > 0
