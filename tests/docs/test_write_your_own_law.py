@@ -24,7 +24,7 @@ def run(folder, *arguments):
 def test_a_law_of_size_works_as_written(folder):
     assert list(blocks(PAGE)) == [
         "hestness.py", "use.py", "one_exponential.py", "use_mixture.py", "additive.py", "use_joint.py",
-        "test_hestness.py",
+        "loss_to_accuracy.py", "use_capability.py", "test_hestness.py",
     ]  # fmt: skip
     result = run(folder, "use.py")
     assert result.returncode == 0, result.stderr
@@ -37,10 +37,11 @@ def test_a_law_of_the_mixture_works_as_written(folder):
     assert result.stdout == "the contract holds\n"
 
 
-def test_a_joint_law_works_as_written(folder):
-    result = run(folder, "use_joint.py")
+@pytest.mark.parametrize("kind", ["joint", "capability"])
+def test_a_law_of_another_kind_works_as_written(folder, kind):
+    result = run(folder, f"use_{kind}.py")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.rstrip() == blocks(PAGE, "text")["output_joint"].rstrip()
+    assert result.stdout.rstrip() == blocks(PAGE, "text")[f"output_{kind}"].rstrip()
 
 
 def test_the_contract_is_a_test_of_ones_own(folder):
@@ -49,7 +50,7 @@ def test_the_contract_is_a_test_of_ones_own(folder):
     assert "failed" not in result.stdout and "passed" in result.stdout
 
 
-@pytest.mark.parametrize("name", ["hestness.py", "one_exponential.py", "additive.py"])
+@pytest.mark.parametrize("name", ["hestness.py", "one_exponential.py", "additive.py", "loss_to_accuracy.py"])
 def test_each_is_one_file_of_at_most_40_lines(name):
     assert own_lines(blocks(PAGE)[name]) <= 40
 

@@ -2,8 +2,8 @@
 
 Every file of ``laws/mixture``, ``laws/scale`` and ``laws/joint`` is a law, known by the file's name in :data:`LAWS`
 (``"chinchilla"``) and by its class here (``mixlaw.laws.Chinchilla``); both import it when first used. A user's own law
-joins with ``LAWS.register("mine", MyLaw)``; it inherits from :class:`ScaleLaw`, :class:`MixtureLaw` or
-:class:`JointLaw`, declares its
+joins with ``LAWS.register("mine", MyLaw)``; it inherits from :class:`ScaleLaw`, :class:`MixtureLaw`,
+:class:`JointLaw` or :class:`CapabilityLaw`, declares its
 parameters as :class:`Positive`, :class:`Free` or :class:`Share`, and :func:`check_law` checks it.
 """
 
@@ -15,6 +15,7 @@ from mixlaw.kit.lazy import attach
 _ATTRIBUTES = {
     "Atoms": "mixlaw.laws.core.atoms",
     "Auto": "mixlaw.laws.choose.auto",
+    "CapabilityLaw": "mixlaw.laws.fit.capability_law",
     "Exponential": "mixlaw.laws.mixture.m4:M4",
     "Free": "mixlaw.laws.core.parameters",
     "JointLaw": "mixlaw.laws.fit.joint_law",
@@ -28,6 +29,7 @@ _ATTRIBUTES = {
     "effects": "mixlaw.laws.read.effects",
     "published": "mixlaw.laws.published_laws:published",
     "suitable": "mixlaw.laws.choose.suitable",
+    "probability": "mixlaw.laws.core.response",
     "rank_transfer": "mixlaw.laws.read.transfer",
 }
 

@@ -257,6 +257,7 @@ class Law(RegressorMixin, BaseEstimator):
         matrix = self._align(X)
         mean = self._predict(matrix)
         half = Conformal.from_dict(self.conformal_).half_width(self._leverage_features(matrix), level, matrix)
+        half = half * self.response.scatter(mean)
         least, largest = self.response.range
         low, high = np.maximum(mean - half, least), np.minimum(mean + half, largest)
         return (low[:, 0], high[:, 0]) if self.single_target_ else (low, high)
@@ -276,7 +277,11 @@ class Law(RegressorMixin, BaseEstimator):
         X, Y, weight = self._need_rows("calibrate")
         used = weight > 0
         found = Conformal.measure(
-            self._leverage_features(X), np.abs(heldout - Y), weight, replicate_noise(X[used], Y[used]), places=X
+            self._leverage_features(X),
+            np.abs(heldout - Y) / self.response.scatter(heldout),
+            weight,
+            replicate_noise(X[used], Y[used]),
+            places=X,
         )
         self.conformal_ = found.to_dict()
 

@@ -30,6 +30,8 @@ _ROWS = 48
 _KINDS = ("mixture", "scale", "joint", "capability", "time")
 _NOISE = 0.003
 """Standard deviation of simulated noise, as a share of the loss."""
+_ITEMS = 1000
+"""Items behind a simulated share of items right."""
 
 
 class ContractError(MixlawError, AssertionError):
@@ -91,8 +93,16 @@ def _quiet(law: Law, X: Mapping[str, Array], y: Any) -> Law:
         return law.fit(X, y)
 
 
-def _noisy(y: Array, rng: np.random.Generator) -> Array:
+def _noisy(law: Law, y: Array, rng: np.random.Generator) -> Array:
+    """Measurements of means y (n,), as the law's response says that they scatter."""
+    if law.response.likelihood == "binomial":
+        return rng.binomial(_ITEMS, y) / _ITEMS
     return y * np.exp(_NOISE * rng.normal(size=len(y)))
+
+
+def _second(law: Law, y: Array, rng: np.random.Generator) -> Array:
+    """Measurements of another target."""
+    return _noisy(law, y, rng) if law.response.likelihood == "binomial" else 0.5 + _noisy(law, y, rng)
 
 
 def _kept(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -125,7 +135,8 @@ def _data(law_class: type[Law], which: int) -> tuple[Table, Array, Table]:
 def _fitted(law_class: type[Law], which: int) -> Law:
     """An example fitted to noisy losses; checks only read it."""
     X, y, _ = _data(law_class, which)
-    return _quiet(clone(_examples(law_class)[which]), X, _noisy(y, np.random.default_rng(1)))
+    law = _examples(law_class)[which]
+    return _quiet(clone(law), X, _noisy(law, y, np.random.default_rng(1)))
 
 
 def _each(law_class: type[Law]) -> range:
@@ -209,7 +220,7 @@ def check_order(law_class: type[Law]) -> None:
     for which in _each(law_class):
         law, (X, y, there) = _fitted(law_class, which), _data(law_class, which)
         rng = np.random.default_rng(2)
-        seen = _noisy(y, np.random.default_rng(1))
+        seen = _noisy(law, y, np.random.default_rng(1))
         rows = rng.permutation(len(y))
         predicted = law.predict(there)
         shuffled = dict(reversed(list(there.items())))
@@ -228,7 +239,7 @@ def check_refit(law_class: type[Law]) -> None:
     """A second fit of the same object, and a fit of a clone, give the same predictions to the last digit."""
     for which in _each(law_class):
         law, (X, y, there) = _fitted(law_class, which), _data(law_class, which)
-        seen, predicted = _noisy(y, np.random.default_rng(1)), law.predict(there)
+        seen, predicted = _noisy(law, y, np.random.default_rng(1)), law.predict(there)
         again = _quiet(clone(law), X, seen)
         _close(again.predict(there), predicted, law, "predictions of a clone", rtol=0.0)
         if not law.costly:
@@ -253,8 +264,8 @@ def check_scale_of_y(law_class: type[Law]) -> None:
     """Losses a thousand times larger or smaller give predictions a thousand times larger or smaller."""
     for which in _each(law_class):
         law, (X, y, there) = _fitted(law_class, which), _data(law_class, which)
-        seen, predicted = _noisy(y, np.random.default_rng(1)), law.predict(there)
-        if not law.unit_free:
+        seen, predicted = _noisy(law, y, np.random.default_rng(1)), law.predict(there)
+        if not law.unit_free or np.isfinite(law.response.range[1]):  # a share has no unit
             continue
         for factor in (1e-3, 1e3):
             other = _quiet(clone(law), X, factor * seen)
@@ -273,7 +284,7 @@ def check_scale_of_counts(law_class: type[Law]) -> None:
             continue
         factor = 1e13 / max(float(X[name].max()) for name in columns)
         raw, away = ({**rows, **{n: factor * rows[n] for n in columns}} for rows in (X, there))
-        other = _quiet(clone(law), raw, _noisy(y, np.random.default_rng(1)))
+        other = _quiet(clone(law), raw, _noisy(law, y, np.random.default_rng(1)))
         _close(other.predict(away), law.predict(there), law, f"predictions of counts times {factor:.3g}", rtol=1e-4)
 
 
@@ -283,7 +294,7 @@ def check_targets(law_class: type[Law]) -> None:
     n = len(next(iter(there.values())))
     one = _fitted(law_class, 0)
     rng = np.random.default_rng(1)
-    two = law if law.costly else _quiet(law, X, {"first": _noisy(y, rng), "second": 0.5 + _noisy(y, rng)})
+    two = law if law.costly else _quiet(law, X, {"first": _noisy(law, y, rng), "second": _second(law, y, rng)})
     for fitted, shape in ((one, (n,)), (two, (n, 2))):
         if fitted is law and law.costly:
             continue
@@ -352,9 +363,9 @@ def check_interval_coverage(law_class: type[Law]) -> None:
     for seed in range(2 if law.costly else 12):
         rng = np.random.default_rng(100 + seed)
         X, there = law.example_rows(40, rng), law.example_rows(40, rng)
-        fitted = _quiet(clone(law), X, _noisy(law.example_losses(X), rng))
+        fitted = _quiet(clone(law), X, _noisy(law, law.example_losses(X), rng))
         low, high = fitted.predict_interval(there, 0.9)
-        seen = _noisy(law.example_losses(there), rng)
+        seen = _noisy(law, law.example_losses(there), rng)
         inside.append(float(np.mean((seen >= low) & (seen <= high))))
     coverage = float(np.mean(inside))
     _require(coverage >= 0.78, law, f"90% intervals hold {coverage:.0%} of new observations.")
@@ -371,7 +382,8 @@ def check_parameter_coverage(law_class: type[Law]) -> None:
         rng = np.random.default_rng(200 + seed)
         X = law.example_rows(_ROWS, rng)
         options = {"bootstrap": 80, "loss": "squared", "level": 0.9}  # Gaussian noise
-        fitted = _quiet(clone(law).set_params(**options), X, _noisy(law.example_losses(X), rng))
+        options = {name: value for name, value in options.items() if name in law.get_params(deep=False)}
+        fitted = _quiet(clone(law).set_params(**options), X, _noisy(law, law.example_losses(X), rng))
         for name, value in truth.items():  # a number, or one per domain
             low, high = map(np.asarray, fitted.intervals_[name])
             inside += np.ravel((low <= value) & (value <= high)).tolist()

@@ -135,6 +135,44 @@ class Response:
             miss = np.where(Y < 1, (1 - Y) * np.log((1 - Y) / (1 - inside)), 0.0)
         return np.asarray(2.0 * np.asarray(num_items, dtype=float) * (hit + miss))
 
+    def residual(self, Y: Array, mean: Array) -> tuple[Array, Array]:
+        """Signed roots of the deviance of one item, and their slopes in the mean; arrays of the same shape.
+
+        Half their weighted sum of squares is minus the log likelihood but for a constant, so least squares of them is
+        maximum likelihood.
+
+        Args:
+            Y, mean: measured and predicted; finite, of one shape or broadcasting to it.
+
+        Example:
+            >>> root, slope = probability().residual(np.array([0.3]), np.array([0.3 + 1e-9]))
+            >>> root.round(6).tolist(), slope.round(3).tolist()  # 1 / sqrt(0.3 * 0.7)
+            ([0.0], [2.182])
+        """
+        if self.likelihood == "normal":
+            at = self.to_link(mean)
+            return np.asarray(at - self.to_link(Y)), np.asarray(1.0 / self.slope(at))
+        inside = np.clip(mean, 1e-9, 1.0 - 1e-9)
+        away = inside - Y
+        root = np.sqrt(np.maximum(self.deviance(np.broadcast_to(Y, inside.shape), inside), 0.0))
+        variance = inside * (1.0 - inside)
+        near = np.abs(away) <= 1e-6 * variance  # there the root is the difference in standard deviations
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.where(near, 1.0 / np.sqrt(variance), np.abs(away) / (variance * root))
+        return np.asarray(np.where(near, away / np.sqrt(variance), np.sign(away) * root)), np.asarray(slope)
+
+    def scatter(self, mean: Array) -> Array:
+        """How measurements scatter at different means, but for a common factor; shaped like ``mean``.
+
+        Example:
+            >>> probability().scatter(np.array([0.5, 0.9])).round(3).tolist(), NATS.scatter(np.array([2.0])).tolist()
+            ([0.5, 0.3], [1.0])
+        """
+        if self.likelihood == "binomial":
+            inside = np.clip(mean, 0.005, 0.995)  # near an end a share still scatters
+            return np.asarray(np.sqrt(inside * (1.0 - inside)))
+        return np.ones_like(mean)
+
 
 NATS = Response("nats", censoring=("left", "right"))
 """Losses in nats per token."""

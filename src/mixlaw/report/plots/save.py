@@ -54,10 +54,11 @@ def save_all(
         draw["swarm"] = lambda: plots.swarm(X, mean, label=label, width=9.0)
         if matrix.shape[1] == 3:
             draw["ternary"] = lambda: plots.ternary(law, objective=objective, X=X, label=label)
-    elif law.kind == "scale":
+    elif law.kind == "scale" or names:  # what the law reads beside mixtures, one column after another
         columns = names or ["params", "tokens", "unique_tokens"][: matrix.shape[1]]
-        largest = matrix[np.argmax(matrix[:, 0])]
-        for vary in columns[:2]:
+        ordered = [c for c in columns if c not in law.domain_names]
+        largest = matrix[np.argmax(matrix[:, columns.index(ordered[0])])]
+        for vary in ordered[:2]:
             at = {c: float(v) for c, v in zip(columns, largest) if c != vary}
             draw[f"extrapolation_{vary}"] = _fan(law, at, vary, X, y, unit)
     draw["parameter_intervals"] = lambda: plots.parameter_intervals(law, width=9.0)
