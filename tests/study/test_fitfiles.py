@@ -5,7 +5,8 @@ import pytest
 
 from mixlaw.errors import DataError
 from mixlaw.io.importers import read
-from mixlaw.study.fit_files import _per_training_set, _plan, fit_files
+from mixlaw.laws import suitable
+from mixlaw.study.fit_files import _explained, _per_training_set, _rows_to_fit, _table, fit_files
 from mixlaw.study.runs import left_out_text, of_one_size
 
 from shared import experiments
@@ -24,19 +25,23 @@ def scaling_rows(sets):
 
 
 @pytest.mark.parametrize(
-    ("name", "plan"),
+    ("name", "rows", "law"),
     [
-        ("regmix_1m_test", ("auto", "mixture", "final")),
-        ("dml_two_domains", ("auto", "mixture", "final")),
-        ("dml_redpajama", ("auto", "joint", "all")),
-        ("chinchilla_points", ("chinchilla", "scale", "final")),
-        ("data_constrained", ("repeated_data", "repeated", "final")),
-        ("overtraining", ("chinchilla", "scale", "final")),
+        ("regmix_1m_test", ("mixture", "final"), "Auto"),
+        ("dml_two_domains", ("mixture", "final"), "Auto"),
+        ("dml_redpajama", ("joint", "all"), "Joint"),
+        ("chinchilla_points", ("scale", "final"), "Chinchilla"),
+        ("data_constrained", ("repeated", "final"), "RepeatedData"),
+        ("overtraining", ("scale", "final"), "Chinchilla"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*rescaled as asked")
-def test_published_tables(name, plan):
-    assert _plan(read(experiments(f"{name}.parquet"), repair=True)) == plan
+def test_published_tables(name, rows, law):
+    runs = read(experiments(f"{name}.parquet"), repair=True)
+    assert _rows_to_fit(runs) == rows
+    features, at = rows
+    X, _ = _table(_explained(runs, features, str), features, at, None, str)
+    assert type(suitable(X)).__name__ == law
 
 
 def test_two_sizes_are_not_replicates(tmp_path):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.columns import SIZES
 from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError, InfeasibleBudgetError, did_you_mean
 from mixlaw.kit.units import format_count, parse_count
@@ -184,6 +185,25 @@ class Budget:
         if isinstance(self.max_epochs, Mapping):
             return self.max_epochs.get(domain)
         return self.max_epochs
+
+    def sizes(self, corpus: Corpus) -> dict[str, float | None]:
+        """What each column of sizes (:data:`mixlaw.data.columns.SIZES`) holds at the target: parameters and tokens as
+        counts; None where a budget does not state it.
+
+        Args:
+            corpus: whose unique tokens are counted.
+
+        Example:
+            >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+            >>> Budget(tokens=2_000).sizes(corpus)["unique_tokens"]
+            10000.0
+        """
+        stated = {
+            "params": self.params,
+            "tokens": self.tokens,
+            "unique_tokens": float(sum(corpus.unique_tokens.values())),
+        }
+        return {name: stated.get(name) for name in SIZES}
 
     def constraints(self, corpus: Corpus) -> Constraints:
         """The limits as arrays over ``corpus.names``; names are checked, feasibility is not (see :meth:`check`).

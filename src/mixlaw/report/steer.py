@@ -95,8 +95,10 @@ def page(
 
 def _steerable(law: Any, view: Any) -> tuple[Any, Any]:
     """The law, or the member of an ensemble, that a browser can optimise, and its view."""
-    for one in (law, getattr(law, "certifiable_", None)):
-        if one is not None and hasattr(one, "atoms") and one.atoms() is not None:
+    from mixlaw.laws.core.base import Law
+
+    for one in (law, law.certifiable_) if isinstance(law, Law) and law.fitted else ():
+        if one is not None and one.atoms() is not None:
             return one, view(one)
     view(law)  # wrong names or an unfitted law are the better explanation
     raise MixlawError(

@@ -65,12 +65,12 @@ def fit_files(
     given = {"repair": repair, "mixtures": mixtures, "values": list(values or ())}
     options: dict[str, Any] = {name: value for name, value in given.items() if value}
     everything = importers.read(list(source), format=format, **options)
-    name, features, at = _plan(everything)
+    features, at = _rows_to_fit(everything)
     observations = _explained(everything, features, say)
     X, y = _table(observations, features, at, targets, say)
     tick = progress or (lambda what, done, total: None)
     tick("fit", 0, 2)
-    law = laws.suitable(X) if name == "auto" else laws.LAWS[name]()
+    law = laws.suitable(X)
     if "seed" in law.get_params():
         law.set_params(seed=seed)
     law.fit(X, y)
@@ -119,14 +119,14 @@ def _table(
     return X, y
 
 
-def _plan(observations: Observations) -> tuple[str, Features, Literal["final", "all"]]:
-    """Law, features and steps, by what varies between the runs."""
+def _rows_to_fit(observations: Observations) -> tuple[Features, Literal["final", "all"]]:
+    """Columns and steps of the table that a law is fitted to, by what varies between the runs."""
     runs = observations.runs.select(["params", "tokens", "epochs"]).to_pylist()
     mixtures = {tuple(s.mixture.to_dict().values()) for s in observations.schedules().values()}
     sizes = {r["params"] for r in runs if r["params"] is not None}
     one_set_each = all(max(weights) == 1.0 for weights in mixtures)
     if mixtures and not (one_set_each and len(sizes) > 1):
-        return ("auto", "joint", "all") if len(sizes) >= 3 else ("auto", "mixture", "final")
+        return ("joint", "all") if len(sizes) >= 3 else ("mixture", "final")
     if not sizes or not any(r["tokens"] for r in runs):
         raise DataError(
             "The runs have neither mixtures nor sizes and tokens, so no law can explain them. Give weights as columns "
@@ -134,8 +134,8 @@ def _plan(observations: Observations) -> tuple[str, Features, Literal["final", "
         )
     epochs = [e for r in runs for _, e in r["epochs"] or []]
     if len(epochs) == len(runs) and max(epochs) > 1 and len(mixtures) <= 1:
-        return "repeated_data", "repeated", "final"
-    return "chinchilla", "scale", "final"
+        return "repeated", "final"
+    return "scale", "final"
 
 
 def _per_training_set(observations: Observations, table: Table) -> pa.Table:

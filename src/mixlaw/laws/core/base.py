@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -127,6 +128,10 @@ class Law(RegressorMixin, BaseEstimator):
     """How the optimum was found: objective, gradient norm, starts."""
     bootstrap_theta_: Array | None = None
     """(T, B, P) internal parameters of refits to resampled runs, where the fit made them."""
+    parameters_: Mapping[str, Any] = MappingProxyType({})
+    """Name of each reported parameter to a number or nested lists."""
+    intervals_: Any = MappingProxyType({})
+    """Interval ``(low, high)`` of each reported parameter that has one, shaped like it."""
     identifiability_: Any = None
     """Flat directions and rival optima, in words (a dict with ``text``, or text); None for laws that do not look."""
     conformal_: Mapping[str, Any] | None = None

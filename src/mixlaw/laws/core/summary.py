@@ -18,6 +18,7 @@ class _Summarized(Protocol):
     kind: Any
     formula: str
     source: Any
+    parameters_: Mapping[str, Any]
     converged_: bool | None
     fit_report_: Mapping[str, Any] | None
     heldout_error_: Mapping[str, float] | None
@@ -115,7 +116,7 @@ def _heldout(law: _Summarized) -> list[str]:
 
 
 def _parameters(law: _Summarized) -> list[str]:
-    parameters = getattr(law, "parameters_", None) or {}
+    parameters = law.parameters_
     intervals = vars(law).get("intervals_") or {}
     rows: list[str] = []
     targets, domains = list(law.target_names_), law.domain_names

@@ -147,6 +147,8 @@ class BiMix(MixtureLaw):
     amplitudes = ("F",)
     source = "Ge et al. 2024, BiMix, arXiv:2405.14908"
     ridge_grid = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    form_ = "sum"
+    """The form that was fitted."""
 
     def __init__(
         self,
@@ -165,7 +167,7 @@ class BiMix(MixtureLaw):
     @property
     def formula(self) -> str:  # type: ignore[override]
         """The formula of the form that was fitted (before a fit: of ``"sum"``)."""
-        if getattr(self, "form_", "sum") == "sum":
+        if self.form_ == "sum":
             return "L = c + sum_j F_j (r_j + eps)^-a_j"
         return "L = A (r_own + eps)^-a" + (" (B tokens^-beta + C)" if self._tokens_column() is not None else "")
 

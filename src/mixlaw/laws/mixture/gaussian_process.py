@@ -86,6 +86,9 @@ class GaussianProcess(Law):
     heldout_is_cheap = True
     source = "hierarchical Gaussian process; Rasmussen & Williams 2006, Gaussian Processes for Machine Learning"
 
+    drawn_: Sequence[list[dict[str, Any]]] = ()
+    """Of each member, the same with hyperparameters drawn from their posterior; none where runs are many."""
+
     def __init__(
         self,
         own: Mapping[str, str | Sequence[str] | None] | None = None,
@@ -202,7 +205,7 @@ class GaussianProcess(Law):
 
     def _weighted(self) -> list[tuple[float, dict[str, Any]]]:
         """What the mean averages: the members, and where runs are few their draws, which have half of the weight."""
-        drawn = getattr(self, "drawn_", [])
+        drawn = self.drawn_
         each = 1 / len(self.members_)
         out = [(each / 2 if drawn else each, m) for m in self.members_]
         return out + [(each / 2 / len(group), m) for group in drawn for m in group]

@@ -60,12 +60,7 @@ class LawView:
             )
         self.law, self.corpus, self.domains = law, corpus, corpus.names
         features = [str(n) for n in law.feature_names_in_]
-        sizes: dict[str, float | None] = {
-            "params": budget.params,
-            "tokens": budget.tokens,
-            "unique_tokens": sum(corpus.unique_tokens.values()),
-            **dict.fromkeys(former, 0.0),
-        }
+        sizes = {**budget.sizes(corpus), **dict.fromkeys(former, 0.0)}
         is_domain = [n for n in features if n not in sizes or n in corpus.names]
         unnamed = all(n.startswith("x") and n[1:].isdigit() for n in is_domain)
         if unnamed and len(is_domain) == len(corpus.names):
@@ -92,7 +87,11 @@ class LawView:
             if source < 0:
                 value = sizes[name]
                 if value is None:
-                    raise ConfigError(f"The law depends on {name!r}; give the target's: Budget({name}=...).")
+                    raise ConfigError(
+                        f"The law depends on {name!r}; give the target's: Budget({name}=...)."
+                        if name == "params"
+                        else f"The law depends on {name!r}, which a budget does not state. Fit it without that column."
+                    )
                 self._fixed[column] = float(value)
         self.targets: list[str] = [str(t) for t in law.target_names_]
         self.repetition = repetition

@@ -22,7 +22,7 @@ def parameter_intervals(law: Any, *, max_rows: int = 40, width: float = 7.2) -> 
     Raises:
         DataError: the law has estimated no intervals.
     """
-    intervals = getattr(law, "intervals_", None) or {}
+    intervals = law.intervals_
     groups: list[tuple[str, list[tuple[str, float, float, float]], int]] = []
     for name, ends in intervals.items():
         value = np.asarray(law.parameters_.get(name, np.nan), dtype=float)
@@ -68,7 +68,7 @@ def parameter_intervals(law: Any, *, max_rows: int = 40, width: float = 7.2) -> 
 
 def _axis_names(law: Any, shape: tuple[int, ...], index: tuple[int, ...]) -> list[str]:
     """Names for the axes of a parameter: targets and domains where the lengths say which is which."""
-    targets = list(getattr(law, "target_names_", []))
+    targets = list(law.target_names_)
     domains = law.domain_names
     words = []
     for axis, (length, i) in enumerate(zip(shape, index)):

@@ -54,7 +54,7 @@ def _rivals(name: str) -> list[str]:
     """The laws that every other is compared with: those whose class declares ``rival``, without the law itself."""
     from mixlaw.laws import LAWS
 
-    return [rival for rival in LAWS if getattr(LAWS[rival], "rival", False) and rival != LAWS.canonical(name)]
+    return [rival for rival in LAWS if LAWS[rival].rival and rival != LAWS.canonical(name)]
 
 
 def predict(study: StudyFolder, mixture: Mixture | Mapping[str, float]) -> dict[str, Prediction]:
