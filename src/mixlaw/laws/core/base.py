@@ -20,13 +20,13 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
 
 from mixlaw.data import formats
-from mixlaw.data.columns import COUNTS, domains_of
+from mixlaw.data.columns import domains_of
 from mixlaw.data.seams import LAWS
 from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.bounds import read_censored
-from mixlaw.laws.core.examples import mixture_rows, run_rows, smooth_losses
+from mixlaw.laws.core.examples import Simulated
 from mixlaw.laws.core.folds import Ints
 from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.intervals import Conformal, check_level
@@ -34,6 +34,7 @@ from mixlaw.laws.core.notes import warn_of_mixed_units
 from mixlaw.laws.core.replicates import replicate_noise
 from mixlaw.laws.core.residuals import residual_correlation
 from mixlaw.laws.core.response import NATS, Response
+from mixlaw.laws.core.saved import decode, encode
 from mixlaw.laws.core.summary import summarize
 from mixlaw.laws.core.table import as_matrix, as_targets
 
@@ -60,7 +61,7 @@ class NotFittedLawError(DataError, NotFittedError):
     """A law was asked before it was fitted (also scikit-learn's own error for that)."""
 
 
-class Law(RegressorMixin, BaseEstimator):
+class Law(Simulated, RegressorMixin, BaseEstimator):
     """Base of every law. A subclass implements :meth:`_fit` and :meth:`_predict`; the rest is inherited.
 
     Every fitted law has ``parameters_`` (dict of name to float or nested lists), ``feature_names_in_`` (``x0, x1, ...``
@@ -96,6 +97,8 @@ class Law(RegressorMixin, BaseEstimator):
     """Whether predictions are unchanged when domains (columns of X) are permuted together with the fit."""
     over_phases: ClassVar[bool] = False
     """Whether X holds the weights of several phases, in columns ``domain@phase``."""
+    smooth: ClassVar[bool] = True
+    """Whether predictions have a derivative everywhere (trees have none)."""
     draws_form: ClassVar[bool] = False
     """Whether :meth:`sample` draws functions (the form is uncertain too), rather than refits of one form. Such a law
     keeps what it needs to draw when it is saved."""
@@ -561,52 +564,7 @@ class Law(RegressorMixin, BaseEstimator):
             )
         return self.training
 
-    # ---- what the contract test simulates (mixlaw.laws.core.contract) -------------------------------
-    unexplained: ClassVar[float] = 0.005
-    """The largest share of the variance of losses without noise, at rows it has not seen, that a fit may miss."""
-    smooth: ClassVar[bool] = True
-    """Whether predictions have a derivative everywhere (trees have none)."""
-    costly: ClassVar[bool] = False
-    """Whether a fit takes so long (a tenth of a second and more) that fewer data sets are simulated."""
-
-    @classmethod
-    def examples(cls) -> list[Law]:
-        """Laws of this class, not fitted, that the contract test checks. Default: one with default options; override
-        where options change what the law is."""
-        return [cls()]
-
-    def example_rows(self, num: int, rng: np.random.Generator) -> dict[str, Array]:
-        """About ``num`` plausible rows for :meth:`fit`, each column (n,). Default, by :attr:`kind`: mixtures of four
-        domains, or runs of a few mixtures at several sizes and lengths."""
-        return run_rows(num, rng) if self.kind == "joint" else mixture_rows(num, rng)
-
-    def example_losses(self, X: Mapping[str, npt.ArrayLike]) -> Array:
-        """(n,) values of y without noise at columns of X, from a truth that this law can learn. Default: a smooth
-        surface (:func:`mixlaw.laws.core.examples.smooth_losses`); laws with declared parameters use those."""
-        return smooth_losses(X)
-
-    def example_parameters(self) -> dict[str, Any]:
-        """What ``parameters_`` of a fit to such values should be; empty where the truth has no such parameters or runs
-        cannot determine them."""
-        return {}
-
-    def example_slopes(self, rng: np.random.Generator) -> tuple[Array, Array] | None:
-        """Slopes of the loss in the law's parameters near their declared values, as the law gives them and by central
-        differences, of one shape. None for a law that is not fitted by slopes."""
-        return None
-
-    @property
-    def unit_free(self) -> bool:
-        """Whether the law has no numbers in nats, parameters or tokens among its options, so that data in other units
-        give the same law. Default: yes."""
-        return True
-
-    @property
-    def count_columns(self) -> tuple[str, ...]:
-        """Columns of raw counts whose unit the law must not care about: multiplied by a number they give the same
-        predictions. Default: those among the law's columns."""
-        return COUNTS if self.kind == "joint" else ()
-
+    # ---- as a function of the mixture --------------------------------------------------------------
     def atoms(self) -> Atoms | None:
         """The law as :class:`Atoms` where it has that form (then the optimum can be certified), else None."""
         return None
@@ -649,8 +607,8 @@ class Law(RegressorMixin, BaseEstimator):
         name = LAWS.name_of(type(self)) or f"{type(self).__module__}:{type(self).__qualname__}"
         return {
             "class": name,
-            "params": {k: _encode(v) for k, v in self.get_params(deep=False).items()},
-            "state": {k: _encode(v) for k, v in state.items()},
+            "params": {k: encode(v, Law) for k, v in self.get_params(deep=False).items()},
+            "state": {k: encode(v, Law) for k, v in state.items()},
         }
 
     @staticmethod
@@ -661,8 +619,8 @@ class Law(RegressorMixin, BaseEstimator):
             DataError: a law that is not registered here.
         """
         cls = _class_of(str(data["class"]))
-        law = cls(**{k: _decode(v) for k, v in data["params"].items()})
-        for key, value in law._read_state({k: _decode(v) for k, v in data["state"].items()}).items():
+        law = cls(**{k: decode(v, Law.from_dict) for k, v in data["params"].items()})
+        for key, value in law._read_state({k: decode(v, Law.from_dict) for k, v in data["state"].items()}).items():
             setattr(law, key, value)
         return law
 
@@ -705,52 +663,3 @@ def _class_of(name: str) -> type[Law]:
     if not (isinstance(cls, type) and issubclass(cls, Law)):
         raise DataError(f"{name!r} is not a law.")
     return cls
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, Law):
-        return {"__law__": value.to_dict()}
-    if isinstance(value, np.ndarray):
-        if value.dtype == object:
-            return {"__array__": [_encode(v) for v in value.ravel().tolist()], "dtype": "object", "shape": value.shape}
-        items = [_encode(v) for v in value.ravel().tolist()] if value.dtype.kind == "f" else value.ravel().tolist()
-        return {"__array__": items, "dtype": str(value.dtype), "shape": list(value.shape)}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, tuple):
-        return {"__tuple__": [_encode(v) for v in value]}
-    if isinstance(value, list):
-        return [_encode(v) for v in value]
-    if isinstance(value, Mapping):
-        return {"__dict__": [[_encode(k), _encode(v)] for k, v in value.items()]}
-    if isinstance(value, float) and not np.isfinite(value):
-        return {"__float__": str(value)}  # JSON has no NaN and no infinity
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise DataError(f"A law's state must be plain data; {type(value).__name__} is not.")
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(v) for v in value]
-    if isinstance(value, dict):
-        if "__law__" in value:
-            return Law.from_dict(value["__law__"])
-        if "__array__" in value:
-            plain = value["dtype"] != "object" and not any(isinstance(v, dict) for v in value["__array__"])
-            items = value["__array__"] if plain else [_decode(v) for v in value["__array__"]]
-            array = (
-                np.empty(len(items), dtype=object)
-                if value["dtype"] == "object"
-                else np.array(items, dtype=value["dtype"])
-            )
-            if value["dtype"] == "object":
-                array[:] = items
-            return array.reshape(value["shape"])
-        if "__float__" in value:
-            return float(value["__float__"])
-        if "__tuple__" in value:
-            return tuple(_decode(v) for v in value["__tuple__"])
-        if "__dict__" in value:
-            return {_decode(k): _decode(v) for k, v in value["__dict__"]}
-    return value

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.data.columns import SIZES
+from mixlaw.data.columns import COUNTS, SIZES
 from mixlaw.kit.arrays import Array
 
-__all__ = ["DOMAINS", "mixture_rows", "run_rows", "smooth_losses"]
+__all__ = ["DOMAINS", "Simulated", "mixture_rows", "run_rows", "smooth_losses"]
 
 DOMAINS = ("web", "code", "books", "papers")
 
@@ -60,3 +61,53 @@ def smooth_losses(X: Mapping[str, npt.ArrayLike]) -> Array:
     if "tokens" in columns:
         loss = loss + 900 * columns["tokens"] ** -0.35
     return loss
+
+
+class Simulated:
+    """What the contract test (:mod:`mixlaw.laws.core.contract`) simulates for a law and how closely it looks; part of
+    every :class:`mixlaw.laws.Law`, whose families override what does not suit them."""
+
+    kind: ClassVar[Literal["mixture", "scale", "joint", "capability", "time"]]
+
+    unexplained: ClassVar[float] = 0.005
+    """The largest share of the variance of losses without noise, at rows it has not seen, that a fit may miss."""
+    costly: ClassVar[bool] = False
+    """Whether a fit takes so long (a tenth of a second and more) that fewer data sets are simulated."""
+
+    @classmethod
+    def examples(cls) -> list[Any]:
+        """Laws of this class, not fitted, that the contract test checks. Default: one with default options; override
+        where options change what the law is."""
+        return [cls()]
+
+    def example_rows(self, num: int, rng: np.random.Generator) -> dict[str, Array]:
+        """About ``num`` plausible rows for :meth:`fit`, each column (n,). Default, by :attr:`kind`: mixtures of four
+        domains, or runs of a few mixtures at several sizes and lengths."""
+        return run_rows(num, rng) if self.kind == "joint" else mixture_rows(num, rng)
+
+    def example_losses(self, X: Mapping[str, npt.ArrayLike]) -> Array:
+        """(n,) values of y without noise at columns of X, from a truth that this law can learn. Default: a smooth
+        surface (:func:`smooth_losses`); laws with declared parameters use those."""
+        return smooth_losses(X)
+
+    def example_parameters(self) -> dict[str, Any]:
+        """What ``parameters_`` of a fit to such values should be; empty where the truth has no such parameters or runs
+        cannot determine them."""
+        return {}
+
+    def example_slopes(self, rng: np.random.Generator) -> tuple[Array, Array] | None:
+        """Slopes of the loss in the law's parameters near their declared values, as the law gives them and by central
+        differences, of one shape. None for a law that is not fitted by slopes."""
+        return None
+
+    @property
+    def unit_free(self) -> bool:
+        """Whether the law has no numbers in nats, parameters or tokens among its options, so that data in other units
+        give the same law. Default: yes."""
+        return True
+
+    @property
+    def count_columns(self) -> tuple[str, ...]:
+        """Columns of raw counts whose unit the law must not care about: multiplied by a number they give the same
+        predictions. Default: those among the law's columns."""
+        return COUNTS if self.kind == "joint" else ()
