@@ -209,7 +209,7 @@ class PublishedLaw(Law):
         return matrix
 
     def _predict(self, X: Array) -> Array:
-        return PUBLISHED[self.which].formula(self.parameters_, X)[:, None]
+        return PUBLISHED[self.which].formula(dict(self.parameters_), X)[:, None]
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
         """Publications give constants, not the errors of new runs.
