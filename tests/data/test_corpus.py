@@ -64,9 +64,14 @@ def test_names_are_unique_and_usable():
         Corpus((Domain("web", 1), Domain("web", 2)))
     with pytest.raises(ConfigError, match="validation set"):
         Corpus((Domain("web", 1),), (ValidationSet("v", 1), ValidationSet("v", 2)))
-    for name in ("", "a/b", "..", "a\x00"):
-        with pytest.raises(ConfigError, match="cannot name"):
+    for name in ("", "a\x00"):
+        with pytest.raises(ConfigError, match="cannot name a domain"):
             Domain(name, 1)
+        with pytest.raises(ConfigError, match="cannot name a validation set"):
+            ValidationSet(name, 1)
+    assert Corpus((Domain("org/data", 1), Domain("..", 1))).names == ("org/data", "..")
+    with pytest.raises(ConfigError, match=r"'org/data' and 'org%2Fdata' would share the folder 'org%2Fdata'"):
+        Corpus((Domain("org/data", 1), Domain("org%2Fdata", 1)))
     with pytest.raises(DataError, match="at least one"):
         Domain("web", 0)
     with pytest.raises(ConfigError, match="at least one domain"):

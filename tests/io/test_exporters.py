@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shlex
 import sys
 import types
 
@@ -208,7 +209,7 @@ def read_back(framework, path):
     return [shares_of((d, s["proportion"]) for d, s in b["streams"].items()) for b in data["phases"]]
 
 
-def read_torchtitan(path):
+def read_torchtitan(path, lengths=LENGTHS):
     """Run the written module with a stand-in for torchtitan that records what it is handed."""
     names = ["torchtitan", "torchtitan.components", "torchtitan.components.data", "torchtitan.components.data.dataset"]
     modules = {name: types.ModuleType(name) for name in names}
@@ -218,7 +219,7 @@ def read_torchtitan(path):
             patch.setitem(sys.modules, name, module)
         written = runpy.run_path(str(path))
     phases = [f for name, f in sorted(written.items()) if name.startswith("phase_")]
-    return [shares_of(phase({d: d for d in LENGTHS}), LENGTHS) for phase in phases]
+    return [shares_of(phase({d: d for d in lengths}), lengths) for phase in phases]
 
 
 weights_of_three = st.tuples(*[st.floats(0.02, 1)] * 3).map(lambda w: dict(zip(LENGTHS, np.array(w) / sum(w))))
@@ -315,3 +316,37 @@ def test_olmo_core_fills_whole_batches_and_allows_them(tmp_path):
         assert int(1_000_000 * source["max_repetition_ratio"]) >= needed
     with pytest.raises(ConfigError, match="no multiple of sequence_length"):
         EXPORTERS["olmo_core"](batch_tokens=5000)
+
+
+# ---- names as people give them ---------------------------------------------------------------------------
+ODD = ("web, en", "code 2", "o'brien", 'quo"te', "wiki/zh 中文", "a:b #c", "50%", "{x}")
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("framework", EXPORTERS.names())
+def test_odd_names_are_refused_or_read_back_whole(framework, name, tmp_path):
+    """The shares of the file, read as the framework reads it, belong to the names of the recipe."""
+    corpus = Corpus((Domain(name, 1_000_000, num_documents=1_000), Domain("web", 1_000_000, num_documents=10_000)))
+    r = Recipe(Schedule.constant(Mixture({name: 0.6, "web": 0.4})), 2_000_000, corpus)
+    splits = {"megatron": " ", "llama_factory": ","}.get(framework)
+    path = tmp_path / ("mix.py" if framework == "torchtitan" else "mix.out")
+    if splits and splits in name:
+        with pytest.raises(ExportError, match=r"cannot be written: .* would be misread.*Rename"):
+            export(r, framework, path)
+        assert not path.exists()
+        return
+    export(r, framework, path)
+    if framework == "megatron":
+        blend = json.loads(path.read_text())["phases"][0]["blend"]
+        assert shlex.split(json.loads(path.read_text())["data_path"]) == blend  # as a shell hands it over
+        assert " ".join(blend).split() == blend  # as --data-args-path is read
+        assert blend[1::2] == [f"{name}_text_document", "web_text_document"]
+    elif framework == "llama_factory":
+        block = yaml.safe_load(path.read_text())
+        names = [n.strip() for n in block["dataset"].split(",")]  # LLaMA-Factory 0.9, hparams/data_args.py
+        assert names == [name, "web"]
+        assert len(block["interleave_probs"].split(",")) == len(names)
+    elif framework == "torchtitan":
+        assert read_torchtitan(path, {name: 1000.0, "web": 100.0})[0] == pytest.approx({name: 0.6, "web": 0.4})
+    else:
+        assert name in json.dumps(yaml.safe_load(path.read_text()), ensure_ascii=False).replace('\\"', '"')

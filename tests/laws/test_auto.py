@@ -254,3 +254,17 @@ def test_the_average_draws_and_knows_its_noise(fitted):
     draws = fitted.sample(X, 40, np.random.default_rng(0))
     assert draws.shape[:2] == (40, 5) and (draws.std(axis=0) > 0).all()
     assert np.isfinite(fitted.seed_noise()).all() and (fitted.seed_noise() > 0).all()
+
+
+@pytest.mark.parametrize(("num_mixtures", "seeds"), [(8, 130), (60, 20)])
+def test_many_seeds_of_few_mixtures_are_fitted(num_mixtures, seeds):
+    """The Gaussian process draws 512 of the runs; that no mixture is left unseen must not end the fit."""
+    rng = np.random.default_rng(0)
+    mixtures = rng.dirichlet(np.ones(3), num_mixtures)
+    X = np.repeat(mixtures, seeds, axis=0)
+    y = 2 + np.exp(-2 * X[:, 0]) + 0.5 * X[:, 1] + 0.001 * rng.normal(size=len(X))
+    law = laws.Auto(families=["gp", "m4"]).fit(X, y)
+    assert np.abs(law.predict(mixtures) - (2 + np.exp(-2 * mixtures[:, 0]) + 0.5 * mixtures[:, 1])).max() < 0.05
+    held = law.members_["gaussian_process"]
+    assert held.rows_ is not None and len(held.rows_) < len(X)
+    assert np.isfinite(law.heldout).any()

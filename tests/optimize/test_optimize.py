@@ -1,5 +1,6 @@
 """From a fitted law and a budget to a recipe: objectives, prices, near-optimal sets, uncertainty, bad input."""
 
+import re
 import warnings
 
 import numpy as np
@@ -14,7 +15,7 @@ from mixlaw.errors import ConfigError, ConvergenceError, InfeasibleBudgetError, 
 from mixlaw.laws.mixture.m4 import M4
 from mixlaw.optimize import TaskLaw, baselines, frontier, optimize, price, temperature, unimax
 from mixlaw.optimize.around.difference import difference_error, heldout_difference, objective_half_width
-from mixlaw.optimize.around.gain import gain
+from mixlaw.optimize.around.gain import credible, gain
 from mixlaw.optimize.around.resample import bootstrap_laws, drawn, weighed
 from mixlaw.optimize.around.robust import robust_problem
 from mixlaw.optimize.pose.objective import Function, mean
@@ -613,3 +614,44 @@ def test_price_of_an_uncapped_domain_is_refused(law, corpus):
         price(recipe, "web")
     with pytest.raises(ConfigError, match="Did you mean 'web'"):
         price(recipe, "wbe")
+
+
+def test_a_refit_that_explodes_is_no_part_of_the_gain_interval():
+    """Eight runs near one corner: an exponential refitted to a third less of them predicts 1e12 nats far away."""
+    draws = np.array([-0.3, -0.02, 0.0, 0.01, 4e12, -0.01, 0.02, -0.05])
+    said = []
+    kept = credible(draws, -0.0135, 0.37, said)
+    assert kept.tolist() == [True] * 4 + [False] + [True] * 3
+    assert "1 of 8 refits" in said[0] and "4e+12" in said[0]
+    found = gain(-0.0135, draws[kept], 0.0, 0.37, 0.9, False, 0.05)
+    assert -1.0 < found.prediction.low < -0.0135 < found.prediction.high < 1.0
+    assert credible(draws[kept], -0.0135, 0.37, said).all() and len(said) == 1
+
+
+def test_an_optimum_that_caps_push_into_a_corner_says_so():
+    """Two small domains help and are at their caps: the large one gets the rest, and is not what lowers the loss."""
+    rng = np.random.default_rng(0)
+    r = rng.dirichlet(np.ones(3), 24)
+    y = {"code": 1 + 2 * np.exp(-3 * r[:, 1]), "math": 1 + 2 * np.exp(-3 * r[:, 2])}
+    law = ml.laws.M4().fit({"web": r[:, 0], "code": r[:, 1], "math": r[:, 2]}, y)
+    corpus = ml.Corpus.declared({"web": 10**10, "code": 5 * 10**6, "math": 4 * 10**6}, source="a table")
+    capped = ml.optimize(law, {"code": 0.5, "math": 0.5}, Budget(tokens=10**9, max_epochs=4), corpus)
+    text = " ".join(capped.warnings)
+    assert capped.mixture["web"] > 0.95
+    assert re.search(r"web takes 96\.4% because limits hold what would help more: .*math at its cap \(-", text)
+    assert "takes everything" not in text
+    # with a limit on both together, neither is at a cap of its own
+    budget = Budget(tokens=10**9, groups={"small": Group(("code", "math"), cap=0.03)})
+    text = " ".join(ml.optimize(law, {"code": 0.5, "math": 0.5}, budget, corpus).warnings)
+    assert "code by a limit (-" in text and "math by a limit (-" in text
+
+
+def test_predicted_losses_are_bounded_by_what_a_model_without_knowledge_has():
+    web = np.linspace(0.5, 0.95, 12)
+    law = ml.laws.LogLinear().fit({"web": web, "code": 1 - web}, {"tiny": 3 + 0.1 * np.exp(3 * web), "web": 4 - web})
+    corpus = ml.Corpus((ml.Domain("web", 10**6), ml.Domain("code", 10**6)), vocab_size=100)
+    recipe = ml.optimize(law, "web", Budget(tokens=1000), corpus)
+    most = max(np.log(100), 3 + 0.1 * np.exp(3 * 0.95))
+    assert law.predict({"web": [1.0], "code": [0.0]})[0][0] > most
+    assert recipe.predictions["tiny"].mean == recipe.predictions["tiny"].high == pytest.approx(most)
+    assert any("above ln(vocabulary) = 4.61" in w and "on tiny" in w for w in recipe.warnings)

@@ -115,3 +115,70 @@ def test_missing_paths_and_columns(tmp_path, write):
         find_files([tmp_path / "empty"])
     with pytest.raises(DataError, match="no column 'text'"):
         read(write(tmp_path / "a.parquet", ["x"], field="body"))
+
+
+def test_json_lines_in_a_file_called_json_are_documents(tmp_path, write, texts):
+    documents = texts(30)
+    lines = write(tmp_path / "a.jsonl", documents).read_bytes()
+    (tmp_path / "lines.json").write_bytes(lines)
+    assert read(tmp_path / "lines.json") == documents
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "lines.json").write_bytes(lines)
+    assert read(tmp_path / "folder") == documents
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("pretty.json", b'{\n  "text": "one"\n}\n'),
+        ("array.json", b'[{"text": "one"}, {"text": "two"}]'),
+        ("table.csv", b"id,text\n1,one\n2,two\n"),
+        ("table.tsv", b"id\ttext\n1\tone\n"),
+    ],
+)
+def test_structured_files_are_not_trained_on_as_text(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name} is a table or JSON.*\.jsonl"):
+        read(path)
+    (tmp_path / "main.py").write_text("import json\n")
+    counts = ReadCounts()
+    assert len(read(tmp_path, counts=counts)) == 2  # in a folder of source code it is code like the rest, and counted
+    assert counts.structured_files == 1
+
+
+def test_a_json_file_without_the_text_field_is_told_which_fields_it_has(tmp_path):
+    (tmp_path / "a.json").write_text('{"texts": "one"}\n')
+    with pytest.raises(DataError, match=r"has no field 'text'\. Did you mean 'texts'"):
+        read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_wide_characters_are_refused_by_name(tmp_path, name, encoding):
+    (tmp_path / name).write_bytes('{"text": "some words of text"}\n'.encode(encoding) * 3)
+    with pytest.raises(DataError, match=rf"{name} is UTF-(16|32), and text must be UTF-8.*iconv"):
+        read(tmp_path / name)
+
+
+def zstandard_frame(data, window_log):
+    """One frame with one raw block (RFC 8878, section 3.1.1): sound, whatever window it asks for."""
+    header = b"\x28\xb5\x2f\xfd" + bytes([0x00, (window_log - 10) << 3])
+    return header + (1 | len(data) << 3).to_bytes(3, "little") + data
+
+
+def test_zstandard_windows_are_read_or_named(tmp_path):
+    line = b'{"text": "one"}\n'
+    path = tmp_path / "long.jsonl.zst"
+    path.write_bytes(zstandard_frame(line, 28))
+    assert read(path) == ["one"]
+    path.write_bytes(zstandard_frame(line, 27) + zstandard_frame(line, 30))
+    with pytest.raises(DataError, match=r"long\.jsonl\.zst needs a window of 1024 MB .* at most 512 MB"):
+        read(path)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.jsonl.gz", "gzip"), ("a.jsonl.zst", "Zstandard")])
+def test_a_file_that_was_never_compressed_is_not_called_damaged(tmp_path, name, kind):
+    (tmp_path / name).write_text('{"text": "one"}\n')
+    with pytest.raises(DataError, match=rf"{name} is not {kind}, though its name ends so"):
+        read(tmp_path / name)

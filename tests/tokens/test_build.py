@@ -10,10 +10,11 @@ import pytest
 
 from mixlaw import tokens
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Schedule
+from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.text import near_duplicates
+from mixlaw.tokens import loader
 from mixlaw.tokens.shards import open_shard
 from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
 
@@ -229,7 +230,7 @@ def test_errors_name_the_domain(tmp_path, write, texts):
     with pytest.raises(DataError, match="'e' holds no text"):
         tokens.build({"e": write(tmp_path / "e.jsonl", ["", " "])}, tmp_path)
     with pytest.raises(ConfigError, match="cannot name a domain"):
-        tokens.build({"a/b": one}, tmp_path)
+        tokens.build({"": one}, tmp_path)
     with pytest.raises(ConfigError, match="at least 257"):
         tokens.build({"d": one}, tmp_path, vocab_size=100)
     with pytest.raises(ConfigError, match="no paths"):
@@ -275,3 +276,28 @@ def test_a_tokenizer_without_an_end_gets_one_and_other_kinds_work(tmp_path, stud
     v = corpus.validation[0]
     num_bytes = tokens.validation(corpus, root / "tokens", 32)["web"][1]
     assert 0.9 * v.num_bytes < num_bytes <= v.num_bytes
+
+
+def test_names_with_a_slash_have_safe_folders(tmp_path, write, texts):
+    names = ("HuggingFaceFW/fineweb", "../up")
+    files = {name: write(tmp_path / f"{i}.jsonl", texts(60, i)) for i, name in enumerate(names)}
+    root = tmp_path / "study"
+    corpus = tokens.build(files, root, validation={"exam/a": files[names[0]]}, vocab_size=400, validation_tokens=500)
+    assert tuple(corpus.names) == names
+    assert sorted(p.name for p in (root / "tokens").iterdir() if p.is_dir()) == [
+        "..%2Fup",
+        "HuggingFaceFW%2Ffineweb",
+        "exam%2Fa",
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.jsonl", "1.jsonl", "study"]
+    schedule = Schedule.constant(Mixture({names[0]: 0.5, names[1]: 0.5}))
+    spec = RunSpec(schedule=schedule, tokens=2048, model={"name": "d64"}, context=64, batch=8)
+    assert loader.Loader(spec, corpus, root / "tokens").batch(0).shape[0] == 8
+    assert set(loader.validation(corpus, root / "tokens", 64)) == {*names, "exam/a"}
+
+
+def test_few_validation_tokens_are_said(tmp_path, write, texts):
+    files = {"a": write(tmp_path / "a.jsonl", texts(60)), "b": write(tmp_path / "b.jsonl", texts(60, 1))}
+    tiny = write(tmp_path / "tiny.jsonl", ["one two three"])
+    with pytest.warns(MixlawWarning, match=r"'v' has \d+ tokens, .* known to about 0\.\d+ nats"):
+        tokens.build(files, tmp_path / "t", {"v": tiny}, vocab_size=400, validation_tokens=500)

@@ -11,9 +11,19 @@ from mixlaw.data import formats
 from mixlaw.data.mixture import Mixture
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.hashing import content_hash
-from mixlaw.kit.store import Store
+from mixlaw.kit.store import Store, folder_name
 
 __all__ = ["Corpus", "Domain", "ValidationSet"]
+
+
+def _check_name(name: str, kind: str) -> None:
+    """Refuse what no file system could hold or no message could show.
+
+    Raises:
+        ConfigError: an empty name, or one with a NUL character.
+    """
+    if not name or "\x00" in name:
+        raise ConfigError(f"{name!r} cannot name a {kind}: give it a name of its own, such as 'web'.")
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class Domain:
         source: ``"measured"``, or who declared the counts; shown wherever the counts are.
 
     Raises:
-        ConfigError: an empty name, or one with ``/``.
+        ConfigError: an empty name.
         DataError: no unique tokens.
 
     Example:
@@ -50,8 +60,7 @@ class Domain:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(self.paths))
-        if not self.name or "/" in self.name or self.name in {".", ".."} or "\x00" in self.name:
-            raise ConfigError(f"{self.name!r} cannot name a domain: use a non-empty name without '/'.")
+        _check_name(self.name, "domain")
         if self.unique_tokens <= 0:
             raise DataError(
                 f"Domain {self.name!r} has {self.unique_tokens} unique tokens; a domain needs at least one. "
@@ -84,6 +93,7 @@ class ValidationSet:
     paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_name(self.name, "validation set")
         object.__setattr__(self, "paths", tuple(self.paths))
 
 
@@ -120,6 +130,13 @@ class Corpus:
             repeated = sorted({n for n in names if list(names).count(n) > 1})
             if repeated:
                 raise ConfigError(f"Every {kind} needs a name of its own; repeated: {repeated}.")
+            by_folder: dict[str, str] = {}
+            for name in names:
+                other = by_folder.setdefault(folder_name(name), name)
+                if other != name:
+                    raise ConfigError(
+                        f"{other!r} and {name!r} would share the folder {folder_name(name)!r}; rename one."
+                    )
         if not self.domains:
             raise ConfigError("A corpus needs at least one domain, got none.")
 

@@ -10,10 +10,23 @@ import os
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mixlaw.errors import DataError
 
-__all__ = ["Store"]
+__all__ = ["Store", "folder_name"]
+
+
+def folder_name(name: str) -> str:
+    """The folder for what has a name of a user's, such as a domain: the name itself, with ``/`` written as in a URL.
+
+    Example:
+        >>> folder_name("web"), folder_name("HuggingFaceFW/fineweb")
+        ('web', 'HuggingFaceFW%2Ffineweb')
+    """
+    if name in {".", ".."}:
+        return name.replace(".", "%2E")
+    return quote(name, safe=" ") if "/" in name else name
 
 
 class Store:

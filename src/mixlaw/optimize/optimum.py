@@ -21,7 +21,7 @@ from mixlaw.optimize.around import advice
 from mixlaw.optimize.around.baselines import baselines
 from mixlaw.optimize.around.gain import predicted_gain
 from mixlaw.optimize.around.near import near_table
-from mixlaw.optimize.around.predictions import baseline, predictions, scorer
+from mixlaw.optimize.around.predictions import baseline, bounded, predictions, scorer
 from mixlaw.optimize.around.prices import prices
 from mixlaw.optimize.around.resample import refits_for
 from mixlaw.optimize.pose.objective import mean
@@ -149,7 +149,8 @@ def answer(q: Request) -> Recipe:
     r = mixture.array()
     score = scorer(q, posed.problem)
     predicted, half = predictions(q, score, r)
-    change = predicted_gain(q, score, r, drawn, half)
+    predicted = bounded(q, predicted, warnings)
+    change = predicted_gain(q, score, r, drawn, half, warnings)
     known = baselines(q.corpus, q.budget, q.reference if q.reference_given else None)
     unconstrained = _unconstrained(q, posed)
     asked, its_atoms = _plainly(q, posed, atoms)

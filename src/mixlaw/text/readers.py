@@ -5,8 +5,12 @@ file                                 documents
 ===================================  ===========================================================================
 ``.jsonl``, ``.jsonl.gz``, ``.zst``  one JSON object per line, the text under ``text_field`` (``.json.gz`` too)
 ``.parquet``                         one row each, column ``text_field``
+``.json``                            as ``.jsonl``, where every line is an object with ``text_field``
 ``.txt``, any other text file        the file; above 64k characters it is read in pieces that end at a blank line
 ===================================  ===========================================================================
+
+A table (``.csv``, ``.tsv``, ...) or other JSON that is named as a domain's file is refused: its syntax would be trained
+on. In a folder of other files (source code) it is text like them, and counted. Files of UTF-16 or UTF-32 are refused.
 
 A folder is read recursively in sorted order, without hidden files. Where it holds JSONL or Parquet, those and its
 ``.txt`` files are its text; otherwise every file is (source code, documentation), and files that are not text are
@@ -36,7 +40,18 @@ __all__ = ["ReadCounts", "SourceFile", "find_files", "read_documents"]
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson")
 _TEXT = (".txt", ".txt.gz", ".txt.zst")
 _TOKENS = (".npy", ".bin", ".idx")
+_STRUCTURED = (".json", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
+_WIDE = (  # marks at the start of a file; the longer first
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
 _CHUNK = 1 << 18
+_LONGEST_LINE = 1 << 22
+"""Bytes of a ``.json`` file in which its first line must end to be parsed."""
+_LARGEST_WINDOW = 1 << 29
+"""Bytes of memory that a Zstandard frame may ask for: ``zstd --long=29``."""
 _PIECE = 1 << 16
 """Characters after which a plain text file is cut into a further document."""
 
@@ -45,7 +60,8 @@ _PIECE = 1 << 16
 class ReadCounts:
     """What reading met. ``empty``: documents without text; ``replaced``: with broken UTF-8 that was replaced;
     ``binary_files``: files skipped because they are not text; ``ignored_files``: of another kind than the data beside
-    them; ``consumed``: bytes of the files read so far."""
+    them; ``structured_files``: tables and JSON in a folder of other text, read as they stand; ``consumed``: bytes of
+    the files read so far."""
 
     files: int = 0
     documents: int = 0
@@ -53,22 +69,25 @@ class ReadCounts:
     replaced: int = 0
     binary_files: int = 0
     ignored_files: int = 0
+    structured_files: int = 0
     consumed: int = field(default=0, compare=False)
 
     def to_dict(self) -> dict[str, int]:
         """Counts as plain data, without the running position."""
-        return {k: v for k, v in vars(self).items() if k != "consumed"}
+        return {k: v for k, v in vars(self).items() if k != "consumed" and (v or k != "structured_files")}
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to read. ``name`` is relative to what the user named, ``stamp`` changes when the content does."""
+    """A file to read. ``name`` is relative to what the user named, ``stamp`` changes when the content does; ``alone``
+    where nothing but files of its ending is there."""
 
     fs: Any
     path: str
     name: str
     size: int
     stamp: str
+    alone: bool = True
 
 
 def find_files(paths: Sequence[str | os.PathLike[str]], counts: ReadCounts | None = None) -> list[SourceFile]:
@@ -102,14 +121,15 @@ def find_files(paths: Sequence[str | os.PathLike[str]], counts: ReadCounts | Non
             relative = kept
         if not relative:
             raise DataError(f"{url!r} holds no files to read. Put .jsonl, .jsonl.zst, .parquet or text files there.")
-        found.extend(_source(fs, n, r) for n, r in relative)
+        alone = len({os.path.splitext(r)[1].lower() for _, r in relative}) == 1
+        found.extend(_source(fs, n, r, alone) for n, r in relative)
     return found
 
 
-def _source(fs: Any, path: str, name: str) -> SourceFile:
+def _source(fs: Any, path: str, name: str, alone: bool = True) -> SourceFile:
     info = fs.info(path)
     changed = info.get("mtime", info.get("ETag", info.get("LastModified", info.get("created", ""))))
-    return SourceFile(fs, path, name, int(info.get("size") or 0), f"{info.get('size')}:{changed}")
+    return SourceFile(fs, path, name, int(info.get("size") or 0), f"{info.get('size')}:{changed}", alone)
 
 
 def read_documents(
@@ -153,7 +173,57 @@ def _file_documents(file: SourceFile, text_field: str, counts: ReadCounts) -> It
         return _parquet(file, text_field, counts)
     if name.endswith(_TOKENS):
         raise DataError(f"{file.path} holds tokens, not text; it cannot be mixed with text files in one domain.")
+    if name.endswith(_STRUCTURED):
+        if name.endswith(".json") and _is_json_lines(file, text_field):
+            return _json_lines(file, text_field, counts)
+        if file.alone:
+            raise DataError(
+                f"{file.path} is a table or JSON, and read as plain text its syntax would be trained on. Write it as "
+                f'JSON lines ({{"{text_field}": "..."}}, one document a line) in a file .jsonl, or as .parquet with a '
+                f"column {text_field!r}; where its syntax is what you want, name it .txt."
+            )
+        counts.structured_files += 1
     return _plain(file, counts, is_text=name.endswith(_TEXT))
+
+
+def _is_json_lines(file: SourceFile, text_field: str) -> bool:
+    """Whether the first line of a file is a JSON object; among other files, one with the text in it."""
+    with file.fs.open(file.path, "rb") as handle:
+        head = handle.read(_LONGEST_LINE)
+    first = head.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n", 1)[0]
+    try:
+        record = json.loads(first)
+    except ValueError:
+        # a first line longer than what was read can only be told by how it begins
+        start = f"{{\\s*{json.dumps(text_field)}\\s*:".encode()
+        return len(first) >= _LONGEST_LINE // 2 and re.match(start, first) is not None
+    return isinstance(record, dict) and (file.alone or text_field in record)
+
+
+def _refuse_wide(file: SourceFile, head: bytes) -> None:
+    """Refuse text of two or four bytes a character, which would be read as letters with blanks between them.
+
+    Raises:
+        DataError: names the file and the encoding.
+    """
+    kind = next((name for mark, name in _WIDE if head.startswith(mark)), None)
+    if kind is None and len(head) >= 4 and head[:4096].count(0) >= len(head[:4096]) // 4:
+        kind = "UTF-16"
+    if kind is not None:
+        raise DataError(
+            f"{file.path} is {kind}, and text must be UTF-8. Convert it: "
+            f"iconv -f {kind} -t UTF-8 {os.path.basename(file.path)!r} > new.txt"
+        )
+
+
+def _text_chunks(file: SourceFile, counts: ReadCounts) -> Iterator[bytes]:
+    """Chunks of a file of text, its encoding checked at the first."""
+    first = True
+    for chunk in _chunks(file, counts):
+        if first:
+            _refuse_wide(file, chunk)
+            first = False
+        yield chunk
 
 
 def _chunks(file: SourceFile, counts: ReadCounts) -> Iterator[bytes]:
@@ -163,7 +233,7 @@ def _chunks(file: SourceFile, counts: ReadCounts) -> Iterator[bytes]:
         if name.endswith(".zst"):
             import zstandard
 
-            decoder: Any = zstandard.ZstdDecompressor()
+            decoder: Any = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
             yield from _inflate(handle, decoder.decompressobj, zstandard.ZstdError, file, counts)
         elif name.endswith(".gz"):
             yield from _inflate(handle, lambda: zlib.decompressobj(31), zlib.error, file, counts)
@@ -183,9 +253,7 @@ def _inflate(
             try:
                 data = stream.decompress(block)
             except failure as error:
-                raise DataError(
-                    f"{file.path} is damaged: {error}, near byte {handle.tell()}. Fetch it again."
-                ) from None
+                raise DataError(f"{file.path} {_why(file, str(error), block, inside, handle.tell())}") from None
             inside = True
             if data:
                 yield data
@@ -196,9 +264,29 @@ def _inflate(
         raise DataError(f"{file.path} ends in the middle of its compressed data. Fetch it again.")
 
 
+def _why(file: SourceFile, error: str, block: bytes, inside: bool, position: int) -> str:
+    """What is wrong with compressed data, in words: not every file that cannot be read is damaged."""
+    name = os.path.basename(file.path)
+    if "too much memory" in error:
+        import zstandard
+
+        window = 0 if inside else zstandard.get_frame_parameters(block).window_size
+        much = f"a window of {window / (1 << 20):.0f} MB" if window else "a larger window"
+        return (
+            f"needs {much} to be decompressed, and at most {_LARGEST_WINDOW >> 20} MB are used. Compress it again with "
+            f"a smaller one: zstd -d --long=31 -c {name!r} | zstd -19 -o new-{name}"
+        )
+    if "ictionary" in error:
+        return "was compressed with a dictionary. Compress it without one: zstd -d -D DICTIONARY, then zstd."
+    if not inside and position <= _CHUNK // 4 and ("incorrect header" in error or "nknown frame" in error):
+        kind = "gzip" if file.path.lower().endswith(".gz") else "Zstandard"
+        return f"is not {kind}, though its name ends so; it begins with {block[:8]!r}. Rename it to what it is."
+    return f"is damaged: {error}, near byte {position}. Fetch it again."
+
+
 def _json_lines(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterator[str]:
     number, rest = 0, []
-    for chunk in _chunks(file, counts):
+    for chunk in _text_chunks(file, counts):
         lines = chunk.split(b"\n")
         rest.append(lines[0])
         if len(lines) == 1:
@@ -273,7 +361,7 @@ def _plain(file: SourceFile, counts: ReadCounts, is_text: bool) -> Iterator[str]
         return
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
     held, broken = "", False
-    for chunk in _chunks(file, counts):
+    for chunk in _text_chunks(file, counts):
         held += decoder.decode(chunk)
         while len(held) > 2 * _PIECE:
             piece, held = _cut(held)

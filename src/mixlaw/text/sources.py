@@ -9,6 +9,7 @@ from typing import Any
 
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.hashing import content_hash
+from mixlaw.kit.store import folder_name
 from mixlaw.text.readers import ReadCounts, SourceFile, find_files, read_documents
 
 __all__ = ["FORMAT", "Source", "is_tokens", "read_sources"]
@@ -36,6 +37,11 @@ class Source:
     files: tuple[SourceFile, ...]
     text_field: str
     ignored_files: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that its tokens are written into."""
+        return folder_name(self.name)
 
     @property
     def is_tokens(self) -> bool:

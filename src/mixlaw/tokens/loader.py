@@ -36,6 +36,7 @@ from mixlaw.data.mixture import Mixture, Phase, Schedule, quotas
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
+from mixlaw.kit.store import folder_name
 from mixlaw.text.near_duplicates import mix64
 from mixlaw.tokens.shards import open_shard, read_index
 
@@ -210,15 +211,17 @@ class _Stream:
     """One domain's endless sequence of sequences."""
 
     def __init__(self, root: Path, name: str, expected: str, limit: int, context: int, seed: int) -> None:
-        index = read_index(root / name)
+        index = read_index(root / folder_name(name))
         if index is None:
-            raise DataError(f"{root / name} holds no complete tokens of domain {name!r}. Run `mixlaw tokenize` first.")
+            raise DataError(
+                f"{root / folder_name(name)} holds no complete tokens of domain {name!r}. Run `mixlaw tokenize` first."
+            )
         if expected and index["train"]["hash"] != expected:
             raise DataError(
-                f"{root / name} holds other tokens ({index['train']['hash']}) of domain {name!r} than the corpus "
-                f"({expected}). Run `mixlaw tokenize` again."
+                f"{root / folder_name(name)} holds other tokens ({index['train']['hash']}) of domain {name!r} than the "
+                f"corpus ({expected}). Run `mixlaw tokenize` again."
             )
-        self.data = open_shard(root / name, "train")
+        self.data = open_shard(root / folder_name(name), "train")
         self.name, self.context, self.seed = name, context, seed
         total = len(self.data)
         self.unique_tokens = min(limit, total)
@@ -269,10 +272,12 @@ def validation(corpus: Corpus, tokens_root: str | Path, context: int) -> dict[st
     sizes = np.load(sizes_file) if sizes_file.exists() else None
     result = {}
     for entry in corpus.validation:
-        tokens = open_shard(root / entry.name, "val")
-        index = read_index(root / entry.name)
+        tokens = open_shard(root / folder_name(entry.name), "val")
+        index = read_index(root / folder_name(entry.name))
         if index is None or (entry.hash and index["val"]["hash"] != entry.hash):
-            raise DataError(f"{root / entry.name} holds other validation tokens than the corpus says. Tokenise again.")
+            raise DataError(
+                f"{root / folder_name(entry.name)} holds other validation tokens than the corpus says. Tokenise again."
+            )
         if len(tokens) < 2:
             raise DataError(f"Validation set {entry.name!r} has {len(tokens)} tokens; it needs at least two.")
         length = min(context, len(tokens) - 1)

@@ -25,7 +25,7 @@ from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, RunError, RunStopped, did_you_mean
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.logs import log_tail
-from mixlaw.kit.store import Store
+from mixlaw.kit.store import Store, folder_name
 from mixlaw.models.proxy.presets import model_config
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 
@@ -152,18 +152,18 @@ class CommandTrainer:
         for domain in self.corpus.domains:
             allowed = spec.unique_tokens.get(domain.name, domain.unique_tokens)
             domains[domain.name] = {
-                "path": str(root / domain.name / "train.bin"),
+                "path": str(root / folder_name(domain.name) / "train.bin"),
                 "unique_tokens": min(allowed, domain.unique_tokens),
                 "phase_weights": [phase.mixture.get(domain.name) for phase in spec.schedule.phases],
             }
         for validation in self.corpus.validation:
             sets[validation.name] = {
-                "path": str(root / validation.name / "val.bin"),
+                "path": str(root / folder_name(validation.name) / "val.bin"),
                 "tokens": validation.tokens,
                 "num_bytes": validation.num_bytes,
             }
-        tokenised = all((root / name / "index.json").exists() for name in domains)
-        index = root / next(iter(domains)) / "index.json"
+        tokenised = all((root / folder_name(name) / "index.json").exists() for name in domains)
+        index = root / folder_name(next(iter(domains))) / "index.json"
         return {
             "id": spec.id,
             "spec": spec.to_dict(),

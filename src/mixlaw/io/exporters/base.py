@@ -13,7 +13,15 @@ import numpy.typing as npt
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, ExportError
 
-__all__ = ["Exporter", "Simulation", "at_least", "document_probabilities", "summarize", "tokens_per_document"]
+__all__ = [
+    "Exporter",
+    "Simulation",
+    "at_least",
+    "document_probabilities",
+    "refuse_names",
+    "summarize",
+    "tokens_per_document",
+]
 
 
 class Exporter:
@@ -60,6 +68,26 @@ def at_least(least: int, **values: int) -> None:
     for name, value in values.items():
         if value < least:
             raise ConfigError(f"{name}={value!r} must be a whole number >= {least}.")
+
+
+def refuse_names(recipe: Recipe, characters: str, because: str) -> None:
+    """Refuse domains whose names the framework's own parser would take apart.
+
+    Args:
+        characters: what a name may not hold.
+        because: what the framework does at them; it follows "because".
+
+    Raises:
+        ExportError: names the domains and the characters.
+    """
+    bad = [d for d in recipe.schedule.domains if any(c in characters for c in d) or d != d.strip()]
+    if bad:
+        found = sorted({c for d in bad for c in d if c in characters})
+        raise ExportError(
+            f"The domains {bad[:5]} cannot be written: {', '.join(map(repr, found)) or 'a blank at an end'} in a name "
+            f"would be misread, because {because}. Rename them (in study.yaml, or the columns of your runs), and fit "
+            f"and optimise again."
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import yaml
 
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.io.exporters.base import Exporter, Simulation, summarize
+from mixlaw.io.exporters.base import Exporter, Simulation, refuse_names, summarize
 from mixlaw.io.exporters.huggingface import HuggingFace
 from mixlaw.kit.store import Store
 
@@ -33,8 +33,9 @@ class LlamaFactory(Exporter):
         """YAML to merge into a training config.
 
         Raises:
-            ExportError: several phases and none chosen.
+            ExportError: several phases and none chosen, or a name with a comma in it.
         """
+        refuse_names(recipe, ",", "LLaMA-Factory splits `dataset` at commas")
         if self.phase is None and recipe.schedule.num_phases > 1:
             names = [
                 path.with_name(f"{path.stem}-phase{k + 1}{path.suffix}") for k in range(recipe.schedule.num_phases)

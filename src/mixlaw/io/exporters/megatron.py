@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import string
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy.typing as npt
 from mixlaw.data.mixture import quotas
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ExportError
-from mixlaw.io.exporters.base import Exporter, Simulation, at_least, summarize
+from mixlaw.io.exporters.base import Exporter, Simulation, at_least, refuse_names, summarize
 from mixlaw.kit.store import Store
 
 __all__ = ["Megatron", "blend_counts"]
@@ -53,8 +55,9 @@ class Megatron(Exporter):
         """JSON with one blend per phase: ``["0.7", "web_text_document", ...]`` as the command line takes it.
 
         Raises:
-            ExportError: a positive weight below 1e-6, or a run shorter than one sample.
+            ExportError: a positive weight below 1e-6, a run shorter than one sample, or a name with a blank in it.
         """
+        refuse_names(recipe, string.whitespace, "Megatron splits --data-path and --data-args-path at blanks")
         phases: list[dict[str, Any]] = []
         for phase, samples in zip(recipe.schedule.phases, self._samples(recipe)):
             blend: list[str] = []
@@ -74,7 +77,7 @@ class Megatron(Exporter):
                 "one_draw_is": f"a sample of {self.sequence_length} tokens; weights are shares of samples = of tokens",
                 "sequence_length": self.sequence_length,
                 "phases": phases,
-                "data_path": " ".join(phases[0]["blend"]) if len(phases) == 1 else None,
+                "data_path": shlex.join(phases[0]["blend"]) if len(phases) == 1 else None,
             },
         )
         return path

@@ -49,6 +49,7 @@ _FEWEST = 4  # different mixtures below which nothing can be held out
 _FULL = 8  # different mixtures from which families compete
 _SLOW = 2e8  # multiplications in one step of a parametric fit from which there is one start and one ridge
 _MOST = 1.5e9  # and from which it is given a part of the runs only
+_FEWEST_UNSEEN = 8  # different mixtures that a fit to part of the runs must not have seen, to be judged by them
 _ONE_FOLD_FROM = 3000  # runs from which one fold judges a family that has no held-out predictions of its own
 _FAR = 1.25  # times the best squared error, on every target: such trees never had a weight that mattered
 
@@ -334,12 +335,15 @@ class Auto(Law):
     def _heldout_of(self, law: Law, X: Array, Y: Array, weight: Array) -> Array:
         """Held-out predictions (n, T): the law's own where it has them of these rows, else by folds; NaN where none."""
         part = law.rows_
-        if part is not None:  # it was fitted on a few of many runs: all the others are unseen already
-            out = np.full(Y.shape, np.nan)
-            unseen = np.setdiff1d(np.arange(len(X)), part)
-            unseen = unseen[~np.isin(replicate_groups(X)[unseen], replicate_groups(X)[part])]
-            out[unseen] = np.asarray(law.predict(self._named(X[unseen]))).reshape(len(unseen), -1)
-            return out
+        if part is not None:  # it was fitted on a few of many runs: all other mixtures are unseen already
+            groups = replicate_groups(X)
+            unseen = np.flatnonzero(~np.isin(groups, groups[part]))
+            if len(np.unique(groups[unseen])) >= _FEWEST_UNSEEN:
+                out = np.full(Y.shape, np.nan)
+                out[unseen] = np.asarray(law.predict(self._named(X[unseen]))).reshape(len(unseen), Y.shape[1])
+                return out
+            # many seeds of few mixtures: nearly every mixture was among the few runs, so folds must tell
+            return self._predict_unseen(law, X, Y, weight, most=None if len(X) <= _ONE_FOLD_FROM else 1)
         if law.heldout_is_cheap or len(X) <= _ONE_FOLD_FROM:
             own = law.heldout
             if own is not None and own.shape == Y.shape:

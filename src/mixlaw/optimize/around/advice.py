@@ -207,13 +207,30 @@ def shape(
     top = int(np.argmax(weights))
     if len(weights) > 1 and weights[top] > 0.95:
         slope = _score_slope(q.view, problem, weights)
-        rival = int(np.argsort(slope)[1]) if len(slope) > 1 else top
-        warnings.append(
-            f"One domain takes everything: {names[top]} {weights[top]:.1%}. Under this law its share lowers the "
-            f"objective everywhere (next best {names[rival]}: {slope[rival] - slope[top]:+.3g} nats per unit of weight "
-            f"moved there). A law that is monotone in the mixture always ends in a corner; add floors, caps or a "
-            f"target of several sets."
-        )
+        pull = slope - slope[top]
+        order = [int(j) for j in np.argsort(pull) if j != top]
+        capped = weights > constraints.high - 1e-6
+        tight = constraints.matrix @ weights > constraints.upper - 1e-6 * np.maximum(np.abs(constraints.upper), 1e-9)
+        bound = (constraints.matrix[tight] > 0).any(axis=0)
+        held = [j for j in order if pull[j] < 0 and (capped[j] or bound[j])]
+        if held:  # by the signs of the multipliers: without their limits, these would get more
+            shown = ", ".join(
+                f"{names[j]} {'at its cap' if capped[j] else 'by a limit'} "
+                f"({pull[j]:+.3g} nats per unit of weight moved there)"
+                for j in held[:4]
+            )
+            more = f" and {len(held) - 4} more" if len(held) > 4 else ""
+            warnings.append(
+                f"{names[top]} takes {weights[top]:.1%} because limits hold what would help more: {shown}{more}. "
+                f"{names[top]} fills what is left. More tokens of these domains, or looser limits, would change it."
+            )
+        else:
+            warnings.append(
+                f"One domain takes everything: {names[top]} {weights[top]:.1%}. Under this law moving weight to any "
+                f"other raises the objective (next best {names[order[0]]}: {pull[order[0]]:+.3g} nats per unit of "
+                f"weight moved there). A law that is monotone in the mixture always ends in a corner; add floors, "
+                f"caps or a target of several sets."
+            )
     else:
         zero = [n for n, w, a in zip(names, weights, constraints.low) if w < _EDGE and a < _EDGE]
         if zero:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.data.prediction import Prediction
 from mixlaw.kit.arrays import Array
@@ -18,7 +19,11 @@ from mixlaw.optimize.pose.objective import mean
 from mixlaw.optimize.pose.request import Request
 from mixlaw.optimize.pose.view import LawView
 
-__all__ = ["Gain", "gain", "predicted_gain"]
+__all__ = ["Gain", "credible", "gain", "predicted_gain"]
+
+_WILD = 30.0
+"""Half widths of the law's own interval from its difference, beyond which a refit says nothing: what an exponential
+makes of few runs at a mixture far from all of them."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,41 @@ class Gain:
     probability: float | None
 
 
-def predicted_gain(q: Request, score: Score, r: Array, refits: Sequence[LawView], half: float) -> Gain:
+def credible(draws: Array, difference: float, half: float, warnings: list[str]) -> npt.NDArray[np.bool_]:
+    """Which refits' differences (B,) are of the size of the law's own; how many are not is said.
+
+    Args:
+        difference: the law's own.
+        half: half width of the objective's interval.
+        warnings: a sentence is added where some are left out.
+
+    Example:
+        >>> said = []
+        >>> credible(np.array([-0.02, 4e12, 0.01]), -0.01, 0.3, said).tolist()
+        [True, False, True]
+        >>> said[0][:61]
+        '1 of 3 refits of the law predict a gain beyond anything measu'
+    """
+    kept = np.abs(draws - difference) <= _WILD * max(half, abs(difference))
+    if half > 0 and not kept.all():
+        warnings.append(
+            f"{int((~kept).sum())} of {len(draws)} refits of the law predict a gain beyond anything measured (up to "
+            f"{np.abs(draws[~kept]).max():.2g}) and are left out of its interval: the runs hardly determine the law at "
+            f"this mixture. Train a run near it."
+        )
+    return kept if half > 0 else np.ones(len(draws), dtype=bool)
+
+
+def predicted_gain(
+    q: Request, score: Score, r: Array, refits: Sequence[LawView], half: float, warnings: list[str]
+) -> Gain:
     """The gain of weights ``r`` (K,) over the request's reference.
 
     Args:
         score: losses to objective.
         refits: the law refitted to drawn runs; none where there were none to draw.
         half: half width of the objective's interval at ``r``, in the objective's unit.
+        warnings: a sentence is added where refits are left out.
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -51,7 +84,7 @@ def predicted_gain(q: Request, score: Score, r: Array, refits: Sequence[LawView]
         >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
         >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
         >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
-        >>> found = predicted_gain(q, lambda losses: losses @ q.W, np.array([0.5, 0.5]), [], half=0.01)
+        >>> found = predicted_gain(q, lambda losses: losses @ q.W, np.array([0.5, 0.5]), [], half=0.01, warnings=[])
         >>> round(found.prediction.mean, 2), found.probability > 0.99
         (-0.59, True)
     """
@@ -62,6 +95,8 @@ def predicted_gain(q: Request, score: Score, r: Array, refits: Sequence[LawView]
     if refits:
         scored = np.array([score(one.predict(both)) for one in refits])
         draws = scored[:, 0] - scored[:, 1]
+        kept = credible(draws, difference, half, warnings)
+        draws, refits = draws[kept], [one for one, keep in zip(refits, kept) if keep]
         optimism = _optimism(q, score, refits)
     if not same and q.rows is not None and refits:
         plain = q.kind != "worst" and not q.several_tasks

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from mixlaw.optimize.pose.objective import Problem
 from mixlaw.optimize.pose.problem import with_tasks
 from mixlaw.optimize.pose.request import Request
 
-__all__ = ["baseline", "predictions", "scorer"]
+__all__ = ["baseline", "bounded", "predictions", "scorer"]
 
 
 def scorer(q: Request, problem: Problem) -> Score:
@@ -73,6 +76,44 @@ def predictions(q: Request, score: Score, r: Array) -> tuple[dict[str, Predictio
     unit = "error and nats" if q.several_tasks else "nats_per_token"
     table["objective"] = Prediction(value, value - half, value + half, q.level, unit)
     return table, half
+
+
+def bounded(q: Request, table: Mapping[str, Prediction], warnings: list[str]) -> dict[str, Prediction]:
+    """The predictions, none above what a model that knows nothing has: ln(vocabulary), or the largest loss measured.
+
+    A law far from its runs can predict any loss. Where it is cut, a sentence says so; the optimum is the law's own.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize.pose.request import Request
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> q = Request.of(law, "all", Budget(tokens=1_000), replace(corpus, vocab_size=2_000))
+        >>> said = []
+        >>> round(bounded(q, {"all": Prediction(12.0, 7.0, 16.0, 0.9)}, said)["all"].mean, 2)  # ln(2000)
+        7.6
+        >>> said[0][:54]
+        'The law predicts a loss of 12.0 nats per token on all,'
+    """
+    if not q.corpus.vocab_size:
+        return dict(table)
+    ignorant = math.log(q.corpus.vocab_size)
+    out = dict(table)
+    for i, name in enumerate(q.view.targets):
+        if name not in table:
+            continue
+        losses = np.array([]) if q.rows is None else q.rows.losses[:, i][np.isfinite(q.rows.losses[:, i])]
+        most, p = float(max([ignorant, *losses])), table[name]
+        if p.mean > most:
+            out[name] = replace(p, mean=most, low=min(p.low, most), high=most)
+            warnings.append(
+                f"The law predicts a loss of {p.mean:.1f} nats per token on {name}, above the largest that was "
+                f"measured and above ln(vocabulary) = {ignorant:.2f}, that of a model that knows nothing; {most:.2f} "
+                f"is shown. The law does not hold at this mixture, or the set is too small: look at its tokens."
+            )
+    return out
 
 
 def _half_width_of_tasks(q: Request, losses: Array, sides: Array) -> float:

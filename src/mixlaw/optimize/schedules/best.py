@@ -21,7 +21,7 @@ from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 from mixlaw.optimize.around.advice import standing
 from mixlaw.optimize.around.baselines import baselines, feasible
-from mixlaw.optimize.around.gain import gain
+from mixlaw.optimize.around.gain import credible, gain
 from mixlaw.optimize.around.resample import drawn
 from mixlaw.optimize.pose.view import law_hash
 from mixlaw.optimize.schedules.order_effect import order_error
@@ -96,6 +96,8 @@ def best_schedule(
     if draws is not None and q.law.structure_ != "constant":
         draws = _with_order_error(q, runs, draws, advantage, warnings, seed)
     predictions, half = _predictions(q, z.ravel())
+    if draws is not None:
+        draws = draws[credible(draws, advantage, half, warnings)]
     change = gain(advantage, draws, optimism, half, level, same)
     if not same and change.prediction.high >= 0:
         warnings.append(

@@ -119,6 +119,15 @@ def _corpus(
 
 
 def _warn(corpus: Corpus) -> None:
+    for own in corpus.validation:
+        if own.tokens < _FEW_TOKENS:
+            warnings.warn(
+                f"Validation set {own.name!r} has {own.tokens} tokens, and each scatters by {_SCATTER:.0f} nats or so: "
+                f"its loss is known to about {_SCATTER / own.tokens**0.5:.2g} nats. Give it more text (10,000 tokens "
+                f"and more), or leave it out of the objective.",
+                MixlawWarning,
+                stacklevel=3,
+            )
     for name, facts in corpus.extra["contamination"].items():
         if facts["in_training"]:
             where = ", ".join(f"{n} of {facts['documents']} in {d!r}" for d, n in facts["in_training"].items())
@@ -129,14 +138,18 @@ def _warn(corpus: Corpus) -> None:
                 stacklevel=3,
             )
     for name, counts in corpus.extra["read"].items():
-        odd = {k: v for k, v in counts.items() if v and k in ("replaced", "binary_files", "ignored_files")}
+        odd = {k: v for k, v in counts.items() if v and k in _ODD}
         if odd:
             said = ", ".join(f"{v} {_ODD[k]}" for k, v in odd.items())
             warnings.warn(f"{name!r}: {said}.", MixlawWarning, stacklevel=3)
 
 
+_FEW_TOKENS = 256  # below it, the mean over tokens is known to worse than 0.12 nats
+_SCATTER = 2.0  # nats, standard deviation of the loss of single tokens
+
 _ODD = {
     "replaced": "documents with broken UTF-8 (replaced by U+FFFD)",
     "binary_files": "files that are not UTF-8 text (skipped)",
     "ignored_files": "files of another kind beside JSONL or Parquet (skipped)",
+    "structured_files": "tables or JSON files read as plain text, syntax included",
 }

@@ -35,7 +35,7 @@ def contamination(
         if rows:
             sets[source.name] = scans(source).signatures[rows]
     for source in own:
-        sets[source.name] = np.load(work.folder / source.name / "val-signatures.npy")
+        sets[source.name] = np.load(work.folder / source.folder / "val-signatures.npy")
     if not sets:
         return {}
     together = np.concatenate(list(sets.values()))

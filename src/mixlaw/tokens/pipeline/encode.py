@@ -47,7 +47,7 @@ def encode_domain(
     inputs = content_hash(
         [source.inputs, work.seed, encoder.hash if encoder else str(dtype), wanted, MAX_VALIDATION_SHARE, "train"]
     )
-    folder = work.folder / source.name
+    folder = work.folder / source.folder
     published = shards.read_index(folder)
     if published is not None and published["inputs"] == inputs:
         return
@@ -69,7 +69,7 @@ def encode_domain(
         }
         if held and len(split.chosen):
             index["val"] = _publish_validation(work, source, scan, split, data)
-        work.store.write_json(f"{source.name}/index.json", index)
+        work.store.write_json(f"{source.folder}/index.json", index)
     finally:
         working.unlink(missing_ok=True)
 
@@ -145,7 +145,7 @@ def _publish_validation(
     begin = starts[chosen] + first
     ids = np.concatenate([data[b : b + n] for b, n in zip(begin.tolist(), length.tolist())])
     kept = ids[:limit]
-    count, digest = shards.publish(work.folder / source.name / "val.bin", [kept])
+    count, digest = shards.publish(work.folder / source.folder / "val.bin", [kept])
     size = None
     if not source.is_tokens:
         size = work.num_bytes(kept, int(scan.sizes[chosen].sum()) * count / int(split.tokens[chosen].sum()))

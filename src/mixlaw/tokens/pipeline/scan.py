@@ -39,8 +39,8 @@ def scan_source(work: Workspace, source: Source, encoder: Encoder | None) -> Sca
         DataError: the source holds no text.
     """
     inputs = content_hash([source.inputs, work.seed, encoder.end if encoder and source.is_tokens else None])
-    note = work.note(source.name, "scan.json")
-    target = work.folder / source.name / "scan.npz"
+    note = work.note(source.folder, "scan.json")
+    target = work.folder / source.folder / "scan.npz"
     if note.get("inputs") == inputs and target.exists():
         with np.load(target) as saved:
             return Scan(saved["keys"], saved["sizes"], saved["signatures"], note["read"])
@@ -58,8 +58,8 @@ def scan_source(work: Workspace, source: Source, encoder: Encoder | None) -> Sca
             f"Check the paths and the text field {source.text_field!r}."
         )
     scan = Scan(np.array(keys, np.uint64), np.array(sizes, np.int64), np.concatenate(parts), counts.to_dict())
-    work.write_array(f"{source.name}/scan.npz", keys=scan.keys, sizes=scan.sizes, signatures=scan.signatures)
-    work.store.write_json(f"{source.name}/scan.json", {"inputs": inputs, "read": scan.read})
+    work.write_array(f"{source.folder}/scan.npz", keys=scan.keys, sizes=scan.sizes, signatures=scan.signatures)
+    work.store.write_json(f"{source.folder}/scan.json", {"inputs": inputs, "read": scan.read})
     return scan
 
 

@@ -66,7 +66,7 @@ class Workspace:
 
     def index(self, source: Source) -> dict[str, Any]:
         """What is published of a domain or validation set."""
-        return self.note(source.name, "index.json")
+        return self.note(source.folder, "index.json")
 
     def write_array(self, name: str, **arrays: npt.NDArray[Any]) -> None:
         """Publish arrays: one as ``.npy``, several by name as ``.npz``."""
