@@ -588,6 +588,10 @@ class Law(Simulated, RegressorMixin, BaseEstimator):
             out[:, :, j] = (self._predict(up) - self._predict(down)) / (up[:, j] - down[:, j])[:, None]
         return out
 
+    def meaning(self, parameter: str) -> str:
+        """What a parameter of ``parameters_`` is, with its unit; empty where the law does not declare it."""
+        return ""
+
     def summary(self) -> str:
         """What was fitted, in a few readable lines."""
         self._check_fitted()

@@ -32,6 +32,8 @@ class _Summarized(Protocol):
     @property
     def notes(self) -> list[str]: ...
 
+    def meaning(self, parameter: str) -> str: ...
+
     @property
     def domain_names(self) -> list[str]: ...
 
@@ -134,7 +136,8 @@ def _parameters(law: _Summarized) -> list[str]:
         elif array.ndim == 0:
             ends = intervals.get(key)
             between = f"  [{float(ends[0]):.4g}, {float(ends[1]):.4g}]" if ends is not None else ""
-            rows.append(f"{key} = {float(array):.6g}{between}")
+            meaning = law.meaning(key)
+            rows.append(f"{key} = {float(array):.6g}{between}{'  ' if meaning else ''}{meaning}")
         elif array.ndim == 1 and len(array) == len(targets):
             shown = ", ".join(f"{t} {v:.4g}" for t, v in zip(targets[:_MOST], array))
             rows.append(f"{key}: {shown}{_more(len(array))}")

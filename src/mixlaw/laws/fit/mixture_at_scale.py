@@ -1,5 +1,9 @@
 """What Joint and Nested share: reading rows of mixtures, sizes and tokens, and mixtures that were not run.
 
+Both stand on the seam: they declare parameters and write the formula of one run (:meth:`loss`), of which examples,
+slopes and meanings follow. Their fits are their own, for what they share between mixtures and sizes is not one formula
+per row: ``_fit`` of Joint averages mixed models with random effects, that of Nested fits laws of laws.
+
 Both predict the runs that were made at a size and length never tried; for other mixtures a law of the mixture is
 fitted to those predictions (step 4 of Algorithm 1, Data Mixing Laws, arXiv:2403.16952).
 """
@@ -7,7 +11,7 @@ fitted to those predictions (step 4 of Algorithm 1, Data Mixing Laws, arXiv:2403
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import NormalDist
 from typing import Any, ClassVar
@@ -22,15 +26,26 @@ from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import Columns, check_counts, check_weights, find_columns, need_sizes
+from mixlaw.laws.core.examples import run_rows
 from mixlaw.laws.core.table import as_matrix
 from mixlaw.laws.fit.engine import Ints
+from mixlaw.laws.fit.scale_form import ScaleForm
 
 __all__ = ["MixtureAtScale"]
 
 
-class MixtureAtScale(Law):
-    """Base of laws of mixture, size and tokens. A subclass sets ``schedule``, ``tokens_per_step``, ``first_step``,
-    ``mixture_law`` and ``target_weights`` in its constructor and writes ``_fit``, ``_of_known`` and ``_variance``.
+class MixtureAtScale(ScaleForm):
+    """Base of laws of mixture, size and tokens with a fit of their own. (A law whose formula can be fitted as it stands
+    is a :class:`mixlaw.laws.JointLaw`.)
+
+    A subclass sets ``schedule``, ``tokens_per_step``, ``first_step``, ``mixture_law`` and ``target_weights`` in its
+    constructor, declares ``parameters`` and writes ``loss`` and ``slopes``, and overrides these hooks:
+
+    - ``_fit``: the fit; it calls ``_read`` for the rows, and sets ``parameters_`` and ``intervals_``;
+    - ``_of_known``: predictions of mixtures that were run;
+    - ``_variance``: how far these may be off.
+
+    Tokens stand in the formula as :meth:`exposure` counts them.
 
     Example:
         >>> from mixlaw.laws import Joint, Nested
@@ -38,8 +53,8 @@ class MixtureAtScale(Law):
         (True, True)
     """
 
-    kind: ClassVar = "joint"
-    allows_missing = True
+    kind: ClassVar[Any] = "joint"
+    columns = ("weights", "params", "tokens")
 
     schedule: Any = None
     tokens_per_step: float | None = None
@@ -51,6 +66,24 @@ class MixtureAtScale(Law):
     def examples(cls) -> list[Law]:
         """With a mixture law that is fitted in no time."""
         return [cls(mixture_law=LAWS["log_linear"]())]
+
+    def example_rows(self, num: int, rng: np.random.Generator) -> dict[str, Array]:
+        """About twice ``num`` rows: a few mixtures, each at three sizes and looked at three times on its way."""
+        return run_rows(num, rng)
+
+    def exposure(self, tokens: Array) -> tuple[Array, Array]:
+        """What a run of so many tokens (n,) has learned from, and its annealing gap: tokens and 0 without a schedule,
+        else S1 (the learning rate summed, in steps at the peak rate) and g = 1 - rate / peak."""
+        schedule = as_schedule(self.schedule)
+        if schedule is None:
+            return tokens, np.zeros(len(tokens))
+        step = tokens / float(self.tokens_per_step or 1.0)
+        return schedule.area(step), schedule.gap(step)
+
+    def _order(self, names: Sequence[str] | None, num: int) -> list[int]:
+        where = find_columns(names, num)
+        last = where.step if where.tokens is None else where.tokens
+        return [*where.weights, where.params, *([] if last is None else [last])]
 
     def _of_known(self, group: Ints, params: Array, step: Array) -> Array:
         """(n, T) predictions for mixtures that were run (indices into ``mixtures_``)."""

@@ -238,6 +238,10 @@ class MixtureForm(Law):
             near[:, P:] = np.clip(near[:, P:], *linear_bounds(separable))
         return slopes_and_differences(found, near)
 
+    def meaning(self, parameter: str) -> str:
+        """As declared."""
+        return self.parameters[parameter].meaning if parameter in self.parameters else ""
+
     # ---- for hooks ---------------------------------------------------------------------------------
     def own_domains(self) -> Array:
         """(T, K): 1 where the domain is the target's own, by name or by the option ``own``."""

@@ -132,6 +132,10 @@ class ScaleForm(Law):
             raise ConfigError(f"{type(self).__name__} declares no parameters = {{name: Positive(...), ...}}.")
         return Layout(declared, self.num_domains)
 
+    def meaning(self, parameter: str) -> str:
+        """As declared."""
+        return self.parameters[parameter].meaning if parameter in self.parameters else ""
+
     @property
     def num_domains(self) -> int:
         """K: how many columns of X are weights; of a law that is not fitted, as many as in its examples."""

@@ -7,7 +7,8 @@ schedule is not known), with n = N^-a, s = S1^-b and g = 1 - rate / peak, three 
     logarithm   E + A n + B s + C s ln N      - G g N^0.1
     product     E + A n + B s + C n s         - G g N^0.1
 
-each for the loss and for its logarithm, with the first two and with the first three coefficients varying by
+(the first is what the law declares and writes as ``loss``, with E a mean over domains: contracts and examples stand on
+it), each for the loss and for its logarithm, with the first two and with the first three coefficients varying by
 mixture: 12 fits, averaged with equal weights. a, b, c and G are shared by all mixtures; the mixture's own
 coefficients are shrunk toward the common ones by a covariance that is estimated; what all runs share at one step
 is a random effect too (see :mod:`mixlaw.laws.fit.random_effects`).
@@ -29,6 +30,7 @@ from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import find_columns
+from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.engine import Ints
 from mixlaw.laws.fit.mixture_at_scale import MixtureAtScale
 from mixlaw.laws.fit.random_effects import MixedFit, MixedModel
@@ -46,6 +48,17 @@ _OFFSET_WEIGHT = 4.0
 _REFERENCE_PARAMS = 1e8
 _ANNEALED = 0.3
 """An observation with g above this says something about annealing."""
+
+
+_PARAMETERS: dict[str, Parameter] = {
+    "E": Free((1.7, 2.1, 1.9), "irreducible loss of a domain alone, nats", per="domain"),
+    "A": Positive(30.0, "size term, nats at one parameter"),
+    "a": Free(0.25, "size exponent", low=0.02, high=1.5),
+    "B": Positive(900.0, "data term, nats at one token (with a schedule: one step at the peak rate) and one parameter"),
+    "b": Free(0.35, "data exponent", low=0.05, high=2.0),
+    "c": Free(0.0, "how the data term falls with size, exponent", low=-0.3, high=0.8),
+    "G": Free(0.05, "what full annealing takes off the loss, nats"),
+}
 
 
 class Joint(MixtureAtScale):
@@ -102,6 +115,8 @@ class Joint(MixtureAtScale):
     unexplained, costly = 0.05, True
     source = "backtests on the records of Ye et al. 2024, arXiv:2403.16952; Tissue et al. 2024, arXiv:2408.11029"
 
+    formula = "L = E(r) + A / N^a + B / (D^b N^c) - G gap / N^c, and two forms like it"
+
     def __init__(
         self,
         schedule: LearningRateSchedule | Mapping[str, Any] | None = None,
@@ -123,6 +138,37 @@ class Joint(MixtureAtScale):
         self.target_weights = target_weights
         self.mixture_law = mixture_law
         self.backtest = backtest
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
+        """Those of the first form; the gain from annealing where the schedule is known. ``parameters_`` holds the
+        exponents and the gain, which all mixtures share."""
+        return {n: declared for n, declared in _PARAMETERS.items() if n != "G" or self.schedule is not None}
+
+    def loss(self, p: Any, R: Array, params: Array, tokens: Array) -> Array:
+        """(B, n) losses in nats of mixtures R (n, K), sizes and tokens (n,): the power form, E linear in R."""
+        exposure, gap = self.exposure(tokens)
+        interaction = params**-p.c
+        value = p.E @ R.T + p.A * params**-p.a + p.B * exposure**-p.b * interaction
+        return np.asarray(value - p.G * gap * interaction if "G" in vars(p) else value)
+
+    def slopes(self, p: Any, R: Array, params: Array, tokens: Array) -> dict[str, Any]:  # type: ignore[override]
+        """d loss / d parameter, (B, n), of E (n, K)."""
+        exposure, gap = self.exposure(tokens)
+        size, interaction = params**-p.a, params**-p.c
+        data = exposure**-p.b * interaction
+        slopes = {
+            "E": R, "A": size, "a": -np.log(params) * p.A * size,
+            "B": data, "b": -np.log(exposure) * p.B * data, "c": -np.log(params) * p.B * data,
+        }  # fmt: skip
+        if "G" in vars(p):
+            slopes["c"] = slopes["c"] + np.log(params) * p.G * gap * interaction
+            slopes["G"] = -gap * interaction
+        return slopes
+
+    def example_parameters(self) -> dict[str, Any]:
+        """None: ``parameters_`` are means over forms, of which one is the truth of the examples."""
+        return {}
 
     def _check_inputs(self, X: Array, Y: Array, names: Any) -> None:
         for form in self.forms:

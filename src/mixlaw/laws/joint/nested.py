@@ -21,6 +21,7 @@ from mixlaw.data.learning_rate import LearningRateSchedule, as_schedule
 from mixlaw.errors import MixlawWarning, NotIdentifiableError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.parameters import Free, Positive
 from mixlaw.laws.fit.engine import Ints
 from mixlaw.laws.fit.mixture_at_scale import MixtureAtScale
 
@@ -110,6 +111,15 @@ class Nested(MixtureAtScale):
     unexplained, costly = 0.05, True
     source = "Ye et al. 2024, arXiv:2403.16952"
 
+    formula = "L = E(r) + A(r) / N^a + B(r, N) / D^b"
+    parameters = {
+        "E": Free((1.7, 2.1, 1.9), "irreducible loss of a domain alone, nats", per="domain"),
+        "A": Positive(30.0, "size term, nats at one parameter"),
+        "a": Free(0.25, "size exponent", low=0.02, high=2.5),
+        "B": Positive(900.0, "data term, nats at one token (with a schedule: one step at the peak rate)"),
+        "b": Free(0.35, "data exponent", low=0.02, high=2.5),
+    }
+
     curves_: Any = None
     """The step laws, once fitted."""
 
@@ -126,6 +136,22 @@ class Nested(MixtureAtScale):
         self.first_step = first_step
         self.mixture_law = mixture_law
         self.backtest = backtest
+
+    def loss(self, p: Any, R: Array, params: Array, tokens: Array) -> Array:
+        """(B, n) losses in nats of mixtures R (n, K), sizes and tokens (n,): both laws in one, with one A and one B."""
+        return np.asarray(p.E @ R.T + p.A * params**-p.a + p.B * self.exposure(tokens)[0] ** -p.b)
+
+    def slopes(self, p: Any, R: Array, params: Array, tokens: Array) -> dict[str, Any]:  # type: ignore[override]
+        """d loss / d parameter, (B, n), of E (n, K)."""
+        exposure = self.exposure(tokens)[0]
+        size, data = params**-p.a, exposure**-p.b
+        by_a, by_b = -np.log(params) * p.A * size, -np.log(exposure) * p.B * data
+        return {"E": R, "A": size, "a": by_a, "B": data, "b": by_b}
+
+    def example_parameters(self) -> dict[str, Any]:
+        """Both exponents: E, A and B differ by mixture and stand in ``curves_``."""
+        every = super().example_parameters()
+        return {name: every[name] for name in ("b", "a")}
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
         table, weight, _ = self._read(X, Y, sample_weight)
