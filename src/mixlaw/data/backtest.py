@@ -258,7 +258,7 @@ def _known(observations: Observations, column: str, rule: Any) -> npt.NDArray[An
 
 def _mixture_key(schedule: Any, seed: int) -> str:
     phases = [
-        [round(p.fraction, 9), {d: round(w, 9) for d, w in sorted(p.mixture.to_dict().items()) if w}]
+        [round(p.fraction, 9), {d: round(w, 7) for d, w in sorted(p.mixture.to_dict().items()) if w}]
         for p in schedule.phases
     ]
     return content_hash({"seed": seed, "phases": phases})

@@ -143,6 +143,21 @@ class Mixture:
         return ", ".join(f"{d} {w:.4g}" for d, w in zip(self.domains, self.weights))
 
 
+SAME = 1e-7
+"""Weights of domains that round to the same multiple of this are the same: mixtures that differ by less came from
+different rounding (of files, of single precision, of solvers), and no run realises such a difference."""
+
+
+def rounded(weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Weights (..., K), or other columns of runs, rounded by the one rule of what the same mixture is (:data:`SAME`).
+
+    Example:
+        >>> bool((rounded([0.3, 0.7]) == rounded([0.3 + 1e-9, 0.7 - 1e-9])).all())
+        True
+    """
+    return np.round(np.asarray(weights, dtype=float), 7) + 0.0  # and no -0
+
+
 @dataclass(frozen=True)
 class Phase:
     """``fraction`` of the token budget trained on ``mixture``.

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.data.mixture import Mixture, Schedule, rounded
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.design.polytope import Polytope
@@ -164,7 +164,7 @@ def noise(
     groups = np.empty(len(order), dtype=np.int64)
     for row, run in enumerate(order):
         key = (
-            tuple((p.fraction, tuple(round(w, 9) for w in p.mixture.weights)) for p in schedules[run].phases),
+            tuple((p.fraction, tuple(rounded(p.mixture.weights).tolist())) for p in schedules[run].phases),
             info[run]["params"],
             info[run]["tokens"],
         )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mixlaw.data.budget import Budget, Constraints
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.data.mixture import SAME, Mixture, Schedule
 from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
@@ -24,9 +24,6 @@ __all__ = ["TOLERANCE", "Polytope", "begin", "finish"]
 
 TOLERANCE = 1e-9
 """How far a weight may lie outside a limit and still count as inside: far above rounding, far below one token."""
-
-SAME = 1e-7
-"""Two mixtures whose weights all agree to this are one mixture."""
 
 NEGLIGIBLE = 1e-5
 """A weight this little above its floor trains nothing: a design has the floor (mostly zero) instead."""

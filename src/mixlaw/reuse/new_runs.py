@@ -17,7 +17,7 @@ import numpy as np
 
 from mixlaw.data.budget import Budget, Constraints
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Mixture
+from mixlaw.data.mixture import SAME, Mixture
 from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 
@@ -168,7 +168,7 @@ def _choose(
     def width() -> float:
         return float(np.mean(np.sqrt(1 + _leverage(known, targets)))) / usual
 
-    other = _distance(wide, known).min(axis=1) > 1e-7  # what was run already is not proposed
+    other = _distance(wide, known).min(axis=1) > SAME  # what was run already is not proposed
     spread = float(_distance(wide, wide.mean(axis=0)[None]).max())
     widths, reason = [width()], ""
     chosen: list[int] = []
@@ -177,7 +177,7 @@ def _choose(
             reason = f"more than {max_runs} runs are needed" if max_runs else "max_runs is 0"
             break
         nearest = _distance(wide, wide[chosen]).min(axis=1, initial=np.inf)
-        rooms = [other & (nearest > max(share * spread, 1e-7)) for share in APART]
+        rooms = [other & (nearest > max(share * spread, SAME)) for share in APART]
         open_ = next((room for room in rooms if room.any()), None)
         if open_ is None:
             reason = "the budget leaves no further mixture that differs from these"

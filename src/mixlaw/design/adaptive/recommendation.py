@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Mixture
+from mixlaw.data.mixture import Mixture, rounded
 from mixlaw.data.observations import Observations
 from mixlaw.design.adaptive.surrogate import fresh, minimise, objective_weights, seed_noise
-from mixlaw.design.polytope import SAME, Array, Polytope, Start, begin
+from mixlaw.design.polytope import Array, Polytope, Start, begin
 from mixlaw.laws.core.base import Law
 
 __all__ = [
@@ -370,10 +370,10 @@ def credit(F: Array, X: Array, value: Array, pool: Array, seed: float, rough: fl
         ([[2.6, 2.4]], [0.5, nan])
     """
     where: dict[tuple[int, ...], list[int]] = {}
-    for row, key in enumerate(map(tuple, np.round(X / SAME).astype(np.int64))):
+    for row, key in enumerate(map(tuple, rounded(X).tolist())):
         where.setdefault(key, []).append(row)
     F, share = F.copy(), np.full(len(pool), np.nan)
-    for i, key in enumerate(map(tuple, np.round(pool / SAME).astype(np.int64))):
+    for i, key in enumerate(map(tuple, rounded(pool).tolist())):
         rows = where.get(key)
         if rows:
             share[i] = rough**2 / (rough**2 + seed**2 / len(rows)) if rough > 0 else 0.0

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
+from mixlaw.data.mixture import rounded
 from mixlaw.data.seams import SAMPLERS
 from mixlaw.design.adaptive.recommendation import choose_among
 from mixlaw.design.adaptive.surrogate import fresh, minimise, mutate
 from mixlaw.design.adaptive.truth import Truth
-from mixlaw.design.polytope import SAME, Array, Polytope
+from mixlaw.design.polytope import Array, Polytope
 from mixlaw.design.samplers.maximin import spread
 from mixlaw.errors import ConfigError, FitError
 from mixlaw.laws.core.base import Law
@@ -179,7 +180,7 @@ def _chosen(
 
 def _distinct(X: Array) -> tuple[Array, npt.NDArray[np.int64]]:
     """Distinct rows of X, and where each row is among them."""
-    _, first, where = np.unique(np.round(X / SAME).astype(np.int64), axis=0, return_index=True, return_inverse=True)
+    _, first, where = np.unique(rounded(X), axis=0, return_index=True, return_inverse=True)
     return X[first], where.ravel()
 
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.base import clone
 
-from mixlaw.design.polytope import SAME, Array, Polytope
+from mixlaw.data.mixture import rounded
+from mixlaw.design.polytope import Array, Polytope
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.replicates import SeedNoise, pooled_noise
@@ -52,7 +53,7 @@ def seed_noise(X: Array, value: Array) -> SeedNoise:
         >>> round(found.sd, 6), found.dof
         (0.353553, 1)
     """
-    _, group = np.unique(np.round(X / SAME).astype(np.int64), axis=0, return_inverse=True)
+    _, group = np.unique(rounded(X), axis=0, return_inverse=True)
     return pooled_noise(group.reshape(-1).astype(np.int64), value)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.mixture import rounded
 from mixlaw.kit.arrays import Array
 
 __all__ = ["count_different", "fold_ids", "held_out_folds", "replicate_groups"]
@@ -20,15 +21,15 @@ _FOLDS = 5
 Ints = npt.NDArray[np.int64]
 
 
-def replicate_groups(X: Array, decimals: int = 9) -> Ints:
-    """(n,) group of each row; identical rows (after rounding) share one.
+def replicate_groups(X: Array) -> Ints:
+    """(n,) group of each row; the same rows (:func:`mixlaw.data.mixture.rounded`) share one.
 
     Example:
         >>> groups = replicate_groups(np.array([[0.5, 0.5], [0.2, 0.8], [0.5, 0.5]]))
         >>> groups.tolist()
         [1, 0, 1]
     """
-    _, inverse = np.unique(np.round(X, decimals), axis=0, return_inverse=True)
+    _, inverse = np.unique(rounded(X), axis=0, return_inverse=True)
     return inverse.reshape(-1).astype(np.int64)
 
 
