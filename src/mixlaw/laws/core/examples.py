@@ -65,7 +65,15 @@ def smooth_losses(X: Mapping[str, npt.ArrayLike]) -> Array:
 
 class Simulated:
     """What the contract test (:mod:`mixlaw.laws.core.contract`) simulates for a law and how closely it looks; part of
-    every :class:`mixlaw.laws.Law`, whose families override what does not suit them."""
+    every :class:`mixlaw.laws.Law`, whose families override what does not suit them.
+
+    Example:
+        >>> from mixlaw.laws import Chinchilla
+        >>> law, rng = Chinchilla(), np.random.default_rng(0)
+        >>> X = law.example_rows(20, rng)
+        >>> list(X), law.example_losses(X).shape
+        (['params', 'tokens'], (20,))
+    """
 
     kind: ClassVar[Literal["mixture", "scale", "joint", "capability", "time"]]
 
