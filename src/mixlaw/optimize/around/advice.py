@@ -211,7 +211,7 @@ def shape(
         order = [int(j) for j in np.argsort(pull) if j != top]
         capped = weights > constraints.high - 1e-6
         tight = constraints.matrix @ weights > constraints.upper - 1e-6 * np.maximum(np.abs(constraints.upper), 1e-9)
-        bound = (constraints.matrix[tight] > 0).any(axis=0)
+        bound = np.asarray((constraints.matrix[tight] > 0).any(axis=0))
         held = [j for j in order if pull[j] < 0 and (capped[j] or bound[j])]
         if held:  # by the signs of the multipliers: without their limits, these would get more
             shown = ", ".join(
