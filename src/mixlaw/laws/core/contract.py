@@ -359,8 +359,25 @@ def check_atoms(law_class: type[Law]) -> None:
 def check_interval_coverage(law_class: type[Law]) -> None:
     """Its 90% intervals hold new observations in 78% to 100% of cases over simulated data sets."""
     law = _examples(law_class)[0]
+    _interval_coverage(law, 2 if law.costly else 12)
+
+
+def check_parameter_coverage(law_class: type[Law]) -> None:
+    """90% intervals of the parameters hold the truth in 70% of cases and more over simulated data sets."""
+    law = _examples(law_class)[0]
+    _parameter_coverage(law, 4 if law.costly else 30)
+
+
+def check_other_examples(law_class: type[Law]) -> None:
+    """Both coverages, of the examples after the first."""
+    for law in _examples(law_class)[1:]:
+        _interval_coverage(law, 2 if law.costly else 8)
+        _parameter_coverage(law, 4 if law.costly else 15)
+
+
+def _interval_coverage(law: Law, num: int) -> None:
     inside: list[float] = []
-    for seed in range(2 if law.costly else 12):
+    for seed in range(num):
         rng = np.random.default_rng(100 + seed)
         X, there = law.example_rows(40, rng), law.example_rows(40, rng)
         fitted = _quiet(clone(law), X, _noisy(law, law.example_losses(X), rng))
@@ -371,22 +388,18 @@ def check_interval_coverage(law_class: type[Law]) -> None:
     _require(coverage >= 0.78, law, f"90% intervals hold {coverage:.0%} of new observations.")
 
 
-def check_parameter_coverage(law_class: type[Law]) -> None:
-    """90% bootstrap intervals of the parameters hold the truth in 70% of cases and more over simulated data sets."""
-    law = _examples(law_class)[0]
-    truth = law.example_parameters()
-    if not truth or "bootstrap" not in law.get_params(deep=False):
+def _parameter_coverage(law: Law, num: int) -> None:
+    truth, options = law.example_truth(), law.coverage_options
+    if not truth or options is None:
         return
     inside: list[bool] = []
-    for seed in range(4 if law.costly else 30):
+    for seed in range(num):
         rng = np.random.default_rng(200 + seed)
         X = law.example_rows(_ROWS, rng)
-        options = {"bootstrap": 80, "loss": "squared", "level": 0.9}  # Gaussian noise
-        options = {name: value for name, value in options.items() if name in law.get_params(deep=False)}
         fitted = _quiet(clone(law).set_params(**options), X, _noisy(law, law.example_losses(X), rng))
         for name, value in truth.items():  # a number, or one per domain
-            low, high = map(np.asarray, fitted.intervals_[name])
-            inside += np.ravel((low <= value) & (value <= high)).tolist()
+            low, high = map(np.ravel, fitted.intervals_[name])
+            inside += ((low <= np.ravel(value)) & (np.ravel(value) <= high)).tolist()
     coverage = float(np.mean(inside))
     _require(coverage >= 0.7, law, f"90% intervals hold the true parameters in {coverage:.0%} of cases.")
 
@@ -394,6 +407,7 @@ def check_parameter_coverage(law_class: type[Law]) -> None:
 STATISTICAL: dict[str, Callable[[type[Law]], None]] = {
     "interval coverage": check_interval_coverage,
     "parameter coverage": check_parameter_coverage,
+    "coverage of other examples": check_other_examples,
 }
 """Checks that simulate many data sets."""
 

@@ -103,6 +103,15 @@ class Simulated:
         cannot determine them."""
         return {}
 
+    def example_truth(self) -> dict[str, Any]:
+        """True values of those parameters that runs determine, for their intervals to hold: (T,) or numbers, one per
+        domain where there is one. Default: :meth:`example_parameters`."""
+        return self.example_parameters()
+
+    coverage_options: ClassVar[Mapping[str, Any] | None] = None
+    """Options under which ``intervals_`` are 90% intervals of parameters that nothing pulls away from the truth, for
+    noise like that of the examples; None for a law that has no such intervals."""
+
     def example_slopes(self, rng: np.random.Generator) -> tuple[Array, Array] | None:
         """Slopes of the loss in the law's parameters near their declared values, as the law gives them and by central
         differences, of one shape. None for a law that is not fitted by slopes."""

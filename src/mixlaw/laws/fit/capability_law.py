@@ -81,6 +81,7 @@ class CapabilityLaw(ScaleLaw):
     kind: ClassVar[Any] = "capability"
     response: ClassVar[Response] = probability()
     accepts_censored = False
+    coverage_options = {"bootstrap": 80, "level": 0.9}
 
     accuracy: Any
     """A family's method ``accuracy(self, p, *columns) -> (B, n)``: the mean share of items right. ``p`` holds each

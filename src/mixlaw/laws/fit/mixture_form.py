@@ -222,6 +222,28 @@ class MixtureForm(Law):
         truth = Layout(self.parameters, R.shape[1]).truth()
         return self.curve(SimpleNamespace(**{name: value[None] for name, value in truth.items()}), R)[0]
 
+    coverage_options: ClassVar = {"ridge": 1e-8}
+
+    def example_truth(self) -> dict[str, Any]:
+        """Declared values of the parameters that mixtures determine. Others trade against each other: in
+        ``k exp(sum_j t_j r_j)`` a larger k does what the same addition to every t_j does, for shares sum to 1."""
+        if type(self).loss is None:
+            return {}
+        R = np.column_stack(list(self.example_rows(48, np.random.default_rng(0)).values()))
+        layout = Layout(self.parameters, R.shape[1])
+        truth = np.concatenate(list(layout.truth().values()))
+
+        def losses(values: Array) -> Array:
+            p = SimpleNamespace(**{name: values[None, at] for name, at in layout.slices.items()})
+            return np.broadcast_to(self.curve(p, R), (1, len(R)))[0]
+
+        steps = np.diag(1e-5 * np.maximum(np.abs(truth), 0.1))
+        J = np.stack([(losses(truth + h) - losses(truth - h)) / h.sum() for h in 0.5 * steps], axis=1) / 2
+        _, size, directions = np.linalg.svd(J / np.sqrt((J**2).sum(axis=0)), full_matrices=True)
+        flat = directions[int((size > 1e-6 * size[0]).sum()) :]  # moves of all parameters that leave losses as they are
+        still = np.sqrt((flat**2).sum(axis=0)) < 1e-4
+        return {name: truth[at].tolist() for name, at in layout.slices.items() if still[at].all()}
+
     def example_slopes(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """Slopes in everything that is fitted, near a fit, as :meth:`model` gives them and by central differences."""
         X = self.example_rows(24, rng)

@@ -27,7 +27,7 @@ import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -138,6 +138,7 @@ class ScaleLaw(ScaleForm):
     """
 
     permutation_invariant = False
+    coverage_options: ClassVar[Mapping[str, Any] | None] = {"bootstrap": 80, "loss": "squared", "level": 0.9}
     accepts_censored = True
 
     theta_: Array  # type: ignore[assignment]  # every fitted one has it
