@@ -218,7 +218,7 @@ class Corpus:
         Raises:
             DataError: not there, no corpus, of a newer format, or changed after it was written.
         """
-        return cls.from_dict(formats.load(path, "corpus"))
+        return formats.made("corpus", path, cls.from_dict, formats.load(path, "corpus"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Corpus:

@@ -7,22 +7,29 @@ An older file goes through one migration per format on its way in. A migration i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mixlaw.data.seams import MIGRATIONS
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, MixlawError, MixlawWarning
 from mixlaw.kit.artefact import seal, unseal
 from mixlaw.kit.store import Store
 
-__all__ = ["KINDS", "Kind", "dumps", "load", "loads", "numbered", "read", "write"]
+__all__ = ["KINDS", "Kind", "dumps", "load", "loads", "made", "numbered", "read", "write"]
+
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of file: ``number`` of the format that is written today, and ``again``, how it is made anew.
+
+    ``told`` is whether a file without a checksum is warned about; a ledger's entries have their chain, and notes that
+    are only for comfort decide nothing.
 
     Example:
         >>> KINDS["recipe"].number >= 1
@@ -31,20 +38,22 @@ class Kind:
 
     number: int
     again: str
+    told: bool = True
 
 
 KINDS = {
     "corpus": Kind(1, "Or run `mixlaw tokenize` again."),
     "design": Kind(1, "Or delete it and run `mixlaw design` again."),
-    "failures": Kind(1, "Or delete it: `mixlaw train` writes it anew."),
+    "failures": Kind(1, "Or delete it: `mixlaw train` writes it anew.", told=False),
     "law": Kind(1, "Or run `mixlaw fit` again."),
     "league": Kind(1, "Or run `mixlaw fit` again."),
-    "ledger entry": Kind(2, "A ledger is only added to, so its entries cannot be made anew."),
+    "ledger entry": Kind(2, "A ledger is only added to, so its entries cannot be made anew.", told=False),
     "ledger head": Kind(1, "Or compare with a head that was printed: `mixlaw ledger verify FOLDER HEAD`."),
-    "made-from": Kind(1, "Or delete it: the verbs write it anew."),
+    "made-from": Kind(1, "Or delete it: the verbs write it anew.", told=False),
     "recipe": Kind(1, "Or run `mixlaw optimize` again."),
     "selection": Kind(1, "Or select again."),
     "spec": Kind(1, "Or delete the run's folder and train it again."),
+    "tables": Kind(1, "Or write the observations again."),
     "verification": Kind(1, "Or run `mixlaw verify` again."),
 }
 
@@ -140,8 +149,41 @@ def load(path: str | Path, kind: str) -> dict[str, Any]:
     return read(Store(Path(path).parent), Path(path).name, kind)
 
 
+def made(kind: str, where: str | Path, make: Callable[[dict[str, Any]], Made], content: dict[str, Any]) -> Made:
+    """``make(content)``, where whatever is wrong with the content is told with the name of the file.
+
+    Args:
+        where: the file, for messages.
+        make: such as :meth:`mixlaw.Recipe.from_dict`.
+
+    Raises:
+        DataError: the content is none of this kind.
+
+    Example:
+        >>> made("recipe", "recipe.json", lambda content: content["tokens"], {"token": 1000})
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.DataError: recipe.json is no recipe written by mixlaw: KeyError('tokens'). Restore it from a copy...
+    """
+    try:
+        return make(content)
+    except MixlawError as error:
+        raise DataError(f"{where}: {error} {KINDS[kind].again}") from None
+    except Exception as error:  # a file may hold anything, and each class finds something else wrong with it
+        raise DataError(
+            f"{where} is no {kind} written by mixlaw: {error!r}. Restore it from a copy. {KINDS[kind].again}"
+        ) from None
+
+
 def _today(kind: str, data: Any, where: str) -> tuple[dict[str, Any], int]:
     content, number = unseal(data, kind, KINDS[kind].number, where, KINDS[kind].again)
+    if number == 0 and KINDS[kind].told:
+        warnings.warn(
+            f"{where} carries no checksum: the first version of mixlaw wrote it, or its header was taken off. Whether "
+            f"it was changed since cannot be told.",
+            MixlawWarning,
+            stacklevel=4,
+        )
     for earlier in range(number, KINDS[kind].number):
         if (name := f"{kind.replace(' ', '_')}_{earlier}") in MIGRATIONS:
             content = MIGRATIONS[name](content)

@@ -8,6 +8,7 @@ what tells.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -113,6 +114,7 @@ class Ledger:
         for _ in range(100):
             entries = self._entries()
             previous = entries[-1].hash if entries else GENESIS
+            self._begin(len(entries), previous)
             now = datetime.datetime.now(datetime.UTC)
             if entries and _time_of(entries[-1]) > now + CLOCKS_DIFFER:
                 raise DataError(
@@ -166,6 +168,7 @@ class Ledger:
                 f"{head!r} is no head of a ledger: it is 64 hexadecimal digits, of which at least 8 are needed. "
                 f"`mixlaw status` and the report print it."
             )
+        kept = self._kept()
         chain = self._chain()
         hashes = [entry.hash for entry, _ in chain]
         if wanted is not None and not any(h.startswith(wanted) for h in (GENESIS, *hashes)):
@@ -173,9 +176,10 @@ class Ledger:
                 f"The head {head} printed earlier is not in this ledger ({len(hashes)} entries): it was changed "
                 f"since that report was made. Restore {self.folder}/ and {self.head_file} from a copy."
             )
-        if wanted is not None and hashes and hashes[-1].startswith(wanted) and not self.store.exists(self.head_file):
+        if wanted is not None and hashes and hashes[-1].startswith(wanted) and kept is None:
             self._keep(chain[-1][0])
-        self._check_kept(chain)
+            kept = self._kept()
+        self._check_kept(chain, kept)
         now = datetime.datetime.now(datetime.UTC)
         for entry, _ in chain:
             if _time_of(entry) > now + CLOCKS_DIFFER:
@@ -188,8 +192,9 @@ class Ledger:
 
     # ---- the chain ---------------------------------------------------------------------------------------
     def _entries(self) -> list[Entry]:
+        kept = self._kept()  # before the chain, which others may lengthen meanwhile
         chain = self._chain()
-        self._check_kept(chain)
+        self._check_kept(chain, kept)
         return [entry for entry, _ in chain]
 
     def _chain(self) -> list[tuple[Entry, int]]:
@@ -239,34 +244,47 @@ class Ledger:
         return entry
 
     # ---- the head that is kept beside the entries -----------------------------------------------------------
-    def _keep(self, entry: Entry) -> None:
-        if self.store.exists(self.head_file):
-            kept = formats.read(self.store, self.head_file, "ledger head")
-            if kept.get("number", 0) >= entry.number:  # somebody else appended meanwhile, and kept a later one
-                return
-        formats.write(self.store, self.head_file, "ledger head", {"number": entry.number, "head": entry.hash})
-
-    def _check_kept(self, chain: list[tuple[Entry, int]]) -> None:
-        """The chain must pass through the kept head; what a killed process appended after it may follow."""
-        where = self.store.path(self.head_file)
+    def _begin(self, number: int, head: str) -> None:
+        """Keep a head from the first entry on, so that its absence tells."""
         if not self.store.exists(self.head_file):
-            if any(number >= _KEEPS_HEAD for _, number in chain):
-                raise DataError(
-                    f"{where} is missing, without which nobody can tell whether the last entries of the ledger are "
-                    f"still there. Restore it from a copy; or compare with a head that was printed earlier, which "
-                    f"keeps it again: `mixlaw ledger verify FOLDER HEAD`."
-                )
-            return
+            sealed = seal({"number": number, "head": head}, "ledger head", formats.KINDS["ledger head"].number)
+            with contextlib.suppress(FileExistsError):  # somebody else begins at this moment
+                self.store.create_bytes(self.head_file, _canonical(sealed) + b"\n")
+
+    def _keep(self, entry: Entry) -> None:
+        kept = self._kept()
+        if kept is None or kept[0] < entry.number:  # else somebody else appended meanwhile, and kept a later one
+            formats.write(self.store, self.head_file, "ledger head", {"number": entry.number, "head": entry.hash})
+
+    def _kept(self) -> tuple[int, str] | None:
+        """Number and hash of the entry that is kept as the head; None where none is kept."""
+        if not self.store.exists(self.head_file):
+            return None
         kept = formats.read(self.store, self.head_file, "ledger head")
         number, head = kept.get("number"), kept.get("head")
-        if not isinstance(number, int) or number < 1 or not isinstance(head, str):
-            raise DataError(f"{where} is no head of a ledger: {kept}. Restore it from a copy.")
+        if not isinstance(number, int) or number < 0 or not isinstance(head, str):
+            raise DataError(
+                f"{self.store.path(self.head_file)} is no head of a ledger: {kept}. Restore it from a copy."
+            )
+        return number, head
+
+    def _check_kept(self, chain: list[tuple[Entry, int]], kept: tuple[int, str] | None) -> None:
+        """The chain must pass through the kept head; what a killed process appended after it may follow."""
+        if kept is None:
+            if any(number >= _KEEPS_HEAD for _, number in chain):
+                raise DataError(
+                    f"{self.store.path(self.head_file)} is missing, without which nobody can tell whether the last "
+                    f"entries of the ledger are still there. Restore it from a copy; or compare with a head that was "
+                    f"printed earlier, which keeps it again: `mixlaw ledger verify FOLDER HEAD`."
+                )
+            return
+        number, head = kept
         if len(chain) < number:
             raise DataError(
                 f"The ledger has {len(chain)} entries, and {self.head_file} says there were {number}: the last ones "
                 f"were removed. Restore {self.folder}/ from a copy."
             )
-        if chain[number - 1][0].hash != head:
+        if (chain[number - 1][0].hash if number else GENESIS) != head:
             raise DataError(
                 f"{self.folder}/{number:06d}.json is not the entry whose hash {self.head_file} keeps: it was changed "
                 f"after it was written. Restore {self.folder}/ from a copy."

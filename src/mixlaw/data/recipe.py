@@ -191,7 +191,7 @@ class Recipe:
         Raises:
             DataError: not there, no recipe, of a newer format, or changed after it was written.
         """
-        return cls.from_dict(formats.load(path, "recipe"))
+        return formats.made("recipe", path, cls.from_dict, formats.load(path, "recipe"))
 
     def export(self, framework: str, path: str | Path, **options: Any) -> Path:
         """Write the configuration of a training framework; returns the file written. See :mod:`mixlaw.io.exporters`.

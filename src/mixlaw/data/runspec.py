@@ -227,7 +227,7 @@ class RunSpec:
             DataError: not there, no run spec, of a newer format, or changed after it was written.
             ConfigError: a value that :class:`RunSpec` refuses.
         """
-        return cls.from_dict(formats.load(path, "spec"))
+        return formats.made("spec", path, cls.from_dict, formats.load(path, "spec"))
 
     def replace(self, **changes: Any) -> RunSpec:
         """A copy with some fields changed."""

@@ -109,4 +109,4 @@ class Selection:
         Raises:
             DataError: not there, no selection, of a newer format, or changed after it was written.
         """
-        return cls.from_dict(formats.load(path, "selection"))
+        return formats.made("selection", path, cls.from_dict, formats.load(path, "selection"))

@@ -98,7 +98,7 @@ class StudyFolder:
         """
         if not self.store.exists("corpus.json"):
             raise DataError(f"{self.folder} has no corpus.json yet. Run `mixlaw tokenize {self.folder}` first.")
-        return Corpus.from_dict(formats.read(self.store, "corpus.json", "corpus"))
+        return Corpus.load(self.folder / "corpus.json")
 
     @property
     def budget(self) -> Budget:
@@ -154,7 +154,12 @@ class StudyFolder:
         """
         if not self.store.exists("design.json"):
             raise DataError(f"{self.folder} has no design.json yet. Run `mixlaw design {self.folder}` first.")
-        return [RunSpec.from_dict(s) for s in formats.read(self.store, "design.json", "design")["specs"]]
+        return formats.made(
+            "design",
+            self.folder / "design.json",
+            lambda design: [RunSpec.from_dict(spec) for spec in design["specs"]],
+            formats.read(self.store, "design.json", "design"),
+        )
 
     def designed(self) -> list[RunSpec]:
         """The designed runs; none where nothing is designed yet."""
@@ -204,7 +209,7 @@ class StudyFolder:
         name = f"laws/{self.config.law.name}.json"
         if not self.store.exists(name):
             raise DataError(f"{self.folder} has no {name} yet. Run `mixlaw fit {self.folder}` first.")
-        return Law.from_json(self.store.read_bytes(name).decode())
+        return Law.from_json(self.store.read_bytes(name), str(self.folder / name))
 
     def law_here(self) -> Any:
         """The fitted law as a law of today's domains: those that only imported runs drew from are held at zero.

@@ -156,11 +156,12 @@ def verification(study: StudyFolder) -> Verification | None:
     ledger."""
     if not study.store.exists("verification.json") or "verify" in stale(study):
         return None
-    return Verification.from_dict(formats.read(study.store, "verification.json", "verification"))
+    content = formats.read(study.store, "verification.json", "verification")
+    return formats.made("verification", study.folder / "verification.json", Verification.from_dict, content)
 
 
 def _design(study: StudyFolder) -> str | None:
-    corpus, made_for = study.corpus, formats.read(study.store, "design.json", "design")["corpus_hash"]
+    corpus, made_for = study.corpus, formats.read(study.store, "design.json", "design").get("corpus_hash")
     if made_for != corpus.hash:
         return (
             f"design.json was made for corpus {made_for}, today's is {corpus.hash}, and the swarm's runs would not be "

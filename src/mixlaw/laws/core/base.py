@@ -467,14 +467,17 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
         return formats.dumps("law", self.to_dict())
 
     @staticmethod
-    def from_json(text: str) -> Law:
+    def from_json(text: str | bytes, where: str = "The saved law") -> Law:
         """Inverse of :meth:`to_json`; reads what every earlier version wrote.
+
+        Args:
+            where: the file, for messages.
 
         Raises:
             DataError: another kind of file, a newer format, content altered after it was written, or a law that is not
                 registered here.
         """
-        return Law.from_dict(formats.loads("law", text, "The saved law"))
+        return formats.made("law", where, Law.from_dict, formats.loads("law", text, where))
 
 
 def _class_of(name: str) -> type[Law]:
