@@ -283,6 +283,7 @@ def test_settings_are_numbers_or_texts():
 def test_a_newer_format_and_a_broken_file_are_refused_in_words(tmp_path):
     full().save(tmp_path)
     table = pq.read_table(tmp_path / "values.parquet")
+    (tmp_path / "checksums.json").unlink()
     pq.write_table(table.replace_schema_metadata({"mixlaw.format": "2"}), tmp_path / "values.parquet")
     with pytest.raises(DataError, match=r"values\.parquet is of format 2, .* reads up to format 1. Install a newer"):
         Observations.load(tmp_path)
@@ -290,7 +291,7 @@ def test_a_newer_format_and_a_broken_file_are_refused_in_words(tmp_path):
     with pytest.raises(DataError, match=r"lacks columns \['num_items'\]"):  # format 1 has it: not to be made up
         Observations.load(tmp_path)
     (tmp_path / "values.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
         Observations.load(tmp_path)
 
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mixlaw.data.importing import importer_of
 from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.data.saved_tables import AGAIN, format_of, load_tables, save_tables, warn_unsealed
 from mixlaw.data.table import At, Features, Missing, Table, tabulate
 from mixlaw.errors import DataError, did_you_mean
 from mixlaw.kit import html
@@ -102,7 +102,6 @@ _LATER = {
 """Columns that files of format 0 lack; they are null there."""
 
 _SCHEMAS = {"runs": RUNS_SCHEMA, "values": VALUES_SCHEMA, "items": ITEMS_SCHEMA}
-_FORMAT_KEY = "mixlaw.format"
 _CENSORED = ("none", "left", "right", "interval")
 _STATUS = ("done", "diverged", "partial")
 
@@ -319,33 +318,60 @@ class Observations:
 
     def save(self, folder: str | Path) -> None:
         """Write ``runs.parquet`` and ``values.parquet``, and ``items.parquet`` where there are any items (each whole or
-        not at all)."""
-        import io
-
-        from mixlaw.kit.store import Store
-
-        store = Store(folder)
-        for what in ("items", "values", "runs"):
-            table = getattr(self, what)
-            if what == "items" and not table.num_rows and not store.exists("items.parquet"):
-                continue
-            buffer = io.BytesIO()
-            pq.write_table(table.replace_schema_metadata({_FORMAT_KEY: str(FORMAT)}), buffer, compression="zstd")
-            store.write_bytes(f"{what}.parquet", buffer.getvalue())
+        not at all), and after them their checksums."""
+        with_items = self.items.num_rows or (Path(folder) / "items.parquet").exists()
+        names = ("items", "values", "runs") if with_items else ("values", "runs")
+        save_tables(folder, {name: getattr(self, name) for name in names}, FORMAT)
 
     @classmethod
     def load(cls, folder: str | Path) -> Observations:
         """Inverse of :meth:`save`; also of what every earlier version saved.
 
         Raises:
-            DataError: no such tables, tables of a newer format, or files that cannot be read.
+            DataError: no such tables, tables of a newer format, files that cannot be read, or files that are not as
+                they were saved.
         """
-        root = Path(folder)
-        lacking = [name for name in ("runs.parquet", "values.parquet") if not (root / name).exists()]
-        if lacking:
-            raise DataError(f"{folder} does not hold {' and '.join(lacking)}: these are no saved observations.")
-        there = [what for what in _SCHEMAS if what != "items" or (root / "items.parquet").exists()]
-        return cls(**{what: _read_saved(root / f"{what}.parquet", what) for what in there})
+        loaded, sealed = cls._load(Path(folder))
+        if not sealed:
+            warn_unsealed(f"{folder} carries")
+        return loaded
+
+    @classmethod
+    def load_runs(cls, root: str | Path, runs: Sequence[str]) -> Observations:
+        """What runs measured, each saved in ``root/<run>`` under its own id.
+
+        Raises:
+            DataError: what :meth:`load` refuses, or a folder that holds another run than its name says.
+
+        Example:
+            >>> import tempfile
+            >>> root = Path(tempfile.mkdtemp())
+            >>> Observations.from_records([{"run": "a"}], []).save(root / "a")
+            >>> len(Observations.load_runs(root, ["a"]))
+            1
+        """
+        parts, unsealed = [], []
+        for run in runs:
+            part, sealed = cls._load(Path(root) / run)
+            held = part.runs["run"].to_pylist()
+            if held != [run]:
+                raise DataError(f"{Path(root) / run} holds what was measured in {held[:5]}, not in that run. {AGAIN}")
+            parts.append(part)
+            unsealed += [] if sealed else [run]
+        if unsealed:
+            verb = "carries" if len(unsealed) == 1 else "carry"
+            warn_unsealed(f"{len(unsealed)} of {len(runs)} runs in {root}, for example {unsealed[0]}, {verb}")
+        return cls.concat(parts)
+
+    @classmethod
+    def _load(cls, root: Path) -> tuple[Observations, bool]:
+        """Saved observations, and whether they carry checksums."""
+        tables, sealed = load_tables(root, ["runs", "values"], ["items"])
+        today = {name: _in_todays_columns(table, name, root / f"{name}.parquet") for name, table in tables.items()}
+        try:
+            return cls(**today), sealed
+        except (DataError, pa.ArrowException, TypeError, KeyError) as error:
+            raise DataError(f"{root} holds no observations as mixlaw saves them: {error} {AGAIN}") from None
 
     # ---- reading -----------------------------------------------------------------------------------
     def __len__(self) -> int:
@@ -501,13 +527,9 @@ def _setting_rows(value: Any) -> list[tuple[str, dict[str, Any]]] | None:
     return rows
 
 
-def _read_saved(path: Path, what: str) -> pa.Table:
-    """A saved table in today's columns."""
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}. Restore it from a copy, or train its run again.") from None
-    written = int((table.schema.metadata or {}).get(_FORMAT_KEY.encode(), b"0"))
+def _in_todays_columns(table: pa.Table, what: str, path: Path) -> pa.Table:
+    """A saved table with the columns that its format lacked, as null."""
+    written = format_of(table, str(path))
     if written > FORMAT:
         raise DataError(
             f"{path} is of format {written}, and this version of mixlaw reads up to format {FORMAT}. Install a newer "

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
 from mixlaw.errors import DataError, MixlawWarning
+from mixlaw.kit.parquet import read_schema, read_table
 
 __all__ = ["check_weights", "numbers", "read_columns", "read_frame"]
 
@@ -30,7 +30,7 @@ def read_frame(path: Path) -> pa.Table:
     name = path.name.lower()
     try:
         if name.endswith(".parquet"):
-            return pa.parquet.read_table(path)
+            return read_table(path, str(path))
         if name.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
             delimiter = "\t" if ".tsv" in name else ","
             return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(delimiter=delimiter))
@@ -47,7 +47,7 @@ def read_columns(path: Path) -> list[str]:
     """
     try:
         if path.suffix == ".parquet":
-            return list(pa.parquet.read_schema(path).names)
+            return read_schema(path)
         if path.suffix in (".csv", ".tsv"):
             with path.open(encoding="utf-8-sig", newline="") as file:
                 return next(csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ","), [])

@@ -178,11 +178,11 @@ class StudyFolder:
         if specs is None and self.config.runs:
             imported = [self._imported(paths) for paths in self.config.run_files()]
             trained = [s.id for s in self.designed() if self.is_done(s)]
-            return Observations.concat([*imported, *(Observations.load(self.folder / "runs" / run) for run in trained)])
+            return Observations.concat([*imported, Observations.load_runs(self.folder / "runs", trained)])
         done = dict.fromkeys(s.id for s in (self.specs() if specs is None else specs) if self.is_done(s))
         if not done:
             raise DataError(f"No run of {self.folder} is done yet. Run `mixlaw train {self.folder}` first.")
-        return Observations.concat([Observations.load(self.folder / "runs" / run) for run in done])
+        return Observations.load_runs(self.folder / "runs", list(done))
 
     def _imported(self, paths: Sequence[str]) -> Observations:
         from mixlaw.io.importers import read, takes

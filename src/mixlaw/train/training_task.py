@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
+from mixlaw.errors import DataError
 from mixlaw.train.contract import Progress, ShouldStop, Trainer, is_done
 
 __all__ = ["TrainingTask"]
@@ -56,6 +57,9 @@ class TrainingTask:
         """What the run measured.
 
         Raises:
-            DataError: the folder does not hold it.
+            DataError: the folder does not hold it, or it is not as it was saved.
         """
-        return Observations.load(folder)
+        found = Observations.load(folder)
+        if (held := found.runs["run"].to_pylist()) != [item.id]:
+            raise DataError(f"{folder} holds what was measured in {held[:5]}, not in the run {item.id}.")
+        return found

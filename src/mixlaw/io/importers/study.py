@@ -33,5 +33,5 @@ def read(paths: Sequence[Path]) -> Observations:
         done = sorted(p.parent for p in (folder / "runs").glob("*/DONE"))
         if not done:
             raise DataError(f"No run of {folder} is done yet. Run `mixlaw train {folder}` first.")
-        parts.extend(Observations.load(p) for p in done)
+        parts.append(Observations.load_runs(folder / "runs", [p.name for p in done]))
     return Observations.concat(parts)
