@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from mixlaw.errors import DataError
-from mixlaw.kit.lock import LOCK, hold
+from mixlaw.kit.lock import LOCK, briefly, hold
 
 from processes import alive, child_environment
 
@@ -120,3 +120,57 @@ def test_a_study_refuses_a_second_writer_and_lets_readers_in(tmp_path):
         process.kill()
         process.wait()
     assert study.tokenize().names == ("a", "b")
+
+
+def test_a_removed_lock_file_lets_nobody_in(tmp_path, holder):
+    for _ in range(2):
+        (tmp_path / LOCK).unlink(missing_ok=True)
+        with pytest.raises(DataError, match="being worked on by another process"), hold(tmp_path, "fit"):
+            pass
+    (tmp_path / LOCK).write_text("[")  # somebody's own
+    with pytest.raises(DataError, match="being worked on"), hold(tmp_path, "fit"):
+        pass
+    holder.kill()
+    holder.wait()
+    with hold(tmp_path, "fit"):
+        pass
+
+
+def test_what_killed_processes_left_is_removed_and_what_live_ones_write_stays(tmp_path):
+    code = (
+        "import os, sys\nfrom mixlaw.kit.store import temporary_beside\n"
+        "path = temporary_beside(sys.argv[1] + '/runs/a.json')\n"
+        "open(path, 'w').write('half'); print(path, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    (tmp_path / "runs").mkdir()
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": child_environment()}
+    writer = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], **pipe)
+    half = tmp_path / "runs" / os.path.basename(writer.stdout.readline().strip())
+    old, young = tmp_path / "b.bin.tmp-0123abcd", tmp_path / "documents.tmp-encode"
+    elsewhere = tmp_path / f"c.json.tmp-{'0' * 8}-1-01234567"
+    for file in (old, young, elsewhere, tmp_path / "my.tmp", tmp_path / "notes.tmp-of mine"):
+        file.write_text("x")
+    os.utime(old, (1, 1))
+    try:
+        with hold(tmp_path, "train"):
+            assert half.exists() and young.exists() and elsewhere.exists() and not old.exists()
+    finally:
+        writer.kill()
+        writer.wait()
+    os.utime(elsewhere, (1, 1))
+    with hold(tmp_path, "train"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        LOCK,
+        "documents.tmp-encode",
+        "my.tmp",
+        "notes.tmp-of mine",
+        "runs",
+    ]
+    assert not half.exists()
+
+
+def test_a_folder_held_by_a_stopped_process_is_waited_for_and_told(tmp_path, holder):
+    with pytest.raises(DataError, match="perhaps it was stopped while it wrote there"), briefly(tmp_path, 0.05):
+        pass

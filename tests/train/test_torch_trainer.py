@@ -67,6 +67,7 @@ def test_what_is_written_down(tiny, tmp_path, spec_of, precision):
     assert {p.name for p in folder.iterdir()} == {
         "DONE",
         "checkpoint.safetensors",
+        "checksums.json",
         "log.txt",
         "machine.json",
         "runs.parquet",
@@ -297,7 +298,7 @@ def test_a_broken_checkpoint_is_explained(tiny, tmp_path):
     folder = tmp_path / spec.id
     folder.mkdir()
     (folder / checkpoints.NAME).write_bytes(b"not a checkpoint")
-    with pytest.raises(DataError, match="Remove it"):
+    with pytest.raises(DataError, match=r"Delete .* to train the run from its beginning"):
         run(tiny, tmp_path, spec)
     (folder / checkpoints.NAME).unlink()
     other = tiny_spec(tiny[0], steps=5)

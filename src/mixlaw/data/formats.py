@@ -22,6 +22,16 @@ __all__ = ["KINDS", "Kind", "dumps", "load", "loads", "made", "numbered", "read"
 
 
 Made = TypeVar("Made")
+_WRONG = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -163,13 +173,13 @@ def made(kind: str, where: str | Path, make: Callable[[dict[str, Any]], Made], c
         >>> made("recipe", "recipe.json", lambda content: content["tokens"], {"token": 1000})
         Traceback (most recent call last):
             ...
-        mixlaw.errors.DataError: recipe.json is no recipe written by mixlaw: KeyError('tokens'). Restore it from a copy...
+        mixlaw.errors.DataError: recipe.json is no recipe written by mixlaw: KeyError('tokens'). ...
     """
     try:
         return make(content)
     except MixlawError as error:
         raise DataError(f"{where}: {error} {KINDS[kind].again}") from None
-    except Exception as error:  # a file may hold anything, and each class finds something else wrong with it
+    except _WRONG as error:  # a file may hold anything, and each class finds something else wrong with it
         raise DataError(
             f"{where} is no {kind} written by mixlaw: {error!r}. Restore it from a copy. {KINDS[kind].again}"
         ) from None

@@ -92,8 +92,8 @@ def format_of(table: pa.Table, where: str) -> int:
 def warn_unsealed(what: str) -> None:
     """Say that there are no checksums; ``what`` is the subject of the sentence with its verb."""
     warnings.warn(
-        f"{what} no checksums: the first version of mixlaw wrote this, or {CHECKSUMS} was removed. Whether anything was "
-        f"changed since cannot be told.",
+        f"{what} no checksums: the first version of mixlaw wrote this, or {CHECKSUMS} was removed. Whether anything "
+        f"was changed since cannot be told.",
         MixlawWarning,
         stacklevel=4,
     )

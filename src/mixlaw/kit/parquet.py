@@ -1,4 +1,4 @@
-"""Parquet files that cannot exhaust the memory: what a file would unpack to is compared with its size before it is read.
+"""Parquet files that cannot exhaust the memory: what one would unpack to is compared with its size beforehand.
 
 A few hundred bytes can stand for billions of rows, or for one long text a million times. Real tables do not: they are
 well below the limits here.
@@ -6,7 +6,6 @@ well below the limits here.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 

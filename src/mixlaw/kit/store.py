@@ -1,20 +1,25 @@
 """Files that are never half-written: write beside, fsync, rename; object stores publish with one put.
 
-A path may be local or any fsspec URL. What a killed process leaves behind (``*.tmp-...``) is never read.
+A path may be local or any fsspec URL. What a killed process leaves behind (``*.tmp-...``) is never read, and
+:func:`sweep` removes it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
+import re
+import time
 import uuid
+import zlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from mixlaw.errors import DataError
 
-__all__ = ["Store", "folder_name"]
+__all__ = ["Store", "folder_name", "sweep", "temporary_beside"]
 
 
 def folder_name(name: str) -> str:
@@ -27,6 +32,65 @@ def folder_name(name: str) -> str:
     if name in {".", ".."}:
         return name.replace(".", "%2E")
     return quote(name, safe=" ") if "/" in name else name
+
+
+_DAY = 86_400.0
+_TEMPORARY = re.compile(r"\.tmp-(?:(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]+)-)?[0-9a-z]+$")
+
+
+def temporary_beside(target: str | os.PathLike[str]) -> str:
+    """A name beside ``target`` for a file that is not finished; it says which process of which machine writes it.
+
+    Example:
+        >>> temporary_beside("runs/a.json").startswith("runs/a.json.tmp-")
+        True
+    """
+    return f"{os.fspath(target)}.tmp-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def sweep(folder: str | os.PathLike[str]) -> list[str]:
+    """Remove unfinished files under a local folder whose writer is gone; returns their names.
+
+    A writer of this machine is gone when its process is; of others nothing is known but that no file takes a day to
+    write without a change.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with open(temporary_beside(f"{folder}/a.json"), "w") as file:
+        ...     _ = file.write("half")
+        >>> sweep(folder)  # this process lives
+        []
+    """
+    removed = []
+    for root, _, names in os.walk(folder):
+        for name in names:
+            found = _TEMPORARY.search(name)
+            if found is None:
+                continue
+            path = os.path.join(root, name)
+            try:
+                if _is_abandoned(path, found["machine"], found["process"]):
+                    os.unlink(path)
+                    removed.append(path)
+            except FileNotFoundError:  # finished meanwhile
+                continue
+    return removed
+
+
+def _is_abandoned(path: str, machine: str | None, process: str | None) -> bool:
+    if machine == _machine() and process is not None:
+        try:
+            os.kill(int(process), 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except PermissionError:  # somebody else's process
+            return False
+    return time.time() - os.stat(path).st_mtime > _DAY
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 class Store:
@@ -72,7 +136,7 @@ class Store:
                 handle.write(data)
             return
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        temporary = f"{target}.tmp-{uuid.uuid4().hex[:8]}"
+        temporary = temporary_beside(target)
         try:
             with open(temporary, "wb") as handle:
                 handle.write(data)
@@ -98,7 +162,7 @@ class Store:
             return
         target = self.path(name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        temporary = f"{target}.tmp-{uuid.uuid4().hex[:8]}"
+        temporary = temporary_beside(target)
         try:
             with open(temporary, "wb") as handle:
                 handle.write(data)

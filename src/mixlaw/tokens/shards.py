@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import DataError
-from mixlaw.kit.store import Store
+from mixlaw.kit.store import Store, temporary_beside
 
 __all__ = ["open_shard", "publish", "read_index", "token_hash", "write_stream"]
 
@@ -38,7 +37,7 @@ def write_stream(path: Path, arrays: Iterable[npt.NDArray[Any]]) -> int:
 def publish(target: Path, arrays: Iterable[npt.NDArray[Any]]) -> tuple[int, str]:
     """Write arrays to ``target``, which appears only when complete. Returns entries and content hash."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex[:8]}")
+    temporary = Path(temporary_beside(target))
     digest, entries = hashlib.sha256(), 0
     try:
         with open(temporary, "wb") as handle:

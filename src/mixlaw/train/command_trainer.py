@@ -27,6 +27,7 @@ from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.logs import log_tail
 from mixlaw.kit.store import Store, folder_name
 from mixlaw.models.proxy.presets import model_config
+from mixlaw.train.claim import Claim
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 
 __all__ = ["CommandTrainer", "read_metrics"]
@@ -119,7 +120,7 @@ class CommandTrainer:
                 f"{spec.tokens} tokens are less than one step of {spec.batch} x {spec.context} tokens. "
                 f"Raise tokens, or lower batch or context."
             )
-        store = Store(folder)
+        store, claim = Store(folder), Claim(folder)
         spec.save(folder / "spec.json")
         description = self.describe(spec, folder)
         if description["order"]:
@@ -139,7 +140,7 @@ class CommandTrainer:
                 log_tail(folder / "log.txt"),
             )
         rows = read_metrics(metrics, spec)
-        finish(folder, self._observations(spec, folder, rows))
+        finish(folder, self._observations(spec, folder, rows), claim)
         if progress is not None:
             progress(spec.num_steps, spec.num_steps)
 

@@ -8,9 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError
+from mixlaw.errors import ConfigError, RunError
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
+from mixlaw.train.claim import Claim
 
 __all__ = ["Progress", "ShouldStop", "Trainer", "finish", "is_done", "needs_tokens", "refuse", "version_of"]
 
@@ -122,8 +123,14 @@ def is_done(folder: Path) -> bool:
     return (Path(folder) / "DONE").exists()
 
 
-def finish(folder: Path, observations: Observations) -> None:
+def finish(folder: Path, observations: Observations, claim: Claim | None = None) -> None:
     """Publish a run's observations and, after them, ``DONE``.
+
+    Args:
+        claim: what the trainer claimed the run with; without one, only a run that is done already is refused.
+
+    Raises:
+        RunError: another process trains the run now, or has finished it: what that one wrote stays.
 
     Example:
         >>> import tempfile
@@ -133,5 +140,10 @@ def finish(folder: Path, observations: Observations) -> None:
         ...     is_done(Path(folder))
         True
     """
-    observations.save(folder)
-    Store(folder).write_bytes("DONE", b"")
+    held = Claim(folder) if claim is None and not is_done(folder) else claim
+    if held is None:
+        raise RunError(f"The run in {folder} was finished by another process; what it wrote there stays.")
+    with held.publishing():
+        observations.save(folder)
+        Store(folder).write_bytes("DONE", b"")
+    held.release()

@@ -22,6 +22,7 @@ from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 from mixlaw.models.proxy.presets import model_config
 from mixlaw.train import checkpoint
+from mixlaw.train.claim import Claim
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 from mixlaw.train.optimizer_options import optimizer_options
 from mixlaw.train.validation_losses import evaluate, value_rows
@@ -139,7 +140,9 @@ class TorchTrainer:
         ``log.txt``, ``runs.parquet``, ``values.parquet``, and ``DONE`` last.
 
         Raises:
-            ConfigError, RunError: see :meth:`check`; or the checkpoint to start from is missing.
+            ConfigError, RunError: see :meth:`check`; the checkpoint to start from is missing, or is not of that run's
+                end; another process took the run over.
+            DataError: a checkpoint or token files that are damaged.
             RunStopped: ``should_stop`` said so; a checkpoint was published.
         """
         folder = Path(folder)
@@ -151,20 +154,21 @@ class TorchTrainer:
         from mixlaw.train.loop import choose_device
 
         device = choose_device(self.device)
+        claim = Claim(folder)
         spec.save(folder / "spec.json")
         with _one_thread(torch, device.type == "cpu"), open(folder / "log.txt", "a", buffering=1) as log:
-            _Run(self, spec, folder, device, log).train(progress, should_stop)
+            _Run(self, spec, folder, device, log, claim).train(progress, should_stop)
 
 
 class _Run:
     """One run's state while it trains."""
 
-    def __init__(self, trainer: TorchTrainer, spec: RunSpec, folder: Path, device: Any, log: Any) -> None:
+    def __init__(self, trainer: TorchTrainer, spec: RunSpec, folder: Path, device: Any, log: Any, claim: Claim) -> None:
         from mixlaw.models.proxy.model import Decoder
         from mixlaw.tokens.loader import Loader, validation
         from mixlaw.train.loop import Training, choose_precision
 
-        self.trainer, self.spec, self.folder, self.log = trainer, spec, folder, log
+        self.trainer, self.spec, self.folder, self.log, self.claim = trainer, spec, folder, log, claim
         root = Path(trainer.tokens_root)
         self.loader = Loader(spec, trainer.corpus, root)
         self.validation = validation(trainer.corpus, root, spec.context)
@@ -176,6 +180,12 @@ class _Run:
         if found is not None and found[0].spec != spec.id:
             raise RunError(
                 f"{folder} holds a checkpoint of run {found[0].spec}, not {spec.id}. Use a folder per run.", spec
+            )
+        if found is not None and not 0 <= found[0].step <= spec.num_steps:
+            raise RunError(
+                f"The checkpoint in {folder} is of step {found[0].step}, and the run has {spec.num_steps}. Delete it "
+                f"to train the run from its beginning.",
+                spec,
             )
         # A continued run keeps the precision it began with, whatever machine it is on now.
         precision = found[0].precision if found else choose_precision(options["precision"], device)
@@ -212,6 +222,7 @@ class _Run:
                 f"{folder}. Train that run first, with keep='full' or 'weights'.",
                 self.spec,
             )
+        self.check_end(folder, found[0])
         if moments and "updates" not in found[1]:
             raise RunError(
                 f"Run {self.spec.id} starts from {folder} with its Adam moments, but only weights were kept there. "
@@ -220,6 +231,18 @@ class _Run:
             )
         self.training.load(found[1], moments)
         self.write(f"start from run {self.spec.start_run} ({'with' if moments else 'without'} its Adam moments)")
+
+    def check_end(self, folder: Path, reached: checkpoint.Progressed) -> None:
+        """The checkpoint to start from is that of the run it should be, and of that run's end."""
+        status = Observations.load(folder).runs["status"].to_pylist()
+        last = RunSpec.load(folder / "spec.json").num_steps
+        if reached.spec != self.spec.start_run or (reached.step != last and status != ["diverged"]):
+            raise RunError(
+                f"Run {self.spec.id} starts from the end of run {self.spec.start_run}, and the checkpoint in {folder} "
+                f"is of step {reached.step} of run {reached.spec}; the end is step {last}. Delete {folder} and train "
+                f"that run again.",
+                self.spec,
+            )
 
     def train(self, progress: Progress | None, should_stop: ShouldStop | None) -> None:
         spec, state = self.spec, self.state
@@ -256,7 +279,7 @@ class _Run:
             state.seconds = before + now - began
             stop = should_stop is not None and should_stop()
             if state.step < num_steps and (stop or now - published > self.trainer.checkpoint_seconds):
-                checkpoint.save(self.folder, state, self.training.tensors())
+                checkpoint.save(self.folder, state, self.training.tensors(), self.claim)
                 published = now
                 if stop:
                     self.write(f"stopped at step {state.step} of {num_steps}; run again to continue")
@@ -315,14 +338,15 @@ class _Run:
             "realised": self.loader.realised(state.step),
         }
         if trainer.keep == "none":
-            (self.folder / checkpoint.NAME).unlink(missing_ok=True)
+            with self.claim.publishing():
+                (self.folder / checkpoint.NAME).unlink(missing_ok=True)
         else:
             tensors = self.training.tensors()
             if trainer.keep == "weights":
                 tensors = {name: t for name, t in tensors.items() if name.startswith("model.")}
-            checkpoint.save(self.folder, state, tensors)
+            checkpoint.save(self.folder, state, tensors, self.claim)
         self.write(f"{status} after {state.step} steps, {tokens / seconds:.0f} tokens/s")
-        finish(self.folder, Observations.from_records([row], state.values))
+        finish(self.folder, Observations.from_records([row], state.values), self.claim)
 
 
 def torch_version() -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
+from mixlaw.kit.store import temporary_beside
 from mixlaw.text.near_duplicates import clusters
 from mixlaw.text.readers import ReadCounts
 from mixlaw.text.sources import Source
@@ -51,7 +52,7 @@ def encode_domain(
     published = shards.read_index(folder)
     if published is not None and published["inputs"] == inputs:
         return
-    working = folder / "documents.tmp-encode"
+    working = Path(temporary_beside(folder / "documents"))
     try:
         tokens = _write_tokens(work, source, encoder, dtype, working)
         if len(tokens) != len(scan.keys):
