@@ -64,6 +64,12 @@ def load_tables(
 
     Raises:
         DataError: a table is missing, cannot be read, or is not as it was saved.
+
+    Example:
+        >>> load_tables("a folder without tables", ["runs"])
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.DataError: a folder without tables does not hold runs.parquet: these are no saved observations.
     """
     root = Path(folder)
     lacking = [f"{name}.parquet" for name in needed if not (root / f"{name}.parquet").exists()]
@@ -82,6 +88,10 @@ def format_of(table: pa.Table, where: str) -> int:
 
     Raises:
         DataError: it says something that is no number.
+
+    Example:
+        >>> format_of(pa.table({"run": ["a"]}), "runs.parquet")
+        0
     """
     said = (table.schema.metadata or {}).get(_FORMAT_KEY.encode(), b"0")
     if not re.fullmatch(rb"[0-9]{1,9}", said):
@@ -90,7 +100,14 @@ def format_of(table: pa.Table, where: str) -> int:
 
 
 def warn_unsealed(what: str) -> None:
-    """Say that there are no checksums; ``what`` is the subject of the sentence with its verb."""
+    """Say that there are no checksums; ``what`` is the subject of the sentence with its verb.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     warn_unsealed("my-runs carries")
+        >>> str(said[0].message)
+        'my-runs carries no checksums: the first version of mixlaw wrote this, or checksums.json was removed. ...
+    """
     warnings.warn(
         f"{what} no checksums: the first version of mixlaw wrote this, or {CHECKSUMS} was removed. Whether anything "
         f"was changed since cannot be told.",

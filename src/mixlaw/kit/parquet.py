@@ -38,6 +38,7 @@ def open_parquet(source: Any, size: int, where: str) -> pq.ParquetFile:
         DataError: no Parquet file, or one that says that it unpacks to far more than its size.
 
     Example:
+        >>> import io
         >>> buffer = io.BytesIO()
         >>> pq.write_table(pa.table({"loss": [3.0, 2.9]}), buffer)
         >>> open_parquet(buffer, len(buffer.getvalue()), "runs.parquet").metadata.num_rows
@@ -60,6 +61,7 @@ def rows_at_once(file: pq.ParquetFile, column: str, most: int = 256) -> int:
     its row group holds.
 
     Example:
+        >>> import io
         >>> buffer = io.BytesIO()
         >>> pq.write_table(pa.table({"text": ["a", "b"]}), buffer)
         >>> rows_at_once(pq.ParquetFile(buffer), "text")
@@ -84,6 +86,7 @@ def read_table(source: str | Path | bytes, where: str) -> pa.Table:
         DataError: not readable, or it would unpack to far more than its size.
 
     Example:
+        >>> import io
         >>> buffer = io.BytesIO()
         >>> pq.write_table(pa.table({"run": ["a", "b"], "loss": [3.0, 2.9]}), buffer)
         >>> read_table(buffer.getvalue(), "runs.parquet").column("run").to_pylist()
