@@ -5,6 +5,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from mixlaw.cli import options
 from mixlaw.cli.app import app
 from mixlaw.errors import ConfigError
 from mixlaw.optimize import price
@@ -141,3 +142,14 @@ def test_a_frontier_is_told_by_its_ends(folder):
     assert result.exit_code == 0, result.exception
     assert "9 certified points" in result.output and "Lowest loss of each set" in result.output
     assert result.output.count("  at  ") == 2
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1_0", "١", "0x1", "", " ", "1e999", "1:30"])
+def test_numbers_of_the_command_line_are_finite_and_plain(text):
+    with pytest.raises(ConfigError, match="must look like NAME=NUMBER"):
+        options.pairs([f"web={text}"], "objective")
+    if text != "1_0":  # which counts may be written as
+        with pytest.raises(ConfigError, match="is not a number"):
+            options.mixture_or_name(f"web={text}", "--kl-to")
+    with pytest.raises(ConfigError, match="must look like NAME=VALUE"):
+        options.values(["x={a: &a [*a]}"])

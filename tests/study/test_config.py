@@ -122,3 +122,67 @@ def test_a_registered_trainer_gets_its_options(tmp_path):
         study("bound", options={"corpus": 1})
     with pytest.raises(ConfigError, match=r"which needs training\.command"):
         study("no-command", trainer="command").template()
+
+
+def written(folder, **changes):
+    """study.yaml with sections replaced by lines of text."""
+    sections = {
+        "corpus": "{counts: {web: 3B, code: 1B}}",
+        "objective": "{web: 1.0}",
+        "budget": "{tokens: 2B}",
+        **changes,
+    }
+    (folder / "study.yaml").write_text("".join(f"{key}: {value}\n" for key, value in sections.items()))
+    return folder / "study.yaml"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": "{tokens: 1:30}"}, "'1:30' is not a non-negative number"),
+        ({"budget": "{tokens: null}"}, "None is not a non-negative number"),
+        ({"budget": "{tokens: .nan}"}, r"budget\.tokens is nan"),
+        ({"budget": "{tokens: ２B}"}, "'２B' is not a non-negative number"),
+        ({"budget": "{tokens: 2\u212a}"}, "is not a non-negative number"),  # the sign of kelvin, which is no k
+        ({"budget": "{tokens: ٣}"}, "'٣' is not a non-negative number"),
+        ({"budget": "{tokens: " + "9" * 400 + "}"}, "is not a non-negative number"),
+        ({"budget": "{tokens: true}"}, "True is not a number"),
+        ({"corpus": "{counts: null}"}, "corpus"),
+        ({"corpus": "{counts: [1, 2]}"}, "corpus"),
+        ({"corpus": "{counts: {web: null}}"}, "counts of web: None is not a non-negative number"),
+        ({"corpus": "{counts: {web: 1:30}}"}, "counts of web: '1:30'"),
+        ({"corpus": "{domains: null}"}, r"corpus\.domains"),
+        ({"corpus": "{counts: {web: 1, web: 2}}"}, "the key 'web' is there twice"),
+        ({"objective": "{web: .nan}"}, r"objective\.web is nan"),
+        ({"objective": "{web: .inf}"}, r"objective\.web is inf"),
+        ({"objective": "{web: true}"}, "true and false are no numbers"),
+        ({"objective": "null"}, "objective"),
+        ({"design": "{num: null}"}, r"design\.num"),
+        ({"design": "{num: true}"}, "true and false are no numbers"),
+        ({"design": "{num: 1:30}"}, r"design\.num"),
+        ({"design": "{num: ²}"}, r"design\.num"),
+        ({"design": "{sizes: [{num: ２, tokens: 1, model: {}}]}"}, "sizes"),
+        ({"training": "{tokens: null}"}, "training tokens: None is not"),
+        ({"law": "{level: .nan}"}, r"law\.level is nan"),
+        ({"verify": "{seeds: null}"}, r"verify\.seeds"),
+        ({"1": "2"}, "1 is no key of a study"),
+        ({"training": "[" * 50_000}, "not readable YAML"),
+    ],
+)
+def test_numbers_that_nobody_means_are_refused_in_words(tmp_path, changes, message):
+    load_config(written(tmp_path))
+    with pytest.raises(ConfigError, match=message):
+        load_config(written(tmp_path, **changes))
+
+
+def test_a_call_with_nan_is_refused_like_a_file():
+    with pytest.raises(ConfigError, match=r"objective\.web is nan"):
+        parse_config({**GOOD, "objective": {"web": float("nan")}}, "here")
+
+
+@pytest.mark.parametrize("size", ["d128=²:8M", "d128=２:8M", "d128=8:８M", "d128=8:1:30"])
+def test_sizes_of_the_command_line_are_plain_digits(size):
+    from mixlaw.study.config import DesignConfig, design_changes
+
+    with pytest.raises(ConfigError):
+        design_changes(DesignConfig(), sizes=[size])

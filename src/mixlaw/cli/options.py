@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mixlaw.data.budget import Budget, Limit
 from mixlaw.errors import ConfigError, DataError
-from mixlaw.kit.units import parse_count
+from mixlaw.kit.units import parse_count, parse_number
+from mixlaw.kit.yaml_text import load_yaml
 
 __all__ = ["check_kind", "further_limits", "mixture_or_name", "pairs", "places", "task_files", "values"]
 
@@ -83,8 +82,8 @@ def values(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, sign, value = text.partition("=")
         try:
-            found[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            found[name.strip()] = load_yaml(value, f"--option {text!r}")
+        except ConfigError:
             sign = ""
         if not sign or not name.strip():
             raise ConfigError(f"--option {text!r} must look like NAME=VALUE, for example packed=true.")
@@ -119,8 +118,8 @@ def pairs(texts: Sequence[str], what: str, number: bool = True) -> dict[str, Any
         try:
             if not sep or not name:
                 raise ValueError
-            result[name] = float(value) if number else value
-        except ValueError:
+            result[name] = parse_number(value) if number else value
+        except (ValueError, ConfigError):
             raise ConfigError(f"--{what} {text!r} must look like NAME={'NUMBER' if number else 'PATH'}.") from None
     return result
 
@@ -137,8 +136,8 @@ def _numbers(text: str, where: str) -> dict[str, float]:
 
 def _number(text: str, where: str) -> float:
     try:
-        return float(text)
-    except (TypeError, ValueError):
+        return parse_number(text)
+    except ConfigError:
         try:
             return float(parse_count(text, where))
         except (ConfigError, DataError, TypeError):

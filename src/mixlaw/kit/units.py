@@ -7,7 +7,7 @@ import re
 
 from mixlaw.errors import ConfigError
 
-__all__ = ["bits_per_byte", "format_bytes", "format_count", "format_seconds", "parse_count"]
+__all__ = ["bits_per_byte", "format_bytes", "format_count", "format_seconds", "parse_count", "parse_number"]
 
 _SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
@@ -21,11 +21,11 @@ def parse_count(value: int | float | str, what: str = "count") -> int:
     if isinstance(value, bool):
         raise ConfigError(f"{what}: {value!r} is not a number. Write for example 2500000, '2.5M' or '2.5B'.")
     if isinstance(value, int | float):
-        number = float(value)
+        number = float(value) if abs(value) < 1e300 else math.inf
     else:
-        match = re.fullmatch(r"\s*([0-9._]+(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)\s*", str(value).lower())
+        match = re.fullmatch(r"\s*([0-9._]+(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)\s*", str(value), re.IGNORECASE | re.ASCII)
         try:
-            number = float(match.group(1).replace("_", "")) * _SUFFIX[match.group(2)] if match else math.nan
+            number = float(match.group(1).replace("_", "")) * _SUFFIX[match.group(2).lower()] if match else math.nan
         except ValueError:
             number = math.nan
     if not math.isfinite(number) or number < 0:
@@ -33,6 +33,27 @@ def parse_count(value: int | float | str, what: str = "count") -> int:
             f"{what}: {value!r} is not a non-negative number. Write for example 2500000, '2.5M' or '2.5B'."
         )
     return round(number)
+
+
+def parse_number(text: str, what: str = "number") -> float:
+    """``"-1.5e-3"`` -> -0.0015: a finite number in plain digits.
+
+    Raises:
+        ConfigError: anything else, such as ``nan``, ``inf``, ``1_000`` or digits of another script.
+
+    Example:
+        >>> parse_number("-1.5e-3")
+        -0.0015
+        >>> parse_number("nan", "--gain")
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.ConfigError: --gain: 'nan' is not a finite number. Write for example 0.01 or 1e-3.
+    """
+    plain = re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*", text, re.IGNORECASE | re.ASCII)
+    number = float(text) if plain else math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{what}: {text!r} is not a finite number. Write for example 0.01 or 1e-3.")
+    return number
 
 
 def format_count(count: float) -> str:

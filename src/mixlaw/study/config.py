@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mixlaw.data.budget import Budget
 from mixlaw.data.seams import TRAINERS
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.units import parse_count
+from mixlaw.kit.yaml_text import check_plain, dump_yaml, load_yaml
 
 __all__ = [
     "CorpusConfig",
@@ -32,6 +31,15 @@ __all__ = [
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        given = value.values() if isinstance(value, dict) and kind == dict[str, float] else [value]
+        if kind is not bool and any(isinstance(one, bool) for one in given):
+            raise ValueError("true and false are no numbers, texts or settings here")
+        return value
 
 
 def _paths(value: Any) -> Any:
@@ -63,7 +71,7 @@ class CorpusConfig(_Section):
         lambda v: parse_count(v, "corpus counts")
     )
     _declared = field_validator("counts", mode="before")(
-        lambda v: {k: parse_count(n, f"counts of {k}") for k, n in dict(v).items()}
+        lambda v: {k: parse_count(n, f"counts of {k}") for k, n in v.items()} if isinstance(v, dict) else v
     )
 
     @model_validator(mode="after")
@@ -250,13 +258,18 @@ class StudyConfig(_Section):
 
     def dump(self) -> str:
         """As YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.model_dump(mode="json"))
 
 
 def parse_config(data: Any, where: str) -> StudyConfig:
     """Checked configuration from plain data; ``where`` is named in errors."""
     if not isinstance(data, dict):
         raise ConfigError(f"{where} must hold a mapping with corpus, objective and budget, got {type(data).__name__}.")
+    check_plain(data, where)
+    if odd := [key for key in data if not isinstance(key, str)]:
+        raise ConfigError(
+            f"{where}: {odd[0]!r} is no key of a study.{did_you_mean(str(odd[0]), StudyConfig.model_fields)}"
+        )
     try:
         return StudyConfig(**data)
     except ValidationError as error:
@@ -307,8 +320,8 @@ def design_changes(
 
 def _value(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Yaml)
-    except yaml.YAMLError as error:
+        return load_yaml(text, where)
+    except ConfigError as error:
         if text.startswith(("[", "{")):
             raise ConfigError(f"{where}: {text!r} is not a value that study.yaml could hold: {error}") from None
         return text  # such as ':'
@@ -317,7 +330,7 @@ def _value(text: str, where: str) -> Any:
 def _size(text: str) -> dict[str, Any]:
     preset, _, rest = text.partition("=")
     count, _, tokens = rest.partition(":")
-    if not preset or not count.isdigit() or not tokens:
+    if not preset or not (count.isascii() and count.isdigit()) or not tokens:
         raise ConfigError(f"--size {text!r} must look like PRESET=NUM:TOKENS, for example d128=8:8M.")
     return {"num": int(count), "tokens": parse_count(tokens, f"--size {text}"), "model": {"preset": preset}}
 
@@ -325,23 +338,14 @@ def _size(text: str) -> dict[str, Any]:
 def load_config(path: Path) -> StudyConfig:
     """Read and check ``study.yaml``."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)
+        data = load_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise ConfigError(
             f"{path} is not there. Make a study first: `mixlaw init {path.parent} --domain NAME=PATH ...`."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not readable YAML: {error}") from None
     return parse_config(data, str(path))
-
-
-class _Yaml(yaml.SafeLoader):
-    """Plain data, with ``4e-3`` a number: YAML 1.1 asks for ``4.0e-3`` and silently reads a string otherwise."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def _explain(error: Any, section: Any = StudyConfig) -> str:

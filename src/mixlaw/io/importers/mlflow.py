@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mixlaw.data.observations import Observations
-from mixlaw.errors import DataError
+from mixlaw.errors import ConfigError, DataError
 from mixlaw.io.frames import read_columns, read_frame
 from mixlaw.io.runlogs import RunLog, number, to_observations
+from mixlaw.kit.yaml_text import load_yaml
 
 __all__ = ["read", "recognises"]
 
@@ -71,8 +70,8 @@ def read(
 
 def _read_run(folder: Path) -> RunLog | None:
     try:
-        meta = yaml.safe_load((folder / "meta.yaml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        meta = load_yaml((folder / "meta.yaml").read_text(encoding="utf-8"), str(folder / "meta.yaml"))
+    except (ConfigError, UnicodeDecodeError) as error:
         raise DataError(f"{folder / 'meta.yaml'} cannot be read: {error}") from None
     if not isinstance(meta, dict):
         raise DataError(f"{folder / 'meta.yaml'} does not describe a run.")
