@@ -1,10 +1,13 @@
 import itertools
 import json
+import time
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from mixlaw.data.budget import Budget, Group, Limit
 from mixlaw.data.corpus import Corpus
@@ -125,3 +128,70 @@ def test_caps_that_do_not_fill_the_budget_are_added_up():
     corpus = Corpus.declared({"web": 600, "code": 400}, source="test")
     with pytest.raises(InfeasibleBudgetError, match=r"Together the caps allow 4\.00k tokens, 40\.0% of the budget"):
         Budget(tokens=10_000, max_epochs=4).check(corpus)
+
+
+def fewest(c):
+    """The size of a smallest set of limits that conflict, by trying all of them; the sum of the weights not counted."""
+    k, m = len(c.domains), len(c.upper)
+    lows, highs = [j for j in range(k) if c.low[j] > 0], [j for j in range(k) if c.high[j] < 1]
+    limits = [("low", j) for j in lows] + [("high", j) for j in highs] + [("row", i) for i in range(m)]
+    for size in range(1, len(limits) + 1):
+        for some in combinations(limits, size):
+            bounds = [
+                (c.low[j] if ("low", j) in some else 0.0, c.high[j] if ("high", j) in some else 1.0) for j in range(k)
+            ]
+            rows = [i for kind, i in some if kind == "row"]
+            if any(low > high for low, high in bounds):
+                return size
+            found = linprog(
+                np.zeros(k),
+                c.matrix[rows] if rows else None,
+                c.upper[rows] if rows else None,
+                [[1.0] * k],
+                [1.0],
+                bounds,
+            )
+            if found.status == 2:
+                return size
+    return 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(budgets())
+def test_a_conflict_is_the_smallest_there_is(budget):
+    c = budget.constraints(CORPUS)
+    least = fewest(c)
+    if not least:
+        budget.check(CORPUS)
+        return
+    with pytest.raises(InfeasibleBudgetError) as error:
+        budget.check(CORPUS)
+    assert len([label for label in error.value.conflict if label != "weights sum to 1"]) == least
+
+
+def test_three_limits_are_named_where_three_of_many_conflict():
+    """Deleting limits one after the other ended with the five group caps that do not fill the budget either."""
+    names = [f"{n}{i}" for n in "abcde" for i in (1, 2)]
+    corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
+    groups = {n: Group((f"{n}1", f"{n}2"), cap=0.19) for n in "abcde"}
+    floors = {"a1": 0.12, "a2": 0.12}
+    with pytest.raises(InfeasibleBudgetError) as error:
+        Budget(tokens=1000, floors=floors, groups=groups).check(corpus)
+    # at least 0.24 of at most 0.19, whatever the weights sum to
+    floor = "floor 120 tokens (0.12)"
+    assert error.value.conflict == (f"a1: {floor}", f"a2: {floor}", "group a: cap 0.19")
+
+
+def test_a_conflict_among_hundreds_of_domains_is_named_in_time():
+    names = [f"d{j}" for j in range(300)]
+    corpus = Corpus.declared(dict.fromkeys(names, 10**6), source="test")
+    groups = {f"g{i}": Group(tuple(names[10 * i : 10 * i + 20]), cap=0.3) for i in range(20)}
+    caps = dict.fromkeys(names, 0.003)
+    start = time.perf_counter()
+    with pytest.raises(InfeasibleBudgetError) as error:
+        Budget(tokens=10**6, caps=caps, groups=groups).check(corpus)
+    assert len(error.value.conflict) == 301  # every cap, and the sum
+    with pytest.raises(InfeasibleBudgetError) as error:
+        Budget(tokens=10**6, floors={"d3": 0.2, "d4": 0.15}, groups=groups).check(corpus)
+    assert len(error.value.conflict) == 3
+    assert time.perf_counter() - start < 30

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.data.columns import SIZES
+from mixlaw.data.conflict import feasible, smallest_conflict
 from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError, InfeasibleBudgetError, did_you_mean
 from mixlaw.kit.units import format_count, parse_count
@@ -77,7 +78,7 @@ class Constraints:
         >>> corpus = Corpus.declared({"web": 10_000, "wiki": 1_000}, source="example")
         >>> c = Budget(tokens=8_000, max_epochs=4).constraints(corpus)
         >>> c.high.tolist(), c.high_kind
-        ([1.0, 0.5], ('epochs', 'epochs'))
+        ([1.0, 0.5], ('simplex', 'epochs'))
         >>> c.labels_high[1]
         'wiki: cap 4.00k tokens (1.00k unique x 4 epochs)'
     """
@@ -224,13 +225,13 @@ class Budget:
             if epochs is not None:
                 options.append(
                     (
-                        min(1.0, epochs * unique / self.tokens),
+                        epochs * unique / self.tokens,
                         "epochs",
                         f"{name}: cap {format_count(epochs * unique)} tokens ({format_count(unique)} unique x "
                         f"{epochs:g} epochs)",
                     )
                 )
-            value, kind, label = min(options, key=lambda o: (o[0], o[1] == "simplex"))
+            value, kind, label = min(options, key=lambda o: o[0])  # a limit of all tokens or more is none
             high[j] = value
             kinds.append(kind)
             labels_high.append(label)
@@ -267,25 +268,28 @@ class Budget:
 
         Raises:
             ConfigError: the budget names a domain the corpus lacks.
-            InfeasibleBudgetError: no mixture satisfies all limits; the message holds the smallest conflicting
-                subset with its numbers.
+            InfeasibleBudgetError: no mixture satisfies all limits; the message names as few of them as conflict, with
+                their numbers (:func:`mixlaw.data.conflict.smallest_conflict`).
         """
         c = self.constraints(corpus)
         for j in range(len(c.domains)):
             if c.low[j] > c.high[j] + 1e-12:
-                conflict = (c.labels_low[j], c.labels_high[j])
+                crossed = (c.labels_low[j], c.labels_high[j])
                 name, _, floor = c.labels_low[j].partition(": ")
                 cap = c.labels_high[j].partition(": ")[2]
                 raise InfeasibleBudgetError(
                     f"{name}: {floor} > {cap}. Lower the floor, allow more epochs, or train on fewer tokens.",
-                    conflict,
+                    crossed,
                 )
-        if not _feasible(c, range(len(c.domains)), range(len(c.domains)), range(len(c.upper))):
-            needed = _smallest_conflict(c)
-            caps = [j for j, label in enumerate(c.labels_high) if label in needed]
+        if not feasible(c.low, c.high, c.matrix, c.upper):
+            conflict = smallest_conflict(c.low, c.high, c.matrix, c.upper)
+            needed = [c.labels_low[j] for j in conflict.lows]
+            needed += [c.labels_high[j] for j in conflict.highs]
+            needed += [c.labels[i] for i in conflict.rows]
+            needed += ["weights sum to 1"] if conflict.whole else []
             together = ""
-            if len(caps) == len(c.domains) and len(needed) == len(caps) + 1:  # no floor, group or limit takes part
-                most = float(c.high[caps].sum())
+            if len(conflict.highs) == len(c.domains) == conflict.size:  # no floor, group or limit takes part
+                most = float(c.high.sum())
                 together = (
                     f" Together the caps allow {format_count(most * self.tokens)} tokens, {most:.1%} of the budget: "
                     f"allow more epochs or train on fewer tokens."
@@ -376,44 +380,3 @@ def _entry(value: Any, where: str, known: Sequence[str], needed: Sequence[str], 
         if key not in value:
             raise ConfigError(f"{where} lacks {key!r}, it has {dict(value)!r}. Write it as in {example}.")
     return value
-
-
-def _feasible(c: Constraints, lows: Sequence[int], highs: Sequence[int], rows: Sequence[int]) -> bool:
-    """Whether a mixture satisfies the chosen limits (all the others dropped)."""
-    from scipy.optimize import linprog
-
-    lows, highs, rows = set(lows), set(highs), list(rows)  # type: ignore[assignment]
-    bounds = [(c.low[j] if j in lows else 0.0, c.high[j] if j in highs else 1.0) for j in range(len(c.domains))]
-    if any(a > b + 1e-12 for a, b in bounds):
-        return False
-    result = linprog(
-        np.zeros(len(c.domains)),
-        A_ub=c.matrix[rows] if rows else None,
-        b_ub=c.upper[rows] + 1e-12 if rows else None,
-        A_eq=np.ones((1, len(c.domains))),
-        b_eq=[1.0],
-        bounds=[(a, max(a, b)) for a, b in bounds],
-        method="highs",
-    )
-    return bool(result.status == 0)
-
-
-def _smallest_conflict(c: Constraints) -> list[str]:
-    """An irreducible infeasible subset, by deletion: every limit in it is needed for the conflict."""
-    lows = [j for j in range(len(c.domains)) if c.low[j] > 0]
-    highs = [j for j in range(len(c.domains)) if c.high[j] < 1]
-    rows = list(range(len(c.upper)))
-    for kept, index in [
-        *((lows, j) for j in list(lows)),
-        *((highs, j) for j in list(highs)),
-        *((rows, m) for m in list(rows)),
-    ]:
-        kept.remove(index)
-        if _feasible(c, lows, highs, rows):
-            kept.append(index)
-    return (
-        [c.labels_low[j] for j in sorted(lows)]
-        + [c.labels_high[j] for j in sorted(highs)]
-        + [c.labels[m] for m in sorted(rows)]
-        + ["weights sum to 1"]
-    )
