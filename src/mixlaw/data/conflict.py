@@ -147,5 +147,7 @@ def _irreducible(low: Array, high: Array, matrix: Array, upper: Array, kept: npt
     for i in np.flatnonzero(kept):
         kept[i] = False
         kept[i] = possible(kept)
-    found = [tuple(np.flatnonzero(part).tolist()) for part in (kept[:k], kept[k : 2 * k], kept[2 * k :])]
-    return Conflict(*found, whole=possible(kept, whole=False))
+    lows, highs, rows = (
+        tuple(int(i) for i in np.flatnonzero(part)) for part in (kept[:k], kept[k : 2 * k], kept[2 * k :])
+    )
+    return Conflict(lows, highs, rows, whole=possible(kept, whole=False))
