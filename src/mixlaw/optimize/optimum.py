@@ -19,6 +19,7 @@ from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.optimize.around import advice
 from mixlaw.optimize.around.baselines import baselines
+from mixlaw.optimize.around.form_error import FormError
 from mixlaw.optimize.around.gain import predicted_gain
 from mixlaw.optimize.around.near import near_table
 from mixlaw.optimize.around.predictions import baseline, bounded, predictions, scorer
@@ -148,9 +149,10 @@ def answer(q: Request) -> Recipe:
     mixture = Mixture.from_array(q.domains, found.weights)
     r = mixture.array()
     score = scorer(q, posed.problem)
-    predicted, half = predictions(q, score, r)
+    form = FormError.of(q)
+    predicted, half = predictions(q, score, r, form)
     predicted = bounded(q, predicted, warnings)
-    change = predicted_gain(q, score, r, drawn, half, warnings)
+    change = predicted_gain(q, score, r, drawn, half, warnings, form)
     known = baselines(q.corpus, q.budget, q.reference if q.reference_given else None)
     unconstrained = _unconstrained(q, posed)
     asked, its_atoms = _plainly(q, posed, atoms)
@@ -176,7 +178,7 @@ def answer(q: Request) -> Recipe:
         certificate=found.certificate,
         unconstrained=unconstrained,
         near_optimal=near,
-        baselines={name: baseline(q, score, other, half) for name, other in known.items()},
+        baselines={name: baseline(q, score, other, form) for name, other in known.items()},
         law=info,
         law_hash=law_hash,
         budget=q.budget.to_dict(),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mixlaw.data.prediction import Prediction
 from mixlaw.kit.arrays import Array
 from mixlaw.optimize.around.difference import Score, difference_error
+from mixlaw.optimize.around.form_error import FormError
 from mixlaw.optimize.around.robust import plug_in_optima
 from mixlaw.optimize.pose.forms import combine
 from mixlaw.optimize.pose.objective import mean
@@ -66,15 +67,23 @@ def credible(draws: Array, difference: float, half: float, warnings: list[str]) 
 
 
 def predicted_gain(
-    q: Request, score: Score, r: Array, refits: Sequence[LawView], half: float, warnings: list[str]
+    q: Request,
+    score: Score,
+    r: Array,
+    refits: Sequence[LawView],
+    half: float,
+    warnings: list[str],
+    form: FormError | None = None,
 ) -> Gain:
     """The gain of weights ``r`` (K,) over the request's reference.
 
     Args:
         score: losses to objective.
         refits: the law refitted to drawn runs; none where there were none to draw.
-        half: half width of the objective's interval at ``r``, in the objective's unit.
+        half: half width of the objective's interval at ``r`` by the law alone, in the objective's unit.
         warnings: a sentence is added where refits are left out.
+        form: how wrong the law's form may be: widens the interval, and lets other families vote on whether there is a
+            gain.
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -101,7 +110,36 @@ def predicted_gain(
     if not same and q.rows is not None and refits:
         plain = q.kind != "worst" and not q.several_tasks
         error = difference_error(q.rows, q.W, score, r, q.today, half if plain else None, q.level)
-    return gain(difference, draws, optimism, half, q.level, same, error)
+    found = gain(difference, draws, optimism, half, q.level, same, error)
+    return found if form is None or same else _with_form(q, r, found, form, warnings)
+
+
+def _with_form(q: Request, r: Array, found: Gain, form: FormError, warnings: list[str]) -> Gain:
+    """The same with what other families say: the variance of the difference that comes of the law's form is added on
+    both sides, and the probability of a gain is the mean of the families', each by its own difference and error. (A
+    law's own probability at its own optimum is too sure: that it looks best there is why it was chosen.)"""
+    change = found.prediction
+    extra = q.z * math.sqrt(form.variance_of_difference(r, q.today, q.W))
+    wide = Prediction(
+        change.mean,
+        change.mean - math.hypot(change.mean - change.low, extra),
+        change.mean + math.hypot(change.high - change.mean, extra),
+        change.level,
+    )
+    chance, against = 0.0, {}
+    for name, (share, difference, sd) in form.differences(r, q.today, q.W).items():
+        own = found.probability if name == form.view.law.name else None
+        chance += share * (own if own is not None else NormalDist().cdf(-difference / sd) if sd > 0 else difference < 0)
+        if difference >= 0:
+            against[name] = (share, difference)
+    if change.mean < 0 and chance < 0.5 and against:
+        worst = max(against, key=lambda name: against[name][0])
+        warnings.append(
+            f"Families that explain the runs at least as well predict no gain at this mixture: {worst} "
+            f"{against[worst][1]:+.3g} nats, {form.view.name} {change.mean:+.3g}. No run tells which is right here: "
+            f"train one at or near this mixture, or optimise a law with a lower held-out error (laws.Auto)."
+        )
+    return Gain(wide, chance)
 
 
 def _optimism(q: Request, score: Score, refits: Sequence[LawView]) -> float:

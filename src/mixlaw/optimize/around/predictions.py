@@ -15,6 +15,7 @@ from mixlaw.kit.arrays import Array
 from mixlaw.optimize.around import advice
 from mixlaw.optimize.around.baselines import feasible
 from mixlaw.optimize.around.difference import Score, objective_half_width
+from mixlaw.optimize.around.form_error import FormError
 from mixlaw.optimize.pose.objective import Problem
 from mixlaw.optimize.pose.problem import with_tasks
 from mixlaw.optimize.pose.request import Request
@@ -46,9 +47,14 @@ def scorer(q: Request, problem: Problem) -> Score:
     return lambda losses: np.asarray(losses @ q.W)
 
 
-def predictions(q: Request, score: Score, r: Array) -> tuple[dict[str, Prediction], float]:
+def predictions(
+    q: Request, score: Score, r: Array, form: FormError | None = None
+) -> tuple[dict[str, Prediction], float]:
     """Predictions at weights ``r`` (K,) by set, by task (``"accuracy: set"``) and of the ``"objective"``; and the half
-    width of the objective's interval, in its own unit.
+    width of the objective's interval by the law alone, in its own unit.
+
+    Args:
+        form: how wrong the law's form may be there, which widens all intervals of the table.
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -62,20 +68,31 @@ def predictions(q: Request, score: Score, r: Array) -> tuple[dict[str, Predictio
         >>> sorted(table), round(table["objective"].mean, 2)  # 4 - 2 ln 0.6 nats per token
         (['all', 'objective'], 5.02)
     """
-    low, high = q.view.interval(r[None], q.level)
-    losses, ends = q.view.predict(r[None])[0], np.stack([low[0], high[0]])
+    losses, low, high = q.view.predict(r[None])[0], *(end[0] for end in q.view.interval(r[None], q.level))
+    low, high = np.minimum(low, losses), np.maximum(high, losses)
+    half = _half_width(q, losses, (high - low) / 2)
+    whole = half
+    if form is not None:
+        extra = q.z * np.sqrt(form.variance_of_sets(r[None])[0])
+        low, high = losses - np.hypot(losses - low, extra), losses + np.hypot(high - losses, extra)
+        if q.several_tasks:
+            whole = _half_width(q, losses, (high - low) / 2)
+        else:
+            whole = float(np.hypot(half, q.z * np.sqrt(form.variance(r[None], q.W)[0])))
     table = {
-        t: Prediction(float(x), min(float(a), float(x)), max(float(b), float(x)), q.level)
-        for t, x, a, b in zip(q.view.targets, losses, *ends)
+        t: Prediction(float(x), float(a), float(b), q.level) for t, x, a, b in zip(q.view.targets, losses, low, high)
     }
     for name, curve in q.tasks.items():
         table[f"accuracy: {name}"] = advice.accuracy(curve, table[name])
-    sides = (ends[1] - ends[0]) / 2
-    half = _half_width_of_tasks(q, losses, sides) if q.several_tasks else objective_half_width(q.W, sides, q.rows)
     value = float(score(losses[None])[0])
     unit = "error and nats" if q.several_tasks else "nats_per_token"
-    table["objective"] = Prediction(value, value - half, value + half, q.level, unit)
+    table["objective"] = Prediction(value, value - whole, value + whole, q.level, unit)
     return table, half
+
+
+def _half_width(q: Request, losses: Array, sides: Array) -> float:
+    """Half width of the objective's interval from the sets' (T,)."""
+    return _half_width_of_tasks(q, losses, sides) if q.several_tasks else objective_half_width(q.W, sides, q.rows)
 
 
 def bounded(q: Request, table: Mapping[str, Prediction], warnings: list[str]) -> dict[str, Prediction]:
@@ -125,7 +142,7 @@ def _half_width_of_tasks(q: Request, losses: Array, sides: Array) -> float:
     return float(q.W @ (sides * slopes))
 
 
-def baseline(q: Request, score: Score, mixture: Mixture, half: float) -> dict[str, Any]:
+def baseline(q: Request, score: Score, mixture: Mixture, form: FormError | None = None) -> dict[str, Any]:
     """A row of the table of baselines: weights, the objective predicted, whether the budget allows it.
 
     Example:
@@ -136,15 +153,14 @@ def baseline(q: Request, score: Score, mixture: Mixture, half: float) -> dict[st
         >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
         >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
         >>> q = Request.of(law, "all", Budget(tokens=1_000), corpus)
-        >>> row = baseline(q, lambda losses: losses @ q.W, corpus.natural, half=0.01)
+        >>> row = baseline(q, lambda losses: losses @ q.W, corpus.natural)
         >>> row["feasible"], round(row["prediction"]["mean"], 2)
         (True, 5.61)
     """
     weights = mixture.array(q.domains)
-    value = float(score(q.view.predict(weights[None]))[0])
-    known = np.isfinite(value)
+    known = bool(np.isfinite(score(q.view.predict(weights[None]))[0]))
     return {
         "weights": mixture.to_dict(),
-        "prediction": Prediction(value, value - half, value + half, q.level).to_dict() if known else None,
+        "prediction": predictions(q, score, weights, form)[0]["objective"].to_dict() if known else None,
         "feasible": feasible(weights, q.constraints),
     }

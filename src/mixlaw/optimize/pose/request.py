@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -187,6 +188,11 @@ class Request:
     def domains(self) -> tuple[str, ...]:
         """Names of the K domains."""
         return self.constraints.domains
+
+    @property
+    def z(self) -> float:
+        """Half the width of an interval at ``level`` in standard deviations of a normal error."""
+        return NormalDist().inv_cdf((1 + self.level) / 2)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.table import as_matrix, as_targets
-from mixlaw.optimize.pose.view import LawView
+from mixlaw.optimize.pose.view import LawView, alike
 
 __all__ = ["Rows"]
 
@@ -78,6 +79,10 @@ class Rows:
     def errors(self) -> Array:
         """(n, T) errors in nats of predictions by fits that had not seen the run; NaN where there are none."""
         return self.view.heldout(self.X, self.losses) - self.losses
+
+    def are_of(self, law: Law) -> bool:
+        """Whether a law was fitted to just these runs, and remembers them."""
+        return law.training is not None and alike(law.training.X, self.X) and alike(law.training.Y, self.losses)
 
     def refits(self, weights: npt.ArrayLike) -> list[LawView]:
         """Views of the law refitted under other weights (B, n) of the runs; refits that failed are left out."""

@@ -19,7 +19,7 @@ from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.restricted import Restricted
 from mixlaw.optimize.pose.forms import Repetition, monotone
 
-__all__ = ["LawView", "check_weights", "hull_distance", "law_hash"]
+__all__ = ["LawView", "alike", "check_weights", "hull_distance", "law_hash"]
 
 
 class LawView:
@@ -58,7 +58,7 @@ class LawView:
                 f"{type(law).__name__} is a law of model size and tokens: it says nothing about mixtures. "
                 f"Use a mixture law (M4, EffectiveTokens, ...) or a joint one."
             )
-        self.law, self.corpus, self.domains = law, corpus, corpus.names
+        self.law, self.corpus, self.budget, self.domains, self._former = law, corpus, budget, corpus.names, former
         features = [str(n) for n in law.feature_names_in_]
         sizes = {**budget.sizes(corpus), **dict.fromkeys(former, 0.0)}
         is_domain = [n for n in features if n not in sizes or n in corpus.names]
@@ -176,6 +176,20 @@ class LawView:
         return other
 
     @property
+    def of_mixture(self) -> LawView:
+        """The view of a law of the mixture alone: itself, or what a joint law says at the size that is asked about."""
+        law = self.law
+        if len(law.averaged) == 1:  # an average of one law
+            law = next(iter(law.averaged.values()))
+        if law.kind != "joint":
+            return self
+        sizes = {self._names[c]: value for c, value in self._fixed.items() if self._names[c] not in self._former}
+        there = law.at(**sizes)
+        if self._former:
+            there = Restricted.of(there, self.domains)
+        return LawView(there, self.corpus, self.budget)
+
+    @property
     def columns(self) -> list[str]:
         """Names of the law's own columns, in its order."""
         return list(self._names)
@@ -206,7 +220,7 @@ class LawView:
         law, known = self.law, None
         if law.training is not None:  # a law fitted in this process remembers
             known = law.heldout
-        elif (rows := law.known_runs) is not None and _alike(rows.X, X) and _alike(rows.Y, losses):
+        elif (rows := law.known_runs) is not None and alike(rows.X, X) and alike(rows.Y, losses):
             known = law.heldout  # Auto and the Gaussian process save what they scored
         if known is not None and known.shape == losses.shape:
             return known
@@ -215,7 +229,7 @@ class LawView:
     def refits(self, X: Array, losses: Array, weights: Array) -> list[LawView]:
         """Views of the law refitted to runs under weights (B, n), what it chose kept; failed refits are left out."""
         own = self.training
-        if own is not None and _alike(own[0], X) and _alike(own[1], losses):
+        if own is not None and alike(own[0], X) and alike(own[1], losses):
             found = self.law.reweighted(weights)
         else:
             found = self.law.reweighted(weights, dict(zip(self._names, X.T)), dict(zip(self.targets, losses.T)))
@@ -242,7 +256,13 @@ class LawView:
         return info, law_hash(law)
 
 
-def _alike(a: Array, b: Array) -> bool:
+def alike(a: Array, b: Array) -> bool:
+    """Whether two tables hold the same numbers, to the last digits that a file keeps.
+
+    Example:
+        >>> alike(np.array([[0.1, np.nan]]), np.array([[0.1 + 1e-12, np.nan]]))
+        True
+    """
     return a.shape == b.shape and np.allclose(a, b, atol=1e-9, equal_nan=True)
 
 
