@@ -111,3 +111,17 @@ def test_tokens_beside_text_need_their_tokenizer(tmp_path, write, texts):
     )
     end = Encoder.load(tmp_path / "large.json").end
     assert (np.asarray(open_shard(tmp_path / "tokens" / "n", "train")) == end).sum() >= corpus["n"].num_documents
+
+
+@pytest.mark.parametrize(
+    ("sequences", "bounds", "lengths", "documents"),
+    [(1 << 60, 1, [1], [0]), (1, 1 << 60, [1], [0]), (1, 2, [-1], [0, 1]), (1, 2, [2], [0, 9]), (1, 2, [2], [1, 0])],
+)
+def test_an_index_that_cannot_be_is_told(tmp_path, sequences, bounds, lengths, documents):
+    offsets = np.zeros(len(lengths), "<i8")
+    arrays = (np.array(lengths, "<i4"), offsets, np.array(documents, "<i8"))
+    head = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, 8, sequences, bounds)
+    (tmp_path / "x.idx").write_bytes(head + b"".join(a.tobytes() for a in arrays))
+    (tmp_path / "x.bin").write_bytes(bytes(4))
+    with pytest.raises(DataError, match=r"x\.idx"):
+        open_megatron(tmp_path / "x")

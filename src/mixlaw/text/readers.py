@@ -52,6 +52,13 @@ _LONGEST_LINE = 1 << 22
 """Bytes of a ``.json`` file in which its first line must end to be parsed."""
 _LARGEST_WINDOW = 1 << 29
 """Bytes of memory that a Zstandard frame may ask for: ``zstd --long=29``."""
+_LONGEST_RECORD = 1 << 26
+"""Bytes of the longest line that is read as one document."""
+_MORSEL = 1 << 10
+"""Compressed bytes that are decompressed at once: in Zstandard four bytes may stand for 128 kB."""
+_EXPANSION = 1000
+"""Text does not decompress to more than this many times its size, beyond :data:`_FREE` bytes."""
+_FREE = 1 << 28
 _PIECE = 1 << 16
 """Characters after which a plain text file is cut into a further document."""
 
@@ -104,10 +111,15 @@ def find_files(paths: Sequence[str | os.PathLike[str]], counts: ReadCounts | Non
             found.append(_source(fs, root, os.path.basename(root)))
             continue
         if fs.isdir(root):
-            names = sorted(str(p) for p in fs.find(root))
+            there = fs.find(root, detail=True)
+            names = sorted(str(p) for p, info in there.items() if info.get("type") == "file" or fs.isfile(p))
+            if counts is not None:  # pipes, devices, links to folders: whoever opens a pipe waits for ever
+                counts.ignored_files += len(there) - len(names)
         elif any(c in url for c in "*?["):
             names = sorted(str(p) for p in fs.glob(root) if fs.isfile(p))
         else:
+            if fs.exists(root):
+                raise DataError(f"{url!r} is a pipe or a device, not a file. Write what it gives into a file first.")
             raise DataError(
                 f"{url!r} does not exist. Check the path; relative paths start where the study folder lies."
             )
@@ -246,20 +258,29 @@ def _chunks(file: SourceFile, counts: ReadCounts) -> Iterator[bytes]:
 def _inflate(
     handle: Any, start: Any, failure: type[Exception], file: SourceFile, counts: ReadCounts
 ) -> Iterator[bytes]:
-    stream, inside = start(), False
-    while block := handle.read(_CHUNK // 4):
-        counts.consumed += len(block)
-        while block:
-            try:
-                data = stream.decompress(block)
-            except failure as error:
-                raise DataError(f"{file.path} {_why(file, str(error), block, inside, handle.tell())}") from None
-            inside = True
-            if data:
-                yield data
-            block = b""
-            if stream.eof:
-                block, stream, inside = stream.unused_data, start(), False
+    stream, inside, read, made = start(), False, 0, 0
+    while piece := handle.read(_CHUNK // 4):
+        for begin in range(0, len(piece), _MORSEL):
+            block = piece[begin : begin + _MORSEL]
+            counts.consumed += len(block)
+            read += len(block)
+            while block:
+                try:
+                    data = stream.decompress(block)
+                except failure as error:
+                    raise DataError(f"{file.path} {_why(file, str(error), block, inside, handle.tell())}") from None
+                inside = True
+                made += len(data)
+                if made > max(_FREE, _EXPANSION * read):
+                    raise DataError(
+                        f"{file.path} is no text: its first {read} bytes decompress to more than {_EXPANSION} times as "
+                        f"many. Leave it out."
+                    )
+                for at in range(0, len(data), _CHUNK):
+                    yield data[at : at + _CHUNK]
+                block = b""
+                if stream.eof:
+                    block, stream, inside = stream.unused_data, start(), False
     if inside:
         raise DataError(f"{file.path} ends in the middle of its compressed data. Fetch it again.")
 
@@ -285,14 +306,21 @@ def _why(file: SourceFile, error: str, block: bytes, inside: bool, position: int
 
 
 def _json_lines(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterator[str]:
-    number, rest = 0, []
+    number, rest, length = 0, [], 0
     for chunk in _text_chunks(file, counts):
         lines = chunk.split(b"\n")
         rest.append(lines[0])
+        length += len(lines[0])
+        if length > _LONGEST_RECORD:
+            raise DataError(
+                f"{file.path}, line {number + 1} is longer than {_LONGEST_RECORD >> 20} MB, which no document is. "
+                f"Write one document per line."
+            )
         if len(lines) == 1:
             continue
         lines[0] = b"".join(rest)
         rest = [lines.pop()]
+        length = len(rest[0])
         for line in lines:
             number += 1
             if line.strip():
@@ -311,7 +339,7 @@ def _line_text(line: bytes, file: SourceFile, number: int, text_field: str, coun
         counts.replaced += 1
     try:
         record = json.loads(string)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not JSON: {error}: {string[:80]!r}. Correct or remove the line.") from None
     if not isinstance(record, dict):
         raise DataError(
@@ -327,22 +355,26 @@ def _line_text(line: bytes, file: SourceFile, number: int, text_field: str, coun
 
 def _parquet(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterator[str]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from mixlaw.kit.parquet import open_parquet, rows_at_once
 
     with file.fs.open(file.path, "rb") as handle:
-        try:
-            table = pq.ParquetFile(handle)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{file.path} is not a Parquet file: {error}.") from None
+        table = open_parquet(handle, file.size, file.path)
         names = table.schema_arrow.names
         if text_field not in names:
             raise DataError(
                 f"{file.path} has no column {text_field!r}.{did_you_mean(text_field, names)} Set text_field."
             )
-        rows, total = 0, max(1, table.metadata.num_rows)
+        rows, total, made = 0, max(1, table.metadata.num_rows), 0
         start = counts.consumed
-        for batch in table.iter_batches(batch_size=256, columns=[text_field]):
+        for batch in _batches(table, rows_at_once(table, text_field), text_field, file):
             column = batch.column(0)
+            made += batch.nbytes
+            if made > max(4 * _FREE, _EXPANSION * file.size):
+                raise DataError(
+                    f"{file.path} is no text: its {file.size} bytes unpack to more than {_EXPANSION} times as many. "
+                    f"Leave it out."
+                )
             if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
                 raise DataError(f"{file.path}: column {text_field!r} holds {column.type}, which is not text.")
             for value in column.cast(pa.large_binary()).to_pylist():
@@ -353,6 +385,16 @@ def _parquet(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterator[
                     counts.replaced += 1
                     yield value.decode("utf-8", "replace")
             counts.consumed = start + file.size * rows // total
+
+
+def _batches(table: Any, rows: int, column: str, file: SourceFile) -> Iterator[Any]:
+    """Batches of the column; data that cannot be decoded are an error of ours."""
+    import pyarrow as pa
+
+    try:
+        yield from table.iter_batches(batch_size=rows, columns=[column])
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file.path} is damaged: {error}. Fetch it again.") from None
 
 
 def _plain(file: SourceFile, counts: ReadCounts, is_text: bool) -> Iterator[str]:

@@ -67,14 +67,16 @@ def open_megatron(path: str | Path) -> TokenFile:
         version, code, sequences, bounds = struct.unpack("<QBQQ", head[9:])
         if version != 1 or code not in _DTYPES or np.dtype(_DTYPES[code]).kind == "f":
             raise DataError(f"{index_path}: version {version}, dtype code {code}; known are version 1, integer dtypes.")
+        if index_path.stat().st_size < 34 + 12 * sequences + 8 * bounds:
+            raise DataError(
+                f"{index_path} ends before its {sequences} sequences and {bounds} document bounds. Copy it again."
+            )
         lengths = np.fromfile(handle, "<i4", sequences)
         offsets = np.fromfile(handle, "<i8", sequences)
         documents = np.fromfile(handle, "<i8", bounds)
     dtype = np.dtype(_DTYPES[code])
-    if len(documents) != bounds or len(offsets) != sequences:
-        raise DataError(
-            f"{index_path} ends before its {sequences} sequences and {bounds} document bounds. Copy it again."
-        )
+    if (lengths < 0).any() or (documents < 0).any() or (documents > sequences).any() or (np.diff(documents) < 0).any():
+        raise DataError(f"{index_path} holds lengths or document bounds that cannot be. Copy it again.")
     total = int(lengths.sum(dtype=np.int64))
     expected = np.cumsum(lengths, dtype=np.int64) - lengths
     if data_path.stat().st_size != total * dtype.itemsize or not np.array_equal(offsets, expected * dtype.itemsize):

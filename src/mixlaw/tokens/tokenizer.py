@@ -22,6 +22,8 @@ __all__ = ["END_OF_DOCUMENT", "Encoder", "train_tokenizer"]
 
 END_OF_DOCUMENT = "<|endoftext|>"
 _KNOWN_ENDS = (END_OF_DOCUMENT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
+LARGEST_VOCABULARY = 1 << 24
+"""No tokenizer has so many tokens; an id beyond would make arrays of its size."""
 _BATCH = 1 << 20
 """Characters encoded at once: enough for both cores, little enough to forget."""
 _PIECE = 1 << 17
@@ -80,7 +82,14 @@ class Encoder:
         self.text = str(self.tokenizer.to_str(pretty=True))
         self.hash = content_hash(json.loads(self.text))
         vocabulary = self.tokenizer.get_vocab(with_added_tokens=True)
-        self.vocab_size = max(vocabulary.values()) + 1
+        largest = max(vocabulary.values())
+        if largest >= LARGEST_VOCABULARY:
+            raise DataError(
+                f"The tokenizer gives {max(vocabulary, key=lambda token: vocabulary[token])!r} the id {largest}, and "
+                f"has {len(vocabulary)} tokens; ids up to {LARGEST_VOCABULARY - 1} can be used, since a model has a row of "
+                f"weights for each. Number its tokens from 0."
+            )
+        self.vocab_size = largest + 1
         self.dtype: np.dtype[Any] = np.dtype("<u2" if self.vocab_size <= 1 << 16 else "<u4")
         self.tokenizer.encode_special_tokens = True
 
@@ -98,12 +107,16 @@ class Encoder:
                 text = handle.read()
         except FileNotFoundError:
             raise DataError(f"There is no tokenizer at {str(path)!r}. Give the path of a tokenizer.json.") from None
+        except UnicodeDecodeError as error:
+            raise DataError(f"{str(path)!r} is not a tokenizer.json: {error}.") from None
         try:
             json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{str(path)!r} is not a tokenizer.json: {error}.") from None
         try:
             return cls(text)
+        except DataError as error:
+            raise DataError(f"{str(path)!r}: {error}") from None
         except Exception as error:  # the library raises plain Exception for every malformed file
             raise DataError(f"{str(path)!r} is not a tokenizer the tokenizers library can read: {error}.") from error
 
