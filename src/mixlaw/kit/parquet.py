@@ -99,8 +99,9 @@ def read_table(source: str | Path | bytes, where: str) -> pa.Table:
         table = pq.ParquetFile(_open(source), read_dictionary=texts).read()
         for index, name in enumerate(table.column_names):
             column, kind = table.column(index), file.schema_arrow.field(index).type
-            if pa.types.is_dictionary(column.type) and column.type != kind:
+            if pa.types.is_dictionary(column.type):
                 _check_size(sum(map(_length, column.chunks)), size, where)
+            if column.type != kind:
                 table = table.set_column(index, pa.field(name, kind), column.cast(kind))
         return table.replace_schema_metadata(file.schema_arrow.metadata)
     except _FAILURES as error:
@@ -125,6 +126,8 @@ def _open(source: str | Path | bytes) -> Any:
 
 def _length(chunk: pa.DictionaryArray) -> int:
     """Bytes of text that a dictionary's values would have when each row holds its own."""
+    if not (pa.types.is_string(chunk.dictionary.type) or pa.types.is_large_string(chunk.dictionary.type)):
+        return 0
     lengths = pc.fill_null(pc.binary_length(chunk.dictionary), 0).to_numpy(zero_copy_only=False)
     indices = chunk.indices.drop_null().to_numpy(zero_copy_only=False)
     return int(lengths[indices].sum(dtype="int64"))

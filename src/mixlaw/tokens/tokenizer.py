@@ -86,8 +86,8 @@ class Encoder:
         if largest >= LARGEST_VOCABULARY:
             raise DataError(
                 f"The tokenizer gives {max(vocabulary, key=lambda token: vocabulary[token])!r} the id {largest}, and "
-                f"has {len(vocabulary)} tokens; ids up to {LARGEST_VOCABULARY - 1} can be used, since a model has a row of "
-                f"weights for each. Number its tokens from 0."
+                f"has {len(vocabulary)} tokens; ids up to {LARGEST_VOCABULARY - 1} can be used, since a model has a "
+                f"row of weights for each. Number its tokens from 0."
             )
         self.vocab_size = largest + 1
         self.dtype: np.dtype[Any] = np.dtype("<u2" if self.vocab_size <= 1 << 16 else "<u4")
