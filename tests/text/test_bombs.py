@@ -117,7 +117,7 @@ def test_a_parquet_of_a_few_bytes_is_told(tmp_path):
     with pytest.raises(DataError, match="would unpack to 100000000000"):  # as categories
         read_frame(path)
     data = parquet_of(table, row_group_size=1_000_000, store_schema=False)
-    assert len(data) < 1000, "100 GB of text"
+    assert len(data) < 3000, "100 GB of text"
     path.write_bytes(data)
     said = read_within(path, 500)
     assert said.startswith("told") and "unpack to more than 1000 times as many" in said
