@@ -7,7 +7,7 @@ import pytest
 
 from mixlaw import laws
 from mixlaw.errors import ConfigError, DataError, TooFewRunsError
-from mixlaw.laws.choose import auto
+from mixlaw.laws.choose import candidates
 from mixlaw.laws.choose.auto import Auto
 from mixlaw.laws.core.base import Law
 
@@ -195,8 +195,8 @@ def test_huge_swarms_are_fitted_on_a_part_and_judged_on_the_rest(monkeypatch):
     r = rng.dirichlet(np.ones(5), 400)
     y = {f"loss_d{t}": 2 + (r[:, t] + 0.05) ** -0.3 + 0.01 * rng.standard_normal(400) for t in range(2)}
     X = {f"d{j}": r[:, j] for j in range(5)}
-    monkeypatch.setattr(auto, "_SLOW", 1e3)
-    monkeypatch.setattr(auto, "_MOST", 4e3)
+    monkeypatch.setattr(candidates, "_SLOW", 1e3)
+    monkeypatch.setattr(candidates, "_MOST", 4e3)
     law = Auto().fit(X, y)
     assert set(law.weights_) <= {"gaussian_process", "effective_tokens", "trees"}
     assert any("75 of 400 runs" in note for note in law.notes_)

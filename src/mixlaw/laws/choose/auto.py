@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,47 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.data.columns import domains_of, sizes_of
-from mixlaw.data.seams import LAWS
 from mixlaw.errors import (
     ConfigError,
     DataError,
     FitError,
-    MissingExtraError,
-    MixlawWarning,
     TooFewRunsError,
-    did_you_mean,
 )
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.choose.candidates import PROCESS, Size, candidates, canonical, part_of_runs
 from mixlaw.laws.choose.league import League, LeagueRow, spearman
 from mixlaw.laws.choose.stacking import cross_fitted, stack_weights
+from mixlaw.laws.choose.trials import Runs, Trials, named
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.bounds import refuse_censored
-from mixlaw.laws.core.folds import Ints, count_different, fold_ids, replicate_groups
-from mixlaw.laws.core.heldout import Predict, heldout_predictions
+from mixlaw.laws.core.folds import count_different, fold_ids
 from mixlaw.laws.core.notes import design_notes
 from mixlaw.laws.core.own import own_domains
 from mixlaw.laws.core.replicates import replicate_noise
 from mixlaw.laws.core.table import as_matrix, table_columns
-from mixlaw.laws.mixture.effective_tokens import EffectiveTokens
-from mixlaw.laws.mixture.gaussian_process import GaussianProcess
-from mixlaw.laws.mixture.log_linear import LogLinear
-from mixlaw.laws.mixture.m2 import M2
-from mixlaw.laws.mixture.m4 import M4
-from mixlaw.laws.mixture.trees import Trees
 
 __all__ = ["Auto"]
 
 ENOUGH_SIZES = 3
 """Different sizes from which the law of mixture, size and tokens is fitted."""
-_GP = "gaussian_process"
 _FEWEST = 4  # different mixtures below which nothing can be held out
-_FULL = 8  # different mixtures from which families compete
-_SLOW = 2e8  # multiplications in one step of a parametric fit from which there is one start and one ridge
-_MOST = 1.5e9  # and from which it is given a part of the runs only
-_FEWEST_UNSEEN = 8  # different mixtures that a fit to part of the runs must not have seen, to be judged by them
-_ONE_FOLD_FROM = 3000  # runs from which one fold judges a family that has no held-out predictions of its own
-_FAR = 1.25  # times the best squared error, on every target: such trees never had a weight that mattered
 
 
 class Auto(Law):
@@ -211,15 +193,17 @@ class Auto(Law):
         self.noise_ = replicate_noise(X, Y).sd
         self.train_X_, self.train_Y_ = X, Y
         self._training = TrainingRows(X, Y, weight)  # the rows that heldout speaks of
-        laws = self._candidates(distinct, X.shape[1], Y.shape[1], notes)
-        used = self._part(len(X), X.shape[1], Y.shape[1])
+        laws, left_out = candidates(Size(distinct, X.shape[1], Y.shape[1]), self.seed, self.own, self.families)
+        notes += left_out
+        used = part_of_runs(len(X), X.shape[1], Y.shape[1], self.seed)
         if used is not None:
             notes.append(
                 f"Parametric laws were fitted on {len(used)} of {len(X)} runs; the others judged every family."
             )
-        fitted, heldout, seconds, failed = self._fit_all(laws, X, Y, weight, used)
+        trials = Runs(X, Y, weight, domains, self.target_names_, self.seed).fit_all(laws, used)
+        fitted, heldout = trials.fitted, trials.heldout
         if not fitted:
-            raise FitError("No family could be fitted: " + "; ".join(f"{k}: {v}" for k, v in failed.items()))
+            raise FitError("No family could be fitted: " + "; ".join(f"{k}: {v}" for k, v in trials.failed.items()))
         ids = fold_ids(X, Y, 5, self.seed + 1)
         names = list(fitted)
         stacked = np.stack([heldout[k] for k in names])
@@ -229,126 +213,9 @@ class Auto(Law):
         self._keep(fitted, heldout, Y)
         self._calibrate(X, Y)
         self.notes_ = notes
-        self._rate(heldout, seconds, failed)
+        self._rate(trials)
         mean = {k: float(np.mean(v)) for k, v in self.weights_.items()}
         self.parameters_ = {"weights": mean}
-
-    def _candidates(self, distinct: int, K: int, T: int, notes: list[str]) -> dict[str, Law]:
-        """The families worth fitting to this many runs, domains and targets."""
-        step = T * K * K * (distinct + K)
-        quick: dict[str, Any] = {"ridge": 3e-3, "num_starts": 1} if step > _SLOW else {}
-        everything: dict[str, Law] = {
-            _GP: GaussianProcess(own=self.own, seed=self.seed, **_gp_effort(distinct, K, T)),
-            "effective_tokens": EffectiveTokens(own=self.own, seed=self.seed, **quick),
-            "effective_tokens_2": EffectiveTokens(terms=2, own=self.own, seed=self.seed),
-            "log_linear": LogLinear(own=self.own, seed=self.seed, **quick),
-            "m2": M2(own=self.own, seed=self.seed),
-            "m4": M4(own=self.own, seed=self.seed),
-            "trees": Trees(seed=self.seed),
-        }
-        if self.families is not None:
-            wanted = [_canonical(f) for f in self.families]
-            unknown = [f for f in wanted if f not in everything]
-            if unknown:
-                raise ConfigError(f"Unknown families {unknown}.{did_you_mean(unknown[0], everything)}")
-            return {k: everything[k] for k in wanted}
-        if distinct < _FULL:
-            notes.append(
-                f"Only {distinct} different mixtures: effective tokens, held by their prior, are all that can be "
-                f"fitted. Treat the ranking as a first guess; 16 runs make a large difference."
-            )
-            return {"effective_tokens": everything["effective_tokens"]}
-        chosen = [_GP, "effective_tokens", "log_linear", "m4"]
-        if K <= 10:  # with more domains its exponents cost much and never won
-            chosen.append("m2")
-        work = distinct * K * T
-        if distinct >= 100 and work <= 500_000:
-            chosen.append("effective_tokens_2")
-        if work > 2_000_000 or step > _SLOW:  # what a certified optimum needs stays; its rivals of the same kind do not
-            chosen = [_GP, "log_linear", "effective_tokens"]
-        if step > _SLOW:
-            notes.append("Many domains and targets: parametric laws from one start, with a fixed ridge.")
-        if step > _MOST:
-            chosen.remove("log_linear")
-        if distinct >= 100 and work <= 5_000_000:
-            chosen.append("trees")
-        elif distinct >= 100:
-            notes.append("Boosted trees were left out: too slow at this many runs, domains and targets.")
-        return {k: everything[k] for k in chosen}
-
-    def _part(self, n: int, K: int, T: int) -> Ints | None:
-        """The runs that parametric families are fitted on where all of them would take minutes and gigabytes."""
-        few = max(2 * K, int(_MOST / (T * K * K)) - K)
-        return np.sort(np.random.default_rng(self.seed).permutation(n)[:few]) if few < n else None
-
-    def _fit_all(
-        self, laws: dict[str, Law], X: Array, Y: Array, weight: Array, used: Ints | None
-    ) -> tuple[dict[str, Law], dict[str, Array], dict[str, float], dict[str, str]]:
-        """Each family fitted (to the runs ``used``), its held-out predictions (n, T), seconds, and why some failed."""
-        fitted: dict[str, Law] = {}
-        heldout: dict[str, Array] = {}
-        seconds: dict[str, float] = {}
-        failed: dict[str, str] = {}
-        for name, law in laws.items():
-            began = time.perf_counter()
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", MixlawWarning)  # what matters is in notes_, once
-                    if name == "trees" and self._far_behind(law, X, Y, weight, heldout):
-                        failed[name] = "left out: on the first fold far behind the best family on every target"
-                        continue
-                    # a law with max_runs draws fewer runs of its own
-                    rows = np.arange(len(X)) if used is None or "max_runs" in law.get_params() else used
-                    law.fit(self._named(X[rows]), _columns(self.target_names_, Y[rows]), weight[rows])
-                    if len(rows) < len(X):
-                        law.rows_ = rows
-                    values = self._heldout_of(law, X, Y, weight)
-            except (FitError, DataError, MissingExtraError) as error:
-                failed[name] = f"{type(error).__name__}: {error}"
-                continue
-            seconds[name] = time.perf_counter() - began
-            fitted[name], heldout[name] = law, values
-        return fitted, heldout, seconds, failed
-
-    def _far_behind(self, law: Law, X: Array, Y: Array, weight: Array, others: dict[str, Array]) -> bool:
-        """Whether one fold shows that a slow family cannot help: its squared error there is above ``_FAR`` times that
-        of the best of the families fitted before, on every target."""
-        guess = self._predict_unseen(law, X, Y, weight, folds=5, most=1)
-        held = np.isfinite(guess).any(axis=1)
-        best = np.full(Y.shape[1], np.inf)
-        for values in others.values():
-            best = np.fmin(best, np.nanmean((values[held] - Y[held]) ** 2, axis=0))
-        return bool(np.all(np.nanmean((guess[held] - Y[held]) ** 2, axis=0) > _FAR * best))
-
-    def _predict_unseen(
-        self, law: Law, X: Array, Y: Array, weight: Array, folds: int | None = None, most: int | None = None
-    ) -> Array:
-        """Predictions (n, T) of rows by clones of ``law`` that had not seen them; NaN beyond ``most`` folds."""
-
-        def refit(rows: Ints, _: Array) -> Predict:
-            model = type(law)(**law.get_params(deep=False))
-            model.fit(self._named(X[rows]), _columns(self.target_names_, Y[rows]), weight[rows])
-            return lambda held: np.asarray(model.predict(self._named(X[held]))).reshape(len(held), -1)
-
-        return heldout_predictions(refit, X, Y, folds=folds, seed=self.seed, partial=False, most=most)
-
-    def _heldout_of(self, law: Law, X: Array, Y: Array, weight: Array) -> Array:
-        """Held-out predictions (n, T): the law's own where it has them of these rows, else by folds; NaN where none."""
-        part = law.rows_
-        if part is not None:  # it was fitted on a few of many runs: all other mixtures are unseen already
-            groups = replicate_groups(X)
-            unseen = np.flatnonzero(~np.isin(groups, groups[part]))
-            if len(np.unique(groups[unseen])) >= _FEWEST_UNSEEN:
-                out = np.full(Y.shape, np.nan)
-                out[unseen] = np.asarray(law.predict(self._named(X[unseen]))).reshape(len(unseen), Y.shape[1])
-                return out
-            # many seeds of few mixtures: nearly every mixture was among the few runs, so folds must tell
-            return self._predict_unseen(law, X, Y, weight, most=None if len(X) <= _ONE_FOLD_FROM else 1)
-        if law.heldout_is_cheap or len(X) <= _ONE_FOLD_FROM:
-            own = law.heldout
-            if own is not None and own.shape == Y.shape:
-                return own
-        return self._predict_unseen(law, X, Y, weight, most=None if len(X) <= _ONE_FOLD_FROM else 1)
 
     def _keep(self, fitted: dict[str, Law], heldout: dict[str, Array], Y: Array) -> None:
         """The members with weight, and the convex law that an optimiser can certify."""
@@ -359,7 +226,7 @@ class Auto(Law):
             off = np.abs(heldout[self.certifiable_name_] - Y)  # the league's number: targets count alike
             self.certifiable_error_ = float(np.mean([np.nanmean(e) for e in off.T if np.isfinite(e).any()]))
         used = {k for k, w in self.weights_.items() if np.max(w) > 0}
-        used |= {_GP} & set(fitted)  # its standard deviation shapes the intervals
+        used |= {PROCESS} & set(fitted)  # its standard deviation shapes the intervals
         if self.certifiable_name_ is not None:
             used.add(self.certifiable_name_)
         self.members_ = {k: law for k, law in fitted.items() if k in used}
@@ -411,13 +278,13 @@ class Auto(Law):
     def seed_noise(self) -> Array:
         """(T,) noise sd between runs of one mixture, from replicates, else as the Gaussian process sees it."""
         noise = np.asarray(vars(self).get("noise_", np.full(self.n_targets_, np.nan)), dtype=float)
-        process = self.members_.get(_GP)
+        process = self.members_.get(PROCESS)
         return noise if process is None else np.where(np.isfinite(noise), noise, process.seed_noise())
 
     def difference_sd(self, A: Array, b: Array) -> Array | None:
         """(n, T) standard deviations of the target at rows of A minus that at b (K,): the Gaussian process' own,
         and how far the members disagree. None without a Gaussian process among them."""
-        process = self.members_.get(_GP)
+        process = self.members_.get(PROCESS)
         sd = None if process is None else process.difference_sd(A, b)
         if sd is None:
             return None
@@ -435,7 +302,7 @@ class Auto(Law):
     # ---- intervals --------------------------------------------------------------------------------------------
     def _local(self, X: Array, training: bool = False) -> Array:
         """How uncertain the Gaussian process thinks each place is, (n, T); 1 where there is none."""
-        process = self.members_.get(_GP)
+        process = self.members_.get(PROCESS)
         own = None
         if process is not None:
             own = process.heldout_scale() if training else None
@@ -488,7 +355,7 @@ class Auto(Law):
 
     # ---- predicting ---------------------------------------------------------------------------------------------
     def _named(self, X: Array) -> dict[str, Array]:
-        return _columns([str(n) for n in self.feature_names_in_], X)
+        return named(list(self.feature_names_in_), X)
 
     def _align(self, X: Any) -> Array:
         self._check_fitted()
@@ -534,18 +401,18 @@ class Auto(Law):
         )
 
     # ---- how good it is --------------------------------------------------------------------------------------------
-    def _rate(self, heldout: dict[str, Array], seconds: dict[str, float], failed: dict[str, str]) -> None:
-        rows = [LeagueRow(name, float("inf"), *(float("nan"),) * 5, error) for name, error in failed.items()]
+    def _rate(self, trials: Trials) -> None:
+        rows = [LeagueRow(name, float("inf"), *(float("nan"),) * 5, error) for name, error in trials.failed.items()]
         assert self.heldout_values_ is not None  # fits made it just before
-        scored = {**heldout, "average": self.heldout_values_}
-        total = sum(seconds.values())
+        scored = {**trials.heldout, "average": self.heldout_values_}
+        total = sum(trials.seconds.values())
         local = self._local(self.train_X_, training=True) if len(self.train_X_) <= 2000 else None
         for name, values in scored.items():
-            rows.append(self._league_row(name, values, seconds.get(name, total), local))
+            rows.append(self._league_row(name, values, trials.seconds.get(name, total), local))
         rows.sort(key=lambda r: (bool(r.error), r.mae))
         distinct = count_different(self.train_X_)
         splits = "leave-one-out" if distinct <= 24 else "5 folds or leave-one-out"
-        if distinct <= 24 and _GP in heldout:
+        if distinct <= 24 and PROCESS in trials.heldout:
             splits += ", the Gaussian process 8 folds"
         self._league = League(rows, len(self.train_X_), 5, 0.9, splits)
         self.league_rows_ = [
@@ -601,9 +468,9 @@ class Auto(Law):
         for key in ("members_", "weights_"):
             state[key] = _renamed(state[key])
         if state.get("certifiable_name_") is not None:
-            state["certifiable_name_"] = _canonical(state["certifiable_name_"])
+            state["certifiable_name_"] = canonical(state["certifiable_name_"])
         if "league_rows_" in state:
-            state["league_rows_"] = [{**row, "name": _canonical(row["name"])} for row in state["league_rows_"]]
+            state["league_rows_"] = [{**row, "name": canonical(row["name"])} for row in state["league_rows_"]]
         if "weights" in state["parameters_"]:
             state["parameters_"] = {"weights": _renamed(state["parameters_"]["weights"])}
         return state
@@ -637,20 +504,6 @@ class Auto(Law):
         return "\n".join(lines)
 
 
-def _gp_effort(n: int, K: int, T: int) -> dict[str, Any]:
-    """How much of a Gaussian process is affordable: four members for the smallest swarms, a subset for huge ones."""
-    work = min(n, 1000) * K * T
-    if work > 2_000_000:
-        return {"members": ("bc/log",), "iterations": 12, "max_runs": 256}
-    if n <= 24:
-        return {"members": ("bc/log", "pow/logc", "log/log", "bc/logc")}
-    return {}
-
-
-def _columns(names: Sequence[str], values: Array) -> dict[str, Array]:
-    return {str(name): values[:, j] for j, name in enumerate(names)}
-
-
 def _without_infinite(y: Any) -> tuple[Any, int]:
     """y with infinite values turned to NaN (and their number); anything else is left for ``as_targets`` to judge."""
     table = table_columns(y)
@@ -662,13 +515,8 @@ def _without_infinite(y: Any) -> tuple[Any, int]:
     return np.where(np.isinf(array), np.nan, array), int(np.isinf(array).sum())
 
 
-def _canonical(family: str) -> str:
-    """A family by its registry name, where it was given by an alias."""
-    return LAWS.canonical(family) if family in LAWS else family
-
-
 def _renamed(by_family: Mapping[str, Any]) -> dict[str, Any]:
-    return {_canonical(name): value for name, value in by_family.items()}
+    return {canonical(name): value for name, value in by_family.items()}
 
 
 def _scaled_error(values: Array, Y: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The contract every law keeps, and the two small types laws share with the optimiser.
+"""The contract every law keeps.
 
 A law is a scikit-learn estimator: ``fit(X, y)``, ``predict(X)``, ``predict_interval(X, level)``.
 
@@ -9,30 +9,27 @@ columns ``params`` (N, non-embedding parameters) and ``tokens`` (D), or both.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
 
 from mixlaw.data import formats
 from mixlaw.data.columns import domains_of
 from mixlaw.data.seams import LAWS
-from mixlaw.errors import ConvergenceError, DataError, MixlawWarning, TooFewRunsError
+from mixlaw.errors import DataError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.bounds import read_censored
 from mixlaw.laws.core.examples import Simulated
-from mixlaw.laws.core.folds import Ints
-from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.intervals import Conformal, check_level
 from mixlaw.laws.core.notes import warn_of_mixed_units
+from mixlaw.laws.core.refits import Refitted, TrainingRows, numbered
 from mixlaw.laws.core.replicates import replicate_noise
-from mixlaw.laws.core.residuals import residual_correlation
 from mixlaw.laws.core.response import NATS, Response
 from mixlaw.laws.core.saved import decode, encode
 from mixlaw.laws.core.summary import summarize
@@ -41,27 +38,11 @@ from mixlaw.laws.core.table import as_matrix, as_targets
 __all__ = ["Law", "TrainingRows"]
 
 
-class TrainingRows(NamedTuple):
-    """The rows of a fit: ``X`` (n, K) in the order of ``feature_names_in_``, ``Y`` (n, T) with NaN where a target was
-    not measured (or is only a bound), and ``weight`` (n,).
-
-    Example:
-        >>> from mixlaw.laws import M4
-        >>> law = M4().fit([[0.2, 0.8], [0.5, 0.5], [0.8, 0.2], [0.4, 0.6]], [2.9, 2.4, 2.2, 2.5])
-        >>> law.training.Y.ravel().tolist()
-        [2.9, 2.4, 2.2, 2.5]
-    """
-
-    X: Array
-    Y: Array
-    weight: Array
-
-
 class NotFittedLawError(DataError, NotFittedError):
     """A law was asked before it was fitted (also scikit-learn's own error for that)."""
 
 
-class Law(Simulated, RegressorMixin, BaseEstimator):
+class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
     """Base of every law. A subclass implements :meth:`_fit` and :meth:`_predict`; the rest is inherited.
 
     Every fitted law has ``parameters_`` (dict of name to float or nested lists), ``feature_names_in_`` (``x0, x1, ...``
@@ -181,12 +162,12 @@ class Law(Simulated, RegressorMixin, BaseEstimator):
         self.response.check(targets)
         self._check_inputs(matrix, targets, names)
         columns = names or self._column_names(matrix.shape[1])
-        warn_of_mixed_units(matrix, targets, columns, target_names or _numbered("y", targets.shape[1]))
+        warn_of_mixed_units(matrix, targets, columns, target_names or numbered("y", targets.shape[1]))
         self._side = read_censored(
             censored, targets, target_names, accepts=self.accepts_censored, who=type(self).__name__
         )
-        self.feature_names_in_ = np.array(names or _numbered("x", matrix.shape[1]), dtype=object)
-        self.target_names_ = list(target_names or _numbered("y", targets.shape[1]))
+        self.feature_names_in_ = np.array(names or numbered("x", matrix.shape[1]), dtype=object)
+        self.target_names_ = list(target_names or numbered("y", targets.shape[1]))
         self.n_features_in_ = matrix.shape[1]
         self.n_targets_ = targets.shape[1]
         self.num_runs_ = len(matrix)
@@ -200,7 +181,7 @@ class Law(Simulated, RegressorMixin, BaseEstimator):
 
     def _column_names(self, num: int) -> list[str]:
         """What the columns of a plain array are."""
-        return _numbered("x", num)
+        return numbered("x", num)
 
     def _check_inputs(self, X: Array, Y: Array, names: Sequence[str] | None) -> None:
         """Refuse what no law of this kind can use (weights outside [0, 1], sizes that are not positive)."""
@@ -343,45 +324,6 @@ class Law(Simulated, RegressorMixin, BaseEstimator):
             self._heldout = self.predict_heldout(X, Y, seed=seed, sample_weight=weight)
         return self._heldout
 
-    def predict_heldout(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        folds: int | None = None,
-        seed: int = 0,
-        sample_weight: npt.ArrayLike | None = None,
-    ) -> Array:
-        """(n, T) predictions of every row by a clone of this law that was fitted without it and its replicates.
-
-        Args:
-            X, y, sample_weight: as for :meth:`fit`.
-            folds: how many (default: leave-one-out up to 24 different rows of X, else 5).
-            seed: of the dealing of rows to folds.
-
-        Returns:
-            NaN for rows of weight 0, and for rows without which the law cannot be fitted.
-
-        Raises:
-            NotIdentifiableError, TooFewRunsError: no fold has rows enough for a fit.
-
-        Example:
-            >>> from mixlaw import laws
-            >>> r = np.random.default_rng(0).dirichlet(np.ones(3), 12)
-            >>> laws.LogLinear().predict_heldout(r, 2 + np.exp(-r[:, 0])).shape
-            (12, 1)
-        """
-        (matrix, names), (targets, target_names, _) = as_matrix(X), as_targets(y, True)
-        columns = names or [str(n) for n in vars(self).get("feature_names_in_", _numbered("x", matrix.shape[1]))]
-        outputs = target_names or list(vars(self).get("target_names_", _numbered("y", targets.shape[1])))
-
-        def refit(rows: Ints, weight: Array) -> Predict:
-            given = {} if (weight == 1).all() else {"sample_weight": weight}
-            model = clone(self).fit(dict(zip(columns, matrix[rows].T)), dict(zip(outputs, targets[rows].T)), **given)
-            return lambda held: np.asarray(model.predict(dict(zip(columns, matrix[held].T)))).reshape(len(held), -1)
-
-        return heldout_predictions(refit, matrix, targets, folds=folds, seed=seed, sample_weight=sample_weight)
-
     @property
     def heldout_(self) -> Array:
         """(n, T) :attr:`heldout`, or an error that says why there is none.
@@ -436,77 +378,6 @@ class Law(Simulated, RegressorMixin, BaseEstimator):
             out = out + self.residual_sd() * np.sqrt(rough) * (rng.standard_normal(out.shape) @ factor.T)
         return out
 
-    def refit_draws(self, X: Array, num: int, rng: np.random.Generator) -> Array:
-        """(num, n, T): predictions at X (n, K) of refits to the training rows under random weights.
-
-        Raises:
-            DataError: a law read from JSON, which has no rows to fit again.
-            ConvergenceError: most of the refits failed.
-        """
-        rows = self._need_rows("sample")
-        draws: list[Array] = []
-        tried = 0
-        while len(draws) < num:
-            if tried > 3 * num:
-                raise ConvergenceError(
-                    f"{type(self).__name__}: of {tried} refits to reweighted runs only {len(draws)} succeeded. "
-                    f"Raise ridge, or add runs."
-                )
-            random = rng.standard_exponential((num - len(draws), len(rows.X)))
-            tried += len(random)
-            refits = self.reweighted(random / random.mean(axis=1, keepdims=True))
-            draws += [law._predict(X) for law in refits if law is not None]
-        return np.array(draws)
-
-    def refit_options(self, sample_weight: Array | None = None) -> dict[str, Any]:
-        """Options with which a refit keeps what this fit chose: a ridge found by cross-validation (its geometric mean
-        over the targets), since choosing it again would cost most of the time.
-
-        Args:
-            sample_weight: (n,) weights of the training rows in the refit, for laws whose choice depends on them.
-        """
-        if self.ridge_ is None or self.get_params(deep=False).get("ridge") != "cv":
-            return {}
-        return {"ridge": float(np.exp(np.mean(np.log(np.maximum(np.asarray(self.ridge_, dtype=float), 1e-12)))))}
-
-    def reweighted(self, weights: npt.ArrayLike, X: Any = None, y: Any = None) -> list[Self | None]:
-        """Copies of this law refitted to its training rows under other weights, with :meth:`refit_options`.
-
-        Args:
-            weights: (B, n), >= 0; each multiplies the weights of the fit.
-            X, y: other rows than those of the fit, as for :meth:`fit`; a law read from JSON needs them.
-
-        Returns:
-            B fitted laws; None for a refit that failed (too few different rows were drawn, or no finite optimum).
-
-        Raises:
-            DataError: no rows were given and the law has none.
-
-        Example:
-            >>> from mixlaw.laws import LogLinear
-            >>> web = np.linspace(0.1, 0.9, 12)
-            >>> law = LogLinear().fit({"web": web, "code": 1 - web}, 3 - np.log(web + 0.1))
-            >>> len(law.reweighted(np.ones((2, 12))))
-            2
-        """
-        many = np.atleast_2d(np.asarray(weights, dtype=float))
-        own = X is None
-        if own:
-            rows = self._need_rows("reweighted")
-            X = dict(zip(map(str, self.feature_names_in_), rows.X.T))
-            y = dict(zip(self.target_names_, rows.Y.T))
-            many = many * rows.weight
-        copies: list[Self | None] = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MixlawWarning)  # each refit repeats what the fit itself said
-            for weight in many:
-                refit = clone(self).set_params(**self.refit_options(weight if own else None))
-                try:
-                    copies.append(refit.fit(X, y, sample_weight=weight))
-                except (ConvergenceError, TooFewRunsError):
-                    copies.append(None)
-        return copies
-
     def scale(self, X: Any) -> Array | None:
         """(n, T) standard deviation of a new observation at X as the law itself sees it, not calibrated, in units
         of the targets; None for laws that have no idea of it."""
@@ -527,47 +398,6 @@ class Law(Simulated, RegressorMixin, BaseEstimator):
         if self.training is None:
             return np.full(self.n_targets_, np.nan)
         return replicate_noise(self.training.X, self.training.Y).sd
-
-    def residual_sd(self) -> Array:
-        """(T,) standard deviation, in the targets' units, of what the fit leaves unexplained of its own rows: seed
-        noise, and what the law is too smooth to follow.
-
-        Raises:
-            DataError: a law read from JSON, which has no rows.
-        """
-        return np.asarray(np.sqrt(np.nanmean(self._residuals() ** 2, axis=0)))
-
-    def residual_sd_of(self, weights: npt.ArrayLike) -> float:
-        """The same of the weighted sum of targets, weights (T,), in the targets' unit: targets of one run err together.
-
-        Raises:
-            DataError: a law read from JSON, which has no rows.
-        """
-        w = np.asarray(weights, dtype=float)
-        used = w != 0
-        return float(np.sqrt(np.nanmean((self._residuals()[:, used] @ w[used]) ** 2)))
-
-    def residual_correlation(self) -> Array:
-        """(T, T) correlation between the targets of one run of what the fit leaves unexplained.
-
-        Raises:
-            DataError: a law read from JSON, which has no rows.
-        """
-        residual = self._residuals()
-        return residual_correlation(residual / np.maximum(np.sqrt(np.nanmean(residual**2, axis=0)), 1e-300))
-
-    def _residuals(self) -> Array:
-        rows = self._need_rows("what it leaves unexplained")
-        return self._predict(rows.X) - rows.Y
-
-    def _need_rows(self, what: str) -> TrainingRows:
-        self._check_fitted()
-        if self.training is None:
-            raise DataError(
-                f"{what} needs the rows the law was fitted on, and a law read from JSON does not carry them. "
-                f"Call {what} before saving, or fit again."
-            )
-        return self.training
 
     # ---- as a function of the mixture --------------------------------------------------------------
     def atoms(self) -> Atoms | None:
@@ -653,11 +483,6 @@ class Law(Simulated, RegressorMixin, BaseEstimator):
                 registered here.
         """
         return formats.made("law", where, Law.from_dict, formats.loads("law", text, where))
-
-
-def _numbered(letter: str, num: int) -> list[str]:
-    """Names of the columns of a plain array."""
-    return [f"{letter}{i}" for i in range(num)]
 
 
 def _class_of(name: str) -> type[Law]:
