@@ -7,7 +7,7 @@ MixlawError
  ├─ FitError                 a law could not be fitted
  │   ├─ TooFewRunsError      fewer runs than the law has parameters to identify
  │   ├─ NotIdentifiableError the data leave a needed parameter free
- │   └─ ConvergenceError     the solver did not reach a certified optimum
+ │   └─ ConvergenceError     a solver or fit did not reach an optimum
  ├─ RunError                 one run, or another item of an executor's task, failed; carries it and the log's tail
  │   └─ RunStopped           it was asked to stop and published a checkpoint; running it again continues it
  ├─ ExportError              a recipe cannot be expressed in the target's format
@@ -76,7 +76,7 @@ class NotIdentifiableError(FitError):
 
 
 class ConvergenceError(FitError):
-    """The solver did not reach a certified optimum."""
+    """A solver or fit did not reach an optimum."""
 
 
 class RunError(MixlawError):

@@ -61,7 +61,7 @@ def test_everything_survives_the_file(tmp_path):
 
 def test_the_first_line_says_how_it_was_obtained_and_null_stays_null():
     lines = str(make(**FULL)).splitlines()
-    assert lines[0] == "certified optimum (gap 1.0e-09)"
+    assert lines[0] == "certified optimum (gap 1.0e-09) under the fitted M4 law"
     assert "better with probability 99%" in lines[1]
     assert str(make(certificate=Certificate("best_of", starts=64))).startswith("best of 64 starts, no certificate")
     assert "warning: outside the hull" in lines

@@ -222,12 +222,26 @@ class Recipe:
                 )
         return Path(exporter.write(self, target))
 
+    @property
+    def how_found(self) -> str:
+        """The certificate in words, with the law under which a certified optimum is one.
+
+        Example:
+            >>> corpus = Corpus.declared({"web": 10_000, "wiki": 1_000}, source="example")
+            >>> proof = Certificate("certified", gap=1e-9)
+            >>> recipe = Recipe(Schedule.constant({"web": 1.0}), 8_000, corpus, certificate=proof, law={"name": "M4"})
+            >>> recipe.how_found
+            'certified optimum (gap 1.0e-09) under the fitted M4 law'
+        """
+        name = self.law.get("name") if self.certificate.kind == "certified" else None
+        return f"{self.certificate} under the fitted {name} law" if name else str(self.certificate)
+
     def __str__(self) -> str:
         return recipe_text(
             schedule=self.schedule,
             tokens=self.tokens,
             unique_tokens=self.corpus.unique_tokens,
-            certificate=str(self.certificate),
+            certificate=self.how_found,
             objective=self.objective,
             predictions=self.predictions,
             reference=self.reference,
@@ -242,7 +256,7 @@ class Recipe:
     def _repr_html_(self) -> str:
         """The recipe as a notebook shows it: how it was found, the mixture, what it is predicted to do, warnings."""
         tokens, epochs, against = self.domain_tokens, self.epochs, compared_with(self.baselines)
-        found = [str(self.certificate)]
+        found = [self.how_found]
         if self.difference is not None:
             chance = self.probability_better
             better = "" if chance is None else f", better with probability {chance:.0%}"

@@ -186,7 +186,7 @@ class PublishedLaw(Law):
             self.feature_names_in_ = np.array(entry.columns, dtype=object)
             self.target_names_ = ["loss"]
             self.n_features_in_, self.n_targets_, self.num_runs_ = len(entry.columns), 1, 0
-            self.single_target_, self.converged_ = True, True
+            self.single_target_ = True
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, censored: Any = None) -> Law:
         """Published constants are not fitted."""

@@ -116,7 +116,7 @@ def _band(facts: ReportFacts, said: Answer) -> str:
     if corpus is not None:
         lines.append(f"<span>{len(corpus.names)} domains</span>")
     if facts.recipe is not None:
-        lines.append(f"<span>{html.escape(str(facts.recipe.certificate))}</span>")
+        lines.append(f"<span>{html.escape(facts.recipe.how_found)}</span>")
     return (
         f'<header class="band {said.verdict}"><div>'
         f'<p class="study"><span class="badge">{_BADGES[said.verdict]}</span>{"".join(lines)}</p>'
@@ -171,7 +171,7 @@ def _mixture(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         return
     references = _references(facts)
     yield (
-        f"<p>How it was found: {html.escape(str(recipe.certificate))}"
+        f"<p>How it was found: {html.escape(recipe.how_found)}"
         f"{', law ' + html.escape(str(recipe.law.get('name', ''))) if recipe.law.get('name') else ''}. "
         "Weights are shares of training tokens.</p>"
     )
@@ -211,7 +211,7 @@ def _schedule(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         better = "" if chance is None else f", better with probability {chance:.0%}"
         shown = interval_text(recipe.difference, sign=True)
         gain = f" Objective minus the {compared_with(recipe.baselines)}: {shown}{better}."
-    yield f"<p>How it was found: {html.escape(str(recipe.certificate))}.{html.escape(gain)}</p>"
+    yield f"<p>How it was found: {html.escape(recipe.how_found)}.{html.escape(gain)}</p>"
     yield _asked(recipe)
     yield phases_table(recipe)
     yield mixture_table(

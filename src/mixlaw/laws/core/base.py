@@ -27,7 +27,7 @@ from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.bounds import read_censored
 from mixlaw.laws.core.examples import Simulated
 from mixlaw.laws.core.intervals import Conformal, check_level
-from mixlaw.laws.core.notes import warn_of_mixed_units
+from mixlaw.laws.core.notes import below_zero, warn_of_mixed_units
 from mixlaw.laws.core.refits import Refitted, TrainingRows, numbered
 from mixlaw.laws.core.replicates import replicate_noise
 from mixlaw.laws.core.response import NATS, Response
@@ -80,6 +80,8 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
     """Whether X holds the weights of several phases, in columns ``domain@phase``."""
     smooth: ClassVar[bool] = True
     """Whether predictions have a derivative everywhere (trees have none)."""
+    irreducible: ClassVar[str] = ""
+    """The parameter that is the loss which nothing lowers; a negative one, which no loss can be, is remarked on."""
     draws_form: ClassVar[bool] = False
     """Whether :meth:`sample` draws functions (the form is uncertain too), rather than refits of one form. Such a law
     keeps what it needs to draw when it is saved."""
@@ -97,7 +99,7 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
 
     # ---- what a fit may leave behind, and what it is where it does not ---------------------------
     converged_: bool | None = None
-    """Whether an optimum was certified; None for laws that have none."""
+    """Whether the fit ended where no step lowers its error (a local optimum); None for laws that search for none."""
     notes_: Sequence[str] = ()
     """Sentences on what is unusual about the rows or the fit."""
     rows_: npt.NDArray[np.int64] | None = None
@@ -340,7 +342,10 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
     @property
     def notes(self) -> list[str]:
         """Sentences on what is unusual about the rows or the fit; empty where nothing is."""
-        return list(self.notes_)
+        lowest = self.parameters_.get(self.irreducible)
+        if lowest is None or self.response.unit != "nats":
+            return list(self.notes_)
+        return [*self.notes_, *below_zero(lowest, self.target_names_)]
 
     @property
     def league_(self) -> Any:

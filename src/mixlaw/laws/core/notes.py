@@ -6,13 +6,40 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.data.columns import COUNTS
 from mixlaw.errors import MixlawWarning
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.folds import Ints, replicate_groups
 
-__all__ = ["design_notes", "mixed_counts", "mixed_units", "warn_of_mixed_units"]
+__all__ = ["below_zero", "design_notes", "mixed_counts", "mixed_units", "warn_of_mixed_units"]
+
+
+def below_zero(lowest: npt.ArrayLike, targets: Sequence[str]) -> list[str]:
+    """A sentence where the irreducible loss of a fitted law is negative; none elsewhere.
+
+    Args:
+        lowest: the irreducible loss: a number, (T,), or (T, K) per domain.
+        targets: names of the T targets.
+
+    Example:
+        >>> below_zero([1.7, -0.25], ["web", "code"])[0][:57]
+        'The irreducible loss is below zero for code (-0.25), whic'
+    """
+    values = np.asarray(lowest, dtype=float)
+    least = values.reshape(len(targets), -1).min(axis=1) if values.size % len(targets) == 0 else values.reshape(1, -1)
+    bad = [(name, value) for name, value in zip(targets, least.ravel()) if value < 0]
+    if not bad:
+        return []
+    bad.sort(key=lambda item: item[1])
+    shown = ", ".join(f"{name} ({value:.2g})" for name, value in bad[:5])
+    shown += f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+    return [
+        f"The irreducible loss is below zero for {shown}, "
+        f"which no loss can be: the runs do not determine it. Between the runs the law may be right; beyond them, at "
+        f"more tokens or larger shares, it promises too much."
+    ]
 
 
 def design_notes(X: Array, Y: Array, domains: Sequence[str], targets: Sequence[str]) -> list[str]:

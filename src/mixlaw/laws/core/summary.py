@@ -42,7 +42,7 @@ class _Summarized(Protocol):
 
 
 def summarize(law: _Summarized) -> str:
-    """The law's formula, certificate, held-out error, parameters with 90% intervals where known, and notes.
+    """The law's formula, how its fit ended, held-out error, parameters with 90% intervals where known, and notes.
 
     Example:
         >>> import numpy as np
@@ -57,7 +57,7 @@ def summarize(law: _Summarized) -> str:
         lines.append(f"  {formula}")
     report = law.fit_report_
     if law.converged_ is not None:
-        lines.append("  " + _certificate(bool(law.converged_), report))
+        lines.append("  " + _ended(bool(law.converged_), report))
     lines += ["  " + text for text in _heldout(law)]
     lines += ["  " + row for row in _parameters(law)]
     found = vars(law).get("identifiability_")
@@ -85,24 +85,25 @@ def _inputs(law: _Summarized) -> str:
     return "inputs " + ", ".join(str(n) for n in law.feature_names_in_[:_MOST])
 
 
-def _certificate(converged: bool, report: Any) -> str:
-    word = "certified optimum" if converged else "NOT a certified optimum: best start kept"
+def _ended(converged: bool, report: Any) -> str:
+    """How a fit ended. It is a local search from many starts: "certified" is kept for global optima."""
+    word = "converged" if converged else "NOT converged, best start kept"
     if not isinstance(report, dict):
         return word
     parts = []
-    norm = report.get("gradient_norm")
-    if norm is not None and np.size(norm):
-        parts.append(f"gradient {float(np.max(norm)):.1e}")
     if "agreeing_starts" in report and "starts" in report:
         agree = np.atleast_1d(report["agreeing_starts"])
         low, high = int(agree.min()), int(agree.max())
-        reached = f"{low} of them" if low == high else f"{low} to {high} of them, by target"
-        parts.append(f"the lowest of {report['starts']} starts, reached by {reached}")
+        reached = f"{low}" if low == high else f"{low} to {high}"
+        parts.append(f"{reached} of {report['starts']} starts agree{'' if low == high else ', by target'}")
+    norm = report.get("gradient_norm")
+    if norm is not None and np.size(norm):
+        parts.append(f"gradient {float(np.max(norm)):.1e}")
     ridge = report.get("ridge")
     if ridge is not None and np.size(ridge):
         least, most = float(np.min(ridge)), float(np.max(ridge))
         parts.append(f"ridge {least:g}" if least == most else f"ridge {least:g} to {most:g}")
-    return f"{word} ({', '.join(parts)})" if parts else word
+    return f"{word} ({'; '.join(parts)})" if parts else word
 
 
 def _heldout(law: _Summarized) -> list[str]:

@@ -1,4 +1,4 @@
-"""The fit engine: many small nonlinear least-squares problems at once, each optimum certified.
+"""The fit engine: many small nonlinear least-squares problems at once, with a test that each fit converged.
 
     fit = fit_batch(model, Y, starts, loss="squared" | "huber", delta=1e-3, log=False, weights=None,
                     censored=None, bounds=None, prior=None, linear_prior=None, max_iter=300)
@@ -22,7 +22,7 @@ The objective of a problem is ``sum_i w_i rho(r_i) + 1/2 sum_p strength_p (theta
 censored value (``censored`` +1: the truth lies above y, -1: below) counts only while the prediction is on the
 wrong side.
 
-Certificate: ``gradient_norm`` is the largest cosine between the residual and a free column of the Jacobian
+``gradient_norm`` is the largest cosine between the residual and a free column of the Jacobian
 (0 at an optimum, scale-free); ``converged`` says it is below ``certify``. NumPy only, float64, no random numbers.
 
 Sources: Golub & Pereyra 1973 and Kaufman 1975 (variable projection); Marquardt 1963, Nielsen 1999 (damping).
@@ -119,7 +119,7 @@ class BatchFit:
         lowest = self.objective.min(axis=1, keepdims=True)
         scale = np.abs(lowest) + TINY
         ties = self.objective <= lowest + 1e-9 * scale
-        # among equals prefer a certified one
+        # among equals prefer a converged one
         start = np.argmax(ties * (1.0 + self.converged), axis=1)
         row = np.arange(len(start))
         agreement = (self.objective <= lowest + 1e-6 * scale).sum(axis=1)

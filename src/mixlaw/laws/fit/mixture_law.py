@@ -85,8 +85,8 @@ class MixtureLaw(MixtureUncertainty):
         seed: of the starts beyond the deterministic ones, and of the folds.
 
     Fitted: ``parameters_`` by name, ``(T,)`` or ``(T, K)`` as lists; ``theta_`` (T, P) and ``linear_`` (T, 1 + L) where
-    the fit ended; ``ridge_`` (T,); ``centre_`` (K,) the mean mixture; ``fit_report_`` and ``converged_``, the
-    certificate; ``heldout_error_``, mean absolute held-out error of each target.
+    the fit ended; ``ridge_`` (T,); ``centre_`` (K,) the mean mixture; ``fit_report_`` and ``converged_``, how
+    the fit ended; ``heldout_error_``, mean absolute held-out error of each target.
 
     Raises:
         ConfigError: an option that is not known, or a declaration that does not fit the formula.
@@ -152,7 +152,7 @@ class MixtureLaw(MixtureUncertainty):
         self._centres, self.prior_shared_ = found.centres, found.centres is not None
         self._keep(found, task)
         self.notes_ = task.notes + self._notes_of(found, task)
-        self._warn_if_uncertified()
+        self._warn_unless_converged()
         self._remember(X, Y, weight, task, found.heldout)
         self.parameters_ = {k: plain(v) for k, v in self.report(self.theta_, self.linear_).items()}
         self.calibrate()
@@ -261,18 +261,18 @@ class MixtureLaw(MixtureUncertainty):
                 + (", which had the lower held-out error." if self.prior == "cv" else ".")
             )
         if not self.converged_:
-            notes.append(self._uncertified() + ".")
+            notes.append(self._not_converged() + ".")
         return notes
 
-    def _uncertified(self) -> str:
+    def _not_converged(self) -> str:
         ok = self.fit_report_["converged"]
         bad = [name for name, good in zip(self.target_names_, ok) if not good]
-        return f"{type(self).__name__} did not reach a certified optimum for {bad[:5]} (of {len(ok)} targets)"
+        return f"{type(self).__name__} did not converge for {bad[:5]} (of {len(ok)} targets)"
 
-    def _warn_if_uncertified(self) -> None:
+    def _warn_unless_converged(self) -> None:
         if not self.converged_:
             warnings.warn(
-                f"{self._uncertified()}; its best start is kept. See fit_report_; more starts or a larger ridge may "
+                f"{self._not_converged()}; its best start is kept. See fit_report_; more starts or a larger ridge may "
                 f"help.",
                 MixlawWarning,
                 stacklevel=4,

@@ -246,9 +246,14 @@ class ScaleLaw(ScaleForm):
         self.agreement_ = best.agreement.tolist()
         self.num_starts_ = int(fit.theta.shape[1])
         self.converged_ = bool(best.converged.all())
+        self.fit_report_ = {
+            "starts": self.num_starts_,
+            "agreeing_starts": self.agreement_,
+            "gradient_norm": best.gradient_norm.tolist(),
+        }
         if not self.converged_:
             warnings.warn(
-                f"{type(self).__name__}: the optimum is not certified for {int((~best.converged).sum())} target(s) "
+                f"{type(self).__name__}: the fit did not converge for {int((~best.converged).sum())} target(s) "
                 f"(gradient norm {best.gradient_norm.max():.1e}). The predictions are the best found; read "
                 f"parameters_ with care, and see identifiability_.",
                 MixlawWarning,

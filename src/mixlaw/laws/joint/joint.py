@@ -113,6 +113,7 @@ class Joint(MixtureAtScale):
 
     name = "joint"
     unexplained, costly = 0.05, True
+    irreducible = "E"
     source = "backtests on the records of Ye et al. 2024, arXiv:2403.16952; Tissue et al. 2024, arXiv:2408.11029"
 
     formula = "L = E(r) + A / N^a + B / (D^b N^c) - G gap / N^c, and two forms like it"

@@ -109,6 +109,7 @@ class Nested(MixtureAtScale):
 
     name = "nested"
     unexplained, costly = 0.05, True
+    irreducible = "E"
     source = "Ye et al. 2024, arXiv:2403.16952"
 
     formula = "L = E(r) + A(r) / N^a + B(r, N) / D^b"

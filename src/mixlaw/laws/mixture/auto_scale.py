@@ -99,6 +99,7 @@ class AutoScale(MixtureLaw):
         "l": Free(1.0, "irreducible loss, nats"),
     }
     intercept = "l"
+    irreducible = "l"
     source = "Kang et al. 2024, AutoScale, arXiv:2407.20177"
     formula = "L = l + sum_i (N0_i + M r_i)^-g_i"
     ridge_grid = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)

@@ -140,6 +140,7 @@ class EffectiveTokens(MixtureLaw):
     }
     intercept = "c"
     amplitudes = ("A",)
+    irreducible = "c"
     source = "effective tokens; no paper (docs/laws/mixture.md)"
     rival = True
     formula = "L = c + sum_h A_h (eps_h + sum_j w_hj r_j)^-a_h"

@@ -94,6 +94,7 @@ class M1(MixtureLaw):
     }
     intercept = "c"
     amplitudes = ("k",)
+    irreducible = "c"
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (M1)"
     formula = "L = c + sum_j k_j exp(t_j r_j)"
 

@@ -50,6 +50,7 @@ class M2(MixtureLaw):
     }
     intercept = "c"
     amplitudes = ("k",)
+    irreducible = "c"
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (M2)"
     formula = "L = c + k sum_j exp(t_j r_j)"
 

@@ -86,6 +86,7 @@ class M3(MixtureLaw):
     }
     intercept = "c"
     amplitudes = ("k",)
+    irreducible = "c"
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952 (M3)"
     formula = "L = c + k exp(tau prod_j (K r_j))"
 

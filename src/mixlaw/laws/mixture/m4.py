@@ -83,6 +83,7 @@ class M4(MixtureLaw):
     }
     intercept = "c"
     amplitudes = ("k",)
+    irreducible = "c"
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952"
     rival = True
     formula = "L = c + k exp(sum_j t_j r_j)"

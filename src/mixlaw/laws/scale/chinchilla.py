@@ -110,6 +110,7 @@ class Chinchilla(ScaleLaw):
     """
 
     name = "chinchilla"
+    irreducible = "E"
     source = "Hoffmann et al. 2022, arXiv:2203.15556; Besiroglu et al. 2024, arXiv:2404.10102"
     formula = "L = E + A / N^alpha + B / D^beta"
     columns = ("params", "tokens")

@@ -73,6 +73,7 @@ class LearningRateAnnealing(ScaleLaw):
     """
 
     name = "learning_rate_annealing"
+    irreducible = "L0"
     source = "Tissue, Wang, Wang 2024, arXiv:2408.11029"
 
     decay_: float | None = None
@@ -309,7 +310,7 @@ class LearningRateAnnealing(ScaleLaw):
             self.memories_ = self._span(rows.columns)
             found = self._fit_together(rows, self._together_starts(rows), rows.weights.reshape(1, -1), gtol=1e-7)
             self.decay_ = float(1 - np.exp(-found.best().theta[0, -1]))
-        super()._fit(X, Y, sample_weight)  # with the memory found: each target's optimum, certified
+        super()._fit(X, Y, sample_weight)  # with the memory found: each target's optimum
 
     def _together(self, columns: Sequence[Array], T: int) -> Model:
         """The targets one after another, (B, T n), of theta = (each target's own, log memory) (B, T P + 1)."""

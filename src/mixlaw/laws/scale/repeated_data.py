@@ -90,6 +90,7 @@ class RepeatedData(ScaleLaw):
     """
 
     name = "repeated_data"
+    irreducible = "E"
     source = "Muennighoff et al. 2023, arXiv:2305.16264"
     columns = ("params", "tokens", "unique_tokens")
 
@@ -322,7 +323,7 @@ class RepeatedData(ScaleLaw):
         return flat
 
     def _optima(self, rows: Rows, theta: Array, objective: Array, ok: npt.NDArray[np.bool_]) -> list[dict[str, float]]:
-        """Distinct certified optima whose objective differs from the best's by less than twice its own noise.
+        """Distinct optima of the starts whose objective differs from the best's by less than twice its own noise.
 
         The noise of the difference is that of a sum over runs of the difference of their two losses.
         """

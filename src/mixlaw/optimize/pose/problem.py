@@ -43,6 +43,8 @@ class Posed:
         problem: as asked, over the law's own targets (and the refits' objectives, where it is robust).
         exact, atoms: what certified solvers are given: the same with equal atoms merged where that shows it convex.
         convex: whether ``exact`` can be certified.
+        loose: by how much its optimum may be off because the losses that sets could reach are (``kind="worst"``), in
+            the objective's unit; infinite where they come from local searches, which certify nothing.
 
     Example:
         >>> from mixlaw import Budget, Corpus
@@ -61,6 +63,7 @@ class Posed:
     exact: Problem
     atoms: Atoms | None
     convex: bool
+    loose: float = 0.0
 
 
 def pose(q: Request, law: Atoms | None, refits: Sequence[LawView], warnings: list[str]) -> Posed:
@@ -86,16 +89,18 @@ def pose(q: Request, law: Atoms | None, refits: Sequence[LawView], warnings: lis
         >>> [f.label for f in pose(q, q.view.atoms(), [], warnings=[]).problem.functions]
         ['', 'worst:0']
     """
-    problem, atoms = _asked(q, law, refits, warnings)
+    problem, atoms, loose = _asked(q, law, refits, warnings)
     exact = problem
     if atoms is not None and not problem.certifiable(atoms) and problem.functions[0].weights.any():
         exact, atoms = pooled(problem, atoms)
-    return Posed(problem, exact, atoms, atoms is not None and exact.certifiable(atoms) and not q.several_tasks)
+    convex = atoms is not None and exact.certifiable(atoms) and not q.several_tasks and loose < np.inf
+    return Posed(problem, exact, atoms, convex, loose)
 
 
 def _asked(
     q: Request, atoms: Atoms | None, refits: Sequence[LawView], warnings: list[str]
-) -> tuple[Problem, Atoms | None]:
+) -> tuple[Problem, Atoms | None, float]:
+    """The problem, its atoms, and by how much its optimum may be off (see :class:`Posed`)."""
     options: dict[str, Any] = q.options
     if q.prior is not None:
         _check_prior(q, q.prior, warnings)
@@ -105,14 +110,22 @@ def _asked(
         if atoms is None:
             raise ConfigError(f"robust={q.robust!r} needs a law of atoms; {why_not(q.view, atoms)}.")
         several = _convex_refits(q, refits, warnings)
-        return robust_problem(q.robust, q.constraints, atoms, several, q.W, q.guards, reference=q.today, **options)
+        return *robust_problem(
+            q.robust, q.constraints, atoms, several, q.W, q.guards, reference=q.today, **options
+        ), 0.0
     if q.kind == "worst":
-        return worst(q.constraints, q.W, _best_reachable(q, atoms), q.guards, kl=q.kl_weight, **options), atoms
+        best, loose = _best_reachable(q, atoms)
+        if loose == np.inf:
+            warnings.append(
+                "The losses that the sets could reach at best are from local searches: they may be too high, and the "
+                "excess over them too small."
+            )
+        return worst(q.constraints, q.W, best, q.guards, kl=q.kl_weight, **options), atoms, loose
     if q.kind == "least_change":
         at = float(q.W @ q.at_reference)
         wanted = Function(q.W, const=-(at - q.gain), label=f"objective: at least {q.gain:g} nats below {at:.4f}")
-        return least_change(q.constraints, q.today, (wanted, *q.guards), **options), atoms
-    return mean(q.constraints, q.W, q.guards, kl=q.kl_weight, **options), atoms
+        return least_change(q.constraints, q.today, (wanted, *q.guards), **options), atoms, 0.0
+    return mean(q.constraints, q.W, q.guards, kl=q.kl_weight, **options), atoms, 0.0
 
 
 def _check_prior(q: Request, prior: Array, warnings: list[str]) -> None:
@@ -177,8 +190,9 @@ def _convex_refits(q: Request, refits: Sequence[LawView], warnings: list[str]) -
     return convex
 
 
-def _best_reachable(q: Request, atoms: Atoms | None) -> Array:
-    """(T,) lowest loss of each set of the objective alone under the budget (0 for the others)."""
+def _best_reachable(q: Request, atoms: Atoms | None) -> tuple[Array, float]:
+    """(T,) lowest loss of each set of the objective alone under the budget (0 for the others); and by how much the
+    largest weighted excess over them may be too small: what is left of their duality gaps, infinite for searches."""
     best = np.zeros(len(q.W))
     chosen = np.flatnonzero(q.W > 0)
     problem = mean(q.constraints, np.zeros(len(q.W)), repetition=q.repetition)
@@ -190,11 +204,12 @@ def _best_reachable(q: Request, atoms: Atoms | None) -> Array:
             coef=np.concatenate([p.coef for p in programs]),
             const=np.concatenate([p.const for p in programs]),
         )
-        best[chosen] = solve(batch).value
-    else:
-        for t, one in zip(chosen, ones):
-            best[t] = search(one, q.view.predict, q.view.gradient, starts=8).value
-    return best
+        found = solve(batch)
+        best[chosen] = found.value
+        return best, float((q.W[chosen] / q.W.max() * np.maximum(found.gap, 0.0)).max())
+    for t, one in zip(chosen, ones):
+        best[t] = search(one, q.view.predict, q.view.gradient, starts=8).value
+    return best, np.inf
 
 
 def solve_certified(q: Request, problem: Problem, atoms: Atoms) -> Solution:

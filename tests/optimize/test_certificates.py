@@ -1,0 +1,46 @@
+"""What may be called certified: a global optimum, of a law that is named, down to the numbers it is counted from."""
+
+import numpy as np
+import pytest
+
+from mixlaw import Budget, Corpus
+from mixlaw.laws import LogLinear
+from mixlaw.optimize import optimize
+from mixlaw.optimize.pose.problem import pose
+from mixlaw.optimize.pose.request import Request
+
+CORPUS = Corpus.declared({"web": 9_000, "code": 9_000, "wiki": 9_000}, source="test")
+BUDGET = Budget(tokens=1_000)
+
+
+def law_of(**losses):
+    R = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+    return LogLinear().fit(dict(zip(("web", "code", "wiki"), R.T)), {k: np.log(R + 0.1) @ v for k, v in losses.items()})
+
+
+def test_a_certified_optimum_names_its_law():
+    recipe = optimize(law_of(exam=[-0.3, -0.2, -0.1]), "exam", BUDGET, CORPUS, num_bootstrap=0)
+    assert str(recipe).splitlines()[0].endswith("under the fitted LogLinear law")
+    assert recipe.how_found.startswith("certified optimum (gap")
+
+
+def test_the_worst_case_is_as_certain_as_the_losses_it_is_counted_from():
+    """The gaps of the lowest reachable losses belong to the gap of the excess over them."""
+    law = law_of(exam=[-0.3, -0.2, -0.1], bugs=[-0.1, -0.1, -0.4])
+    q = Request.of(law, ["exam", "bugs"], BUDGET, CORPUS, kind="worst", num_bootstrap=0)
+    posed = pose(q, q.view.atoms(), [], warnings=[])
+    recipe = optimize(law, ["exam", "bugs"], BUDGET, CORPUS, kind="worst", num_bootstrap=0)
+    assert posed.convex
+    assert 0 < posed.loose < 1e-8
+    assert posed.loose < recipe.certificate.gap < 1e-8
+
+
+def test_the_worst_case_counted_from_local_searches_is_not_certified_and_says_why():
+    law = law_of(exam=[-0.3, -0.2, 0.4], bugs=[-0.1, -0.1, -0.4])  # wiki hurts exam: no convex atom
+    recipe = optimize(law, ["exam", "bugs"], BUDGET, CORPUS, kind="worst", num_bootstrap=0)
+    assert recipe.certificate.kind == "best_of"
+    assert any("could reach at best are from local searches" in text for text in recipe.warnings)
+    q = Request.of(law, ["exam", "bugs"], BUDGET, CORPUS, kind="worst", num_bootstrap=0)
+    posed = pose(q, q.view.atoms(), [], warnings=[])
+    assert posed.loose == pytest.approx(np.inf)
+    assert not posed.convex
