@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from mixlaw import Study
 from mixlaw.cli.app import app
 from mixlaw.data import formats
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.study.freshness import schedule_inputs
 
 EARLIER = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "study"
@@ -114,3 +114,28 @@ def test_repair_makes_a_schedule_stale(folder):
     text = (folder / "study.yaml").read_text()
     (folder / "study.yaml").write_text(text.replace("repair: false", "repair: true"))
     assert schedule_inputs(Study(folder)) != before
+
+
+def test_verify_compares_all_tokens_before_training_and_on_tokenize(tmp_path, write, texts):
+    pytest.importorskip("torch")
+    domains = {name: str(write(tmp_path / f"{name}.jsonl", texts(200, seed))) for seed, name in enumerate(("a", "b"))}
+    config = {
+        "corpus": {"domains": domains, "vocab_size": 300, "validation_tokens": 256},
+        "objective": {"a": 1.0},
+        "budget": {"tokens": 4096},
+        "training": {"model": {"layers": 1, "width": 16, "heads": 2}, "tokens": 1024, "batch": 2, "context": 32},
+        "design": {"num": 3, "replicates": 0},
+    }
+    study = Study.create(tmp_path / "s", config)
+    study.tokenize()
+    study.design()
+    file = study.folder / "tokens" / "a" / "train.bin"
+    whole = file.read_bytes()
+    file.write_bytes(bytes(len(whole)))
+    run = CliRunner()
+    found = run.invoke(app, ["train", str(study.folder), "--verify"])
+    assert isinstance(found.exception, DataError) and "train.bin is not as it was written" in str(found.exception)
+    assert not list((study.folder / "runs").glob("*/DONE"))
+    with pytest.warns(MixlawWarning, match="so it is built again"):
+        done = run.invoke(app, ["tokenize", str(study.folder), "--verify"])
+    assert done.exit_code == 0 and file.read_bytes() == whole

@@ -87,14 +87,17 @@ def init(
     echo(f"Wrote {folder / 'study.yaml'}. Edit it as you like, then: mixlaw tokenize {folder}")
 
 
-def tokenize(folder: StudyFolder) -> None:
+def tokenize(
+    folder: StudyFolder,
+    verify: Annotated[bool, typer.Option(help="Compare all tokens that are there already with their hashes.")] = False,
+) -> None:
     """Text to token shards with measured counts."""
     from mixlaw.kit.units import format_count
     from mixlaw.study.study import Study
 
     with progress_bar() as progress:
         study = Study(folder, progress)
-        corpus = study.tokenize()
+        corpus = study.tokenize(verify)
     for d in corpus.domains:
         documents = "" if d.num_documents is None else f", {d.num_documents} documents"
         echo(f"{d.name:<24} {format_count(d.unique_tokens):>8} unique tokens{documents} ({d.source})")
@@ -178,6 +181,7 @@ def _print_cost(e: dict[str, float]) -> None:
 def train(
     folder: StudyFolder,
     dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk; train nothing.")] = False,
+    verify: Annotated[bool, typer.Option(help="Compare all tokens with their hashes first, not only samples.")] = False,
 ) -> None:
     """Train the designed runs that are not done yet."""
     from mixlaw.study.study import Study
@@ -187,7 +191,7 @@ def train(
         return
     with progress_bar() as progress:
         study = Study(folder, progress)
-        failures = study.train()
+        failures = study.train(verify=verify)
     for run, reason in failures.items():
         echo(f"run {run} failed: {reason}", err=True)
     echo(

@@ -63,6 +63,8 @@ KINDS = {
     "recipe": Kind(1, "Or run `mixlaw optimize` again."),
     "selection": Kind(1, "Or select again."),
     "spec": Kind(1, "Or delete the run's folder and train it again."),
+    "token blocks": Kind(1, "Or run `mixlaw tokenize` again.", told=False),
+    "token index": Kind(1, "Or run `mixlaw tokenize` again.", told=False),
     "tables": Kind(1, "Or write the observations again."),
     "verification": Kind(1, "Or run `mixlaw verify` again."),
 }

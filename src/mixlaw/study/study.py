@@ -42,9 +42,9 @@ class Study(StudyFolder):
     """
 
     @exclusive
-    def tokenize(self) -> Corpus:
+    def tokenize(self, verify: bool = False) -> Corpus:
         """Text to token shards: ``tokens/`` and ``corpus.json``."""
-        return tokenize.tokenize(self)
+        return tokenize.tokenize(self, verify)
 
     def design(self, settings: DesignConfig | None = None) -> list[RunSpec]:
         """Propose the swarm: ``design.json``; one that exists is kept."""
@@ -59,9 +59,11 @@ class Study(StudyFolder):
         return self.swarm.extend(num)
 
     @exclusive
-    def train(self, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
+    def train(
+        self, specs: Sequence[RunSpec] | None = None, what: str = "train", verify: bool = False
+    ) -> dict[str, RunError]:
         """Train the designed runs that are not done yet; returns the failures by run id."""
-        return train.train(self, specs, what)
+        return train.train(self, specs, what, verify)
 
     @exclusive
     def fit(self) -> Any:

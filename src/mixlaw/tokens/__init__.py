@@ -41,6 +41,7 @@ def build(
     seed: int = 0,
     text_field: str = "text",
     progress: Callable[[str, float, float], None] | None = None,
+    verify: bool = False,
 ) -> Corpus:
     """Turn text into token shards under ``root/tokens`` and ``root/corpus.json``.
 
@@ -61,6 +62,8 @@ def build(
         seed: which documents validate.
         text_field: field or column that holds the text.
         progress: called as ``progress(what, done, total)``, in bytes.
+        verify: compare all of the tokens that an earlier build left with their hashes; by default some blocks of each
+            file. What is damaged is built again, with a warning.
 
     Returns:
         The corpus with measured tokens, bytes, documents and content hashes. ``extra`` holds per domain the near
@@ -74,4 +77,4 @@ def build(
     """
     from mixlaw.tokens.pipeline import build as run
 
-    return run(domains, root, validation, tokenizer, vocab_size, validation_tokens, seed, text_field, progress)
+    return run(domains, root, validation, tokenizer, vocab_size, validation_tokens, seed, text_field, progress, verify)

@@ -38,7 +38,7 @@ from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import folder_name
 from mixlaw.text.near_duplicates import mix64
-from mixlaw.tokens.shards import open_shard, read_index
+from mixlaw.tokens.shards import check_tokens, open_shard, read_index, token_sizes
 
 __all__ = ["Loader", "schedule_quotas", "validation"]
 
@@ -101,7 +101,8 @@ class Loader:
 
     Raises:
         ConfigError: the schedule names a domain that the corpus lacks.
-        DataError: the shards are missing, or are not those of ``corpus``.
+        DataError: the shards are missing, are not those of ``corpus``, or are damaged (some blocks are compared, others
+            for each run; see :func:`mixlaw.tokens.shards.check_tokens`).
 
     Example:
         >>> loader = Loader(spec, corpus, "study/tokens")      # doctest: +SKIP
@@ -113,6 +114,7 @@ class Loader:
         self.spec = spec
         self.num_steps = spec.num_steps
         self.domains = spec.schedule.domains
+        self._vocab_size = corpus.vocab_size
         if spec.corpus_hash and spec.corpus_hash != corpus.hash:
             raise DataError(
                 f"Run {spec.id} was specified for corpus {spec.corpus_hash}, but this corpus is {corpus.hash}. "
@@ -130,6 +132,7 @@ class Loader:
             if table[:, j].sum():
                 limit = int(spec.unique_tokens.get(name, domain.unique_tokens))
                 self._streams[j] = _Stream(Path(tokens_root), name, domain.hash, limit, spec.context, spec.seed)
+                check_tokens(Path(tokens_root) / folder_name(name), "train", seed=spec.id)
             elif share[j] > 0:
                 warnings.warn(
                     f"{name!r} has weight {share[j]:.3g}, which is {share[j] * table.sum():.2g} of this run's "
@@ -178,6 +181,11 @@ class Loader:
         result = np.empty((self.spec.batch, self.spec.context + 1), np.int64)
         for row, (j, turn) in enumerate(zip(self._order[where], self._turn[where])):
             result[row] = self._streams[int(j)].sequence(int(turn))
+        if self._vocab_size is not None and result.size and int(result.max()) >= self._vocab_size:
+            raise DataError(
+                f"The tokens of step {step} hold the id {result.max()}, and the corpus has {self._vocab_size} tokens: "
+                f"the token files are damaged. Run `mixlaw tokenize --verify` again."
+            )
         return result
 
     def tokens(self) -> dict[str, int]:
@@ -265,11 +273,10 @@ def validation(corpus: Corpus, tokens_root: str | Path, context: int) -> dict[st
     sequence. ``num_bytes`` is what those targets spell: exact for byte-level tokenizers, in proportion for others.
 
     Raises:
-        DataError: a set's tokens are missing or changed, or the set has fewer than two tokens.
+        DataError: a set's tokens are missing, changed or damaged, or the set has fewer than two tokens.
     """
     root = Path(tokens_root)
-    sizes_file = root / "token_bytes.npy"
-    sizes = np.load(sizes_file) if sizes_file.exists() else None
+    sizes = token_sizes(root)
     result = {}
     for entry in corpus.validation:
         tokens = open_shard(root / folder_name(entry.name), "val")
@@ -278,6 +285,7 @@ def validation(corpus: Corpus, tokens_root: str | Path, context: int) -> dict[st
             raise DataError(
                 f"{root / folder_name(entry.name)} holds other validation tokens than the corpus says. Tokenise again."
             )
+        check_tokens(root / folder_name(entry.name), "val")
         if len(tokens) < 2:
             raise DataError(f"Validation set {entry.name!r} has {len(tokens)} tokens; it needs at least two.")
         length = min(context, len(tokens) - 1)

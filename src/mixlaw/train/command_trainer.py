@@ -27,6 +27,7 @@ from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.logs import log_tail
 from mixlaw.kit.store import Store, folder_name
 from mixlaw.models.proxy.presets import model_config
+from mixlaw.tokens.shards import check_tokens, read_index
 from mixlaw.train.claim import Claim
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 
@@ -125,6 +126,8 @@ class CommandTrainer:
         description = self.describe(spec, folder)
         if description["order"]:
             self._write_order(spec, store)
+            for validation in self.corpus.validation:
+                check_tokens(Path(self.tokens_root) / folder_name(validation.name), "val")
         store.write_json("command.json", description)
         metrics = folder / "metrics.jsonl"
         paths = {"spec": str(folder / "command.json"), "folder": str(folder), "metrics": str(metrics)}
@@ -370,10 +373,9 @@ def read_metrics(path: Path, spec: RunSpec) -> list[dict[str, Any]]:
 
 def _token_dtype(index: Path, vocab_size: int | None) -> str:
     """NumPy type of the token files: as their index says, else by the vocabulary."""
-    if index.exists():
-        found = json.loads(index.read_text()).get("dtype")
-        if found:
-            return str(found)
+    found = read_index(index.parent)
+    if found is not None:
+        return str(found["dtype"])
     return "<u2" if (vocab_size or 0) <= 2**16 else "<u4"
 
 

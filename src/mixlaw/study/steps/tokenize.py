@@ -10,8 +10,11 @@ from mixlaw.study.freshness import corpus_inputs, made_from
 __all__ = ["tokenize", "tokenized"]
 
 
-def tokenize(study: StudyFolder) -> Corpus:
+def tokenize(study: StudyFolder, verify: bool = False) -> Corpus:
     """Measure the corpus: text becomes token shards; declared counts are written down.
+
+    Args:
+        verify: compare all tokens that are there already with their hashes, instead of some.
 
     Raises:
         ConfigError: the objective names a set that is not measured, or the budget a domain that is not there.
@@ -36,6 +39,7 @@ def tokenize(study: StudyFolder) -> Corpus:
         validation_tokens=c.validation_tokens,
         text_field=c.text_field,
         progress=study.progress,
+        verify=verify,
     )
     tokenized(study)
     study.check_objective(corpus)

@@ -10,6 +10,7 @@ from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import EXECUTORS, TRAINERS
 from mixlaw.errors import RunError
+from mixlaw.kit.store import folder_name
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import need
 from mixlaw.study.progress import check_trainable
@@ -18,22 +19,27 @@ from mixlaw.train.training_task import TrainingTask
 __all__ = ["train", "trainer"]
 
 
-def train(study: StudyFolder, specs: Sequence[RunSpec] | None = None, what: str = "train") -> dict[str, RunError]:
+def train(
+    study: StudyFolder, specs: Sequence[RunSpec] | None = None, what: str = "train", verify: bool = False
+) -> dict[str, RunError]:
     """Train the designed runs (or ``specs``) that are not done yet.
 
     Args:
         what: what the progress is called.
+        verify: compare all token files with their hashes first; each run compares some blocks of them anyway.
 
     Returns:
         The failures by run id, which are also in ``failures.json``.
 
     Raises:
         ConfigError: there is no text to train on.
-        DataError: nothing designed yet, or text or settings changed since.
+        DataError: nothing designed yet, text or settings changed since, or token files that are damaged.
     """
     wanted = study.specs() if specs is None else specs
     check_trainable(study)
     need(study, "tokenize", "design")
+    if verify:
+        _check_tokens(study)
     failures = {spec.id: result for spec, result in _map(study, wanted, what) if isinstance(result, RunError)}
     ids = {spec.id for spec in wanted}
     earlier = formats.read(study.store, "failures.json", "failures") if study.store.exists("failures.json") else {}
@@ -52,6 +58,16 @@ def trainer(study: StudyFolder) -> Any:
     t = study.config.training
     options = t.trainer_options()
     return TRAINERS[t.trainer](corpus=study.corpus, tokens_root=study.folder / "tokens", **options)
+
+
+def _check_tokens(study: StudyFolder) -> None:
+    from mixlaw.tokens.shards import check_tokens
+
+    files = [(d.name, "train") for d in study.corpus.domains] + [(v.name, "val") for v in study.corpus.validation]
+    for done, (name, part) in enumerate(files):
+        study.progress("verify tokens", done, len(files))
+        check_tokens(study.folder / "tokens" / folder_name(name), part, everything=True)
+    study.progress("verify tokens", len(files), len(files))
 
 
 def _map(study: StudyFolder, specs: Sequence[RunSpec], what: str) -> Iterator[tuple[RunSpec, Observations | RunError]]:

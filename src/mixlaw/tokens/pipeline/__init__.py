@@ -41,6 +41,7 @@ def build(
     seed: int = 0,
     text_field: str = "text",
     progress: Progress | None = None,
+    verify: bool = False,
 ) -> Corpus:
     """See :func:`mixlaw.tokens.build`."""
     sources, own = read_sources(domains, text_field), read_sources(validation, text_field)
@@ -51,7 +52,7 @@ def build(
     for source in [*sources, *own]:  # the name rules hold before anything is written
         Domain(source.name, 1)
     replaced = {s.name for s in own}
-    work = Workspace(root, seed, validation_tokens, progress)
+    work = Workspace(root, seed, validation_tokens, progress, verify)
     work.total = max(1.0, 2.0 * sum(s.size for s in sources) + sum(s.size for s in own))
 
     encoder = choose_tokenizer(work, sources, tokenizer, vocab_size) if tokenizer is not None else None

@@ -49,8 +49,9 @@ def encode_domain(
         [source.inputs, work.seed, encoder.hash if encoder else str(dtype), wanted, MAX_VALIDATION_SHARE, "train"]
     )
     folder = work.folder / source.folder
-    published = shards.read_index(folder)
-    if published is not None and published["inputs"] == inputs:
+    published = work.index(source)
+    parts = [part for part in ("train", "val") if part in published and (part == "train" or held)]
+    if published.get("inputs") == inputs and work.is_built(source.folder, parts):
         return
     working = Path(temporary_beside(folder / "documents"))
     try:
@@ -70,7 +71,7 @@ def encode_domain(
         }
         if held and len(split.chosen):
             index["val"] = _publish_validation(work, source, scan, split, data)
-        work.store.write_json(f"{source.folder}/index.json", index)
+        shards.write_index(folder, index)
     finally:
         working.unlink(missing_ok=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -42,8 +44,11 @@ def scan_source(work: Workspace, source: Source, encoder: Encoder | None) -> Sca
     note = work.note(source.folder, "scan.json")
     target = work.folder / source.folder / "scan.npz"
     if note.get("inputs") == inputs and target.exists():
-        with np.load(target) as saved:
-            return Scan(saved["keys"], saved["sizes"], saved["signatures"], note["read"])
+        try:
+            with np.load(target) as saved:
+                return Scan(saved["keys"], saved["sizes"], saved["signatures"], note["read"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+            target.unlink()  # torn or damaged: the text is there to be read again
     counts = ReadCounts()
     keys: list[int] = []
     sizes: list[int] = []
@@ -59,7 +64,7 @@ def scan_source(work: Workspace, source: Source, encoder: Encoder | None) -> Sca
         )
     scan = Scan(np.array(keys, np.uint64), np.array(sizes, np.int64), np.concatenate(parts), counts.to_dict())
     work.write_array(f"{source.folder}/scan.npz", keys=scan.keys, sizes=scan.sizes, signatures=scan.signatures)
-    work.store.write_json(f"{source.folder}/scan.json", {"inputs": inputs, "read": scan.read})
+    work.publish_note(f"{source.folder}/scan.json", {"inputs": inputs, "read": scan.read})
     return scan
 
 

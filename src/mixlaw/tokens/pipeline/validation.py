@@ -32,7 +32,7 @@ def encode_validation(work: Workspace, source: Source, encoder: Encoder | None, 
     inputs = content_hash([source.inputs, work.seed, encoder.hash if encoder else str(dtype), wanted, "own"])
     index = work.index(source)
     val = index.get("val", {})
-    if val.get("inputs") == inputs and shards.read_index(work.folder / source.folder) is not None:
+    if val.get("inputs") == inputs and work.is_built(source.folder, ["val"]):
         return
     counts = ReadCounts()
     documents = _smallest(work, source, counts, encoder, wanted)
@@ -50,7 +50,7 @@ def encode_validation(work: Workspace, source: Source, encoder: Encoder | None, 
     if len(shown) < 2:
         raise DataError(f"Validation set {source.name!r} has {len(shown)} tokens; it needs at least two.")
     if index.pop("val", None) is not None:  # from here on, the old set is not whole
-        work.store.write_json(f"{source.folder}/index.json", index)
+        shards.write_index(work.folder / source.folder, index)
     count, digest = shards.publish(work.folder / source.folder / "val.bin", [shown])
     spelled = [spell(d) if source.is_tokens else d.encode() for d in documents]
     work.write_array(f"{source.folder}/val-signatures.npy", signatures=near_duplicates.signatures(spelled))
@@ -63,7 +63,7 @@ def encode_validation(work: Workspace, source: Source, encoder: Encoder | None, 
         "bytes": None if source.is_tokens else work.num_bytes(shown, size * count / whole),
         "read": counts.to_dict(),
     }
-    work.store.write_json(f"{source.folder}/index.json", index)
+    shards.write_index(work.folder / source.folder, index)
 
 
 def _smallest(work: Workspace, source: Source, counts: ReadCounts, encoder: Encoder | None, wanted: int) -> list[Any]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mixlaw.errors import ConfigError
+from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
 from mixlaw.text.readers import ReadCounts
 from mixlaw.text.sources import FORMAT, Source
 from mixlaw.tokens import pretokenized
 from mixlaw.tokens.pipeline.scan import scan_source
 from mixlaw.tokens.pipeline.workspace import MAX_VALIDATION_SHARE, Workspace
+from mixlaw.tokens.shards import array_hash
 from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
 
 __all__ = ["choose_tokenizer", "vocabulary"]
@@ -45,17 +47,49 @@ def choose_tokenizer(
         inputs = content_hash([FORMAT, [s.inputs for s in texts], vocab_size, work.seed])
         note = work.note(".", "tokenizer-inputs.json")
         if note.get("inputs") == inputs and work.store.exists("tokenizer.json"):
-            return Encoder(work.store.read_bytes("tokenizer.json").decode())
+            kept = _kept(work, note)
+            if kept is not None:
+                _write_sizes(work, kept)
+                return kept
         encoder = Encoder(train_tokenizer(_sample(work, texts, vocab_size), vocab_size))
         work.finished("Training the tokenizer", 0)
     work.store.write_bytes("tokenizer.json", encoder.text.encode())
-    sizes = encoder.token_bytes()
-    if sizes is not None:
-        work.write_array("token_bytes.npy", sizes=sizes)
-    else:
-        (work.folder / "token_bytes.npy").unlink(missing_ok=True)
-    work.store.write_json("tokenizer-inputs.json", {"inputs": inputs, "hash": encoder.hash})
+    digest = _write_sizes(work, encoder)
+    work.publish_note("tokenizer-inputs.json", {"inputs": inputs, "hash": encoder.hash, "token_bytes": digest})
     return encoder
+
+
+def _kept(work: Workspace, note: dict[str, Any]) -> Encoder | None:
+    """The tokenizer of an earlier build; None where its file is not what that build wrote."""
+    try:
+        encoder = Encoder.load(work.folder / "tokenizer.json")
+    except DataError as error:
+        warnings.warn(f"{error} It is trained again.", MixlawWarning, stacklevel=3)
+        return None
+    if encoder.hash != note.get("hash"):
+        warnings.warn(
+            f"{work.folder / 'tokenizer.json'} was changed after it was written; it is trained again.",
+            MixlawWarning,
+            stacklevel=3,
+        )
+        return None
+    return encoder
+
+
+def _write_sizes(work: Workspace, encoder: Encoder) -> str:
+    """``token_bytes.npy`` as it must be, and its hash."""
+    sizes, file = encoder.token_bytes(), work.folder / "token_bytes.npy"
+    if sizes is None:
+        file.unlink(missing_ok=True)
+        return ""
+    digest = array_hash(sizes)
+    try:
+        right = file.exists() and array_hash(np.load(file)) == digest
+    except (OSError, ValueError):
+        right = False
+    if not right:
+        work.write_array("token_bytes.npy", sizes=sizes)
+    return digest
 
 
 def _sample(work: Workspace, sources: Sequence[Source], vocab_size: int) -> Iterator[str]:

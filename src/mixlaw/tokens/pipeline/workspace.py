@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data import formats
+from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.kit.store import Store
 from mixlaw.text.sources import Source
-from mixlaw.tokens import pretokenized
+from mixlaw.tokens import pretokenized, shards
 from mixlaw.tokens.tokenizer import Encoder
 
 __all__ = ["MAX_VALIDATION_SHARE", "Progress", "Workspace", "spell", "token_documents"]
@@ -32,12 +35,20 @@ class Workspace:
         seed: which documents validate.
         validation_tokens: wanted tokens of each validation set.
         progress: told how far the build is, in bytes.
+        verify: compare all tokens that an earlier build left, not some.
     """
 
-    def __init__(self, root: str | Path, seed: int, validation_tokens: int, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        seed: int,
+        validation_tokens: int,
+        progress: Progress | None,
+        verify: bool = False,
+    ) -> None:
         self.store = Store(Store(root).local_path("tokens"))
         self.folder = self.store.local_path()
-        self.seed, self.validation_tokens = seed, validation_tokens
+        self.seed, self.validation_tokens, self.verify = seed, validation_tokens, verify
         self.progress = progress
         self.done, self.total = 0.0, 1.0
 
@@ -61,8 +72,28 @@ class Workspace:
         """A JSON that an earlier run published, or nothing."""
         if not self.store.exists(name, file):
             return {}
-        found: dict[str, Any] = self.store.read_json(f"{name}/{file}")
-        return found
+        try:
+            return formats.read(self.store, f"{name}/{file}", "token index")
+        except DataError as error:
+            _told_again(f"{self.store.path(name, file)}", error)
+            return {}
+
+    def is_built(self, folder: str, parts: Sequence[str]) -> bool:
+        """Whether these parts of a shard folder are whole, as far as is compared; what is damaged is told."""
+        place = self.folder / folder
+        try:
+            if shards.read_index(place) is None:
+                return False
+            for part in parts:
+                shards.check_tokens(place, part, everything=self.verify)
+        except DataError as error:
+            _told_again(str(place), error)
+            return False
+        return True
+
+    def publish_note(self, name: str, content: dict[str, Any]) -> None:
+        """Publish a JSON that :meth:`note` reads."""
+        formats.write(self.store, name, "token index", content)
 
     def index(self, source: Source) -> dict[str, Any]:
         """What is published of a domain or validation set."""
@@ -82,6 +113,10 @@ class Workspace:
         """Bytes of text behind token ids (n,): counted where the tokenizer's bytes are known, else the estimate."""
         file = self.folder / "token_bytes.npy"
         return int(np.load(file)[ids].sum(dtype=np.int64)) if file.exists() else round(estimate)
+
+
+def _told_again(what: str, error: DataError) -> None:
+    warnings.warn(f"{what} cannot be used ({error}), so it is built again.", MixlawWarning, stacklevel=4)
 
 
 def token_documents(source: Source, encoder: Encoder | None) -> Iterator[npt.NDArray[Any]]:
