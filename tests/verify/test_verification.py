@@ -1,12 +1,24 @@
 """Gains as loss and as steps, on curves whose answer is known in closed form."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
+from mixlaw.data.ledger import Ledger
 from mixlaw.data.prediction import Prediction
-from mixlaw.data.verification import verdict
+from mixlaw.data.verification import interval_of_mean, verdict
 from mixlaw.errors import DataError
-from mixlaw.verify.paired import objective_curves, paired_difference, steps_saved
+from mixlaw.kit.store import Store
+from mixlaw.verify.paired import (
+    adjusted_level,
+    false_gains,
+    looks_before,
+    objective_curves,
+    paired_difference,
+    steps_saved,
+)
 
 STEPS = np.arange(10, 1001, 10, dtype=float)
 
@@ -93,3 +105,49 @@ def test_intervals_of_steps_cover_with_few_seeds(monkeypatch):
         reaches = steps_saved(*arms)["recipe_reaches_reference_at"]
         held += reaches["low"] <= (5 / 8) ** 2 <= reaches["high"]
     assert 0.82 * simulations <= held <= 0.97 * simulations
+
+
+def test_the_mean_of_seeds_is_held_to_an_interval_of_the_mean():
+    rng = np.random.default_rng(0)
+    truth, law, noise, m = 2.5, 0.01, 0.03, 5
+    held, held_as_one = [], []
+    for _ in range(2000):
+        half = 1.645 * math.hypot(law, noise)
+        mean = truth + law * rng.normal()
+        seeds = truth + noise * rng.normal(size=m)
+        predicted = Prediction(mean, mean - half, mean + half, 0.9)
+        held.append(interval_of_mean(predicted, seeds.tolist()).covers(float(seeds.mean())))
+        held_as_one.append(predicted.covers(float(seeds.mean())))
+    assert 0.86 < np.mean(held) < 0.96
+    assert np.mean(held_as_one) > 0.99  # the interval of one run says hardly anything of a mean
+
+
+def test_a_prediction_that_is_off_is_outside_though_single_seeds_reach_it():
+    predicted = Prediction(2.50, 2.40, 2.60, 0.9)
+    seeds = [2.64, 2.54, 2.60, 2.56, 2.66]
+    assert predicted.covers(float(np.mean(seeds)))  # 2.60
+    assert not interval_of_mean(predicted, seeds).covers(float(np.mean(seeds)))
+
+
+def test_looking_again_and_at_several_references_does_not_find_more_false_gains():
+    rng = np.random.default_rng(1)
+    repeats, most = 4000, 10
+    draws = rng.normal(size=(repeats, 3, most))  # differences of three references that gain nothing
+    draws = (draws + rng.normal(size=(repeats, 1, most))) / np.sqrt(2)  # they share the recipe's runs
+    naive, adjusted = np.zeros(repeats, dtype=bool), np.zeros(repeats, dtype=bool)
+    for look, seeds in enumerate(range(3, most + 1), start=1):
+        seen = draws[:, :, :seeds]
+        score = seen.mean(axis=2) / (seen.std(axis=2, ddof=1) / np.sqrt(seeds))
+        naive |= (score < student_t.ppf(0.05, seeds - 1)).any(axis=1)
+        adjusted |= (score < student_t.ppf((1 - adjusted_level(0.9, 3, look)) / 2, seeds - 1)).any(axis=1)
+    assert naive.mean() > 0.2
+    assert 0.01 < adjusted.mean() <= false_gains(0.9) + 0.01
+
+
+def test_looks_are_counted_from_the_ledger_and_not_from_a_repeat(tmp_path):
+    ledger = Ledger(Store(str(tmp_path)))
+    written = ledger.append("prediction", {"schedule": {}})
+    for seeds in (3, 3, 5):
+        ledger.append("measurement", {"prediction_entry": written.number, "num_seeds": seeds})
+    assert looks_before(ledger, written, 3) == 0
+    assert looks_before(ledger, written, 8) == 2

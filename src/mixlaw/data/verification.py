@@ -5,8 +5,10 @@ The statistics (differences, steps saved) are computed in :mod:`mixlaw.verify.pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist, stdev
 from typing import Any, Literal
 
 from mixlaw.data.mixture import Mixture
@@ -14,7 +16,7 @@ from mixlaw.data.prediction import Prediction
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
 
-__all__ = ["Arm", "Verification", "agrees", "verdict"]
+__all__ = ["Arm", "Verification", "agrees", "interval_of_mean", "verdict"]
 
 Verdict = Literal["gain", "loss", "null"]
 
@@ -27,6 +29,38 @@ def verdict(difference: Prediction) -> Verdict:
         'gain'
     """
     return "gain" if difference.high < 0 else "loss" if difference.low > 0 else "null"
+
+
+def interval_of_mean(predicted: Prediction, losses: Sequence[float]) -> Prediction:
+    """The predicted interval for the mean of several seeds: that for one run, less the noise that averages out.
+
+    A prediction is for one run, so its interval holds the noise of a seed. The mean of m seeds has only 1/m of that
+    variance: with the whole interval, a wrong prediction would too often pass as right. What the seeds scatter is
+    measured from ``losses``.
+
+    Args:
+        predicted: of one run. losses: (m,) of the seeds, in nats per token; with fewer than two nothing is known of
+            their scatter, and the interval is that for one run.
+
+    Example:
+        >>> found = interval_of_mean(Prediction(2.50, 2.46, 2.54), [2.49, 2.51, 2.53, 2.51])
+        >>> round(found.low, 3), round(found.high, 3)
+        (2.467, 2.533)
+    """
+    if len(losses) < 2:
+        return predicted
+    noise = NormalDist().inv_cdf((1 + predicted.level) / 2) * stdev(losses)
+    least = noise / math.sqrt(len(losses))
+
+    def side(reach: float) -> float:
+        return math.sqrt(max(reach**2 - noise**2 * (1 - 1 / len(losses)), least**2))
+
+    mean = predicted.mean
+    return replace(
+        predicted,
+        low=mean - min(side(mean - predicted.low), mean - predicted.low),
+        high=mean + min(side(predicted.high - mean), predicted.high - mean),
+    )
 
 
 def agrees(data: Mapping[str, Any], measurement: Mapping[str, Any]) -> bool:
@@ -90,6 +124,11 @@ class Verification:
         steps_saved: what :func:`mixlaw.verify.paired.steps_saved` gives for each reference.
         prediction_entry: number of the prediction in the ledger.
         predicted_first: whether the prediction was written before any of the recipe's runs were measured.
+        look: 1 for the first check of this prediction, 2 after more seeds were added, and so on. Intervals of
+            differences are wider the more often one looks and the more references there are
+            (:func:`mixlaw.verify.paired.adjusted_level`).
+        false_gains: the share of verifications, over all looks and references, that would claim a gain where there is
+            none; None in files of earlier versions, which did not adjust.
         left_out: ``{arm: {"diverged": count, "failed": count}}`` of runs whose seeds are left out of every arm.
 
     Raises:
@@ -113,6 +152,8 @@ class Verification:
     prediction_entry: int | None = None
     predicted_first: bool = True
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    look: int = 1
+    false_gains: float | None = None
 
     def __post_init__(self) -> None:
         if "recipe" not in self.arms:
@@ -130,9 +171,14 @@ class Verification:
         return len(self.arms["recipe"].losses)
 
     @property
+    def predicted_mean(self) -> Prediction:
+        """The predicted interval for the mean of the seeds, see :func:`interval_of_mean`."""
+        return interval_of_mean(self.predicted, self.arms["recipe"].losses)
+
+    @property
     def inside_interval(self) -> bool:
-        """Whether what was measured lies in the interval that was predicted."""
-        return self.predicted.covers(self.measured)
+        """Whether the mean of the seeds lies in the interval that was predicted for such a mean."""
+        return self.predicted_mean.covers(self.measured)
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -157,6 +203,7 @@ class Verification:
             },
             "objective": {
                 "predicted": self.predicted.to_dict(),
+                "predicted_mean": self.predicted_mean.to_dict(),
                 "measured": self.measured,
                 "standard_error": self.standard_error,
             },
@@ -170,6 +217,8 @@ class Verification:
             "runs": {name: list(arm.runs) for name, arm in self.arms.items()},
             "predicted_first": self.predicted_first,
             "left_out": {name: dict(counts) for name, counts in self.left_out.items()},
+            "look": self.look,
+            "false_gains": self.false_gains,
             "sets": {name: {t: list(v) for t, v in arm.sets.items()} for name, arm in self.arms.items()},
         }
 
@@ -212,6 +261,8 @@ class Verification:
                 prediction_entry=data.get("prediction_entry"),
                 predicted_first=data.get("predicted_first", True),
                 left_out=data.get("left_out", {}),
+                look=data.get("look", 1),
+                false_gains=data.get("false_gains"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(

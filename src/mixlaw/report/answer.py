@@ -212,7 +212,7 @@ def _predicted_and_measured(
     when = "before" if verification.get("predicted_first", True) else "after"
     sentence = (
         f"Predicted loss {interval_text(p)} {unit}, written down {when} the check; measured {measured:.{d}f} "
-        f"over {verification.get('num_seeds')} seeds, {inside} the interval."
+        f"over {verification.get('num_seeds')} seeds, {inside} the interval for such a mean."
     )
     error = objective.get("standard_error")
     note = f"{inside} the interval" + (f"; standard error {error:.{digits_for(error)}f}" if error else "")

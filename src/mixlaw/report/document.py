@@ -26,7 +26,7 @@ from mixlaw.report.tables import (
     prices_table,
     table,
 )
-from mixlaw.verify.paired import lost_runs_text
+from mixlaw.verify.paired import lost_runs_text, rate_text
 
 __all__ = ["asset", "page", "shell"]
 
@@ -244,7 +244,8 @@ def _check(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         predictions = {n: recipe.predictions[n] for n in names}
         yield chart(
             lambda width: plots.predicted_vs_measured(predictions, measured, unit=unit, width=width),
-            "Zero is the predicted mean; the bar is the predicted interval, small dots are single seeds.",
+            "Zero is the predicted mean. The wide bar is the predicted interval of one run (small dots), the narrow one "
+            "that of the mean of these seeds (large dot).",
         )
     else:
         yield _todo("Predicted, but not measured yet. `mixlaw verify` trains the mixture and its references.")
@@ -280,6 +281,9 @@ def _gain(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
             f"{verification.get('num_seeds')} paired seeds per arm; steps are shares of the run before the learning "
             "rate decays",
         )
+        if verification.get("false_gains") is not None:
+            said = rate_text(len(rows), int(verification.get("look", 1)), float(verification["false_gains"]))
+            yield f"<p>{html.escape(said)}</p>"
     elif facts.observations is not None:
         yield chart(
             lambda width: plots.learning_curves(facts.observations, target=facts.objective or None, width=width),

@@ -13,6 +13,7 @@ import numpy as np
 from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Recipe
 from mixlaw.data.recipe_text import baseline_rows, phase_epochs, score_text
+from mixlaw.data.verification import interval_of_mean
 from mixlaw.kit.units import format_bytes, format_count
 from mixlaw.report.answer import digits_for, interval_text, number
 from mixlaw.report.facts import ReportFacts
@@ -177,7 +178,7 @@ def _mean(seeds: Sequence[float] | None) -> str:
 def _inside(p: Prediction, seeds: Sequence[float] | None) -> str:
     if not seeds:
         return "–"
-    return "yes" if p.covers(float(np.mean(seeds))) else "no"
+    return "yes" if interval_of_mean(p, seeds).covers(float(np.mean(seeds))) else "no"
 
 
 def _difference(a: Sequence[float] | None, b: Sequence[float] | None) -> str:

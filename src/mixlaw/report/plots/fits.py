@@ -181,6 +181,7 @@ def predicted_vs_measured(
         DataError: no set has both.
     """
     from mixlaw.data.prediction import Prediction
+    from mixlaw.data.verification import interval_of_mean
 
     names = [n for n in predictions if n in measured]
     if not names:
@@ -192,15 +193,25 @@ def predicted_vs_measured(
         for row, (name, p) in enumerate(zip(names, believed)):
             losses = np.atleast_1d(np.asarray(measured[name], dtype=float))
             mean = float(losses.mean())
-            inside = p.covers(mean)
+            of_mean = interval_of_mean(p, losses.tolist())
+            inside = of_mean.covers(mean)
             band = axis.barh(
                 row,
                 p.high - p.low,
                 0.5,
                 left=p.low - p.mean,
-                color="#cfe3f1",
-                label=f"predicted {p.level:.0%} interval",
+                color="#dcebf5",
+                label=f"predicted {p.level:.0%} interval of a run",
             )
+            if len(losses) > 1:
+                axis.barh(
+                    row,
+                    of_mean.high - of_mean.low,
+                    0.5,
+                    left=of_mean.low - p.mean,
+                    color="#b3d3e8",
+                    label="of the mean of the seeds",
+                )
             chart.tip(band[0], f"{name}: predicted {p.mean:.4f} [{p.low:.4f}, {p.high:.4f}]")
             axis.vlines(0, row - 0.25, row + 0.25, color=ACCENT, lw=1.6)
             if len(losses) > 1:

@@ -26,6 +26,9 @@ from mixlaw.study.seeds import SEEDS, VERIFY_SEED
 from mixlaw.study.steps.train import train
 from mixlaw.study.templates import template
 from mixlaw.verify.paired import (
+    adjusted_level,
+    false_gains,
+    looks_before,
     lost_runs_text,
     measurement_of,
     objective_curves,
@@ -103,7 +106,9 @@ class Verifier:
             )
         left_out = self._left_out(specs, status)
         runs = {arm: [specs[arm, k].id for k in paired] for arm in names}
-        compared = self._compare({k: v for k, v in usable.items() if k[1] in paired}, names, paired, level)
+        look = 1 + looks_before(self.ledger, prediction, len(paired))
+        each = adjusted_level(level, len(names) - 1, look)
+        compared = self._compare({k: v for k, v in usable.items() if k[1] in paired}, names, paired, each)
         finals = [usable["recipe", k][-1][1] for k in paired]
         sets = self._measured_sets(observed, specs, names, paired)
         result = Verification(
@@ -125,6 +130,8 @@ class Verifier:
             prediction_entry=prediction.number,
             predicted_first=not trained_before(self.ledger, prediction, runs["recipe"]),
             left_out=left_out,
+            look=look,
+            false_gains=false_gains(level),
         )
         formats.write(self.store, "verification.json", "verification", result.to_dict())
         measurement = json.loads(json.dumps(result.measurement()))
