@@ -244,8 +244,8 @@ def _check(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         predictions = {n: recipe.predictions[n] for n in names}
         yield chart(
             lambda width: plots.predicted_vs_measured(predictions, measured, unit=unit, width=width),
-            "Zero is the predicted mean. The wide bar is the predicted interval of one run (small dots), the narrow one "
-            "that of the mean of these seeds (large dot).",
+            "Zero is the predicted mean. The wide bar is the predicted interval of one run (small dots), the narrow "
+            "one that of the mean of these seeds (large dot).",
         )
     else:
         yield _todo("Predicted, but not measured yet. `mixlaw verify` trains the mixture and its references.")
