@@ -1,5 +1,6 @@
 """What every sampler must keep, and what each one is for."""
 
+import copy
 import inspect
 import math
 import pkgutil
@@ -309,36 +310,84 @@ def test_optimal_designs_beat_random_on_their_own_criterion():
     assert criterion_value(G, exchange(G, 20, "I"), "I") < min(criterion_value(G, c, "I") for c in random)
 
 
-def test_parameter_gradient_against_differences():
-    from mixlaw.laws.core.atoms import Atoms
+DECLARED = ["m1", "m2", "m3", "m4", "implicit", "log_linear", "effective_tokens", "bi_mix", "auto_scale"]
 
-    class Fixed:
-        def __init__(self, atoms):
-            self._atoms = atoms
 
-        def atoms(self):
-            return self._atoms
+@pytest.fixture(scope="module")
+def fitted_laws():
+    """Each parametric family, fitted to two sets of three domains."""
+    from mixlaw.laws import LAWS
 
     rng = np.random.default_rng(0)
-    base = {
-        "const": np.array([1.0]),
-        "target": np.array([0, 0]),
-        "kind": np.array(["exp", "power"]),
-        "scale": np.array([0.7, 0.4]),
-        "linear": np.vstack([rng.normal(size=3), rng.uniform(0.1, 1, 3)]),
-        "offset": np.array([0.0, 0.05]),
-        "exponent": np.array([1.0, 0.6]),
-    }
-    X = rng.dirichlet(np.ones(3), 7)
-    G = parameter_gradient(Fixed(Atoms(**base)), X)[0]
-    columns = []
-    for key, index in [("const", 0), ("scale", 0), *(("linear", (0, j)) for j in range(3)), ("exponent", 1)]:
-        up, down = ({k: np.array(v) for k, v in base.items()} for _ in range(2))
-        up[key][index] += 1e-6
-        down[key][index] -= 1e-6
-        columns.append((Atoms(**up).value(X) - Atoms(**down).value(X))[:, 0] / 2e-6)
-    for column in columns:  # order of columns is the function's own; each derivative must be among them
-        assert np.abs(G - column[:, None]).max(axis=0).min() < 1e-6
+    X = rng.dirichlet(np.ones(3), 40)
+    Y = np.column_stack([2 + 0.8 * np.exp(-2 * X[:, 0] - X[:, 1]), 3 - 0.2 * np.log(X[:, 2] + 0.05)])
+    return {name: LAWS[name]().fit(X, Y + 0.01 * rng.normal(size=Y.shape)) for name in DECLARED}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_the_gradient_a_design_is_optimal_for_is_that_of_the_laws_own_parameters(name, fitted_laws):
+    """As many directions as the law has parameters at most, and each the difference that a parameter makes."""
+    law, X = fitted_laws[name], np.random.default_rng(1).dirichlet(np.ones(3), 200)
+    G = parameter_gradient(law, X)
+    assert G.shape[:2] == (2, 200)
+    for g in G:
+        singular = np.linalg.svd(g, compute_uv=False)
+        assert (singular > 1e-9 * singular[0]).sum() <= law.num_free()
+    width = law.theta_.shape[1]
+    for p in range(G.shape[2]):
+        moved = []
+        for sign in (1, -1):
+            other = copy.deepcopy(law)
+            part, at = (other.theta_, p) if p < width else (other.linear_, p - width)
+            part[:, at] += sign * 1e-6
+            moved.append(other.predict(X))
+        assert np.allclose((moved[0] - moved[1]).T / 2e-6, G[:, :, p], atol=1e-5)
+
+
+def test_a_d_optimal_design_beats_others_on_the_laws_own_information(fitted_laws):
+    """For M2, three parameters and one rate that they share: more information than the designs of random mixtures."""
+    corpus = Corpus.declared({"x0": 9, "x1": 9, "x2": 9}, source="test")
+    law = fitted_laws["m2"]
+    pool = np.random.default_rng(2).dirichlet(np.ones(3), 400)
+
+    def information(X):
+        G = parameter_gradient(law, np.vstack([pool, X]))  # one scale for all designs
+        return criterion_value(G, np.arange(len(pool), len(pool) + len(X)), "D")
+
+    found = information(matrix(propose(corpus, Budget(tokens=9), 8, sampler="d_optimal", law=law), corpus))
+    rng = np.random.default_rng(3)
+    assert found > max(information(rng.dirichlet(np.ones(3), 8)) for _ in range(40))
+
+
+def test_a_design_for_an_average_is_one_for_its_members():
+    """Auto of parametric laws has the parameters of its members; a law without any is refused by name."""
+    from mixlaw.laws import Auto
+
+    X = np.random.default_rng(0).dirichlet(np.ones(3), 30)
+    law = Auto(families=["m4", "log_linear"]).fit(dict(zip("abc", X.T)), 2 + np.exp(-2 * X[:, 0] - X[:, 1]))
+    corpus = Corpus.declared({"a": 9, "b": 9, "c": 9}, source="test")
+    assert len(propose(corpus, Budget(tokens=9), 5, sampler="d_optimal", law=law)) == 5
+
+
+@pytest.mark.parametrize("name", [n for n in SAMPLERS.names() if n != "sequential"])
+@pytest.mark.parametrize("domains", [2, 6])
+def test_no_two_runs_of_a_design_are_near_copies(name, domains):
+    """Within a percent of the tokens in every weight: a run spent on what replicates are for."""
+    corpus = PILE if domains == 6 else Corpus.declared({"a": 10**6, "b": 10**5}, source="test")
+    for seed in range(10):
+        schedules = propose(corpus, PLAIN if domains == 6 else Budget(tokens=10**5), 16, sampler=name, seed=seed)
+        X = np.array([np.concatenate([p.mixture.array(corpus.names) for p in s.phases]) for s in schedules])
+        apart = np.abs(X[:, None] - X[None]).max(axis=2)[np.triu_indices(16, 1)]
+        assert apart.min() > 0.01 - 1e-4
+
+
+def test_where_there_is_no_room_runs_lie_as_far_apart_as_they_can():
+    """Twenty runs between 0.5 and 0.55 of one domain: 0.0025 apart, not a refusal."""
+    corpus = Corpus.declared({"a": 10**6, "b": 10**6}, source="test")
+    budget = Budget(tokens=10**6, floors={"a": 0.5}, caps={"a": 0.55})
+    for name in ("dirichlet", "d_optimal", "maximin"):
+        share = np.sort(matrix(propose(corpus, budget, 16, sampler=name), corpus)[:, 0])
+        assert np.diff(share).min() > 1e-3
 
 
 def test_design_for_a_fitted_law():

@@ -99,8 +99,17 @@ def test_a_batch_asks_where_winners_may_be_and_not_twice():
     rng = np.random.default_rng(0)
     a, b, c = rng.standard_normal((3, 4000))
     F = np.column_stack([np.zeros(4000), 0.3 + a, 0.3 + a + 0.01 * b, 0.5 + b, 30 + 5 * c])
-    chosen = _batch(F, 0, np.ones(5, dtype=bool), 0.05, 2)
+    chosen = _batch(F, 0, np.ones(5, dtype=bool), 0.05, 2, np.eye(5))
     assert 4 not in chosen and 3 in chosen and len({1, 2} & set(chosen)) == 1
+
+
+def test_a_batch_holds_no_near_copies():
+    """The second best lies next to the best: it waits for the next round."""
+    rng = np.random.default_rng(0)
+    a, b, c = rng.standard_normal((3, 4000))
+    F = np.column_stack([np.zeros(4000), 0.3 + a, 0.3 + b, 0.4 + c])
+    pool = np.array([[0.5, 0.5], [0.2, 0.8], [0.205, 0.795], [0.9, 0.1]])
+    assert set(_batch(F, 0, np.array([False, True, True, True]), 0.05, 2, pool)) in ({1, 3}, {2, 3})
 
 
 def test_flat_worlds_say_stop():
@@ -239,7 +248,7 @@ def test_power_from_a_pilot_predicts_the_regret_realised():
     def observed(X: np.ndarray) -> np.ndarray:
         return straight(X) + sd * rng.standard_normal((len(X), 4)) @ np.linalg.cholesky(TOGETHER).T
 
-    X = matrix(propose(CORPUS, BUDGET, 300, seed=50))
+    X = matrix(propose(CORPUS, BUDGET, 300, seed=51))
     pilot = Observations.from_records(
         [{"run": f"r{i}", "schedule": dict(zip(NAMES, row))} for i, row in enumerate(X)],
         [{"run": f"r{i}", "target": f"t{j}", "value": v} for i, r in enumerate(observed(X)) for j, v in enumerate(r)],

@@ -16,7 +16,7 @@ from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.observations import Observations
-from mixlaw.design.polytope import Array, begin, finish, unique_rows
+from mixlaw.design.polytope import Array, apart_rows, begin, finish
 from mixlaw.design.samplers.maximin import spread
 from mixlaw.errors import ConfigError, did_you_mean
 
@@ -26,7 +26,7 @@ FEATURES = ("linear", "log", "quadratic")
 """Families that need no fit: ``r``; ``1, log(r + eps)``; ``r`` and products of pairs (Scheffe)."""
 
 DISTINCT = 1e-3
-"""Mixtures that differ by less in every weight are replicates, and are asked for as such (``specs``)."""
+"""A weight of a candidate that is this close to its floor is put on it."""
 
 
 def _basis(X: Array, family: str, eps: float) -> Array:
@@ -40,47 +40,29 @@ def _basis(X: Array, family: str, eps: float) -> Array:
 
 
 def parameter_gradient(law: Any, X: npt.ArrayLike) -> Array:
-    """d prediction_t / d parameter (T, n, P) of a fitted law that is a sum of atoms, at mixtures X (n, K).
+    """d prediction_t / d parameter (T, n, P) of a fitted law, at mixtures X (n, K).
 
-    The parameters are each atom's scale and linear form (and exponent of a power), and the constant; targets that
-    have fewer are padded with zeros.
+    The parameters are the law's own, so that what is D-optimal is so for them: :meth:`mixlaw.laws.core.base.Law.
+    parameter_slopes`. In which coordinates they are counted (a number or its logarithm) does not matter to a
+    determinant.
 
     Raises:
-        ConfigError: the law has no such form (a Gaussian process or trees): use a family name instead.
+        ConfigError: the law declares no parameters (a Gaussian process or trees): use a family name instead.
 
     Example:
         >>> from mixlaw.laws import M4
         >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
         >>> law = M4().fit(R, 2 + np.exp(-2 * R[:, 0]))
-        >>> parameter_gradient(law, R).shape[:2]  # (targets, mixtures)
-        (1, 12)
+        >>> parameter_gradient(law, R).shape  # targets, mixtures, parameters: c, k and two rates
+        (1, 12, 4)
     """
-    X = np.atleast_2d(np.asarray(X, dtype=float))
-    atoms = law.atoms()
-    if atoms is None:
+    slopes = law.parameter_slopes(np.atleast_2d(np.asarray(X, dtype=float)))
+    if slopes is None:
         raise ConfigError(
-            f"{type(law).__name__} is not a sum of atoms, so it has no parameters to design for. Give a parametric "
-            f"law, or one of the families {', '.join(FEATURES)}."
+            f"{type(law).__name__} declares no parameters to design for. Give a parametric law, or one of the "
+            f"families {', '.join(FEATURES)}."
         )
-    per_target = []
-    for t in range(len(atoms.const)):
-        columns = [np.ones((len(X), 1))]
-        for a in np.flatnonzero(atoms.target == t):
-            u = X @ atoms.linear[a] + atoms.offset[a]
-            kind, scale, p = str(atoms.kind[a]), atoms.scale[a], atoms.exponent[a]
-            if kind == "exp":
-                value, slope = np.exp(u), np.exp(u)
-            elif kind == "power":
-                value, slope = u**-p, -p * u ** (-p - 1)
-                columns.append((-scale * value * np.log(u))[:, None])
-            else:
-                value, slope = np.log(u), 1 / u
-            # the linear forms' entries are the family's own parameters; an atom without weights has only a scale
-            used = np.flatnonzero(atoms.linear[a] != 0)
-            columns += [value[:, None], (scale * slope)[:, None] * X[:, used]]
-        per_target.append(np.hstack(columns))
-    width = max(c.shape[1] for c in per_target)
-    return np.stack([np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in per_target])
+    return np.asarray(slopes, dtype=float)
 
 
 def _normalised(G: Array) -> tuple[Array, float]:
@@ -282,9 +264,11 @@ def propose_optimal(
     if criterion not in ("D", "I"):
         raise ConfigError(f"Unknown criterion {criterion!r}. Use 'D' (parameters) or 'I' (predictions).")
     start = begin(corpus, budget, num, observations, seed)
-    pool = start.polytope.snap_to_bounds(spread(start.polytope, max(candidates, 3 * num), start.rng), DISTINCT)
+    pool = spread(start.polytope, max(candidates, 3 * num), start.rng)
+    # corners and edges first: of a corner and its near copies it is the corner that stays
+    pool = start.polytope.snap_to_bounds(pool[np.argsort(-(pool**2).sum(axis=1), kind="stable")], DISTINCT)
     # the best of two corners is the same corner twice: near copies of it must not pass for other mixtures
-    pool = pool[unique_rows(pool, start.observed, DISTINCT)]
+    pool = pool[apart_rows(pool, num, start.observed)]
     if len(pool) <= num:
         return finish(start, pool)
     both = np.vstack([pool, start.observed])

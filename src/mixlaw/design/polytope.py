@@ -29,6 +29,11 @@ NEGLIGIBLE = 1e-5
 """A weight this little above its floor trains nothing: a design has the floor (mostly zero) instead."""
 
 
+APART = 0.01
+"""Two mixtures whose weights all differ by less than one percent of the tokens are near copies: a design that means to
+measure the noise asks for replicates (:func:`mixlaw.design.specs`)."""
+
+
 class Polytope:
     """The set of feasible mixtures.
 
@@ -439,8 +444,49 @@ def unique_rows(X: Array, avoid: Array | None = None, same: float = SAME) -> npt
     return np.array(keep, dtype=np.int64)
 
 
+def apart_rows(X: Array, num: int, avoid: Array | None = None, most: int | None = None) -> npt.NDArray[np.int64]:
+    """Indices, in order, of rows of X (n, K) of which no two, and none and a row of ``avoid``, are near copies.
+
+    Where that leaves fewer than ``num``, rows may lie half as far apart, and so on: a budget can leave little room, and
+    with a thousand domains no weight of any mixture differs by a percent. ``most`` rows are enough.
+
+    Example:
+        >>> apart_rows(np.array([[0.5, 0.5], [0.501, 0.499], [0.9, 0.1]]), num=2).tolist()
+        [0, 2]
+    """
+    distance, rows = APART, unique_rows(X, avoid)
+    while distance > SAME:
+        keep = _far(X, rows, distance, avoid, most)
+        if len(keep) >= min(num, len(rows)):
+            return keep
+        distance /= 2
+    return rows
+
+
+def _far(
+    X: Array,
+    rows: npt.NDArray[np.int64],
+    distance: float,
+    avoid: Array | None = None,
+    most: int | None = None,
+) -> npt.NDArray[np.int64]:
+    """The indices among ``rows``, in order, that lie ``distance`` from all kept before and from ``avoid``."""
+    gap = np.full(len(X), np.inf)
+    for row in avoid if avoid is not None else ():
+        gap = np.minimum(gap, np.abs(X - row).max(axis=1))
+    keep = []
+    for i in rows:
+        if gap[i] >= distance - TOLERANCE:
+            keep.append(i)
+            gap = np.minimum(gap, np.abs(X - X[i]).max(axis=1))
+            if len(keep) == most:
+                break
+    return np.array(keep, dtype=np.int64)
+
+
 def finish(start: Start, X: Array, concentration: npt.ArrayLike | None = None) -> list[Schedule]:
-    """The first ``num`` distinct feasible rows of X (n, K) as schedules; what is short is drawn at random.
+    """The first ``num`` feasible rows of X (n, K), no near copies of one another, as schedules; what is short is drawn
+    at random.
 
     Mixtures that were observed already are not proposed again (a replicate is asked for in :func:`specs`).
 
@@ -456,13 +502,15 @@ def finish(start: Start, X: Array, concentration: npt.ArrayLike | None = None) -
     polytope = start.polytope
     X = polytope.snap_to_bounds(polytope._tidy(np.asarray(X, dtype=float).reshape(-1, len(polytope.domains))))
     X = X[polytope.contains(X)]
-    X = X[unique_rows(X, start.observed)][: start.num]
-    for _ in range(20):
-        if len(X) >= start.num or polytope.dimension == 0:
+    X = X[unique_rows(X, start.observed)]
+    for round_ in range(20):
+        enough = len(X) >= start.num and round_ >= 4  # so little room that near copies cannot be avoided
+        if enough or len(_far(X, np.arange(len(X)), APART, most=start.num)) >= start.num or polytope.dimension == 0:
             break
-        more = polytope.snap_to_bounds(polytope.sample(max(2 * (start.num - len(X)), 8), start.rng, concentration))
+        more = polytope.snap_to_bounds(polytope.sample(max(2 * start.num, 8), start.rng, concentration))
         X = np.vstack([X, more[polytope.contains(more)]])
-        X = X[unique_rows(X, start.observed)][: start.num]
+        X = X[unique_rows(X, start.observed)]
+    X = X[apart_rows(X, start.num, most=start.num)]
     if len(X) < start.num:
         if polytope.dimension == 0 and not len(X) and not len(start.observed):
             X = polytope.centre[None]

@@ -23,7 +23,7 @@ from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.observations import Observations
 from mixlaw.design.adaptive.recommendation import MARGIN, Runs, answer, credit, pick, split_noise
 from mixlaw.design.adaptive.surrogate import mutate
-from mixlaw.design.polytope import Array, Polytope, begin, finish, unique_rows
+from mixlaw.design.polytope import APART, Array, Polytope, begin, finish, unique_rows
 from mixlaw.design.samplers.maximin import spread
 from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.laws.core.base import Law
@@ -283,14 +283,14 @@ def choose_from(
     usable = np.zeros(len(pool), dtype=bool)
     usable[unique_rows(pool, avoid)] = True
     sd = float(np.hypot(seed, rough))  # what a run does not tell about its neighbours
-    chosen = _batch(F, today, usable, sd, num)
+    chosen = _batch(F, today, usable, sd, num, pool)
     return _price(F, chosen, today, sd, rng, np.isnan(share)), chosen, today
 
 
 def _batch(
-    F: Array, today: int, usable: npt.NDArray[np.bool_], noise: float, num: int, share: float = 0.1
+    F: Array, today: int, usable: npt.NDArray[np.bool_], noise: float, num: int, pool: Array, share: float = 0.1
 ) -> list[int]:
-    """Indices of ``num`` runs, in turn one that may win itself and one that tells winners apart.
+    """Indices of ``num`` runs of ``pool`` (N, K), in turn one that may win itself and one that tells winners apart.
 
     The first kind has the largest expected improvement over today's choice and over the runs before it. The second
     kind most reduces the variance of (winner's loss - today's loss), winners weighted by how often and by how much
@@ -315,7 +315,9 @@ def _batch(
             score = gain if gain[free].max() > 0 else score
         pick = int(np.argmax(np.where(free, score, -np.inf)))
         chosen.append(pick)
+        apart = free & (np.abs(pool - pool[pick]).max(axis=1) >= APART)
         free[pick] = False
+        free = apart if apart.sum() >= num - len(chosen) else free  # near copies only where there is no room
         reached = np.maximum(reached, gap[:, pick])
         column = covariance[:, pick].copy()
         covariance -= np.outer(column, column) / (column[pick] + noise**2 + 1e-15)

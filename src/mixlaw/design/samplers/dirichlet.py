@@ -11,7 +11,7 @@ from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.observations import Observations
-from mixlaw.design.polytope import begin, finish, unique_rows
+from mixlaw.design.polytope import apart_rows, begin, finish, unique_rows
 from mixlaw.errors import ConfigError
 
 __all__ = ["propose"]
@@ -82,5 +82,5 @@ def propose(
     # one of each strength in turn, so that every prefix of the design holds all strengths
     rows = [s[i] for i in range(each) for s in swarm if i < len(s)]
     pool = np.array(rows).reshape(-1, len(share))
-    keep = unique_rows(pool, start.observed)[:num]
+    keep = apart_rows(pool, num, start.observed, most=num)
     return finish(start, start.rng.permutation(pool[keep], axis=0), np.maximum(prior, 1e-6))

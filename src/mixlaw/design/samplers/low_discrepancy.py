@@ -12,7 +12,7 @@ from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.observations import Observations
-from mixlaw.design.polytope import Array, begin, finish, unique_rows
+from mixlaw.design.polytope import Array, apart_rows, begin, finish
 
 __all__ = ["herd", "propose", "simplex_points"]
 
@@ -92,14 +92,14 @@ def propose(
 
         sobol = qmc.Sobol(k - 1, scramble=True, seed=start.rng)
         kept: list[Array] = []
-        have = 0
         power = max(int(np.ceil(np.log2(num))), 3)
         for _ in range(5):  # each further block continues the same sequence
             points = simplex_points(np.asarray(sobol.random(2**power)))
             kept.append(points[polytope.contains(points)])
-            have += len(kept[-1])
-            if have >= num:
-                return finish(start, np.vstack(kept))
+            pool = np.vstack(kept)
+            pool = pool[apart_rows(pool, num)]
+            if len(pool) >= num:
+                return finish(start, pool)
     pool = polytope.sample(min(max(10 * num, 500), 3000), start.rng)
-    pool = pool[unique_rows(pool, start.observed)]
+    pool = pool[apart_rows(pool, num, start.observed)]
     return finish(start, pool[herd(pool, num, start.observed)])

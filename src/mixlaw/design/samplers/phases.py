@@ -14,7 +14,7 @@ from mixlaw.data.budget import Budget, Constraints
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture, Phase, Schedule
 from mixlaw.data.observations import Observations
-from mixlaw.design.polytope import Array, Polytope, begin, unique_rows
+from mixlaw.design.polytope import Array, Polytope, apart_rows, begin, unique_rows
 from mixlaw.errors import ConfigError
 
 __all__ = ["propose"]
@@ -76,8 +76,10 @@ def propose(
                 schedule = Schedule(tuple(Phase(float(x), m) for x, m in zip(f, order)))
                 if schedule not in out:
                     out.append(schedule)
-        if len(out) >= num:
-            return out[:num]
+        rows = np.array([np.concatenate([p.mixture.array() for p in s.phases]) for s in out]).reshape(len(out), -1)
+        keep = apart_rows(rows, num)
+        if len(keep) >= num:
+            return [out[i] for i in keep[:num]]
         if joint.dimension == 0:
             break
     raise ConfigError(

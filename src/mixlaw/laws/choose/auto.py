@@ -400,6 +400,17 @@ class Auto(Law):
             exponent=np.concatenate([a.exponent for _, a in parts]),
         )
 
+    def parameter_slopes(self, X: Any) -> Array | None:
+        """Those of the members with weight, times their weights; None where one of them declares no parameters."""
+        parts = []
+        for name, weight in self.weights_.items():
+            if np.max(weight) > 0:
+                slopes = self.members_[name].parameter_slopes(X)
+                if slopes is None:
+                    return None
+                parts.append(np.asarray(weight).reshape(-1, 1, 1) * slopes)
+        return np.concatenate(parts, axis=2)
+
     # ---- how good it is --------------------------------------------------------------------------------------------
     def _rate(self, trials: Trials) -> None:
         rows = [LeagueRow(name, float("inf"), *(float("nan"),) * 5, error) for name, error in trials.failed.items()]

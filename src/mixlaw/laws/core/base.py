@@ -409,6 +409,11 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
         """The law as :class:`Atoms` where it has that form (then the optimum can be certified), else None."""
         return None
 
+    def parameter_slopes(self, X: Any) -> Array | None:
+        """d target / d parameter (T, n, P), in the targets' unit per unit of what the fit moves, at X (n, K); None for
+        laws that declare no parameters. A law of several laws has theirs side by side."""
+        return None
+
     def gradient(self, X: Any) -> Array:
         """d target / d weight (n, T, K), in the targets' unit per unit of weight, at X (n, K); central differences
         unless the family knows better.

@@ -81,6 +81,11 @@ class Restricted(Law):
         assert self.law is not None
         return self.law.predict_interval(self._whole(self._align(X)), level)
 
+    def parameter_slopes(self, X: Any) -> Array | None:
+        """As the law's own, at zero of the former domains."""
+        assert self.law is not None
+        return self.law.parameter_slopes(self._whole(self._align(X)))
+
     def atoms(self) -> Atoms | None:
         assert self.law is not None
         atoms = self.law.atoms()

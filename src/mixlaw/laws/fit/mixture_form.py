@@ -265,6 +265,16 @@ class MixtureForm(Law):
         return self.parameters[parameter].meaning if parameter in self.parameters else ""
 
     # ---- for hooks ---------------------------------------------------------------------------------
+    def parameter_slopes(self, X: Any) -> Array:
+        """d loss / d parameter (T, n, P) at X (n, K), P the numbers of one target: theta, then intercept and
+        amplitudes."""
+        found, full = self.model(self._align(X)), self.theta_
+        if not isinstance(found, Separable):
+            return np.asarray(found(full, np.arange(len(full)))[1], dtype=float)
+        full = np.concatenate([self.theta_, self.linear_], axis=1)
+        slopes = np.asarray(with_linear(found)(full, np.arange(len(full)))[1], dtype=float)
+        return slopes[:, :, :-1] if found.unit else slopes  # an amplitude that is held at 1 is no parameter
+
     def own_domains(self) -> Array:
         """(T, K): 1 where the domain is the target's own, by name or by the option ``own``."""
         return own_matrix(list(self.feature_names_in_), self.target_names_, self.own)
