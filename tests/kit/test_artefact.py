@@ -13,7 +13,7 @@ from mixlaw import Corpus, Ledger, Mixture, Recipe, RunSpec, Schedule, Selection
 from mixlaw.data import formats
 from mixlaw.data.migrations import law_0
 from mixlaw.data.seams import LAWS, MIGRATIONS
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, MixlawError
 from mixlaw.kit.artefact import HEADER, checksum, seal, unseal
 from mixlaw.laws import Law
 
@@ -165,5 +165,48 @@ def test_a_law_of_today_does_not_go_through_it(monkeypatch):
 
     monkeypatch.setitem(MIGRATIONS._loaded, "law_0", never)
     Law.from_json(law().to_json())
-    with pytest.raises(AssertionError, match="migrated"):
+    with pytest.raises(DataError, match="migrated"):
         Law.from_json(json.dumps(law().to_dict()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["os:system", "mine:Law", "mixlaw.laws.m1:Nothing", "tests.kit.x", "", "__import__", "mixlaw.laws.mixture.m1:M1"],
+)
+def test_nothing_is_imported_because_a_file_names_it(name, tmp_path, monkeypatch):
+    """A module of that name lies in the current folder, and would leave a file behind when it is imported."""
+    (tmp_path / "mine.py").write_text("open('imported', 'w').close()\nclass Law: ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = law().to_dict()
+    within = {**data, "state": {**data["state"], "other_": {"__law__": {**data, "class": name}}}}
+    for content in ({**data, "class": name}, within):
+        for text in (formats.dumps("law", content), json.dumps(content)):
+            with pytest.raises(DataError, match="is not registered here"):
+                Law.from_json(text)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_names_in_other_files_and_in_study_yaml_are_registry_names(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("open('imported', 'w').close()\ndef propose(*_): ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    base = {"corpus": {"counts": {"web": "3B", "code": "1B"}}, "objective": {"web": 1}, "budget": {"tokens": "2B"}}
+    for number, (section, name) in enumerate((("design", "sampler"), ("training", "trainer"), ("law", "name"))):
+        study = Study.create(tmp_path / str(number), {**base, section: {name: "mine:propose"}})
+        study.tokenize()
+        for verb in (study.design, study.fit):
+            with pytest.raises(MixlawError):
+                verb()
+    with pytest.raises(MixlawError, match="mine:export"):
+        RECIPE.export("mine:export", tmp_path / "x.json")
+    with pytest.raises(MixlawError, match="mine:read"):
+        mixlaw.Observations.read(EARLIER / "runs.csv", format="mine:read")
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_state_that_would_replace_a_method_is_refused(tmp_path):
+    data = law().to_dict()
+    for key in ("predict", "__class__", "_training", "fit"):
+        with pytest.raises(DataError, match="which no law learns"):
+            Law.from_json(formats.dumps("law", {**data, "state": {**data["state"], key: 1.0}}))

@@ -198,5 +198,5 @@ def _today(kind: str, data: Any, where: str) -> tuple[dict[str, Any], int]:
         )
     for earlier in range(number, KINDS[kind].number):
         if (name := f"{kind.replace(' ', '_')}_{earlier}") in MIGRATIONS:
-            content = MIGRATIONS[name](content)
+            content = made(kind, where, MIGRATIONS[name], content)
     return content, number

@@ -191,7 +191,13 @@ class Recipe:
         Raises:
             DataError: not there, no recipe, of a newer format, or changed after it was written.
         """
-        return formats.made("recipe", path, cls.from_dict, formats.load(path, "recipe"))
+
+        def make(content: dict[str, Any]) -> Recipe:
+            recipe = cls.from_dict(content)
+            str(recipe), recipe.hash  # whatever cannot be shown or hashed is told here, with the file's name
+            return recipe
+
+        return formats.made("recipe", path, make, formats.load(path, "recipe"))
 
     def export(self, framework: str, path: str | Path, **options: Any) -> Path:
         """Write the configuration of a training framework; returns the file written. See :mod:`mixlaw.io.exporters`.

@@ -79,7 +79,9 @@ def load_tables(
     digests = _checksums(root) if (root / CHECKSUMS).exists() else None
     if digests is not None and sorted(digests) != sorted(f"{name}.parquet" for name in there):
         raise DataError(f"{root} holds the tables {there}, and {sorted(digests)} were saved there. {AGAIN}")
-    read = {name: _read(root / f"{name}.parquet", digests and digests[f"{name}.parquet"]) for name in there}
+    read = {
+        name: _read(root / f"{name}.parquet", None if digests is None else digests[f"{name}.parquet"]) for name in there
+    }
     return read, digests is not None
 
 

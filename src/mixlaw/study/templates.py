@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from mixlaw.data import formats
@@ -69,8 +67,10 @@ def made_with(study: StudyFolder) -> DesignConfig | None:
     """The settings that ``design.json`` was made with; None where nothing is designed, or they were not noted."""
     if not study.store.exists("design.json"):
         return None
-    made: dict[str, Any] | None = formats.read(study.store, "design.json", "design").get("design")
-    return None if made is None else DesignConfig(**made)
+    content = formats.read(study.store, "design.json", "design")
+    if content.get("design") is None:
+        return None
+    return formats.made("design", study.folder / "design.json", lambda c: DesignConfig(**c["design"]), content)
 
 
 def _unique_tokens(study: StudyFolder, corpus: Corpus, tokens: int) -> dict[str, int]:

@@ -158,7 +158,7 @@ def check_tokens(folder: Path, part: str, *, everything: bool = False, seed: str
     count = -(-file.stat().st_size // _BLOCK)
     if len(hashes) != count:
         raise DataError(f"{file} has {count} blocks, and {len(hashes)} were written. {again}")
-    chosen = range(count)
+    chosen: Sequence[int] = range(count)
     if not everything and count > _SAMPLE:
         others = random.Random(f"{seed} {folder.name} {part}").sample(range(1, count - 1), _SAMPLE - 2)
         chosen = sorted([0, count - 1, *others])

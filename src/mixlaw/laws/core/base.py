@@ -465,11 +465,13 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
         """Inverse of :meth:`to_dict`.
 
         Raises:
-            DataError: a law that is not registered here.
+            DataError: a law that is not registered here, or a state that no law has.
         """
         cls = _class_of(str(data["class"]))
         law = cls(**{k: decode(v, Law.from_dict) for k, v in data["params"].items()})
         for key, value in law._read_state({k: decode(v, Law.from_dict) for k, v in data["state"].items()}).items():
+            if key.startswith("_") or not key.endswith("_"):  # what a law learns ends in "_"; a method does not
+                raise DataError(f"The saved law holds {key!r}, which no law learns.")
             setattr(law, key, value)
         return law
 
