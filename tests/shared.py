@@ -29,3 +29,8 @@ def experiments(name: str) -> Path:
 def corpora(name: str) -> Path:
     """A file or folder of real text, e.g. ``pretraining/web.jsonl.zst``."""
     return _find("corpora", name)
+
+
+def cases(name: str) -> Path:
+    """A file or folder of inputs as people have them, e.g. ``excel/utf16.csv``."""
+    return _find("cases", name)

@@ -59,7 +59,7 @@ def test_olmix_canonical_columns(tmp_path):
         (RATIOS.replace(".4,.6", "-.4,1.4"), METRICS, r"'r2' has weight .*-0\.4"),
         (RATIOS.replace(".4,.6", ".4,.7"), METRICS, "1 of 3 runs do not sum to 1"),
         (RATIOS.replace("run_id", "what").replace("name", "which"), METRICS, "no column that names its runs"),
-        (RATIOS, METRICS.replace("r", "s"), "share no run|no column that names"),
+        (RATIOS, METRICS.replace("r", "s").replace("second", "other"), "share no run|no column that names"),
         (RATIOS, METRICS.replace("1.2", "good"), "'good' is not a number"),
     ],
 )

@@ -209,9 +209,22 @@ def fit(
     target: Annotated[list[str] | None, typer.Option(help="For files: fit only these targets; repeat.")] = None,
     repair: Annotated[bool, typer.Option(help="For files: rescale weights that do not sum to one.")] = False,
     mixtures: Annotated[Path | None, typer.Option(help="For logs: table of mixtures (run, one column each).")] = None,
-    value: Annotated[list[str] | None, typer.Option(help="For files: a metric that is a loss; repeat.")] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="For files: DOMAIN=COLUMN, a column of weights; repeat.")
+    ] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For files: COLUMN or COLUMN=KIND, a measured value, KIND loss, perplexity, bits_per_token, "
+            "bits_per_byte, accuracy, percent, higher or lower; repeat."
+        ),
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="For files: a column to leave out; repeat.")] = None,
     format: Annotated[str | None, typer.Option(help=f"For files: {', '.join(IMPORTERS.names())}.")] = None,
     seed: Annotated[int, typer.Option(help="For files: seed of everything random.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print what each column is taken as and what would be fitted; write nothing.")
+    ] = False,
 ) -> None:
     """Fit laws, compare them by held-out error, and keep the best."""
     if len(source) == 1 and (source[0] / "study.yaml").exists():
@@ -222,7 +235,9 @@ def fit(
             "--target": target,
             "--repair": repair,
             "--mixtures": mixtures,
+            "--weight": weight,
             "--value": value,
+            "--ignore": ignore,
             "--format": format,
             "--seed": seed,
         }
@@ -230,9 +245,14 @@ def fit(
         if ignored:
             raise ConfigError(
                 f"{ignored[0]} is for files of runs; {source[0]} is a study, which takes its settings from study.yaml "
-                f"(law.options for the law, repair: true for --repair)."
+                f"(law.options for the law, repair: true for --repair, run_options for the columns of imported runs)."
             )
         study = Study(source[0])
+        if study.config.runs and (text := study.observations().columns_text()):
+            echo(text)
+        if dry_run:
+            echo("Nothing was fitted or written.")
+            return
         law = study.fit()
         if words := study.fitted_to():
             echo(words)
@@ -250,12 +270,18 @@ def fit(
             targets=target,
             repair=repair,
             mixtures=mixtures,
+            weights=weight,
             values=value,
+            ignore=ignore,
             format=format,
             seed=seed,
+            dry_run=dry_run,
             progress=progress,
             say=echo,
         )
+    if law is None:
+        echo("Nothing was fitted or written.")
+        return
     echo(law.summary())
     echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
 

@@ -23,6 +23,7 @@ from mixlaw.data.importing import importer_of
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.saved_tables import AGAIN, format_of, load_tables, save_tables, warn_unsealed
 from mixlaw.data.table import At, Features, Missing, Table, tabulate
+from mixlaw.data.taken import COLUMNS_SCHEMA, Taken, taken_table, taken_text
 from mixlaw.errors import DataError, did_you_mean
 from mixlaw.kit import html
 from mixlaw.kit.units import format_count
@@ -98,10 +99,12 @@ _LATER = {
     "runs": ("settings", "realised"),
     "values": ("value_high", "num_items", "derived_from"),
     "items": (),
+    "columns": (),
 }
 """Columns that files of format 0 lack; they are null there."""
 
-_SCHEMAS = {"runs": RUNS_SCHEMA, "values": VALUES_SCHEMA, "items": ITEMS_SCHEMA}
+_SCHEMAS = {"runs": RUNS_SCHEMA, "values": VALUES_SCHEMA, "items": ITEMS_SCHEMA, "columns": COLUMNS_SCHEMA}
+_MAY_LACK = ("columns", "items")  # tables that are saved only where they hold something
 _CENSORED = ("none", "left", "right", "interval")
 _STATUS = ("done", "diverged", "partial")
 
@@ -114,6 +117,8 @@ class Observations:
         runs: table in :data:`RUNS_SCHEMA`.
         values: table in :data:`VALUES_SCHEMA`.
         items: table in :data:`ITEMS_SCHEMA`; empty by default.
+        columns: what each column of the files was taken as that they were imported from, a table in
+            :data:`~mixlaw.data.taken.COLUMNS_SCHEMA`; empty by default.
 
     Raises:
         DataError: wrong columns, repeated run ids, values or items of unknown runs, NaN values, intervals without two
@@ -132,6 +137,7 @@ class Observations:
     runs: pa.Table
     values: pa.Table
     items: pa.Table = field(default_factory=ITEMS_SCHEMA.empty_table)
+    columns: pa.Table = field(default_factory=COLUMNS_SCHEMA.empty_table)
 
     def __post_init__(self) -> None:
         for what, schema in _SCHEMAS.items():
@@ -211,6 +217,7 @@ class Observations:
         values: Iterable[Mapping[str, Any]],
         source: str = "measured",
         items: Iterable[Mapping[str, Any]] = (),
+        columns: Sequence[Taken] = (),
     ) -> Observations:
         """From dicts; missing fields take their defaults.
 
@@ -220,6 +227,7 @@ class Observations:
             values: ``derived_from`` is a list of ``{run, step, target, metric}``.
             source: of every value that does not state its own.
             items: results of single questions or examples.
+            columns: what each column of the files was taken as.
 
         Raises:
             DataError: an unknown field, with the nearest known one, or what the constructor refuses.
@@ -258,6 +266,7 @@ class Observations:
             pa.Table.from_pylist(run_rows, schema=RUNS_SCHEMA),
             pa.Table.from_pylist(value_rows, schema=VALUES_SCHEMA),
             pa.Table.from_pylist(item_rows, schema=ITEMS_SCHEMA),
+            taken_table(columns),
         )
 
     @classmethod
@@ -293,7 +302,8 @@ class Observations:
         return result
 
     def _check_signs(self, where: str) -> None:
-        """Losses in nats per token and bits per byte are minus a logarithm of a probability: never below zero."""
+        """Losses in nats per token and bits per byte are minus a logarithm of a probability, so never below zero;
+        fractions lie in [0, 1]."""
         values = self.values.select(["run", "target", "metric", "unit", "value"]).to_pylist()
         bad = [v for v in values if v["unit"] in ("nats_per_token", "bits_per_byte") and v["value"] < 0]
         if bad:
@@ -303,6 +313,13 @@ class Observations:
                 f"({count} below 0); {first['unit'].replace('_', ' ')} are never negative. Correct it or leave it "
                 f"empty; where it is another thing (a log-likelihood, a z-score), say so in a column 'unit' of a long "
                 f"table."
+            )
+        many = [v for v in values if v["unit"] == "fraction" and v["value"] > 1]
+        if many:
+            raise DataError(
+                f"{where}: run {many[0]['run']!r} has {many[0]['metric']} {many[0]['value']:g} on "
+                f"{many[0]['target']!r} ({len(many)} values above 1); fractions lie in [0, 1]. Where they are percent, "
+                f"say so: values={{COLUMN: 'percent'}} (--value COLUMN=percent)."
             )
 
     @classmethod
@@ -317,11 +334,10 @@ class Observations:
         return cls(*(pa.concat_tables([getattr(p, what) for p in parts]) for what in _SCHEMAS))
 
     def save(self, folder: str | Path) -> None:
-        """Write ``runs.parquet`` and ``values.parquet``, and ``items.parquet`` where there are any items (each whole or
-        not at all), and after them their checksums."""
-        with_items = self.items.num_rows or (Path(folder) / "items.parquet").exists()
-        names = ("items", "values", "runs") if with_items else ("values", "runs")
-        save_tables(folder, {name: getattr(self, name) for name in names}, FORMAT)
+        """Write ``runs.parquet`` and ``values.parquet``, and ``items.parquet`` and ``columns.parquet`` where there are
+        any (each whole or not at all), and after them their checksums."""
+        more = [n for n in _MAY_LACK if getattr(self, n).num_rows or (Path(folder) / f"{n}.parquet").exists()]
+        save_tables(folder, {name: getattr(self, name) for name in (*more, "values", "runs")}, FORMAT)
 
     @classmethod
     def load(cls, folder: str | Path) -> Observations:
@@ -366,7 +382,7 @@ class Observations:
     @classmethod
     def _load(cls, root: Path) -> tuple[Observations, bool]:
         """Saved observations, and whether they carry checksums."""
-        tables, sealed = load_tables(root, ["runs", "values"], ["items"])
+        tables, sealed = load_tables(root, ["runs", "values"], list(_MAY_LACK))
         today = {name: _in_todays_columns(table, name, root / f"{name}.parquet") for name, table in tables.items()}
         try:
             return cls(**today), sealed
@@ -462,8 +478,25 @@ class Observations:
     def select(self, runs: Iterable[str]) -> Observations:
         """Only these runs, their values and their items."""
         keep = pa.array(list(runs), pa.string())
-        tables = (getattr(self, what) for what in _SCHEMAS)
-        return Observations(*(table.filter(pc.is_in(table.column("run"), keep)) for table in tables))
+        tables = (self.runs, self.values, self.items)
+        runs, values, items = (table.filter(pc.is_in(table.column("run"), keep)) for table in tables)
+        return Observations(runs, values, items, self.columns)
+
+    def columns_text(self) -> str:
+        """What each column of the imported files was taken as, in words; empty for runs that were not imported.
+
+        Example:
+            >>> import tempfile
+            >>> file = Path(tempfile.mkdtemp()) / "runs.csv"
+            >>> _ = file.write_text("weight_web,weight_code,lr,loss_web\\n0.5,0.5,0.001,3.1\\n")
+            >>> print(Observations.read(file).columns_text())
+            Columns of runs.csv:
+              weight_web   weight of web
+              weight_code  weight of code
+              lr           setting
+              loss_web     loss on web, nats per token
+        """
+        return "\n".join(taken_text(self.columns))
 
     def table(
         self,

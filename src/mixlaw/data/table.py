@@ -99,7 +99,7 @@ def tabulate(
     if features in ("scale", "repeated", "joint"):
         columns |= _size_columns(keys, measured, runs, features)
     if features == "joint" and at == "all":
-        columns["step"] = [float(step) for _, step in keys]
+        columns["step"] = [float(measured.steps[k]) for k in keys]
     y = pa.table({t: [measured.rows[k].get(t, math.nan) for k in keys] for t in measured.targets})
     return Table(pa.table(columns), y, tuple(run for run, _ in keys))
 
@@ -112,12 +112,14 @@ class _Measured:
         targets: those asked for.
         rows: of all runs but the diverged ones.
         trained: tokens trained at each of them, where recorded.
+        steps: step of each of them, -1 where none was recorded.
         status: of each run, in the order of the runs table.
     """
 
     targets: list[str]
     rows: dict[_Key, dict[str, float]]
     trained: dict[_Key, float | None]
+    steps: dict[_Key, int]
     status: dict[str, str]
 
     @classmethod
@@ -133,19 +135,21 @@ class _Measured:
         status = dict(zip(runs.column("run").to_pylist(), runs.column("status").to_pylist()))
         rows: dict[_Key, dict[str, float]] = {}
         trained: dict[_Key, float | None] = {}
+        steps: dict[_Key, int] = {}
         units: dict[str, set[str]] = {}
         for record in records:
             if record["metric"] != metric or record["target"] not in wanted or status[record["run"]] == "diverged":
                 continue
-            key = (record["run"], -1 if record["step"] is None else record["step"])
+            key = (record["run"], _place(record["step"], record["tokens"]))
             value = record["value"] if record["censored"] == "none" else math.nan
             rows.setdefault(key, {})[record["target"]] = value
             trained[key] = record["tokens"]
+            steps[key] = -1 if record["step"] is None else record["step"]
             units.setdefault(record["target"], set()).add(record["unit"])
         mixed = {t: sorted(u) for t, u in units.items() if len(u) > 1}
         if mixed:
             raise DataError(f"Values of one target come in several units: {mixed}. Convert them to one first.")
-        return cls(wanted, rows, trained, status)
+        return cls(wanted, rows, trained, steps, status)
 
     def final(self) -> list[_Key]:
         """The last step of each run that came to its end, in the order of the runs table; warns of the others."""
@@ -171,6 +175,13 @@ class _Measured:
     def lacking(self, key: _Key) -> list[str]:
         """Targets without a number in this row."""
         return [t for t in self.targets if math.isnan(self.rows[key].get(t, math.nan))]
+
+
+def _place(step: int | None, tokens: float | None) -> int:
+    """Where on its run's curve a value lies: its step, else the tokens trained, else -1."""
+    if step is not None:
+        return step
+    return -1 if tokens is None or not math.isfinite(tokens) else int(tokens)
 
 
 def _complete(keys: list[_Key], measured: _Measured, missing: Missing) -> list[_Key]:

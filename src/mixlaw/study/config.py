@@ -210,6 +210,9 @@ class StudyConfig(_Section):
     are read together, such as RegMix's weights and losses, are a list of their own."""
     repair: bool = False
     """Rescale weights of imported runs that do not sum to one."""
+    run_options: dict[str, Any] = Field(default_factory=dict)
+    """How imported runs are read where their columns' names do not tell: ``weights: {web: COLUMN}``, ``values: {COLUMN:
+    loss}``, ``ignore: [COLUMN]``, ``mixtures: weights.csv``; see docs/io.md."""
     objective: dict[str, float]
     """Weight of each validation set in what is minimised."""
     budget: dict[str, Any]

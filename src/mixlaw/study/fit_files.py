@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from mixlaw.data import formats
 from mixlaw.data.observations import Observations, Table
 from mixlaw.errors import DataError
 from mixlaw.kit.store import Store
+from mixlaw.study.equal_inputs import warn_unexplained
 from mixlaw.study.runs import left_out_text, of_one_size
 from mixlaw.verify.transfer import rank_evidence
 
@@ -28,9 +29,12 @@ def fit_files(
     targets: Sequence[str] | None = None,
     repair: bool = False,
     mixtures: str | Path | None = None,
-    values: Sequence[str] | None = None,
+    weights: Mapping[str, str] | Sequence[str] | None = None,
+    values: Mapping[str, str] | Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
     format: str | None = None,
     seed: int = 0,
+    dry_run: bool = False,
     progress: Callable[[str, float, float], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> Any:
@@ -45,11 +49,15 @@ def fit_files(
         targets: fit only these; default all losses.
         repair: rescale weights that do not sum to one.
         mixtures: for logs of trackers, a table of mixtures (columns ``run``, one per domain).
-        values: metrics or columns that are losses, where their names do not say so.
+        weights: ``{domain: column}``, where the names do not tell which columns are weights.
+        values: ``{column: what it holds}`` (see :data:`mixlaw.io.names.MEASURES`), or columns, where their names do
+            not say so.
+        ignore: columns to leave out.
         format: importer, where the files do not tell.
+        dry_run: say what each column is taken as and what would be fitted; fit and write nothing.
 
     Returns:
-        The fitted law.
+        The fitted law; None of a dry run.
 
     Raises:
         DataError: files that cannot be read, or runs that have neither mixtures nor sizes and tokens.
@@ -62,12 +70,16 @@ def fit_files(
     from mixlaw.io import importers
     from mixlaw.report import plots
 
-    given = {"repair": repair, "mixtures": mixtures, "values": list(values or ())}
+    given = {"repair": repair, "mixtures": mixtures, "weights": weights, "values": values, "ignore": ignore}
     options: dict[str, Any] = {name: value for name, value in given.items() if value}
     everything = importers.read(list(source), format=format, **options)
+    if text := everything.columns_text():
+        say(text)
     features, at = _rows_to_fit(everything)
     observations = _explained(everything, features, say)
     X, y = _table(observations, features, at, targets, say)
+    if dry_run:
+        return None
     tick = progress or (lambda what, done, total: None)
     tick("fit", 0, 2)
     law = laws.suitable(X)
@@ -110,13 +122,41 @@ def _table(
     """``(X, y)`` of the metric that was measured, and its shape in words."""
     metric = _metric(observations)
     table = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
+    warn_unexplained(observations, table)
     X, y = table
     if features in ("scale", "repeated"):
         y = _per_training_set(observations, table)
+    y, rule = _lower_is_better(observations, metric, y)
     rows = "runs" if at == "final" else "measurements"
     count = f"{y.num_columns} target{'' if y.num_columns == 1 else 's'}"
-    say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {count} in {metric}.")
+    say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {count} in {metric}{rule}.")
+    others = sorted(set(observations.values["metric"].to_pylist()) - {metric})
+    if others:
+        say(f"Not fitted: values in {', '.join(others)}; one law is of one metric.")
     return X, y
+
+
+def _lower_is_better(observations: Observations, metric: str, y: pa.Table) -> tuple[pa.Table, str]:
+    """Targets as a law and an optimum of it may use them: less is better. What is better when higher is turned over,
+    and its name says so."""
+    units = {
+        u
+        for m, u in zip(observations.values["metric"].to_pylist(), observations.values["unit"].to_pylist())
+        if m == metric
+    }
+    if metric == "accuracy" and units == {"fraction"}:
+        return pa.table({f"{n} (1 - accuracy)": 1.0 - y.column(n).to_numpy() for n in y.column_names}), (
+            ", fitted as 1 - accuracy so that less is better"
+        )
+    if "higher_is_better" in units:
+        if len(units) > 1:
+            raise DataError(
+                "Some scores are better when higher and others when lower. Fit them one by one: --value ..."
+            )
+        return pa.table({f"minus {n}": -y.column(n).to_numpy() for n in y.column_names}), (
+            ", fitted as minus the score so that less is better"
+        )
+    return y, ""
 
 
 def _rows_to_fit(observations: Observations) -> tuple[Features, Literal["final", "all"]]:
@@ -156,4 +196,4 @@ def _metric(observations: Observations) -> str:
     found = list(dict.fromkeys(observations.values.column("metric").to_pylist()))
     if not found:
         raise DataError("The runs hold no measured values.")
-    return "loss" if "loss" in found else str(found[0])
+    return next((m for m in ("loss", "bits_per_byte") if m in found), str(found[0]))

@@ -188,8 +188,14 @@ class StudyFolder:
         from mixlaw.io.importers import read, takes
 
         resolved = self.resolve(paths)
-        repair = self.config.repair and all(Path(p).exists() for p in resolved) and takes(resolved, "repair")
-        return read(resolved, repair=True) if repair else read(resolved)
+        if not all(Path(p).exists() for p in resolved):
+            return read(resolved)
+        options = {name: value for name, value in self.config.run_options.items() if takes(resolved, name)}
+        if isinstance(options.get("mixtures"), str):
+            options["mixtures"] = self.resolve([options["mixtures"]])[0]
+        if self.config.repair and takes(resolved, "repair"):
+            options["repair"] = True
+        return read(resolved, **options)
 
     # ---- law and recipe --------------------------------------------------------------------------------
     def has_joint_law(self) -> bool:

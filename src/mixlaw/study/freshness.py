@@ -66,6 +66,7 @@ def law_inputs(study: StudyFolder) -> str:
                 [name, _stamp(Path(p))] for names in config.run_files() for name, p in zip(names, study.resolve(names))
             ],
             **({"repair": True} if config.repair else {}),
+            **({"run_options": config.run_options} if config.run_options else {}),
         }
     )
 
@@ -81,6 +82,7 @@ def schedule_inputs(study: StudyFolder) -> str:
             "objective": study.config.objective_weights(),
             "level": study.config.law.level,
             **({"repair": True} if study.config.repair else {}),
+            **({"run_options": study.config.run_options} if study.config.run_options else {}),
         }
     )
 

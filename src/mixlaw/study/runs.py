@@ -5,11 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 
 from mixlaw.data.observations import Observations
+from mixlaw.data.table import Table
 from mixlaw.kit.units import format_count
 from mixlaw.study.folder import StudyFolder
 from mixlaw.verify.transfer import base_size
 
-__all__ = ["fitted_to", "left_out_text", "of_one_size", "runs_of_one_size", "table"]
+__all__ = ["fitted_to", "left_out_text", "of_one_size", "rows", "runs_of_one_size", "table"]
 
 
 def of_one_size(observations: Observations, params: float | None = None) -> Observations:
@@ -78,9 +79,18 @@ def table(study: StudyFolder) -> tuple[pa.Table, pa.Table]:
     Raises:
         DataError: no run is done yet.
     """
+    X, y = rows(study)
+    return X, y
+
+
+def rows(study: StudyFolder) -> Table:
+    """The same as :func:`table`, with the run of each row.
+
+    Raises:
+        DataError: no run is done yet.
+    """
     targets = [v.name for v in study.corpus.validation] or None
     if not study.has_joint_law():
-        X, y = runs_of_one_size(study).table(targets)
-        return X, y
-    X, y = study.observations().table(targets, at="all", features="joint")
-    return X.drop_columns(["step"]), y
+        return runs_of_one_size(study).table(targets)
+    found = study.observations().table(targets, at="all", features="joint")
+    return Table(found.X.drop_columns(["step"]), found.y, found.runs)

@@ -11,8 +11,9 @@ from typing import Any
 
 from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, DataError
+from mixlaw.io.asked import Values, Weights
 from mixlaw.io.frames import read_columns, read_frame
-from mixlaw.io.runlogs import RunLog, number, to_observations
+from mixlaw.io.runlogs import Logged, RunLog, number, to_observations
 from mixlaw.kit.yaml_text import load_yaml
 
 __all__ = ["read", "recognises"]
@@ -42,7 +43,9 @@ def read(
     paths: Sequence[Path],
     *,
     mixtures: str | Path | None = None,
-    values: Sequence[str] | None = None,
+    weights: Weights | None = None,
+    values: Values | None = None,
+    ignore: Sequence[str] | None = None,
     repair: bool = False,
     source: str | None = None,
 ) -> Observations:
@@ -50,7 +53,9 @@ def read(
 
     Args:
         mixtures: table of mixtures (columns ``run``, one per domain) where params hold none.
-        values: metric keys that are losses, where their names do not say so.
+        weights: ``{domain: param}``, or params, where the usual names do not tell them.
+        values: ``{metric: what it holds}`` (see :data:`~mixlaw.io.names.MEASURES`), or metrics.
+        ignore: params and metrics to leave out.
         repair: rescale weights that do not sum to one.
 
     Raises:
@@ -65,7 +70,16 @@ def read(
         for log in logs:
             log.run, log.name = log.name, log.run
     where = ", ".join(p.name for p in paths)
-    return to_observations(logs, where=where, mixtures=mixtures, values=values, repair=repair, source=source)
+    return to_observations(
+        logs,
+        where=where,
+        mixtures=mixtures,
+        weights=weights,
+        values=values,
+        ignore=ignore,
+        repair=repair,
+        source=source,
+    )
 
 
 def _read_run(folder: Path) -> RunLog | None:
@@ -95,9 +109,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
 
 
-def _read_metric(file: Path, key: str) -> list[tuple[str, int | None, float]]:
+def _read_metric(file: Path, key: str) -> list[Logged]:
     """Lines ``timestamp value [step [dataset]]``."""
-    entries: list[tuple[str, int | None, float]] = []
+    entries: list[Logged] = []
     for row, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         parts = line.split()
         if not parts:
@@ -106,7 +120,7 @@ def _read_metric(file: Path, key: str) -> list[tuple[str, int | None, float]]:
         step = number(parts[2]) if len(parts) > 2 else 0.0
         if value is None or step is None:
             raise DataError(f"{file}, line {row}: {line!r} is not 'timestamp value step'.")
-        entries.append((key, int(step), value))
+        entries.append(Logged(key, int(step), value, time=number(parts[0])))
     return entries
 
 
@@ -126,6 +140,6 @@ def _read_search(path: Path) -> list[RunLog]:
         for key, raw in row.items():
             value = number(raw) if key.startswith("metrics.") else None
             if value is not None:
-                log.metrics.append((key.removeprefix("metrics."), None, value))
+                log.metrics.append(Logged(key.removeprefix("metrics."), None, value))
         logs.append(log)
     return logs

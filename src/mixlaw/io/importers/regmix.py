@@ -7,22 +7,29 @@ weights are rounded and sum to .996 to 1.003.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.observations import Observations
+from mixlaw.data.taken import Taken
 from mixlaw.errors import DataError
-from mixlaw.io.frames import check_weights, numbers, read_columns, read_frame
+from mixlaw.io.asked import Asked, Values, Weights
+from mixlaw.io.endings import mark_endings
+from mixlaw.io.frames import check_weights, numbers, read_columns, read_frame, weight_numbers
+from mixlaw.io.names import Measure, is_id
 
 __all__ = ["read", "recognises"]
 
+_IDS = ("index", "run", "name", "")
+
 
 def _role(columns: Sequence[str]) -> str | None:
-    rest = [c for c in columns if c.lower() not in ("index", "run", "name", "")]
+    rest = [c for c in columns if c.lower() not in _IDS and not is_id(c)]
     if rest and all("loss" in c.lower() or c.lower().startswith(("valid", "metric")) for c in rest):
         return "losses"
     if rest and all(c.lower().startswith(("train_", "weight_")) for c in rest):
@@ -55,8 +62,24 @@ def _short(columns: Sequence[str]) -> list[str]:
     return [r[: len(r) - len(suffix)] if suffix else r for r in rest]
 
 
-def read(paths: Sequence[Path], *, repair: bool = False, source: str | None = None) -> Observations:
+def read(
+    paths: Sequence[Path],
+    *,
+    weights: Weights | None = None,
+    values: Values | None = None,
+    ignore: Sequence[str] | None = None,
+    repair: bool = False,
+    source: str | None = None,
+) -> Observations:
     """Observations from RegMix's two files, joined on their ``index`` column (or row by row without one).
+
+    An infinite loss becomes a bound, and its run counts as diverged.
+
+    Args:
+        weights: ``{domain: column}``, or columns; default all of the one file.
+        values: ``{column: what it holds}``, or columns; default all of the other file, in nats.
+        ignore: columns to leave out.
+        repair: rescale weights that do not sum to one.
 
     Raises:
         DataError: not such a pair, rows that do not match, or weights that do not sum to one without ``repair``.
@@ -64,31 +87,62 @@ def read(paths: Sequence[Path], *, repair: bool = False, source: str | None = No
     tables = {role: (p, read_frame(p)) for p in paths if (role := _role(read_columns(p)))}
     if set(tables) != {"weights", "losses"}:
         raise DataError(f"{[p.name for p in paths]} are not RegMix's pair: one file of train_* weights, one of losses.")
-    (weight_path, weights), (loss_path, losses) = tables["weights"], tables["losses"]
-    index_w, index_l = (_index(t) for t in (weights, losses))
+    (weight_path, mixtures), (loss_path, losses) = tables["weights"], tables["losses"]
+    index_w, index_l = (_index(t) for t in (mixtures, losses))
     if sorted(index_w) != sorted(index_l):
         raise DataError(
             f"{weight_path.name} has {len(index_w)} runs and {loss_path.name} {len(index_l)}, and their index columns "
             f"do not name the same runs."
         )
-    weight_columns = [c for c in weights.column_names if c.lower() not in ("index", "run", "name", "")]
-    loss_columns = [c for c in losses.column_names if c.lower() not in ("index", "run", "name", "")]
-    domains, targets = _short(weight_columns), _short(loss_columns)
-    matrix = np.column_stack([numbers(weights, c, weight_path.name) for c in weight_columns])
-    matrix = check_weights(matrix, domains, index_w, weight_path.name, repair)
+    both = [*mixtures.column_names, *losses.column_names]
+    asked = Asked.of(both, f"{weight_path.name}, {loss_path.name}", weights, values, ignore)
+    weight_columns = [c for c in mixtures.column_names if _used(c, asked)]
+    loss_columns = [c for c in losses.column_names if _used(c, asked)]
+    by_column = dict(asked.weights) or dict(zip(weight_columns, _short(weight_columns)))
+    measures = dict(asked.values or {})
+    if asked.values is None:
+        measures = {c: Measure(t, "loss") for c, t in zip(loss_columns, _short(loss_columns))}
+    matrix = weight_numbers(mixtures, by_column, index_w, weight_path.name)
+    matrix = check_weights(matrix, list(by_column.values()), index_w, weight_path.name, repair)
     label = source or loss_path.name
-    values = []
-    for column, target in zip(loss_columns, targets):
+    records = []
+    for column, measure in measures.items():
         for run, value in zip(index_l, numbers(losses, column, loss_path.name)):
-            if np.isfinite(value):
-                values.append({"run": run, "target": target, "value": float(value), "source": label})
-    runs = [{"run": run, "schedule": Mixture.from_array(domains, w)} for run, w in zip(index_w, matrix)]
-    return Observations.from_records(runs, values, source=label)
+            if not np.isnan(value):
+                kept = {"target": measure.target, "metric": measure.metric, "unit": measure.unit, "source": label}
+                records.append(kept | {"run": run, "value": measure.value(float(value)), "censored": "none"})
+    domains = list(by_column.values())
+    runs: list[dict[str, Any]] = [
+        {"run": run, "schedule": Mixture.from_array(domains, w)} for run, w in zip(index_w, matrix)
+    ]
+    mark_endings(runs, records, loss_path.name)
+    taken = []
+    for path, table in ((weight_path, mixtures), (loss_path, losses)):
+        for column in table.column_names:
+            taken.append(_taken(path.name, column, by_column, measures, asked))
+    return Observations.from_records(runs, records, source=label, columns=taken)
+
+
+def _used(column: str, asked: Asked) -> bool:
+    return column.lower() not in _IDS and not is_id(column) and column not in asked.ignore
+
+
+def _taken(file: str, column: str, weights: Mapping[str, str], values: Mapping[str, Measure], asked: Asked) -> Taken:
+    if column in weights:
+        return Taken(file, column, "weight", weights[column])
+    if column in values:
+        measure = values[column]
+        return Taken(file, column, "value", measure.target, measure.metric, measure.unit, measure.note)
+    if column in asked.ignore:
+        return Taken(file, column, "unused", note="left out as asked")
+    if column.lower() in _IDS:
+        return Taken(file, column, "id")
+    return Taken(file, column, "id" if is_id(column) else "unused", note="not asked for" if not is_id(column) else "")
 
 
 def _index(table: pa.Table) -> list[str]:
     for name in table.column_names:
-        if name.lower() in ("index", "run", "name", ""):
+        if name.lower() in _IDS:
             values = [str(v) for v in table.column(name).to_pylist()]
             if len(set(values)) != len(values):
                 raise DataError(f"The column {name!r} repeats run names; each run needs its own.")

@@ -8,7 +8,8 @@ from typing import Any
 
 from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError
-from mixlaw.io.runlogs import RunLog, number, to_observations
+from mixlaw.io.asked import Values, Weights
+from mixlaw.io.runlogs import Logged, RunLog, number, to_observations
 from mixlaw.kit.extras import require_extra
 
 __all__ = ["read", "recognises"]
@@ -36,7 +37,9 @@ def read(
     paths: Sequence[Path],
     *,
     mixtures: str | Path | None = None,
-    values: Sequence[str] | None = None,
+    weights: Weights | None = None,
+    values: Values | None = None,
+    ignore: Sequence[str] | None = None,
     repair: bool = False,
     source: str | None = None,
 ) -> Observations:
@@ -46,7 +49,9 @@ def read(
 
     Args:
         mixtures: table of mixtures (columns ``run``, one per domain) where hyperparameters hold none.
-        values: scalar tags that are losses, where their names do not say so.
+        weights: ``{domain: hyperparameter}``, or hyperparameters, where the usual names do not tell them.
+        values: ``{tag: what it holds}`` (see :data:`~mixlaw.io.names.MEASURES`), or tags.
+        ignore: hyperparameters and tags to leave out.
         repair: rescale weights that do not sum to one.
 
     Raises:
@@ -73,7 +78,16 @@ def read(
                 log.name = folder.name
                 logs.append(log)
     where = ", ".join(p.name for p in paths)
-    return to_observations(logs, where=where, mixtures=mixtures, values=values, repair=repair, source=source)
+    return to_observations(
+        logs,
+        where=where,
+        mixtures=mixtures,
+        weights=weights,
+        values=values,
+        ignore=ignore,
+        repair=repair,
+        source=source,
+    )
 
 
 def _read_folder(folder: Path, target: Path) -> RunLog:
@@ -84,13 +98,18 @@ def _read_folder(folder: Path, target: Path) -> RunLog:
     log = RunLog(run=folder.name, config=_hyperparameters(events))
     tags = events.Tags()
     for tag in tags["scalars"]:
-        log.metrics += [(tag, int(e.step), float(e.value)) for e in events.Scalars(tag)]
+        log.metrics += [_logged(tag, e, float(e.value)) for e in events.Scalars(tag)]
     for tag in tags["tensors"]:  # writers of TensorFlow 2 log scalars as tensors of size one
         for event in events.Tensors(tag):
             array = tensors.make_ndarray(event.tensor_proto)
             if array.size == 1 and array.dtype.kind in "fiu":
-                log.metrics.append((tag, int(event.step), float(array.reshape(()))))
+                log.metrics.append(_logged(tag, event, float(array.reshape(()))))
+    log.metrics.sort(key=lambda entry: entry.time)  # as written: names of files do not sort as their times do
     return log
+
+
+def _logged(tag: str, event: Any, value: float) -> Logged:
+    return Logged(tag, int(event.step), value, time=float(event.wall_time))
 
 
 def _hyperparameters(events: Any) -> dict[str, Any]:

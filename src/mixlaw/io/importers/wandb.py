@@ -3,9 +3,9 @@
 =======================  =========================================================================================
 file                     columns
 =======================  =========================================================================================
-runs table (web page)    ``Name``, ``State``, ``Created`` ..., then configuration and summary by their own names
+runs table (web page)    ``State``, ``Name`` or ``ID``, ..., then configuration and summary by their own names
 runs table (public API)  ``name`` with ``config`` and ``summary`` as JSON or Python text; or ``config.*``, ``summary.*``
-line chart               ``Step``, then ``"<run> - <metric>"`` with its ``__MIN`` and ``__MAX``
+line chart               ``Step`` or tokens, then ``"<run> - <metric>"`` with its ``__MIN`` and ``__MAX``
 =======================  =========================================================================================
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from typing import Any
 import pyarrow as pa
 
 from mixlaw.data.observations import Observations
+from mixlaw.data.taken import Taken
 from mixlaw.errors import DataError
+from mixlaw.io.asked import Values, Weights
 from mixlaw.io.frames import numbers, read_columns, read_frame
-from mixlaw.io.names import measured_values
-from mixlaw.io.runlogs import RunLog, number, to_observations
+from mixlaw.io.names import field_of, measured_values, training_loss, weight_columns
+from mixlaw.io.runlogs import Logged, RunLog, number, to_observations
 
 __all__ = ["read", "recognises"]
 
@@ -35,15 +38,15 @@ _SPLIT = " - "
 
 def _is_runs_table(columns: Sequence[str]) -> bool:
     """Whether the columns are those of an exported runs table."""
-    page = "Name" in columns and "State" in columns and any(c in columns for c in _PAGE[1:])
+    page = "State" in columns and ("Name" in columns or "ID" in columns)
     api = "name" in columns and "config" in columns and "summary" in columns
     flat = any(c.startswith("config.") for c in columns) and any(c.startswith("summary") for c in columns)
     return page or api or flat
 
 
 def _is_chart(columns: Sequence[str]) -> bool:
-    """Whether the columns are those of a line chart: a step and ``run - metric`` with bands."""
-    return bool(columns) and columns[0] in _AXES and any(_SPLIT in c and c.endswith(_BAND) for c in columns)
+    """Whether the columns are those of a line chart: an axis and ``run - metric`` with bands."""
+    return len(columns) > 1 and _SPLIT not in columns[0] and any(_SPLIT in c and c.endswith(_BAND) for c in columns)
 
 
 def recognises(paths: Sequence[Path]) -> bool:
@@ -55,7 +58,9 @@ def read(
     paths: Sequence[Path],
     *,
     mixtures: str | Path | None = None,
-    values: Sequence[str] | None = None,
+    weights: Weights | None = None,
+    values: Values | None = None,
+    ignore: Sequence[str] | None = None,
     repair: bool = False,
     source: str | None = None,
 ) -> Observations:
@@ -65,7 +70,9 @@ def read(
 
     Args:
         mixtures: table of mixtures (columns ``run``, one per domain) where no configuration holds them.
-        values: metrics that are losses, where their names do not say so.
+        weights: ``{domain: column}``, or columns, where the usual names do not tell them.
+        values: ``{metric: what it holds}`` (see :data:`~mixlaw.io.names.MEASURES`), or metrics.
+        ignore: columns to leave out.
         repair: rescale weights that do not sum to one.
 
     Raises:
@@ -74,13 +81,16 @@ def read(
     """
     logs: dict[str, RunLog] = {}
     charts: list[tuple[Path, pa.Table]] = []
+    aside: list[Taken] = []
     where = ", ".join(p.name for p in paths)
     for path in paths:
         table = read_frame(path)
         if _is_chart(table.column_names):
             charts.append((path, table))
+            aside += _aside_of_chart(table, where)
         elif _is_runs_table(table.column_names):
-            for log in _read_runs(table):
+            aside += _aside(table, where)
+            for log in _read_runs(table, _names_of(weights), _names_of(values)):
                 if log.run in logs:
                     raise DataError(
                         f"{path.name} has several runs named {log.run!r}. Add the column ID to the export (runs table, "
@@ -90,7 +100,7 @@ def read(
         else:
             raise DataError(
                 f"{path.name} is neither a W&B runs table (Name, State, ...) nor the CSV of a line chart "
-                f"(Step, 'run - metric', ...). Columns: {table.column_names[:12]}."
+                f"(an axis, 'run - metric', ...). Columns: {table.column_names[:12]}."
             )
     by_name: dict[str, list[RunLog]] = {}
     for log in logs.values():
@@ -103,19 +113,64 @@ def read(
                 raise DataError(f"{path.name}: {run!r} names {len(same)} runs; give them names of their own.")
             log = same[0] if same else logs.setdefault(run, RunLog(run=run, name=run))
             if (log.run, key) not in charted:  # the chart's steps stand for the table's single summary
-                log.metrics = [m for m in log.metrics if not (m[0] == key and m[1] is None)]
+                log.metrics = [m for m in log.metrics if not (m.key == key and m.step is None)]
             charted.add((log.run, key))
             log.metrics += entries
     return to_observations(
-        list(logs.values()), where=where, mixtures=mixtures, values=values, repair=repair, source=source
+        list(logs.values()),
+        where=where,
+        mixtures=mixtures,
+        weights=weights,
+        values=values,
+        ignore=ignore,
+        repair=repair,
+        source=source,
+        aside=aside,
     )
 
 
-def _read_runs(table: pa.Table) -> list[RunLog]:
-    columns = table.column_names
+def _names_of(asked: Weights | Values | None) -> list[str]:
+    """Columns that options may name: of ``domain=column`` and ``column=kind`` both sides."""
+    if isinstance(asked, Mapping):
+        return [*asked.keys(), *asked.values()]
+    return [part for text in asked or () for part in (text, text.partition("=")[2], text.rpartition("=")[0])]
+
+
+def _aside(table: pa.Table, where: str) -> list[Taken]:
+    """Columns of a runs table that are about the run's record."""
+    label, name = _labels(table.column_names)
+    taken = []
+    for column in table.column_names:
+        if column in (label, name):
+            taken.append(Taken(where, column, "id"))
+        elif column in ("State", "state"):
+            taken.append(Taken(where, column, "setting", "status", note="whether the run finished"))
+        elif column in _PAGE:
+            taken.append(Taken(where, column, "unused", note="of the web page"))
+    return taken
+
+
+def _aside_of_chart(table: pa.Table, where: str) -> list[Taken]:
+    """The axis of a chart, and its bands in one line."""
+    label = table.column_names[0]
+    bands = [c for c in table.column_names if c.endswith(_BAND)]
+    axis = "tokens" if "tokens" in label.lower() else "step"
+    return [
+        Taken(where, label, "size", axis, note="the chart's axis"),
+        Taken(where, f"{bands[0]} ...", "unused", note=f"{len(bands)} columns with the bands of the chart"),
+    ]
+
+
+def _labels(columns: Sequence[str]) -> tuple[str | None, str | None]:
+    """The column that identifies the runs, and the one that names them."""
     id_column = next((c for c in ("ID", "id", "run_id") if c in columns), None)
     name_column = next((c for c in ("Name", "name", "display_name") if c in columns), None)
-    label = id_column or name_column
+    return id_column or name_column, name_column
+
+
+def _read_runs(table: pa.Table, weights: Sequence[str], values: Sequence[str]) -> list[RunLog]:
+    columns = table.column_names
+    label, name_column = _labels(columns)
     if label is None:
         raise DataError(f"The W&B runs table has no column that names its runs (Name or ID). Columns: {columns[:12]}.")
     logs = []
@@ -123,18 +178,20 @@ def _read_runs(table: pa.Table) -> list[RunLog]:
         name = str(row[name_column]) if name_column else str(row[label])
         state = str(row.get("State", row.get("state")) or "finished").lower()
         log = RunLog(run=str(row[label]), name=name, status="done" if state == "finished" else "partial")
-        config, summary = _config_and_summary(row, {label, name_column, "State", "state", *_PAGE})
+        config, summary = _config_and_summary(row, {label, name_column, "State", "state", *_PAGE}, weights, values)
         log.config = config
         step = number(summary.get("_step"))
         for key, raw in summary.items():
             value = number(raw)
             if value is not None and key != "_step":
-                log.metrics.append((key, None if step is None else int(step), value))
+                log.metrics.append(Logged(key, None if step is None else int(step), value))
         logs.append(log)
     return logs
 
 
-def _config_and_summary(row: Mapping[str, Any], skip: set[str | None]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _config_and_summary(
+    row: Mapping[str, Any], skip: set[str | None], weights: Sequence[str], values: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     mixed: dict[str, Any] = {}
@@ -150,10 +207,12 @@ def _config_and_summary(row: Mapping[str, Any], skip: set[str | None]) -> tuple[
         else:
             mixed[key] = value
     measured = measured_values(list(mixed))  # the web page does not say which column is which
+    of_run = {k: v for k, v in mixed.items() if k in measured or k == "_step" or k in values or training_loss(k)}
+    weight = weight_columns(list(mixed))
+    if not of_run and not summary:  # nothing is named as measured: any number but a weight may be, if the user says so
+        of_run = {k: v for k, v in mixed.items() if number(v) is not None and k not in weight and k not in weights}
     for key, value in mixed.items():
-        (summary if key in measured or key == "_step" else config)[key] = value
-    if not summary:
-        summary = {k: v for k, v in mixed.items() if number(v) is not None}
+        (summary if key in of_run else config)[key] = value
     return config, summary
 
 
@@ -183,8 +242,20 @@ def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _read_chart(table: pa.Table, path: Path) -> list[tuple[str, str, list[tuple[str, int | None, float]]]]:
-    axis = numbers(table, table.column_names[0], path.name)
+def _read_chart(table: pa.Table, path: Path) -> list[tuple[str, str, list[Logged]]]:
+    """``(run, metric, entries)`` of each line. The axis is a step, or tokens; rows are in the order they were logged.
+
+    Raises:
+        DataError: an axis that is neither.
+    """
+    label = table.column_names[0]
+    is_step = label in _AXES or field_of(label) == "step"
+    if not is_step and field_of(label) != "tokens" and "tokens" not in label.lower():
+        raise DataError(
+            f"{path.name} is a chart over {label!r}, which is neither steps nor tokens. Set the chart's x axis to Step "
+            f"or to the metric of tokens, and export it again."
+        )
+    axis = numbers(table, label, path.name)
     result = []
     for column in table.column_names[1:]:
         if column.endswith(_BAND) or _SPLIT not in column:
@@ -192,9 +263,13 @@ def _read_chart(table: pa.Table, path: Path) -> list[tuple[str, str, list[tuple[
         run, key = column.rsplit(_SPLIT, 1)
         if key in _AXES:
             continue
-        entries: list[tuple[str, int | None, float]] = []
-        for step, value in zip(axis, numbers(table, column, path.name)):
-            if value == value and step == step:  # empty cells are steps at which this run logged nothing
-                entries.append((key, int(step), float(value)))
+        entries: list[Logged] = []
+        for row, (at, value) in enumerate(zip(axis.tolist(), numbers(table, column, path.name).tolist())):
+            if math.isnan(value) or math.isnan(at):
+                continue  # empty cells are steps at which this run logged nothing
+            if is_step:
+                entries.append(Logged(key, int(at), value, time=row))
+            else:
+                entries.append(Logged(key, None, value, tokens=at, time=row))
         result.append((run.removeprefix("Group: "), key, entries))
     return result

@@ -11,9 +11,10 @@ from mixlaw.data import formats
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.prediction import Prediction
 from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.study.equal_inputs import warn_unexplained
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import law_inputs, made_from, need
-from mixlaw.study.runs import table
+from mixlaw.study.runs import rows
 
 __all__ = ["fit", "predict"]
 
@@ -33,7 +34,8 @@ def fit(study: StudyFolder) -> Any:
 
     inputs = law_inputs(study)
     study.check_objective(study.corpus)
-    X, y = table(study)
+    X, y = found = rows(study)
+    warn_unexplained(study.observations(), found)
     need(study, "tokenize", "design")
     name, options = study.config.law.name, dict(study.config.law.options)
     law = laws.LAWS[name](**options)
