@@ -200,6 +200,17 @@ def test_every_published_law_predicts_and_says_its_source(which):
     np.testing.assert_array_equal(Law.from_json(law.to_json()).predict(row), law.predict(row))
 
 
+def test_refits_are_not_said_to_be_the_authors_own():
+    for name in PUBLISHED:
+        law = published(name)
+        assert law.fitted_by_ in law.summary()
+        assert ("this project" in law.fitted_by_) == name.startswith("gadre2024")
+    assert "digitised" in published("besiroglu2024").fitted_by_ and published("kaplan2020").fitted_by_ == "its authors"
+    with pytest.raises(FitError, match="fitted by this project"):
+        published("gadre2024_c4").fit([[1e9, 1e10]], [2.0])
+    assert "counting only non-embedding parameters" in " ".join((Kaplan.__doc__ or "").split())
+
+
 def test_unknown_published_name_and_fitting_one():
     with pytest.raises(ConfigError, match="Did you mean 'hoffmann2022'"):
         published("hofmann2022")

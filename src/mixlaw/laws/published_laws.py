@@ -1,9 +1,12 @@
-"""Laws as their authors published them: constants with a source, ready to predict.
+"""Laws with the constants of papers, each with its source and with who fitted them, ready to predict.
 
     law = published("muennighoff2023");  law.predict([[6.34e9, 242e9, 25e9]])
 
-Only constants that were read in the authors' repository or in a transcription of the paper, or recomputed from
-their data, are here; each predicts what the publication says it does (tests/laws/test_scaling_published.py).
+Most constants are the authors' own, read in their repository or in a transcription of the paper. Others are refits:
+``besiroglu2024`` is what its authors fitted to points digitised from Hoffmann's figure, ``hoffmann2022`` holds
+Hoffmann's constants with the digits that this replication gives and the paper does not print, and ``gadre2024_*`` are
+fits of this project to the authors' records. ``law.fitted_by_`` and ``summary()`` say which.
+Each predicts what the publication says it does (tests/laws/test_scaling_families.py).
 """
 
 from __future__ import annotations
@@ -71,6 +74,7 @@ class _Entry:
     formula: Callable[[dict[str, float], Array], Array]
     text: str
     source: str
+    fitted_by: str = "its authors"
 
 
 def _logs(a: float, b: float, e: float, alpha: float, beta: float) -> dict[str, float]:
@@ -83,8 +87,8 @@ _KAPLAN = "Kaplan et al. 2020, arXiv:2001.08361"
 _CLARK = "10^(a lg N + b lg X + c lg N lg X + d), X the saturating number of experts"
 _GADRE = "E + A N^x + B 6^(x/2) D^x"
 _GADRE_SOURCE = (
-    "Gadre et al. 2024, arXiv:2403.08540: the authors' five fitting runs refitted from their records, trained on {}, "
-    "C4 validation loss"
+    "form and records of Gadre et al. 2024, arXiv:2403.08540; constants refitted by this project to the authors' five "
+    "fitting runs, trained on {}, C4 validation loss"
 )
 
 PUBLISHED: dict[str, _Entry] = {
@@ -103,6 +107,7 @@ PUBLISHED: dict[str, _Entry] = {
         _chinchilla,
         _CHINCHILLA,
         "Hoffmann et al. 2022, arXiv:2203.15556, approach 3, unrounded (epoch-research/analyzing-chinchilla)",
+        "its authors; unrounded as Besiroglu et al. 2024, arXiv:2404.10102, give them, not as the paper prints them",
     ),
     "hoffmann2022_rounded": _Entry(
         _ND,
@@ -117,6 +122,7 @@ PUBLISHED: dict[str, _Entry] = {
         _chinchilla,
         _CHINCHILLA,
         "Besiroglu et al. 2024, arXiv:2404.10102, notebook optimum (epoch-research/analyzing-chinchilla)",
+        "Besiroglu et al. 2024, a refit to points digitised from a figure of Hoffmann et al. 2022",
     ),
     "muennighoff2023": _Entry(
         ("params", "tokens", "unique_tokens"),
@@ -146,6 +152,7 @@ PUBLISHED: dict[str, _Entry] = {
             _over_trained,
             _GADRE,
             _GADRE_SOURCE.format(kind),
+            "this project, a refit to the authors' records",
         )
         for kind, values in {
             "c4": (113.7, 189.5, -0.24247, 1.5083),
@@ -157,7 +164,7 @@ PUBLISHED: dict[str, _Entry] = {
 
 
 class PublishedLaw(Law):
-    """A law with published constants. ``predict(X)`` works at once; ``fit`` refuses.
+    """A law with the constants of a paper. ``predict(X)`` works at once; ``fit`` refuses.
 
     Args:
         which: a name in :data:`PUBLISHED`, such as ``"hoffmann2022"``.
@@ -165,7 +172,8 @@ class PublishedLaw(Law):
     X: columns by name, or an array (n, columns) in the order of ``feature_names_in_``; predictions (n,) in nats per
     token.
 
-    Attributes: ``parameters_``, ``formula_``, ``source_``, ``feature_names_in_`` (columns a plain array has).
+    Attributes: ``parameters_``, ``formula_``, ``source_``, ``fitted_by_`` (the authors, or whose refit the constants
+    are), ``feature_names_in_`` (columns a plain array has).
 
     Example:
         >>> law = PublishedLaw("hoffmann2022")
@@ -182,17 +190,17 @@ class PublishedLaw(Law):
         if which in PUBLISHED:
             entry = PUBLISHED[which]
             self.parameters_ = dict(entry.constants)
-            self.formula_, self.source_ = entry.text, entry.source
+            self.formula_, self.source_, self.fitted_by_ = entry.text, entry.source, entry.fitted_by
             self.feature_names_in_ = np.array(entry.columns, dtype=object)
             self.target_names_ = ["loss"]
             self.n_features_in_, self.n_targets_, self.num_runs_ = len(entry.columns), 1, 0
             self.single_target_ = True
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, censored: Any = None) -> Law:
-        """Published constants are not fitted."""
+        """Constants of a paper are not fitted."""
         raise FitError(
-            f"{self.which!r} has the constants its authors published and is not fitted. To fit the family to your own "
-            f"runs use laws.Chinchilla, laws.Kaplan or laws.RepeatedData."
+            f"{self.which!r} has fixed constants (fitted by {self.fitted_by_}) and is not fitted. To fit the "
+            f"family to your own runs use laws.Chinchilla, laws.Kaplan or laws.RepeatedData."
         )
 
     def _align(self, X: Any) -> Array:
@@ -233,9 +241,11 @@ class PublishedLaw(Law):
         return optimal_allocation(C, **self.parameters_)
 
     def summary(self) -> str:
-        """Formula, constants and source."""
+        """Formula, constants, source, and who fitted them."""
         constants = ", ".join(f"{k} = {v:.6g}" for k, v in self.parameters_.items())
-        return f"{self.which}: loss = {self.formula_}\n{constants}\n{self.source_}"
+        return (
+            f"{self.which}: loss = {self.formula_}\n{constants}\n{self.source_}\nConstants fitted by {self.fitted_by_}."
+        )
 
 
 def published(name: str) -> PublishedLaw:

@@ -102,7 +102,9 @@ class Refitted(BaseEstimator):
 
         def refit(rows: Ints, weight: Array) -> Predict:
             given = {} if (weight == 1).all() else {"sample_weight": weight}
-            model = clone(self).fit(dict(zip(columns, matrix[rows].T)), dict(zip(outputs, targets[rows].T)), **given)
+            model = self.copy_to_refit().fit(
+                dict(zip(columns, matrix[rows].T)), dict(zip(outputs, targets[rows].T)), **given
+            )
             return lambda held: np.asarray(model.predict(dict(zip(columns, matrix[held].T)))).reshape(len(held), -1)
 
         return heldout_predictions(refit, matrix, targets, folds=folds, seed=seed, sample_weight=sample_weight)
@@ -140,6 +142,11 @@ class Refitted(BaseEstimator):
             return {}
         return {"ridge": float(np.exp(np.mean(np.log(np.maximum(np.asarray(self.ridge_, dtype=float), 1e-12)))))}
 
+    def copy_to_refit(self) -> Self:
+        """A copy, not fitted, for a fit to a part of the rows of which only the predictions are wanted; laws leave out
+        there what they say of a fit."""
+        return clone(self)
+
     def reweighted(self, weights: npt.ArrayLike, X: Any = None, y: Any = None) -> list[Self | None]:
         """Copies of this law refitted to its training rows under other weights, with :meth:`refit_options`.
 
@@ -171,7 +178,7 @@ class Refitted(BaseEstimator):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MixlawWarning)  # each refit repeats what the fit itself said
             for weight in many:
-                refit = clone(self).set_params(**self.refit_options(weight if own else None))
+                refit = self.copy_to_refit().set_params(**self.refit_options(weight if own else None))
                 try:
                     copies.append(refit.fit(X, y, sample_weight=weight))
                 except (ConvergenceError, TooFewRunsError):

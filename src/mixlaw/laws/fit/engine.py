@@ -255,9 +255,10 @@ class _Problems:
 
     @property
     def floor(self) -> Array:
-        """(M S,) an objective this far below the data's own variation is an exact fit: rounding, not residual."""
+        """(M S,) an objective this far below the data's own variation is an exact fit, to a part in 1e12: what is left
+        is rounding, or a parameter that creeps to its limit (a logarithm of 0)."""
         mean = (self.W * self.Y).sum(1) / self.total
-        floor = 1e-28 * np.maximum(self.total * mean**2, (self.W * (self.Y - mean[:, None]) ** 2).sum(1))
+        floor = 1e-24 * np.maximum(self.total * mean**2, (self.W * (self.Y - mean[:, None]) ** 2).sum(1))
         return floor[self.problem]
 
 

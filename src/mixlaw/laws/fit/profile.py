@@ -25,7 +25,7 @@ from mixlaw.laws.core.base import Law
 from mixlaw.laws.fit.engine import Ints, Model, Prior, fit_batch
 from mixlaw.laws.fit.likelihood import Profile, crossing
 
-__all__ = ["ProfileProblem", "profile_parameter"]
+__all__ = ["ProfileProblem", "curvature", "profile_parameter", "student"]
 
 _POINTS = 20  # values on either side of the optimum, and again for every extension
 _EXTENSIONS = 2
@@ -229,13 +229,13 @@ def _profile(
     problem: ProfileProblem, q: Callable[[Array], Array], label: str, level: float, values: npt.ArrayLike | None
 ) -> Profile:
     best = problem.best
-    H, noise, dof = _curvature(problem)
+    H, noise, dof = curvature(problem)
     constraint = _Constraint(q, best, H, problem.bounds)
     inverse = np.linalg.pinv(H, rcond=1e-12, hermitian=True)
     along = inverse @ constraint.slope
     spread = float(constraint.slope @ along)  # per unit of noise
     here = float(constraint.scale(np.array(constraint.at)))
-    z = _student(level, dof)
+    z = student(level, dof)
     cap = 3.0 if constraint.log else 3.0 * abs(here) + 1.0
     reach = min(max(2.0 * z * np.sqrt(max(noise * spread, 0.0)), 1e-9 * (1.0 + abs(here))), cap)
     known: dict[float, tuple[float, Array]] = {}
@@ -351,8 +351,17 @@ def _refit(problem: ProfileProblem, constraint: _Constraint, values: Array, star
     return np.where(ok, fit.objective, np.inf), theta
 
 
-def _curvature(problem: ProfileProblem) -> tuple[Array, float, float]:
-    """Gauss-Newton matrix (P, P) of the objective at the optimum, its noise, and the residual's degrees of freedom."""
+def curvature(problem: ProfileProblem) -> tuple[Array, float, float]:
+    """Gauss-Newton matrix (P, P) of the objective at the optimum, its noise, and the residual's degrees of freedom.
+
+    Example:
+        >>> from mixlaw.laws import Chinchilla
+        >>> X = Chinchilla().example_rows(20, np.random.default_rng(0))
+        >>> law = Chinchilla().fit(X, Chinchilla().example_losses(X))
+        >>> H, noise, dof = curvature(law._profile_problem(0))
+        >>> H.shape, round(dof)
+        ((5, 5), 15)
+    """
     f, J = problem.model(problem.best[None], np.zeros(1, dtype=np.int64))
     value, J = f[0], J[0]
     if problem.log:
@@ -386,7 +395,12 @@ def _inside(residual: Array, delta: float, n: int) -> float:
     return float(np.mean([cdf((delta - r) / width) - cdf((-delta - r) / width) for r in residual.tolist()]))
 
 
-def _student(level: float, dof: float) -> float:
-    """Two-sided quantile of Student's t (Cornish-Fisher, within 2% from 3 degrees of freedom)."""
+def student(level: float, dof: float) -> float:
+    """Two-sided quantile of Student's t (Cornish-Fisher, within 2% from 3 degrees of freedom).
+
+    Example:
+        >>> round(student(0.9, 30.0), 2)
+        1.7
+    """
     z = NormalDist().inv_cdf(0.5 + 0.5 * level)
     return z + (z**3 + z) / (4 * dof) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * dof**2)

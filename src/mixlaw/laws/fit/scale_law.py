@@ -27,7 +27,7 @@ import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -147,6 +147,10 @@ class ScaleLaw(ScaleForm):
     bootstrap: int
     level: float
     _limits: tuple[Sides, Array] | None = None  # sides and bounds (T, n) of censored values
+    _for_predictions: bool = False  # a refit to a part of the rows is not asked what it does not know
+    rivals_: Sequence[Array] | None = None
+    """Of each target (R, P) internal parameters that fit as well as the optimum and say something else elsewhere; None
+    where the runs identify the law."""
 
     def __init__(
         self, seed: int = 0, loss: str = "huber", delta: float = 1e-3, bootstrap: int = 0, level: float = 0.9
@@ -233,7 +237,7 @@ class ScaleLaw(ScaleForm):
 
     # ---- fitting ------------------------------------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
-        for name in ("intervals_", "conformal_", "identifiability_", "bootstrap_theta_"):
+        for name in ("intervals_", "conformal_", "identifiability_", "bootstrap_theta_", "rivals_"):
             self.__dict__.pop(name, None)
         rows = self._read(X, Y, sample_weight)
         starts = [
@@ -263,6 +267,118 @@ class ScaleLaw(ScaleForm):
         if self.bootstrap:
             self._bootstrap(rows)
         self.after_fit(rows, fit, best)
+        if not self._for_predictions:
+            self._identify(rows, fit)
+
+    def _identify(self, rows: Rows, fit: BatchFit) -> None:
+        """Says what these runs do not know, and keeps the parameters that fit as well, for intervals elsewhere."""
+        from mixlaw.laws.fit.identify import unknown, wrong_signs
+
+        several, said, runs = len(self.target_names_) > 1, [], {}
+        rivals: list[Array] = []
+        for t, target in enumerate(self.target_names_):
+            of, seen = f"{target}: " if several else "", rows.measured[t] > 0
+            columns = tuple(c[seen] for c in rows.columns)
+            for name in wrong_signs(self, self.theta_[t]):
+                value = float(self._describe(self.theta_[[t]])[name][0])
+                said.append(
+                    f"{of}{name} = {value:.3g} has the wrong sign ({self.meaning(name)}): the runs do not show the "
+                    f"loss falling that way, and nothing beyond them follows. Add runs that span more of it."
+                )
+            found = unknown(self, self._identify_problem(t), columns, fit.theta[t])
+            rivals.append(np.zeros((0, self.theta_.shape[1])) if found is None else found.rivals)
+            if found is not None:
+                said.append(of + found.text)
+                runs[target] = found.run
+        self.rivals_ = rivals if any(len(r) for r in rivals) else None
+        if self.rivals_ is not None and self.bootstrap:
+            self._widen(rivals)
+        if self.__dict__.get("identifiability_") is None:
+            self.identifiability_ = {"text": "\n".join(said), "identified": not said, "runs": runs}
+        if said:
+            self.notes_ = [*self.notes_, *said]
+            warnings.warn(
+                f"{type(self).__name__} is not identified by these runs. {' '.join(said[:3])}"
+                + (f" And {len(said) - 3} more: see notes." if len(said) > 3 else ""),
+                MixlawWarning,
+                stacklevel=5,
+            )
+
+    def copy_to_refit(self) -> Self:
+        """As of every law; what its rows do not know has been said of the whole fit."""
+        copy = super().copy_to_refit()
+        copy._for_predictions = True
+        return copy
+
+    def equally_good(self, target: int = 0) -> dict[str, Array]:
+        """Reported parameters of one target that fit its runs alike: the optimum's first, then those of its rivals.
+
+        Args:
+            target: number of the target, where several were fitted.
+
+        Returns:
+            name to (1 + R,), or (1 + R, K) for a parameter per domain; R is 0 where the runs identify the law.
+        """
+        P = self.layout.size
+        best = self.theta_[[target], :P]
+        rivals = () if self.rivals_ is None else [np.asarray(r)[None, :P] for r in self.rivals_[target]]
+        return self._describe(np.vstack([best, *rivals]))
+
+    def predict(self, X: Any) -> Array:
+        """As of every law; warns where parameters that fit the runs as well predict something else by over a hundredth.
+
+        Raises:
+            DataError: X lacks columns that the law was fitted on, or has another number of them.
+        """
+        values = super().predict(X)
+        if self.rivals_ is not None:
+            columns = self._used(self._align(X))
+            for t, rivals in enumerate(self.rivals_):
+                if not len(rivals):
+                    continue
+                mean = self._values(self.theta_[[t]], columns)[0]
+                apart = np.abs(self.values_at(np.asarray(rivals), columns) - mean).max(axis=0)
+                rows = np.flatnonzero(apart > 0.01 * np.abs(mean))
+                if len(rows):
+                    warnings.warn(
+                        f"{type(self).__name__} does not know what it predicts for {self.target_names_[t]} at rows "
+                        f"{rows[:5].tolist()}{f' and {len(rows) - 5} more' if len(rows) > 5 else ''}: laws that fit "
+                        f"its runs as well differ there by up to {apart.max():.3g}. See predict_interval and notes.",
+                        MixlawWarning,
+                        stacklevel=2,
+                    )
+        return values
+
+    def _widen(self, rivals: Sequence[Array]) -> None:
+        """Intervals of parameters hold those of rivals of equal fit too."""
+        every = [self.equally_good(t) for t in range(len(rivals))]
+        least, most = (
+            self._as_parameters({k: np.stack([end(e[k], axis=0) for e in every]) for k in every[0]})
+            for end in (np.min, np.max)
+        )
+        for name, (low, high) in self.intervals_.items():
+            self.intervals_[name] = (
+                np.minimum(low, least[name]).tolist(),
+                np.maximum(high, most[name]).tolist(),
+            )
+
+    def _identify_problem(self, t: int) -> ProfileProblem:
+        """One target's fit as the question what it does not know takes it: all that was fitted, in one vector."""
+        return self._profile_problem(t)
+
+    def described(self, theta: Array) -> dict[str, Array]:
+        """Declared parameters by name, (B,) or (B, K) each, of internal ones (B, P)."""
+        return self.layout.describe(theta)
+
+    def values_at(self, theta: Array, columns: Sequence[Array]) -> Array:
+        """(B, n) predictions in the unit of y of internal parameters theta (B, P) at columns: (n,) each, weights
+        (n, K)."""
+        return self._values(theta, columns)
+
+    def value_and_slopes(self, theta: Array, columns: Sequence[Array]) -> tuple[Array, Array]:
+        """Predictions (B, n) and their slopes in theta (B, n, P), arguments as of :meth:`values_at`."""
+        with np.errstate(all="ignore"):
+            return self._model(columns)(theta, np.zeros(len(theta), dtype=np.int64))
 
     def _read(self, X: Array, Y: Array, sample_weight: Array) -> Rows:
         """The rows of this fit; refuses targets with too few measurements, and keeps what was measured."""
@@ -353,7 +469,12 @@ class ScaleLaw(ScaleForm):
             rows = self._rows_of(given)
             counts = rng.standard_exponential((num, len(given.X)))
             draws = self._resampled(rows, counts / counts.mean(axis=1, keepdims=True), gtol=1e-5)
-        return np.stack([self._values(theta, there) for theta in draws], axis=-1)
+        out = np.stack([self._values(theta, there) for theta in draws], axis=-1)
+        for t, rivals in enumerate(self.rivals_ or ()):
+            if len(rivals):  # refits begin at the optimum and stay near it where nothing pulls them away
+                away = self.values_at(np.asarray(rivals), there) - self._values(self.theta_[[t]], there)
+                out[:, :, t] += away[rng.integers(len(away), size=len(out))] * rng.random((len(out), 1))
+        return out
 
     def _rows_of(self, given: TrainingRows) -> Rows:
         """The rows of the fit once more, bounds included."""
@@ -380,9 +501,11 @@ class ScaleLaw(ScaleForm):
         spread of the refits is added (in quadrature): then it also widens where the law extrapolates.
         """
         low, high = super().predict_interval(X, level)
+        columns = self._used(self._align(X))
+        if self.rivals_ is not None:
+            low, high = self._with_rivals(low, high, columns)
         if self.bootstrap_theta_ is None:
             return low, high
-        columns = self._used(self._align(X))
         tail = (1 - level) / 2
         spread = [np.quantile(self._values(t, columns), (tail, 1 - tail), axis=0) for t in self.bootstrap_theta_]
         extra = np.stack([(s[1] - s[0]) / 2 for s in spread], axis=1)
@@ -392,6 +515,17 @@ class ScaleLaw(ScaleForm):
             np.maximum(mean - np.sqrt((mean - low) ** 2 + extra**2), least),
             np.minimum(mean + np.sqrt((high - mean) ** 2 + extra**2), largest),
         )
+
+    def _with_rivals(self, low: Array, high: Array, columns: Sequence[Array]) -> tuple[Array, Array]:
+        """Ends that hold what rivals of equal fit predict, as far from theirs as the ends were from the optimum's."""
+        least, largest = self.response.range
+        out = [np.array(v, dtype=float).reshape(len(low), -1) for v in (low, high)]
+        for t, rivals in enumerate(self.rivals_ or ()):
+            if len(rivals):
+                away = self.values_at(np.asarray(rivals), columns) - self.values_at(self.theta_[[t]], columns)
+                out[0][:, t] = np.maximum(out[0][:, t] + np.minimum(away.min(axis=0), 0.0), least)
+                out[1][:, t] = np.minimum(out[1][:, t] + np.maximum(away.max(axis=0), 0.0), largest)
+        return out[0].reshape(low.shape), out[1].reshape(high.shape)
 
     def gradient(self, X: Any) -> Array:
         """d loss / d column (n, T, K), by central differences of one part in a million of each column, or of a

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, NotIdentifiableError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.scale_law import ScaleLaw
 
 __all__ = ["Allocation", "Chinchilla", "optimal_allocation"]
+
+_SAME_PLAN = 2.0  # optima within this factor of each other are one plan
 
 
 class Allocation(dict[str, Any]):
@@ -40,7 +42,7 @@ def optimal_allocation(
     (arXiv:2203.15556, equation 4).
 
     Raises:
-        DataError: a budget that is not positive.
+        DataError: a budget, a term's size or an exponent that is not positive: then no finite optimum exists.
 
     Args:
         C: training FLOPs, of any shape, which is that of the results.
@@ -57,6 +59,11 @@ def optimal_allocation(
     flops = np.asarray(C, dtype=float)
     if not np.isfinite(flops).all() or (flops <= 0).any():
         raise DataError(f"The compute budget must be positive FLOPs, got {C!r}.")
+    if not all(np.isfinite(v) and v > 0 for v in (A, B, alpha, beta)):
+        raise DataError(
+            f"No finite optimum exists with A={A:.4g}, B={B:.4g}, alpha={alpha:.4g}, beta={beta:.4g}: all four must be "
+            f"positive. Fit runs that span more sizes and token counts, independently of each other."
+        )
     product = flops / flops_per_param_token
     G = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
     N = G * product ** (beta / (alpha + beta))
@@ -93,7 +100,9 @@ class Chinchilla(ScaleLaw):
 
     Raises:
         DataError: rows that the law cannot use, such as losses that are not positive.
-        NotIdentifiableError: too few different values of a column.
+        NotIdentifiableError: too few different values of a column. Runs that fix a part of the law only, such as all of
+            one number of tokens per parameter, are fitted: ``notes`` name what is not known and the run that would
+            tell, intervals are wide there, and :meth:`optimal_allocation` refuses.
         TooFewRunsError: fewer runs than parameters.
         ConfigError: an option that is not allowed.
 
@@ -170,13 +179,33 @@ class Chinchilla(ScaleLaw):
             target: number of the target, where several were fitted.
 
         Raises:
-            DataError: C is not positive, or an exponent is not, so that no finite optimum exists.
+            DataError: C is not positive.
+            NotIdentifiableError: an exponent is not positive, or parameters that fit these runs as well put the optimum
+                elsewhere by more than a factor of two: the message names the direction and the run that would tell.
         """
         self._check_fitted()
-        p = {k: v if self.single_target_ else v[target] for k, v in self.parameters_.items()}
-        if p["alpha"] <= 0 or p["beta"] <= 0:
-            raise DataError(
-                f"The fitted exponents (alpha {p['alpha']:.3g}, beta {p['beta']:.3g}) are not both positive, so no "
-                f"finite optimum exists. Fit runs that span more sizes and token counts."
+        sets = self.equally_good(target)
+        said = " ".join(self.notes)
+        alpha, beta = float(sets["alpha"][0]), float(sets["beta"][0])
+        if alpha <= 0 or beta <= 0:
+            raise NotIdentifiableError(
+                f"The fitted exponents (alpha {alpha:.3g}, beta {beta:.3g}) are not both positive, so no finite "
+                f"optimum exists. Fit runs that span more sizes and token counts, independently of each other. {said}"
             )
-        return optimal_allocation(C, **p)
+        names = ("E", "A", "B", "alpha", "beta")
+        plan = optimal_allocation(C, **{k: float(sets[k][0]) for k in names})
+        ratios = []
+        for r in range(1, len(sets["alpha"])):
+            rival = {k: float(sets[k][r]) for k in names}
+            if min(rival["alpha"], rival["beta"]) <= 0:
+                ratios.append(np.array(np.inf))
+                continue
+            with np.errstate(all="ignore"):
+                ratios.append(np.asarray(optimal_allocation(C, **rival)["params"]) / np.asarray(plan["params"]))
+        apart = max((float(np.max(np.abs(np.log(np.maximum(q, 1e-300))))) for q in ratios), default=0.0)
+        if not apart <= np.log(_SAME_PLAN):
+            raise NotIdentifiableError(
+                f"These runs do not fix the compute-optimal size: parameters that fit them as well put it elsewhere "
+                f"by a factor of {np.exp(min(apart, 50.0)):.3g} and more. {said}"
+            )
+        return plan

@@ -47,8 +47,9 @@ class Kaplan(ScaleLaw):
     Fitted: ``parameters_`` N_c, a_N, D_c, a_D, S_c, a_S as the form has them.
 
     Not for: predicting far beyond the fitted range. Without an irreducible loss the law promises zero; its
-    size exponent is inflated by fixed-length cosine schedules and by counting embeddings (arXiv:2404.10102,
-    2406.12907). Constants depend on the tokenizer.
+    size exponent is inflated by counting only non-embedding parameters at small sizes (arXiv:2406.12907), and by
+    leaving the last layer out of the FLOPs, a warm-up too long for small models and untuned rates and batches
+    (arXiv:2406.19146). Constants depend on the tokenizer.
 
     Raises:
         DataError: rows that the law cannot use, such as losses that are not positive.

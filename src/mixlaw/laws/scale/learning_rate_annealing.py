@@ -10,7 +10,8 @@ constant rate, C what annealing gains, N parameters, B/gamma what size gains.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningRateAnnealing"]
 
-_MEMORIES = 6  # at which fits begin, over the steps seen
+_MEMORIES = 8  # at which fits begin, over the steps seen
+_LEAST_MEMORY = 2.0  # steps: less is none, for the rate hardly changes from one step to the next
 _DECAY = 0.999  # of the data that the contract test simulates
-_KNOTS = 25  # memories at which S2 is worked out; between them a cubic spline
+_KNOTS = 41  # memories at which S2 is worked out by its definition; between them a cubic spline
+_NEAR = 0.25  # half the range of logarithms of memories, around the best, over which they are laid a second time
+_CACHED = 8  # sets of rows whose S2 is kept: a fit asks for the same few many times
 
 
 class LearningRateAnnealing(ScaleLaw):
@@ -42,8 +46,9 @@ class LearningRateAnnealing(ScaleLaw):
             trained under (0, 1, ...). ``predict`` can use schedules beyond the fitted ones: see
             :meth:`under`.
         decay: lambda of S2; ``None`` fits it with the rest (one for all targets), its memory ``1 / (1 - lambda)``
-            between a hundredth of the steps after the peak that the rows span and all of them. Bootstrap, profiles
-            and folds then fit it again; a number given here is taken as known by all of them.
+            between two steps and all the steps after the peak that the rows span. Bootstrap, profiles
+            and folds then fit it again; a number given here is taken as known by all of them. Where the memory is
+            much shorter than the steps between rows, noisy rows know only C times it; the notes then say so.
         size: whether X has ``params`` and the law the term B N^-gamma.
         loss, delta, bootstrap, level, seed: as in :class:`Chinchilla`.
 
@@ -77,6 +82,7 @@ class LearningRateAnnealing(ScaleLaw):
     source = "Tissue, Wang, Wang 2024, arXiv:2408.11029"
 
     decay_: float | None = None
+    _knots: tuple[float, float] | None = None  # between which S2 is worked out, where not over all memories
 
     def __init__(
         self,
@@ -199,40 +205,57 @@ class LearningRateAnnealing(ScaleLaw):
         schedules, step = self._list(), columns[0]
         which = self._which(columns, schedules)
         key = (step.tobytes(), which.tobytes(), decay, tuple(schedules))
-        kept = self.__dict__.get("_kept")
-        if kept is not None and kept[0] == key:
-            return kept[1]
-        area, anneal = np.empty(len(step)), np.empty(len(step))
-        for i, schedule in enumerate(schedules):
-            rows = which == i
-            if rows.any():
-                area[rows] = schedule.area(step[rows])
-                anneal[rows] = schedule.annealing_area(step[rows], decay)
-        self._kept = (key, (area, anneal))
-        return area, anneal
+
+        def work_out() -> tuple[Array, Array]:
+            area, anneal = np.empty(len(step)), np.empty(len(step))
+            for i, schedule in enumerate(schedules):
+                rows = which == i
+                if rows.any():
+                    area[rows] = schedule.area(step[rows])
+                    anneal[rows] = schedule.annealing_area(step[rows], decay)
+            return area, anneal
+
+        return self._remembered("_kept", key, work_out)
+
+    def _remembered(self, where: str, key: Any, work_out: Callable[[], Any]) -> Any:
+        """What was worked out for a key; of the last few."""
+        known: dict[Any, Any] = self.__dict__.setdefault(where, {})
+        if key not in known:
+            if len(known) >= _CACHED:
+                known.pop(next(iter(known)))
+            known[key] = work_out()
+        return known[key]
 
     def _span(self, columns: Sequence[Array]) -> Array:
-        """Logarithms of the least and the greatest memory: one much shorter than the curves is no memory, one much
-        longer never fades."""
+        """Logarithms of the least and the greatest memory: one of a step or two is no memory, one longer than the
+        curves never fades."""
         schedules = self._list()
         peak = np.array([s.peak_step for s in schedules])[self._which(columns, schedules).astype(int)]
         span = max(float((columns[0] - peak).max()), 20.0)
-        return np.log([max(span / 100, 2.0), span])
+        return np.log([_LEAST_MEMORY, span])
 
     def _at_memories(self, columns: Sequence[Array], log_memory: Array) -> tuple[Array, Array]:
-        """S2 (B, n) of every row at logarithms of memories (B,), and its slope in them."""
+        """S2 (B, n) of every row at logarithms of memories (B,), and its slope in them: by its definition at knots,
+        per step of memory, and between them by a cubic
+        spline."""
         from scipy.interpolate import CubicSpline
 
         schedules = self._list()
         which = self._which(columns, schedules)
-        key = (columns[0].tobytes(), which.tobytes(), tuple(schedules), tuple(self.memories_))
-        kept = self.__dict__.get("_curves")
-        if kept is None or kept[0] != key:
-            knots = np.linspace(self.memories_[0], self.memories_[1], _KNOTS)
-            table = np.stack([self._features(columns, float(1 - np.exp(-v)))[1] for v in knots])
-            kept = self._curves = (key, CubicSpline(knots, table, axis=0))
-        at = np.clip(log_memory, *self.memories_)
-        return kept[1](at), kept[1](at, 1)
+        ends = self._knots or tuple(self.memories_)
+        key = (columns[0].tobytes(), which.tobytes(), tuple(schedules), ends)
+
+        def work_out() -> Any:
+            knots = np.linspace(*ends, _KNOTS)
+            # over the memory itself what remains changes little, down to the shortest
+            table = np.stack([self._features(columns, float(1 - np.exp(-v)))[1] * np.exp(-v) for v in knots])
+            return CubicSpline(knots, table, axis=0)
+
+        curve = self._remembered("_curves", key, work_out)
+        at = np.clip(log_memory, *ends)
+        memory = np.exp(at)[:, None]
+        value = memory * curve(at)
+        return value, value + memory * curve(at, 1)
 
     # ---- formula -----------------------------------------------------------------------------------------
     def _known_decay(self) -> float:
@@ -308,8 +331,14 @@ class LearningRateAnnealing(ScaleLaw):
         else:
             rows = self._read(X, Y, sample_weight)
             self.memories_ = self._span(rows.columns)
-            found = self._fit_together(rows, self._together_starts(rows), rows.weights.reshape(1, -1), gtol=1e-7)
-            self.decay_ = float(1 - np.exp(-found.best().theta[0, -1]))
+            weights = rows.weights.reshape(1, -1)
+            best = self._fit_together(rows, self._together_starts(rows), weights, gtol=1e-7).best().theta[0]
+            # once more with the knots around the best, where the spline is exact to rounding
+            low, high = np.clip(best[-1] + np.array([-_NEAR, _NEAR]), *self.memories_)
+            self._knots = (float(low), float(high))
+            best = self._fit_together(rows, best[None], weights, gtol=1e-10).best().theta[0]
+            self._knots = None
+            self.decay_ = float(1 - np.exp(-best[-1]))
         super()._fit(X, Y, sample_weight)  # with the memory found: each target's optimum
 
     def _together(self, columns: Sequence[Array], T: int) -> Model:
@@ -328,7 +357,8 @@ class LearningRateAnnealing(ScaleLaw):
 
     def _together_bounds(self, T: int) -> tuple[Array, Array]:
         free = np.full(T * self.layout.size, np.inf)
-        return np.append(-free, self.memories_[0]), np.append(free, self.memories_[1])
+        low, high = self._knots or self.memories_
+        return np.append(-free, low), np.append(free, high)
 
     def _together_starts(self, rows: Rows) -> Array:
         """(S, T P + 1): the starts of a known memory, at several memories."""
@@ -382,6 +412,32 @@ class LearningRateAnnealing(ScaleLaw):
             lambda theta: self._describe(theta[:, t * P : (t + 1) * P]), self._together_bounds(len(Y)),
             np.zeros(len(best)), np.zeros(len(best)), str(self.loss), self.delta, True,
         )  # fmt: skip
+
+    def _identify_problem(self, t: int) -> ProfileProblem:
+        """Of one target, the memory included: what the others say of it is left out."""
+        alone = super()._profile_problem(t)
+        if self.decay is not None:
+            return alone
+        columns = self._used(self._need_rows("what it does not know").X)
+        low, high = self._theta_bounds(columns)
+        ends = np.append(low, self.memories_[0]), np.append(high, self.memories_[1])
+        best = np.append(self.theta_[t], np.clip(-np.log1p(-self._known_decay()), *self.memories_))
+        none = np.zeros(len(best))
+        return replace(
+            alone, model=lambda theta, problem: self._with_memories(theta, columns), best=best, bounds=ends,
+            centre=none, strength=none,
+        )  # fmt: skip
+
+    def described(self, theta: Array) -> dict[str, Array]:
+        """As of every law, with the memory in steps where it was fitted."""
+        own = super().described(theta)
+        return own if theta.shape[1] == self.layout.size else own | {"memory": np.exp(theta[:, -1])}
+
+    def value_and_slopes(self, theta: Array, columns: Sequence[Array]) -> tuple[Array, Array]:
+        """As of every law; with the memory's logarithm as one more column of theta where it was fitted."""
+        if theta.shape[1] == self.layout.size:
+            return super().value_and_slopes(theta, columns)
+        return self._with_memories(theta, columns)
 
     # ---- other schedules, saving ---------------------------------------------------------------------------
     def under(self, schedules: Any) -> LearningRateAnnealing:
