@@ -132,7 +132,8 @@ def _directions(law: ScaleLaw, problem: ProfileProblem, H: Array, noise: float) 
     back = np.linalg.inv(coordinates) * unit  # theta of coordinates in units of what is large
     values, vectors = np.linalg.eigh(back.T @ H @ back)
     floor = 1e-14 * max(float(values[-1]), 1e-300)
-    sd = np.sqrt(noise / np.maximum(values, floor))
+    with np.errstate(over="ignore"):
+        sd = np.sqrt(noise / np.maximum(values, floor))
     sd[values <= 1e-12 * max(float(values[-1]), 1e-300)] = np.inf  # rounding: nothing is known at all
     return vectors.T @ (coordinates / unit[:, None]), sd
 
