@@ -35,6 +35,12 @@ def forge(folder, change, sealed):
         (folder / "verification.json").write_text(json.dumps(data))
 
 
+def written_today(study, result):
+    """A verification as `mixlaw verify` writes it, file and ledger."""
+    formats.write(study.store, "verification.json", "verification", json.loads(json.dumps(result.to_dict())))
+    study.ledger.append("measurement", result.measurement())
+
+
 def larger_gain(data):
     data["difference"]["vs natural"] |= {"mean": -0.9, "low": -1.0, "high": -0.8}
 
@@ -69,7 +75,7 @@ def test_a_verification_that_the_ledger_does_not_know_is_not_believed(folder):
 
 def test_curves_cannot_be_changed_behind_the_ledger_of_today(folder):
     study = Study(folder)
-    study.ledger.append("measurement", study.verification().measurement())
+    written_today(study, study.verification())
     assert row(Study(folder), "verify")[0]
     data = formats.load(folder / "verification.json", "verification")
     next(iter(data["arms"]["recipe"]["curves"].values()))[0][1] += 1.0
@@ -104,7 +110,7 @@ def test_the_report_says_blind_only_of_blind_checks(folder):
     data = formats.load(folder / "verification.json", "verification")
     from mixlaw.data.verification import Verification
 
-    study.ledger.append("measurement", Verification.from_dict(data).measurement())
+    written_today(study, Verification.from_dict(data))
     page = study.report().read_text()
     assert "no blind check" in page and "before any of these runs" not in page
 
