@@ -231,7 +231,7 @@ def page(name: str, arguments: list[str], when: str, output: str, old: str = "")
     """The text of a script's page; what stands below the printed part of the ``old`` page is kept."""
     benchmark = BENCHMARKS[name]
     command = " ".join(["python", f"benchmarks/{name}.py", *arguments])
-    measures = textwrap.fill(" ".join(benchmark.measures.split()), 120)
+    measures = textwrap.fill(" ".join(benchmark.measures.split()), 120, break_on_hyphens=False)
     notes = old.partition(END)[2] if END in old else NOTES
     return (
         f"# {benchmark.question}\n\n{measures}\n\n```\n{command}\n```\n\n"

@@ -39,6 +39,13 @@ def test_a_page_keeps_what_was_written_by_hand():
     assert "design_noise.py --quick" in new
 
 
+def test_words_with_hyphens_are_not_broken():
+    module = run_all()
+    for name, benchmark in module.BENCHMARKS.items():
+        measures = module.page(name, [], "Measured.", "").split("\n\n")[1]
+        assert measures.split() == benchmark.measures.split(), name
+
+
 def test_pages_name_the_machine_only_where_it_is_another_one():
     module = run_all()
     there = re.search(r"one machine: (.*?)\. ", SUMMARY.read_text(encoding="utf-8"))[1]

@@ -1,10 +1,12 @@
 """The hierarchical Gaussian process: exact gradients, agreement with an independent implementation, real records."""
 
+import warnings
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mixlaw.errors import ConfigError, TooFewRunsError
+from mixlaw.errors import ConfigError, ConvergenceError, TooFewRunsError
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.mixture import gaussian_process as gp
 from mixlaw.laws.mixture.gaussian_process import GaussianProcess
@@ -239,3 +241,33 @@ def test_few_runs_average_over_draws_and_many_do_not():
     step = 1e-6 * np.array([1.0, -1.0, 0.0])
     slope = (few.predict(there + step) - few.predict(there - step)) / 2e-6
     np.testing.assert_allclose(few.gradient(there) @ [1.0, -1.0, 0.0], slope, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_of_the_search_that_reaches_too_far_is_refused():
+    data = kernel_data()
+    layout = gk.Layout(gk.MEMBERS["bc/log"], 3, 4)
+    refused = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for name in ("eps", "lam", "ell", "v", "s", "noise"):
+            for size in (-2e3, 2e3):
+                u = np.zeros(layout.size)
+                u[layout.slices[name]] = size
+                try:
+                    value, slope = gk.objective(u, data, layout)
+                except ConvergenceError as error:
+                    assert "overflows at these hyperparameters" in str(error)
+                    refused.add((name, size > 0))
+                else:  # no linear part, no noise, or nothing but a linear part: that is a law
+                    assert np.isfinite(value) and np.isfinite(slope).all()
+    assert refused >= {("ell", False), ("v", True), ("s", True), ("noise", True), ("eps", True), ("lam", True)}
+
+
+def test_a_nearly_linear_response_is_fitted_without_warnings_of_numpy():
+    rng = np.random.default_rng(5)  # the search for hyperparameters overflowed on these runs
+    r = rng.dirichlet(np.ones(3), 16)
+    truth = 3 - 0.5 * r[:, :1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        law = GaussianProcess(members=("bc/log", "bc/logc")).fit(r, truth + 0.001 * rng.normal(size=(16, 2)))
+    assert np.abs(law.predict(r) - truth).max() < 0.01

@@ -33,6 +33,10 @@ from mixlaw.laws.fit.scale_form import ScaleForm
 
 __all__ = ["MixtureAtScale"]
 
+_DIGITS = 6
+"""Decimals of the weights that a law is saved with, which tell a mixture that was run. Coarser than the rule for rows
+(:func:`mixlaw.data.mixture.rounded`): laws that the first version saved hold no more, and must know their runs."""
+
 
 class MixtureAtScale(ScaleForm):
     """Base of laws of mixture, size and tokens with a fit of their own. (A law whose formula can be fitted as it stands
@@ -138,8 +142,8 @@ class MixtureAtScale(ScaleForm):
 
     def _groups(self, W: Array) -> Ints:
         """Index into ``mixtures_`` of each row of weights, -1 for one that was not run."""
-        known = {tuple(row): i for i, row in enumerate(np.round(self.mixtures_, 6).tolist())}
-        return np.array([known.get(tuple(row), -1) for row in np.round(W, 6).tolist()], dtype=np.int64)
+        known = {tuple(row): i for i, row in enumerate(np.round(self.mixtures_, _DIGITS).tolist())}
+        return np.array([known.get(tuple(row), -1) for row in np.round(W, _DIGITS).tolist()], dtype=np.int64)
 
     def _align(self, X: Any) -> Array:
         """As in the base; a missing ``step`` is computed from ``tokens`` where ``tokens_per_step`` is known."""
@@ -170,7 +174,7 @@ class MixtureAtScale(ScaleForm):
         X, Y, sample_weight = X[keep], Y[keep], sample_weight[keep]
         step, exposure, gap = step[keep], exposure[keep], gap[keep]
         W = X[:, columns.weights]
-        self.mixtures_ = np.unique(np.round(W, 6), axis=0)
+        self.mixtures_ = np.unique(np.round(W, _DIGITS), axis=0)
         group = self._groups(W)
         params = X[:, columns.params]
         self.scale_ = {"params": float(np.exp(np.log(np.unique(params)).mean())),

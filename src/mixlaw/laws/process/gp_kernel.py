@@ -28,6 +28,7 @@ __all__ = ["MEMBERS", "Hyper", "Layout", "Member", "features", "kernel", "object
 BIAS = 4.0  # prior variance of a target's level, in units of its own variance
 JITTER = 1e-6
 UNTIED = 2.0
+_LARGEST = 1e100  # what a term of the covariance may be: its square, times a noise of MISSING, is still a number
 MISSING = 1e6  # noise variance of a target that was not measured in a run: it says nothing
 
 
@@ -389,8 +390,10 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
     T, m = layout.num_targets, layout.num_domains
     n = len(data.r)
     kind = layout.member.feature
-    hyper = Hyper.of(u, layout, data.own)
-    f = features(data.r, hyper, kind)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # refused in the next line
+        hyper = Hyper.of(u, layout, data.own)
+        f = features(data.r, hyper, kind)
+    _refuse_extremes(hyper, f)
     z, jacobian = warp(data.y, hyper, layout.member, data.scale)
     z = z * data.seen
     value = float((jacobian * data.seen).sum())
@@ -445,6 +448,25 @@ def objective(u: Array, data: Data, layout: Layout) -> tuple[float, Array]:
     per_target = {"s": to_s, "noise": to_noise, "c": to_shift}
     value += 0.5 * float(u @ u)
     return value, u + _of_hyperparameters(per_domain, per_target, data, layout)
+
+
+def _refuse_extremes(hyper: Hyper, f: Array) -> None:
+    """Refuse hyperparameters at which the covariance of features (T, n, m) overflows: a step of the search reached so
+    far that not even its terms are numbers.
+
+    Raises:
+        ConvergenceError: a term that is not finite, or whose square would not be; an offset ``eps`` of 0, at which a
+            feature has no slope at a share of 0.
+    """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        reach = np.abs(f).max(axis=1)
+        terms = np.concatenate([reach / hyper.ell, reach * hyper.v, hyper.s[:, None], hyper.noise[:, None]], axis=1)
+        fine = (terms < _LARGEST).all() and (hyper.shift < _LARGEST).all() and (hyper.eps > 0).all()
+    if not fine:
+        raise ConvergenceError(
+            f"The Gaussian process' covariance overflows at these hyperparameters (a term of {np.max(terms):.3g}). "
+            f"Check X for extreme values and y for targets on wildly different scales."
+        )
 
 
 def _of_hyperparameters(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.mixture import rounded
 from mixlaw.errors import DataError, NotIdentifiableError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.columns import check_counts, find_columns
@@ -110,7 +111,7 @@ def rank_transfer(X: Any, y: npt.ArrayLike, target_weights: npt.ArrayLike | None
     position = columns.step if columns.step is not None else columns.tokens
     assert position is not None  # find_columns refuses a table with neither
     length = matrix[:, position]
-    weights = np.round(matrix[:, columns.weights], 6)
+    weights = rounded(matrix[:, columns.weights])
     sizes = np.unique(params)
     if len(sizes) < 2:
         raise NotIdentifiableError(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from mixlaw.data.mixture import rounded
 from mixlaw.errors import ConvergenceError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.folds import fold_ids
@@ -63,7 +64,7 @@ def order_error(law: PhaseLaw, weights: Array, seed: int = 0, runs: tuple[Any, A
     X, Y, own = X[some], Y[some], own[some]
     P = law.num_phases_
     average = np.einsum("p,npk->nk", law.fractions_, X.reshape(len(X), P, -1))
-    _, groups, size = np.unique(np.round(average, 6), axis=0, return_inverse=True, return_counts=True)
+    _, groups, size = np.unique(rounded(average), axis=0, return_inverse=True, return_counts=True)
     groups = groups.ravel()
     several = size[groups] > 1
     if not several.any():
@@ -88,7 +89,7 @@ def order_error(law: PhaseLaw, weights: Array, seed: int = 0, runs: tuple[Any, A
     told, found, dof = [], [], 0
     for group in np.unique(groups[several]):
         rows = np.flatnonzero((groups == group) & np.isfinite(predicted))
-        if len(np.unique(np.round(X[rows], 6), axis=0)) > 1:
+        if len(np.unique(rounded(X[rows]), axis=0)) > 1:
             told.append(predicted[rows] - predicted[rows].mean())
             found.append(measured[rows] - measured[rows].mean())
             dof += len(rows) - 1
