@@ -90,8 +90,66 @@ def test_a_name_is_given_once(package):
         laws.register("gp", float)
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "message"),
+    [
+        (3, int, "registered under a name, a text that is not empty; got 3"),
+        ("", int, "registered under a name, a text that is not empty; got ''"),
+        ("mine", 3, "law 'mine': 3 is neither a class nor a function. Give the class itself"),
+        ("mine", "theirs", "law 'mine': 'theirs' must look like 'package.module:Name'"),
+        ("mine", dict, "law 'mine': <class 'dict'> has no fit\\(\\), so it is no law"),
+    ],
+)
+def test_what_cannot_be_an_entry_is_refused_where_it_is_registered(name, target, message):
+    laws = Registry("law", methods=("fit",))
+    with pytest.raises(ConfigError, match=message):
+        laws.register(name, target)
+    assert laws.names() == []
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("no.such.module:Law", "registered as 'no.such.module:Law', which cannot be imported: No module named 'no'"),
+        ("math:Law", "registered as 'math:Law', which cannot be imported: module 'math' has no attribute 'Law'"),
+        ("math:pi", "law 'mine': 3.14.* is neither a class nor a function"),
+        ("builtins:dict", "law 'mine': <class 'dict'> has no fit"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_when_it_is_asked_for(target, message):
+    laws = Registry("law", methods=("fit",))
+    laws.register("mine", target)
+    with pytest.raises(ConfigError, match=message):
+        laws["mine"]
+
+
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_package(tmp_path):
+    (tmp_path / "broken_plugin.py").write_text("import no_such_module_of_theirs")
+    info = tmp_path / "broken_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mixlaw.laws]\ntheirs = broken_plugin:Law\ngp = broken_plugin:GP\n")
+    code = f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from mixlaw.errors import ConfigError
+        from mixlaw.laws import LAWS
+        assert "theirs" in LAWS.names() and LAWS["gp"].__name__ == "GaussianProcess"  # an alias of ours stays ours
+        try:
+            LAWS["theirs"]
+        except ConfigError as error:
+            print(error)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == (
+        "law 'theirs' comes from the entry point 'broken_plugin:Law' of broken-plugin, which cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_module_of_theirs'. Mend or uninstall that package.\n"
+    )
+
+
 def test_another_installed_package_joins_by_an_entry_point(tmp_path):
-    (tmp_path / "theirs.py").write_text("class Theirs:\n    pass\n")
+    (tmp_path / "theirs.py").write_text("class Theirs:\n    write = simulate = print\n")
     info = tmp_path / "theirs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")

@@ -40,16 +40,19 @@ LAWS = Registry(
         "task": "mixlaw.optimize.pose.task:TaskLaw",
     },
     group="mixlaw.laws",
+    methods=("fit", "predict", "to_dict"),
 )
 """Laws: a scikit-learn estimator each; the contract is :class:`mixlaw.laws.Law`."""
 
 SAMPLERS = Registry("sampler", rooms=("mixlaw.design.samplers",), attribute="propose", group="mixlaw.samplers")
 """Samplers: ``propose(corpus, budget, num, observations=None, seed=0, *, ...) -> list[Schedule]``."""
 
-TRAINERS = Registry("trainer", rooms=("mixlaw.train",), suffix="_trainer", group="mixlaw.trainers")
+TRAINERS = Registry("trainer", rooms=("mixlaw.train",), suffix="_trainer", group="mixlaw.trainers", methods=("run",))
 """Trainers: a class with ``run(spec, folder)``; the contract is :mod:`mixlaw.train.contract`."""
 
-EXECUTORS = Registry("executor", rooms=("mixlaw.execute",), suffix="_executor", group="mixlaw.executors")
+EXECUTORS = Registry(
+    "executor", rooms=("mixlaw.execute",), suffix="_executor", group="mixlaw.executors", methods=("map",)
+)
 """Executors: where work runs; the contract is :class:`mixlaw.execute.Executor`."""
 
 IMPORTERS = Registry("importer", rooms=("mixlaw.io.importers",), attribute="read", group="mixlaw.importers")
@@ -59,16 +62,17 @@ EXPORTERS = Registry(
     "exporter",
     rooms=("mixlaw.io.exporters",),
     group="mixlaw.exporters",
+    methods=("write", "simulate"),
 )
 """Exporters: a class with ``write(recipe, path)`` and ``simulate(recipe)``; it sees only the recipe."""
 
-STRATEGIES = Registry("strategy", rooms=("mixlaw.train.strategies",), group="mixlaw.strategies")
+STRATEGIES = Registry("strategy", rooms=("mixlaw.train.strategies",), group="mixlaw.strategies", methods=("update",))
 """Strategies: what changes the mixture while a run trains; the contract is in :mod:`mixlaw.train.strategies`."""
 
 EVALUATORS = Registry("evaluator", rooms=("mixlaw.evaluate",), group="mixlaw.evaluators")
 """Evaluators: what is measured of a model; the contract is :class:`mixlaw.evaluate.Evaluator`."""
 
-STEPS = Registry("step", rooms=("mixlaw.curate.steps",), group="mixlaw.steps")
+STEPS = Registry("step", rooms=("mixlaw.curate.steps",), group="mixlaw.steps", methods=("apply",))
 """Steps of curation; the contract is :class:`mixlaw.curate.Step`."""
 
 SELECTORS = Registry("selector", rooms=("mixlaw.select.selectors",), group="mixlaw.selectors")

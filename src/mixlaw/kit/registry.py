@@ -40,6 +40,7 @@ class Registry:
         suffix: only files whose names end in it are entries, without it (``torch_trainer.py`` is ``"torch"``), for
             rooms that hold more than their entries.
         group: entry points of this group in other installed packages are entries too.
+        methods: what a class must have to be an entry.
 
     Example:
         >>> shapes = Registry("shape", {"sqrt": "math:sqrt"})
@@ -60,12 +61,14 @@ class Registry:
         aliases: Mapping[str, str] | None = None,
         suffix: str = "",
         group: str | None = None,
+        methods: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self.rooms = tuple(rooms)
         self.attribute = attribute
         self.suffix = suffix
         self.group = group
+        self.methods = tuple(methods)
         self.aliases = dict(aliases or {})
         self._given: dict[str, Any] = dict(entries or {})
         self._loaded: dict[str, Any] = {}
@@ -87,12 +90,14 @@ class Registry:
 
     @cached_property
     def plugins(self) -> dict[str, Any]:
-        """Entries of other installed packages: name to entry point, not loaded."""
+        """Entries of other installed packages: name to entry point, not loaded. What mixlaw itself calls something, an
+        alias included, no other package changes."""
         if self.group is None:
             return {}
         from importlib.metadata import entry_points  # costs more to import than the rest of this module
 
-        return {point.name: point for point in entry_points(group=self.group)}
+        ours = {*self.files, *self.aliases}
+        return {point.name: point for point in entry_points(group=self.group) if point.name not in ours}
 
     def names(self) -> list[str]:
         """All names but aliases, sorted."""
@@ -106,11 +111,13 @@ class Registry:
 
     # ---- one entry -----------------------------------------------------------------------------------
     def register(self, name: str, target: Any = None) -> Any:
-        """Add ``target`` (an object or ``"module:attribute"``) under ``name``; usable as a decorator.
+        """Add ``target`` (a class, a function, or ``"module:attribute"``) under ``name``; usable as a decorator.
 
         Raises:
-            ConfigError: the name is taken by something else.
+            ConfigError: the name is no text or taken by something else, or the target cannot be an entry.
         """
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"A {self.kind} is registered under a name, a text that is not empty; got {name!r}.")
         if target is None:
 
             def decorate(obj: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,6 +125,10 @@ class Registry:
                 return obj
 
             return decorate
+        if isinstance(target, str) and ":" not in target:
+            raise ConfigError(f"{self.kind} {name!r}: {target!r} must look like 'package.module:Name'.")
+        if not isinstance(target, str):
+            self._checked(name, target)
         taken = self._given.get(name, self.aliases.get(name, self.files.get(name)))
         if taken is not None and taken is not target:
             raise ConfigError(
@@ -141,7 +152,7 @@ class Registry:
     def __getitem__(self, name: str) -> Any:
         found = self.canonical(name)
         if found not in self._loaded:
-            self._loaded[found] = self._load(found)
+            self._loaded[found] = self._checked(found, self._load(found))
         return self._loaded[found]
 
     def name_of(self, obj: Any) -> str | None:
@@ -278,10 +289,39 @@ class Registry:
     def _load(self, name: str) -> Any:
         if name in self._given or name in self.aliases:
             entry = self._given[name] if name in self._given else self.aliases[name]
-            return load(entry) if isinstance(entry, str) else entry
+            if not isinstance(entry, str):
+                return entry
+            try:
+                return load(entry)
+            except (ImportError, AttributeError) as error:
+                raise ConfigError(
+                    f"{self.kind} {name!r} is registered as {entry!r}, which cannot be imported: {error}."
+                ) from error
         if name in self.files:
             return self._from_file(name, self.files[name])
-        return self.plugins[name].load()
+        point = self.plugins[name]
+        try:
+            return point.load()
+        except Exception as error:  # whatever another package's code raises when it is imported
+            package = point.dist.name if point.dist is not None else "an installed package"
+            raise ConfigError(
+                f"{self.kind} {name!r} comes from the entry point {point.value!r} of {package}, which cannot be "
+                f"imported: {type(error).__name__}: {error}. Mend or uninstall that package."
+            ) from error
+
+    def _checked(self, name: str, entry: Any) -> Any:
+        """``entry``, if it can be one."""
+        if not callable(entry):
+            raise ConfigError(
+                f"{self.kind} {name!r}: {entry!r} is neither a class nor a function. Give the class itself."
+            )
+        missing = [m for m in self.methods if not hasattr(entry, m)] if inspect.isclass(entry) else []
+        if missing:
+            raise ConfigError(
+                f"{self.kind} {name!r}: {entry!r} has no {' and no '.join(f'{m}()' for m in missing)}, so it is no "
+                f"{self.kind}."
+            )
+        return entry
 
     def _from_file(self, name: str, module: str) -> Any:
         held = load(module)

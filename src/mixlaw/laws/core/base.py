@@ -127,10 +127,10 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
 
     # ---- to be written by a family -------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _fit(X, Y, sample_weight).")
 
     def _predict(self, X: Array) -> Array:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _predict(X).")
 
     # ---- inherited ---------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None, censored: Any = None) -> Law:
@@ -465,11 +465,21 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
         """Inverse of :meth:`to_dict`.
 
         Raises:
-            DataError: a law that is not registered here, or a state that no law has.
+            DataError: a law that is not registered here, no law, or a state that no law has.
         """
+        lacking = [key for key in ("class", "params", "state") if key not in data]
+        if lacking:
+            raise DataError(f"This is not a law written by mixlaw: it has no {' and no '.join(map(repr, lacking))}.")
         cls = _class_of(str(data["class"]))
-        law = cls(**{k: decode(v, Law.from_dict) for k, v in data["params"].items()})
-        for key, value in law._read_state({k: decode(v, Law.from_dict) for k, v in data["state"].items()}).items():
+        try:
+            law = cls(**{k: decode(v, Law.from_dict) for k, v in data["params"].items()})
+            state = law._read_state({k: decode(v, Law.from_dict) for k, v in data["state"].items()})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"This is not a law {data['class']!r} as mixlaw writes it: {type(error).__name__}: {error}. "
+                f"Fit it again, or restore the file from a copy."
+            ) from error
+        for key, value in state.items():
             if key.startswith("_") or not key.endswith("_"):  # what a law learns ends in "_"; a method does not
                 raise DataError(f"The saved law holds {key!r}, which no law learns.")
             setattr(law, key, value)

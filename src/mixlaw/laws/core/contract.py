@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from sklearn.base import clone
 
-from mixlaw.errors import DataError, MixlawError, MixlawWarning
+from mixlaw.errors import ConfigError, DataError, MixlawError, MixlawWarning, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 
@@ -59,14 +59,28 @@ def check_law(law_class: type[Law], only: Sequence[str] | None = None) -> None:
         only: names of checks from :data:`CHECKS` (None: all).
 
     Raises:
-        ContractError: the first check that fails, and what was found.
+        ConfigError: ``law_class`` is not a class of laws, or there is no check of such a name.
+        ContractError: the first check that fails, and what was found; the law's own error where it fails to run.
 
     Example:
         >>> from mixlaw.laws import Chinchilla
         >>> check_law(Chinchilla, only=["slopes", "json"])
     """
-    for name in CHECKS if only is None else only:
-        CHECKS[name](law_class)
+    if not isinstance(law_class, type) or not issubclass(law_class, Law):
+        raise ConfigError(f"check_law checks a class that inherits from Law, such as laws.M4; got {law_class!r}.")
+    names = list(CHECKS if only is None else [only] if isinstance(only, str) else only)
+    unknown = [name for name in names if name not in CHECKS]
+    if unknown:
+        raise ConfigError(f"The contract has no check {unknown[0]!r}.{did_you_mean(str(unknown[0]), CHECKS)}")
+    for name in names:
+        try:
+            CHECKS[name](law_class)
+        except MixlawError:
+            raise
+        except Exception as error:  # the law's own code: whatever it raises, the message says during which check
+            raise ContractError(
+                f"{law_class.__name__}: the check {name!r} stopped with {type(error).__name__}: {error}"
+            ) from error
 
 
 # ---- helpers ------------------------------------------------------------------------------------------

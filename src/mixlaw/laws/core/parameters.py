@@ -48,7 +48,8 @@ class Parameter:
         per: ``"target"`` for one number per target, ``"domain"`` for one per target and domain.
 
     Raises:
-        ConfigError: ``start`` does not lie inside ``low`` and ``high``, or several values without ``per="domain"``.
+        ConfigError: no number, ``start`` does not lie inside ``low`` and ``high``, or several values without
+            ``per="domain"``.
 
     Example:
         >>> floor = Parameter(1.8, "irreducible loss, nats", low=0.0)
@@ -65,6 +66,12 @@ class Parameter:
 
     def __post_init__(self) -> None:
         values = self.start if isinstance(self.start, tuple) else (self.start,)
+        numbers = (*values, self.low, self.high)
+        if not values or not all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in numbers):
+            raise ConfigError(
+                f"{type(self).__name__}({self.start!r}, {self.meaning!r}): the starting value, low= and high= must be "
+                f"numbers, for example {type(self).__name__}(0.5, 'what it is, and its unit')."
+            )
         if not all(self.low <= value <= self.high for value in values):
             raise ConfigError(
                 f"{type(self).__name__}({self.start!r}, {self.meaning!r}): the starting value must lie between "
@@ -196,6 +203,12 @@ class Layout:
     """
 
     def __init__(self, parameters: Mapping[str, Parameter], num_domains: int = 0) -> None:
+        wrong = {name: p for name, p in parameters.items() if not isinstance(p, Parameter)}
+        if wrong:
+            raise ConfigError(
+                f"parameters must declare each by Positive(...), Free(...) or Share(...); got {wrong!r}. Write for "
+                f"example {{{next(iter(wrong))!r}: Positive(1.7, 'what it is, and its unit')}}."
+            )
         self.parameters = dict(parameters)
         self.num_domains = num_domains
         self.slices: dict[str, slice] = {}

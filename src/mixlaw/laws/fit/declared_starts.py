@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.parameters import Layout, Positive, Share
 
-__all__ = ["Formula", "declared_starts", "grid", "linear_parameters", "solved"]
+__all__ = ["Formula", "check_formula", "declared_starts", "grid", "linear_parameters", "solved"]
 
 Formula = Callable[[SimpleNamespace], tuple[Array, Mapping[str, Any]]]
 """Losses (B, n) and their slopes by parameter at the rows of a fit, from values by parameter: each (B, 1), or (B, K)
@@ -92,7 +93,8 @@ def grid(values: Mapping[str, Array], seed: int = 0, most: int = _MOST) -> dict[
     """
     counts = [len(v) for v in values.values()]
     if np.prod(counts, dtype=float) <= most:
-        rows = np.array(list(product(*(range(c) for c in counts)))).reshape(-1, len(counts))
+        every = list(product(*(range(c) for c in counts)))  # of no values, one that is empty
+        rows = np.array(every, dtype=np.int64).reshape(len(every), len(counts))
     else:
         rng = np.random.default_rng(seed)
         rows = np.stack([rng.integers(c, size=most) for c in counts], axis=1)
@@ -177,6 +179,45 @@ def _values(layout: Layout, name: str, units: tuple[float, ...] = (1.0,)) -> Arr
             around = np.outer(units, around).ravel()
         tried = np.unique(np.clip(around, parameter.low, parameter.high))
     return tried if parameter.per == "target" else np.tile(tried[:, None], layout.num_domains)
+
+
+def check_formula(law: str, layout: Layout, formula: Formula, num_rows: int) -> None:
+    """Refuse a formula that does not give what its declaration says, at the declared values.
+
+    Args:
+        law: whose formula it is, for the message.
+        num_rows: n, of the fit.
+
+    Raises:
+        ConfigError: a parameter without a slope, a slope of no parameter, or losses of another shape than the rows'.
+
+    Example:
+        >>> from mixlaw.laws.core.parameters import Positive
+        >>> layout = Layout({"E": Positive(1.7, "nats"), "B": Positive(400.0, "nats")})
+        >>> check_formula("Mine", layout, lambda p: (p.E + p.B * np.ones(2), {"E": 1.0}), 2)
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.ConfigError: Mine.slopes must return one entry per parameter, ['E', 'B']; it returned ['E'].
+    """
+    losses, slopes = formula(_namespace({name: value[None] for name, value in layout.truth().items()}))
+    names = list(layout.parameters)
+    found = list(slopes) if isinstance(slopes, Mapping) else slopes
+    if not isinstance(slopes, Mapping) or set(slopes) != set(names):
+        raise ConfigError(f"{law}.slopes must return one entry per parameter, {names}; it returned {found!r}.")
+    for what, value, shapes in [
+        ("the loss", losses, [(1, num_rows)]),
+        *((f"slopes[{n!r}]", s, [(1, num_rows), (1, num_rows, layout.num_domains)]) for n, s in slopes.items()),
+    ]:
+        if not any(_fits(np.shape(value), shape) for shape in shapes):
+            raise ConfigError(
+                f"{law}: {what} has shape {np.shape(value)}, but must broadcast to (B, n) at n={num_rows} rows. "
+                f"Parameters are (B, 1) and columns (n,): combine them as they come."
+            )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether an array of that shape broadcasts to the wanted one."""
+    return len(shape) <= len(wanted) and all(a in (1, b) for a, b in zip(shape[::-1], wanted[::-1]))
 
 
 def linear_parameters(layout: Layout, formula: Formula) -> list[str]:

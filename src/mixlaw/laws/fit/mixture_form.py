@@ -39,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
+from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.own import own_matrix
@@ -93,6 +94,8 @@ class MixtureForm(Law):
 
     def curve(self, p: SimpleNamespace, R: Array) -> Array:
         """The family's formula: losses (B, n) in nats at mixtures R (n, K), from values ``p`` by name."""
+        if type(self).loss is None:
+            raise ConfigError(f"{type(self).__name__} must write loss(p, R), or model(R).")
         return np.asarray(type(self).loss(self, p, R), dtype=float)
 
     def slopes(self, p: SimpleNamespace, R: Array) -> Mapping[str, npt.ArrayLike]:
@@ -100,7 +103,7 @@ class MixtureForm(Law):
 
         Arguments as for :attr:`loss`. A family that overrides :meth:`model` need not write it.
         """
-        raise NotImplementedError(f"{type(self).__name__} must write slopes(p, R), or model(R).")
+        raise ConfigError(f"{type(self).__name__} must write slopes(p, R), or model(R).")
 
     # ---- hooks: what is inherited follows from the declaration --------------------------------------
     def model(self, R: Array) -> Separable | Model:

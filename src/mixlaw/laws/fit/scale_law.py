@@ -38,7 +38,7 @@ from mixlaw.laws.core.base import TrainingRows
 from mixlaw.laws.core.bounds import Sides, censored_notes
 from mixlaw.laws.core.columns import WEIGHTS, need_runs, need_sizes
 from mixlaw.laws.fit.coordinates import uncoupled
-from mixlaw.laws.fit.declared_starts import declared_starts, linear_parameters
+from mixlaw.laws.fit.declared_starts import check_formula, declared_starts, linear_parameters
 from mixlaw.laws.fit.engine import BatchFit, Best, Model, fit_batch, resample_weights
 from mixlaw.laws.fit.first_version import migrated
 from mixlaw.laws.fit.scale_form import ScaleForm
@@ -175,8 +175,19 @@ class ScaleLaw(ScaleForm):
             return self.loss_and_slopes(p, *columns)
 
         if key not in _LINEAR:
+            self._need_formula()
+            check_formula(type(self).__name__, layout, formula, len(y))
             _LINEAR[key] = linear_parameters(layout, formula)
         return declared_starts(layout, formula, _LINEAR[key], y, w, self.seed)
+
+    def _need_formula(self) -> None:
+        law = type(self)
+        written = "accuracy" if self.kind == "capability" else "loss"
+        if law.loss_and_slopes is not ScaleForm.loss_and_slopes:
+            return
+        for name in (written, "slopes"):
+            if getattr(law, name, None) in (None, ScaleForm.slopes):
+                raise ConfigError(f"{law.__name__} must define {name}(self, p, {', '.join(self.columns)}).")
 
     def bounds(self, *columns: Array) -> Mapping[str, tuple[float, float]]:
         """Lowest and highest value of parameters where these depend on the rows; default: as declared."""
