@@ -35,7 +35,6 @@ import laws_dml
 import laws_regmix
 from mixlaw.data.observations import Observations
 from mixlaw.errors import MixlawWarning
-from mixlaw.laws import gp_kernel
 from mixlaw.laws.choose.auto import Auto
 from mixlaw.laws.choose.league import spearman
 from mixlaw.laws.core.folds import fold_ids
@@ -43,6 +42,7 @@ from mixlaw.laws.mixture.effective_tokens import EffectiveTokens
 from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 from mixlaw.laws.mixture.log_linear import LogLinear
 from mixlaw.laws.mixture.m4 import M4
+from mixlaw.laws.process import gp_hyper
 
 Table = dict[str, np.ndarray]
 FAMILIES: dict[str, Any] = {
@@ -53,7 +53,7 @@ FAMILIES: dict[str, Any] = {
     "LightGBM (RegMix)": laws_regmix.LightGBM,
 }
 SETTINGS = list(itertools.product((1.0, 2.0), (1.5, 2.5)))  # width without an own domain, mean of the own slope
-SHIPPED = (gp_kernel.UNTIED, gp_kernel._PRIORS["v_own"][0])
+SHIPPED = (gp_hyper.UNTIED, gp_hyper._PRIORS["v_own"][0])
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,13 @@ def own_swarm(folder: Path) -> tuple[Table, Table] | str:
 @contextlib.contextmanager
 def priors(setting: tuple[float, float]) -> Iterator[None]:
     """The Gaussian process with another prior width of untied targets and another mean of own slopes."""
-    before = gp_kernel._PRIORS["v_own"]
+    before = gp_hyper._PRIORS["v_own"]
     try:
-        gp_kernel.UNTIED = setting[0]
-        gp_kernel._PRIORS["v_own"] = (setting[1], *before[1:])
+        gp_hyper.UNTIED = setting[0]
+        gp_hyper._PRIORS["v_own"] = (setting[1], *before[1:])
         yield
     finally:
-        gp_kernel.UNTIED, gp_kernel._PRIORS["v_own"] = SHIPPED[0], before
+        gp_hyper.UNTIED, gp_hyper._PRIORS["v_own"] = SHIPPED[0], before
 
 
 def score(make: Any, record: Record) -> np.ndarray:

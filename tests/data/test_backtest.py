@@ -142,6 +142,12 @@ def test_what_cannot_be_hidden_is_explained():
         hide(study(schedule={"phases": [{"fraction": 1.0, "weights": {"web": 1.0}}]}), Mixtures())
     with pytest.raises(DataError, match="to show"):
         hide(study(), Steps(0.1))
-    for wrong in (lambda: Sizes(0), lambda: Mixtures(1), lambda: Steps(1.0)):
-        with pytest.raises(ConfigError):
-            wrong()
+    for rule, value in [(Sizes, 0), (Sizes, "1"), (Mixtures, 1), (Mixtures, "5"), (Steps, 1.0), (Steps, "half")]:
+        with pytest.raises(ConfigError, match=repr(value)):
+            rule(value)
+    with pytest.raises(ConfigError, match="seed='x' must be a whole number of at least 0"):
+        Mixtures(seed="x")
+    with pytest.raises(ConfigError, match=r"takes a rule such as Sizes\(\) or Mixtures\(\), got None"):
+        hide(study(), None)
+    with pytest.raises(DataError, match="takes Observations, got NoneType"):
+        hide(None, Sizes())

@@ -46,11 +46,23 @@ def test_a_set_may_be_called_kind():
         ({"web": 0.0}, "positive sum"),
         ({}, "positive sum"),
         (3, "An objective is a set"),
+        ([3], r"An objective is a set, .*got \[3\]"),
+        (b"web", "An objective is a set, .*got b'web'"),
+        ({"kind": "speed", "targets": {"web": 1}, "threshold": "low"}, "must be a finite number, got 'low'"),
+        ({"kind": "speed", "targets": {"web": 1}, "threshold": True}, "must be a finite number, got True"),
+        ({"kind": "loss", "targets": {"web": 1}, "unit": 3}, "unit of an objective must be a text, got 3"),
     ],
 )
 def test_wrong_wishes_are_explained(value, message):
     with pytest.raises(ConfigError, match=message):
         Objective.of(value)
+
+
+def test_other_data_is_no_objective():
+    with pytest.raises(ConfigError, match=r"written as \{kind, targets, \.\.\.\}, got None"):
+        Objective.from_dict(None)
+    with pytest.raises(ConfigError, match=r"Unknown kind of objective \['loss'\]"):
+        Objective({"web": 1.0}, kind=["loss"])
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,15 @@ def test_saved_and_read(tmp_path):
         {"kept": (3,)},
         {"kept": ("a",), "scores": {"a": float("nan")}},
         {"kept": ("a",), "corpus_hash": ""},
+        {"kept": ("a",), "corpus_hash": 5},
+        {"kept": "abc"},
+        {"kept": 5},
+        {"kept": ("a",), "scores": {"a": "high"}},
+        {"kept": ("a",), "scores": 3},
+        {"kept": ("a",), "reasons": {"a": 3}},
+        {"kept": ("a",), "reasons": "short"},
+        {"kept": ("a",), "selector": "random_choice"},
+        {"kept": ("a",), "unit": 4},
     ],
 )
 def test_wrong_values(parts):

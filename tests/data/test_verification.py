@@ -46,6 +46,34 @@ def test_arms_that_cannot_be_compared(parts):
 
 
 @pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"arms": None}, "arms of a verification must be a mapping, got None"),
+        ({"arms": {"recipe": 3}}, "Each arm of a verification must be of type Arm, got {'recipe': 3}"),
+        ({"differences": {"recipe": 3}}, "Each difference of a verification must be of type Prediction"),
+        ({"steps_saved": 3}, "steps_saved of a verification must be a mapping, got 3"),
+        ({"predicted": None}, "compared with a Prediction of its objective, got None"),
+        ({"measured": "2.5"}, "got measured='2.5', standard_error=0.01"),
+        ({"measured": float("nan")}, "got measured=nan"),
+        ({"standard_error": -0.1}, "standard_error=-0.1"),
+    ],
+)
+def test_parts_of_another_type_are_refused_in_words(parts, message):
+    right = {"arms": {"recipe": ARM}, "predicted": PREDICTED, "measured": 2.5, "standard_error": 0.01}
+    assert Verification(**right).num_seeds == 2
+    with pytest.raises(DataError, match=message):
+        Verification(**{**right, **parts})
+
+
+@pytest.mark.parametrize("losses", [(), 2.5, ("2.5",), (float("nan"),)])
+def test_an_arm_needs_measured_losses(losses):
+    with pytest.raises(DataError, match="a tuple of finite numbers; got"):
+        Arm(ARM.mixture, losses, {})
+    with pytest.raises(DataError, match="is one Mixture that was trained, got 'web'"):
+        Arm("web", (2.5,), {})
+
+
+@pytest.mark.parametrize(
     "data", [{}, {"arms": []}, {**EARLIER, "arms": {"recipe": {}}}, {**EARLIER, "objective": None}]
 )
 def test_other_data_is_refused_in_words(data):

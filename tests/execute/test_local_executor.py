@@ -280,7 +280,10 @@ def test_torch_runs_do_not_depend_on_the_number_of_workers(tiny, tmp_path):
     assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": "two"}, {"grace_seconds": -1}, {"poll_seconds": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"workers": 0}, {"workers": "two"}, {"grace_seconds": -1}, {"grace_seconds": "long"}, {"poll_seconds": 0}],
+)
 def test_wrong_options_are_explained(options):
     with pytest.raises(ConfigError, match="LocalExecutor"):
         LocalExecutor(**options)

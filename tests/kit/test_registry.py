@@ -80,6 +80,20 @@ def test_unknown_names_and_options_are_refused_with_the_nearest_known_one(packag
         samplers.check("grid", {"num": 2})  # an argument that the caller fills is no option
 
 
+def test_options_of_another_kind_and_missing_ones_are_refused():
+    class Patient:
+        def __init__(self, schedule, seconds: float = 1.0):
+            self.seconds = seconds
+
+    executors = Registry("executor")
+    executors.register("patient", Patient)
+    assert executors.make("patient", {"schedule": 1, "seconds": 2}).seconds == 2
+    with pytest.raises(ConfigError, match=r"executor 'patient': seconds='long' must be a number, for example 1\.0"):
+        executors.make("patient", {"schedule": 1, "seconds": "long"})
+    with pytest.raises(ConfigError, match=r"executor 'patient' needs the option 'schedule'; got \['seconds'\]"):
+        executors.make("patient", {"seconds": 2})
+
+
 def test_a_name_is_given_once(package):
     laws = Registry("law", rooms=(f"{package}.rooms",))
     laws.register("mine", int)

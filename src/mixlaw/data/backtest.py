@@ -72,7 +72,8 @@ def hide(observations: Observations, rule: Rule) -> list[Fold]:
         rule: :class:`Sizes`, :class:`Steps`, :class:`Mixtures` or :class:`Corpora`.
 
     Raises:
-        DataError: the rule leaves nothing to hide, or nothing to show.
+        ConfigError: ``rule`` is no rule.
+        DataError: these are no observations, or the rule leaves nothing to hide, or nothing to show.
 
     Example:
         >>> runs = [{"run": f"r{i}", "schedule": None, "params": n} for i, n in enumerate([1e6, 1e7, 1e8])]
@@ -81,6 +82,10 @@ def hide(observations: Observations, rule: Rule) -> list[Fold]:
         >>> fold.name, len(fold.shown), len(fold.hidden)
         ('params 1e+08', 2, 1)
     """
+    if not isinstance(observations, Observations):
+        raise DataError(f"hide(observations, rule) takes Observations, got {type(observations).__name__}.")
+    if not callable(getattr(rule, "parts", None)):
+        raise ConfigError(f"hide(observations, rule) takes a rule such as Sizes() or Mixtures(), got {rule!r}.")
     folds = []
     for name, shown, hidden in rule.parts(observations):
         shown = shown & ~hidden & ~_derived_from(observations, hidden)
@@ -113,7 +118,7 @@ class Sizes:
     num: int = 1
 
     def __post_init__(self) -> None:
-        _positive(self, "num", self.num)
+        _at_least(self, "num", self.num, 1)
 
     def parts(self, observations: Observations) -> Iterator[tuple[str, Mask, Mask]]:
         """See :class:`Rule`.
@@ -152,7 +157,7 @@ class Steps:
     after: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.after < 1:
+        if not isinstance(self.after, int | float) or not 0 < self.after < 1:
             raise ConfigError(f"Steps after must be a fraction between 0 and 1, got {self.after!r}.")
 
     def parts(self, observations: Observations) -> Iterator[tuple[str, Mask, Mask]]:
@@ -191,7 +196,8 @@ class Mixtures:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "folds", self.folds - 1)
+        _at_least(self, "folds", self.folds, 2)
+        _at_least(self, "seed", self.seed, 0)
 
     def parts(self, observations: Observations) -> Iterator[tuple[str, Mask, Mask]]:
         """See :class:`Rule`.
@@ -236,9 +242,9 @@ class Corpora:
             yield f"corpus {name}", corpus != name, corpus == name
 
 
-def _positive(rule: Any, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{rule}: {name} is too small, or no whole number.")
+def _at_least(rule: Any, name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{rule}: {name}={value!r} must be a whole number of at least {least}.")
 
 
 def _known(observations: Observations, column: str, rule: Any) -> npt.NDArray[Any]:

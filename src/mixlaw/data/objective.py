@@ -56,12 +56,9 @@ class Objective:
     unit: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in OBJECTIVES:
+        if not isinstance(self.kind, str) or self.kind not in OBJECTIVES:
             raise ConfigError(f"Unknown kind of objective {self.kind!r}.{did_you_mean(str(self.kind), OBJECTIVES)}")
-        if not isinstance(self.targets, Mapping) or any(
-            isinstance(w, bool) or not isinstance(w, int | float) or not math.isfinite(w) or w < 0
-            for w in self.targets.values()
-        ):
+        if not isinstance(self.targets, Mapping) or any(not _number(w) or w < 0 for w in self.targets.values()):
             raise ConfigError(f"An objective needs targets {{set: weight}} with weights >= 0, got {self.targets!r}.")
         total = math.fsum(self.targets.values())
         if total <= 0:
@@ -75,7 +72,9 @@ class Objective:
         if (self.threshold is None) == (self.kind in _NEED_THRESHOLD):
             needs = "needs a threshold" if self.threshold is None else f"has no threshold, got {self.threshold!r}"
             raise ConfigError(f"An objective of kind {self.kind!r} {needs}; {' and '.join(_NEED_THRESHOLD)} have one.")
-        if self.threshold is not None and not math.isfinite(self.threshold):
+        if not isinstance(self.unit, str):
+            raise ConfigError(f"The unit of an objective must be a text, got {self.unit!r}.")
+        if self.threshold is not None and not _number(self.threshold):
             raise ConfigError(f"The threshold of an objective must be a finite number, got {self.threshold!r}.")
 
     @classmethod
@@ -93,8 +92,8 @@ class Objective:
             return cls({value: 1.0})
         if isinstance(value, Mapping):
             return cls.from_dict(value) if isinstance(value.get("kind"), str) else cls(value)
-        if isinstance(value, Sequence):
-            return cls({str(name): 1.0 for name in value})
+        if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
+            return cls(dict.fromkeys(value, 1.0))
         raise ConfigError(f"An objective is a set, several sets, {{set: weight}} or {{'kind': ...}}, got {value!r}.")
 
     def replace(self, **changes: Any) -> Objective:
@@ -118,9 +117,15 @@ class Objective:
         Raises:
             ConfigError: an unknown key, or no targets.
         """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"An objective is written as {{kind, targets, ...}}, got {data!r}.")
         for key in data:
             if key not in cls.__dataclass_fields__:
                 raise ConfigError(f"An objective has no key {key!r}.{did_you_mean(str(key), cls.__dataclass_fields__)}")
         if "targets" not in data:
             raise ConfigError(f"An objective needs targets {{set: weight}}, got {dict(data)!r}.")
         return cls(**data)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ class Selection:
     unit: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.kept, str) or not isinstance(self.kept, Iterable):
+            raise DataError(f"A selection keeps a list of ids, such as ['d2', 'd7']; got {self.kept!r}.")
+        for name in ("scores", "reasons", "selector"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise DataError(f"{name} of a selection must be a mapping, got {getattr(self, name)!r}.")
+        if not isinstance(self.unit, str):
+            raise DataError(f"unit of a selection must be a text, got {self.unit!r}.")
         object.__setattr__(self, "kept", tuple(self.kept))
         wrong = [i for i in (*self.kept, *self.scores, *self.reasons) if not isinstance(i, str) or not i]
         if wrong:
@@ -57,11 +65,16 @@ class Selection:
         repeated = [i for i in self.kept if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
         if repeated:
             raise DataError(f"A selection keeps each id once; repeated: {repeated[:5]}.")
-        bad = {i: s for i, s in self.scores.items() if isinstance(s, bool) or not math.isfinite(s)}
+        bad = {i: s for i, s in self.scores.items() if not _finite(s)}
         if bad:
             raise DataError(f"Scores of a selection must be finite numbers, got {dict(list(bad.items())[:5])}.")
-        if not self.corpus_hash:
-            raise DataError("A selection needs corpus_hash, the content hash of what was selected from.")
+        silent = {i: r for i, r in self.reasons.items() if not isinstance(r, str)}
+        if silent:
+            raise DataError(f"Reasons of a selection must be texts, got {dict(list(silent.items())[:5])}.")
+        if not isinstance(self.corpus_hash, str) or not self.corpus_hash:
+            raise DataError(
+                f"A selection needs corpus_hash, the content hash of what was selected from; got {self.corpus_hash!r}."
+            )
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -110,3 +123,7 @@ class Selection:
             DataError: not there, no selection, of a newer format, or changed after it was written.
         """
         return formats.made("selection", path, cls.from_dict, formats.load(path, "selection"))
+
+
+def _finite(score: Any) -> bool:
+    return isinstance(score, Real) and not isinstance(score, bool) and math.isfinite(score)

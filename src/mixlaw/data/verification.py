@@ -110,6 +110,14 @@ class Arm:
     runs: tuple[str, ...] = ()
     sets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.mixture, Mixture):
+            raise DataError(f"An arm of a verification is one Mixture that was trained, got {self.mixture!r}.")
+        if not isinstance(self.losses, tuple) or not self.losses or not all(_number(loss) for loss in self.losses):
+            raise DataError(
+                f"An arm needs the final loss of each seed, a tuple of finite numbers; got {self.losses!r}."
+            )
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -132,7 +140,8 @@ class Verification:
         left_out: ``{arm: {"diverged": count, "failed": count}}`` of runs whose seeds are left out of every arm.
 
     Raises:
-        DataError: no arm called ``"recipe"``, arms with different numbers of seeds, or a difference to no arm.
+        DataError: a part of another type, a number that is not finite, no arm called ``"recipe"``, arms with different
+            numbers of seeds, or a difference to no arm.
 
     Example:
         >>> arm = Arm(Mixture({"web": 1.0}), (2.50, 2.52), {"0": ((100.0, 2.50),), "1": ((100.0, 2.52),)})
@@ -156,6 +165,20 @@ class Verification:
     false_gains: float | None = None
 
     def __post_init__(self) -> None:
+        wrong = [name for name in ("arms", "differences", "steps_saved", "left_out") if not _mapping(self, name)]
+        if wrong:
+            raise DataError(f"{wrong[0]} of a verification must be a mapping, got {getattr(self, wrong[0])!r}.")
+        for what, parts, kind in [("arm", self.arms, Arm), ("difference", self.differences, Prediction)]:
+            strange = {name: part for name, part in parts.items() if not isinstance(part, kind)}
+            if strange:
+                raise DataError(f"Each {what} of a verification must be of type {kind.__name__}, got {strange!r}.")
+        if not isinstance(self.predicted, Prediction):
+            raise DataError(f"A verification is compared with a Prediction of its objective, got {self.predicted!r}.")
+        if not _number(self.measured) or not _number(self.standard_error) or self.standard_error < 0:
+            raise DataError(
+                f"A verification needs the measured mean and its standard error, finite numbers in nats per token; got "
+                f"measured={self.measured!r}, standard_error={self.standard_error!r}."
+            )
         if "recipe" not in self.arms:
             raise DataError(f"A verification compares the arm 'recipe' with others; its arms are {list(self.arms)}.")
         counts = {name: len(arm.losses) for name, arm in self.arms.items()}
@@ -268,3 +291,11 @@ class Verification:
             raise DataError(
                 f"This is not a verification written by mixlaw: {error!r}. Run `mixlaw verify` again."
             ) from None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _mapping(part: Any, name: str) -> bool:
+    return isinstance(getattr(part, name), Mapping)

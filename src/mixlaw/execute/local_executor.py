@@ -69,10 +69,11 @@ class LocalExecutor:
     def __post_init__(self) -> None:
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise ConfigError(f"LocalExecutor workers must be a positive whole number or None, got {self.workers!r}.")
-        if self.grace_seconds < 0 or self.poll_seconds <= 0:
+        seconds = (self.grace_seconds, self.poll_seconds)
+        if not all(isinstance(s, int | float) for s in seconds) or self.grace_seconds < 0 or self.poll_seconds <= 0:
             raise ConfigError(
-                f"LocalExecutor needs grace_seconds >= 0 and poll_seconds > 0, got {self.grace_seconds}, "
-                f"{self.poll_seconds}."
+                f"LocalExecutor needs grace_seconds >= 0 and poll_seconds > 0, got {self.grace_seconds!r}, "
+                f"{self.poll_seconds!r}."
             )
 
     def map(

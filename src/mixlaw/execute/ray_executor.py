@@ -72,10 +72,15 @@ class RayExecutor:
     def __post_init__(self) -> None:
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise ConfigError(f"RayExecutor workers must be a positive whole number or None, got {self.workers!r}.")
-        if self.grace_seconds < 0 or self.poll_seconds <= 0:
+        seconds = (self.grace_seconds, self.poll_seconds)
+        if not all(isinstance(s, int | float) for s in seconds) or self.grace_seconds < 0 or self.poll_seconds <= 0:
             raise ConfigError(
-                f"RayExecutor needs grace_seconds >= 0 and poll_seconds > 0, got {self.grace_seconds}, "
-                f"{self.poll_seconds}."
+                f"RayExecutor needs grace_seconds >= 0 and poll_seconds > 0, got {self.grace_seconds!r}, "
+                f"{self.poll_seconds!r}."
+            )
+        if not isinstance(self.resources, Mapping):
+            raise ConfigError(
+                f"RayExecutor resources must be a mapping such as {{'num_cpus': 1}}, got {self.resources!r}."
             )
         for name in self.resources:
             if name not in _RESOURCES:

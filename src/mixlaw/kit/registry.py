@@ -15,7 +15,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +182,8 @@ class Registry:
             hint: a sentence for the end of the message where the entry has no such option.
 
         Raises:
-            ConfigError: unknown entry or option, with the nearest known one; or no ``bool``, ``int`` or ``str`` where
-                the option is annotated as one.
+            ConfigError: unknown entry or option, with the nearest known one; or no ``bool``, ``int``, ``float`` or
+                ``str`` where the option is annotated as one.
 
         Example:
             >>> samplers = Registry("sampler", rooms=("mixlaw.design.samplers",), attribute="propose")
@@ -208,6 +208,7 @@ class Registry:
         fits = {
             "bool": ("true or false", isinstance(value, bool)),
             "int": ("a whole number", isinstance(value, Integral) and not isinstance(value, bool)),
+            "float": ("a number", isinstance(value, Real) and not isinstance(value, bool)),
             "str": ("text", isinstance(value, str)),
         }
         if asked in fits and not fits[asked][1]:
@@ -230,10 +231,17 @@ class Registry:
         """An instance of the class ``name``, its options checked.
 
         Raises:
-            ConfigError: as :meth:`check`.
+            ConfigError: as :meth:`check`; or an option that it cannot do without is missing.
         """
-        self.check(name, options or {})
-        return self[name](**(options or {}))
+        given = dict(options or {})
+        self.check(name, given)
+        for option, parameter in self.options(name).items():
+            needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+            if needed and option not in given:
+                raise ConfigError(
+                    f"The {self.kind} {name!r} needs the option {option!r}; got {sorted(given) or 'none'}."
+                )
+        return self[name](**given)
 
     # ---- classes of a room under their own names ---------------------------------------------------------
     def class_named(self, name: str) -> Any:

@@ -188,7 +188,7 @@ class ExecutorConfig(_Section):
     """Where runs are trained."""
 
     name: str = "local"
-    workers: int | None = None
+    workers: int | None = Field(default=None, ge=1)
     """Runs trained at once; None: as many as there is room for."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Of the executor, such as ``grace_seconds`` of ``local``."""

@@ -204,11 +204,10 @@ def check_formula(law: str, layout: Layout, formula: Formula, num_rows: int) -> 
     found = list(slopes) if isinstance(slopes, Mapping) else slopes
     if not isinstance(slopes, Mapping) or set(slopes) != set(names):
         raise ConfigError(f"{law}.slopes must return one entry per parameter, {names}; it returned {found!r}.")
-    for what, value, shapes in [
-        ("the loss", losses, [(1, num_rows)]),
-        *((f"slopes[{n!r}]", s, [(1, num_rows), (1, num_rows, layout.num_domains)]) for n, s in slopes.items()),
-    ]:
-        if not any(_fits(np.shape(value), shape) for shape in shapes):
+    rows = (1, num_rows)
+    for what, value in {"the loss": losses, **{f"slopes[{name!r}]": slope for name, slope in slopes.items()}}.items():
+        per_domain = value is not losses and _fits(np.shape(value), (*rows, layout.num_domains))
+        if not per_domain and not _fits(np.shape(value), rows):
             raise ConfigError(
                 f"{law}: {what} has shape {np.shape(value)}, but must broadcast to (B, n) at n={num_rows} rows. "
                 f"Parameters are (B, 1) and columns (n,): combine them as they come."
