@@ -144,7 +144,7 @@ SAVED = {"class": "chinchilla", "params": {}, "state": {}}
     ("content", "message"),
     [
         ({"a": 1}, "not a law written by mixlaw: it has no 'class' and no 'params' and no 'state'"),
-        (SAVED | {"class": ["m4"]}, "is not a law of format 0 as mixlaw wrote it: .*Restore it from a copy"),
+        (SAVED | {"class": ["m4"]}, "is no law written by mixlaw: TypeError.*Restore it from a copy"),
         (SAVED | {"class": "os:system"}, "'os:system', which is not registered here"),
         (SAVED | {"params": 3}, "not a law 'chinchilla' as mixlaw writes it"),
         (SAVED | {"params": {"no_option": 3}}, "as mixlaw writes it: .*'no_option'.*restore the file from a copy"),
