@@ -16,7 +16,7 @@ from mixlaw.errors import ConfigError, TooFewRunsError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.folds import Ints as Rows
-from mixlaw.laws.core.folds import count_different
+from mixlaw.laws.core.folds import count_different, replicate_groups
 from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.notes import design_notes
 from mixlaw.laws.core.own import own_matrix
@@ -401,19 +401,33 @@ class GaussianProcess(Law):
         return residual_correlation((self.train_Y_ - mean) / sd)
 
     # ---- how wrong it is: held-out rows -------------------------------------------------------------------
-    def leave_one_out(self) -> tuple[Array, Array]:
+    def leave_one_out(self, replicates: bool = False) -> tuple[Array, Array]:
         """Analytic leave-one-out predictions and their standard deviations, both (n, T); free of refits.
 
         Only the hyperparameters have seen the row; below about 150 runs that makes it optimistic.
+
+        Args:
+            replicates: leave out all rows of a mixture together, so that none is predicted from its own replicates.
         """
+        from scipy.linalg import cho_factor, cho_solve
+
         self._check_fitted()
         means, sds = [], []
+        groups = replicate_groups(self.train_X_)
+        together = [np.flatnonzero(groups == g) for g, n in enumerate(np.bincount(groups)) if n > 1 and replicates]
         for member in self.members_:
             data, layout, hyper = self._parts(member)
             z, _ = gk.warp(data.y, hyper, layout.member, data.scale)
             z = z * data.seen
-            mean = z - member["alpha"] / member["precision"]
-            variance = 1 / member["precision"] - gk.noise_variance(hyper, data)
+            error, total = member["alpha"] / member["precision"], 1 / member["precision"]
+            for t in range(self.n_targets_ if together else 0):
+                factor = cho_factor(gk.covariance(t, hyper, data, layout.member), lower=True, overwrite_a=True)
+                inverse = cho_solve(factor, np.eye(len(self.train_X_)))
+                for rows in together:
+                    block = np.linalg.inv(inverse[np.ix_(rows, rows)])
+                    error[t, rows], total[t, rows] = block @ member["alpha"][t, rows], np.diag(block)
+            mean = z - error
+            variance = total - gk.noise_variance(hyper, data)
             variance = np.maximum(variance, 0) + (hyper.noise**2)[:, None]
             means.append(gk.unwarp(mean, hyper, layout.member, data.scale).T)
             sds.append(self._width(mean, variance, hyper, layout.member, data.scale))
@@ -459,7 +473,7 @@ class GaussianProcess(Law):
         once, and saved with the law from then on."""
         if "stretch_" in vars(self):
             return
-        mean, sd = self.leave_one_out() if len(self.train_X_) >= _LOO_FROM else self.cross_validate()
+        mean, sd = self.leave_one_out(replicates=True) if len(self.train_X_) >= _LOO_FROM else self.cross_validate()
         seen = np.isfinite(self.train_Y_)
         self.heldout_values_ = np.where(seen, mean, np.nan)
         self.heldout_sd_ = sd
