@@ -62,6 +62,8 @@ class Recipe:
         objective: weight of each validation set in the objective (or its description).
         predictions: per validation set, plus ``"objective"``.
         reference: the mixture it is compared with (natural unless the user gave one).
+        changes: per validation set ``{"reference": its loss at the reference}``, and of a set that gets worse
+            ``"guard_costs"``: by how much the objective rises if it may not (None: it cannot be kept from it).
         difference: objective of the recipe minus that of the reference, with interval (negative is better).
         probability_better: probability that the recipe beats the reference.
         shadow_prices: one dict per binding limit: ``{"limit", "domain", "loss_per_billion_tokens",
@@ -88,6 +90,7 @@ class Recipe:
     objective: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, Prediction] = field(default_factory=dict)
     reference: Mixture | None = None
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     difference: Prediction | None = None
     probability_better: float | None = None
     shadow_prices: tuple[Mapping[str, Any], ...] = ()
@@ -134,6 +137,8 @@ class Recipe:
             "objective": dict(self.objective),
             "predictions": {k: v.to_dict() for k, v in self.predictions.items()},
             "reference": self.reference.to_dict() if self.reference else None,
+            # recipes of before have none, and keep the hash that the ledger holds
+            **({"changes": {k: dict(v) for k, v in self.changes.items()}} if self.changes else {}),
             "difference": self.difference.to_dict() if self.difference else None,
             "probability_better": self.probability_better,
             "shadow_prices": [dict(p) for p in self.shadow_prices],
@@ -163,6 +168,7 @@ class Recipe:
                 objective=data["objective"],
                 predictions={k: Prediction.from_dict(v) for k, v in data["predictions"].items()},
                 reference=Mixture(data["reference"]) if data["reference"] else None,
+                changes=data.get("changes") or {},
                 difference=Prediction.from_dict(data["difference"]) if data["difference"] else None,
                 probability_better=data["probability_better"],
                 shadow_prices=tuple(data["shadow_prices"]),
@@ -251,6 +257,7 @@ class Recipe:
             objective=self.objective,
             predictions=self.predictions,
             reference=self.reference,
+            changes=self.changes,
             difference=self.difference,
             probability_better=self.probability_better,
             baselines=self.baselines,

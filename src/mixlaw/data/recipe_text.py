@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.prediction import Prediction
 from mixlaw.kit.units import format_count
 
-__all__ = ["asked_text", "baseline_rows", "compared_with", "phase_epochs", "recipe_text", "score_text"]
+__all__ = [
+    "asked_text",
+    "baseline_rows",
+    "compared_with",
+    "phase_epochs",
+    "recipe_text",
+    "score_text",
+    "worse_sets",
+    "worse_text",
+]
 
 _PER = {
     "loss_per_billion_tokens": "per billion tokens more",
@@ -150,6 +160,7 @@ def recipe_text(
     reference: Mixture | None,
     difference: Prediction | None,
     probability_better: float | None,
+    changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     baselines: Mapping[str, Mapping[str, Any]],
     unconstrained: Mixture | None,
     shadow_prices: Sequence[Mapping[str, Any]],
@@ -179,7 +190,11 @@ def recipe_text(
         lines += _phases(schedule, tokens, unique_tokens)
     what = score_text(objective)
     for name, prediction in predictions.items():
-        lines.append(f"{name}{f' ({what})' if what and name == 'objective' else ''}: {prediction}")
+        lines.append(
+            f"{name}{f' ({what})' if what and name == 'objective' else ''}: {prediction}"
+            f"{_beside(prediction, changes.get(name), against)}"
+        )
+    lines += worse_text(predictions, changes, against)
     lines += _baselines(baselines, predictions.get("objective"))
     for price in shadow_prices:
         each = ", ".join(f"{price[k]:+.3g} {words}" for k, words in _PER.items() if k in price)
@@ -187,6 +202,63 @@ def recipe_text(
     if schedule.num_phases > 1:
         lines.append(NOT_FOR_SCHEDULES)
     return "\n".join([*lines, *(f"warning: {w}" for w in warnings)])
+
+
+def _beside(prediction: Prediction, change: Mapping[str, Any] | None, against: str) -> str:
+    if change is None:
+        return ""
+    before = float(change["reference"])
+    return f", {against} {before:.4f} ({prediction.mean - before:+.4f})"
+
+
+def worse_sets(
+    predictions: Mapping[str, Prediction], changes: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, float]]:
+    """Sets that are predicted to get worse than at the reference, with by how many nats; the largest first.
+
+    Example:
+        >>> predictions = {"exam": Prediction(2.0, 1.9, 2.1, 0.9), "bugs": Prediction(3.0, 2.9, 3.1, 0.9)}
+        >>> worse_sets(predictions, {"exam": {"reference": 2.5}, "bugs": {"reference": 2.75}})
+        [('bugs', 0.25)]
+    """
+    rise = [
+        (name, predictions[name].mean - float(c["reference"])) for name, c in changes.items() if name in predictions
+    ]
+    return sorted((item for item in rise if item[1] >= 5e-5), key=lambda item: -item[1])
+
+
+def worse_text(
+    predictions: Mapping[str, Prediction], changes: Mapping[str, Mapping[str, Any]], against: str = "reference"
+) -> list[str]:
+    """Which sets get worse, the largest first, and what the cheapest guards cost; empty where none does.
+
+    Example:
+        >>> predictions = {"exam": Prediction(2.0, 1.9, 2.1, 0.9), "bugs": Prediction(3.0, 2.9, 3.1, 0.9)}
+        >>> known = {"exam": {"reference": 2.5}, "bugs": {"reference": 2.75, "guard_costs": 0.014}}
+        >>> for line in worse_text(predictions, known):
+        ...     print(line)
+        Worse than at the reference, 1 of 2 sets: bugs +0.2500.
+        Cheapest guard: guarding bugs costs 0.014 of the objective (guard bugs=0).
+    """
+    worse = worse_sets(predictions, changes)
+    if not worse:
+        return []
+    count = sum(name in predictions for name in changes)
+    shown = ", ".join(f"{name} {rise:+.4f}" for name, rise in worse)
+    lines = [f"Worse than at the {against}, {len(worse)} of {count} sets: {shown}."]
+    priced = {n: float(c) for n, _ in worse if (c := changes[n].get("guard_costs")) is not None}
+    lost = [n for n, _ in worse if "guard_costs" in changes[n] and changes[n]["guard_costs"] is None]
+    offers = [
+        f"guarding {name} costs {'at most ' if changes[name].get('at_most') else ''}{priced[name]:.2g} of the "
+        f"objective (guard {name}=0)"
+        for name in sorted(priced, key=lambda n: priced[n])
+    ]
+    if offers:
+        more = f"; {'; '.join(offers[1:4])}" if len(offers) > 1 else ""
+        lines.append(f"Cheapest guard: {offers[0]}{more}.")
+    if lost:
+        lines.append(f"No mixture under this budget keeps {', '.join(lost)} where the {against} has it.")
+    return lines
 
 
 def _domains(

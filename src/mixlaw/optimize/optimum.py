@@ -19,6 +19,7 @@ from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.optimize.around import advice
 from mixlaw.optimize.around.baselines import baselines
+from mixlaw.optimize.around.changes import changes
 from mixlaw.optimize.around.form_error import FormError
 from mixlaw.optimize.around.gain import predicted_gain
 from mixlaw.optimize.around.near import near_table
@@ -165,6 +166,7 @@ def answer(q: Request) -> Recipe:
         advice.unidentified(q.rows.weights, q.domains, r, near, warnings)
     advice.shape(q, posed.problem, r, near, change.prediction, warnings)
     info, law_hash = q.view.describe()
+    beside = changes(q, posed, atoms, found.solution, score, r, predicted)
     return Recipe(
         schedule=Schedule.constant(mixture),
         tokens=q.budget.tokens,
@@ -172,6 +174,7 @@ def answer(q: Request) -> Recipe:
         objective=_describe(q),
         predictions=predicted,
         reference=q.reference,
+        changes=beside,
         difference=change.prediction,
         probability_better=change.probability,
         shadow_prices=tuple(priced),

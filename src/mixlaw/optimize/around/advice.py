@@ -47,7 +47,7 @@ def standing(
             f"on: this is the optimum at their size."
         )
     elif isinstance(rank_transfer, str):
-        out.append(f"Rank transfer: {rank_transfer}")
+        out += [f"Rank transfer: {rank_transfer}"] if rank_transfer else []
     else:
         out.append(f"Rank correlation between the law's runs and the target size: {float(rank_transfer):.3f}.")
     if repetition is not None:

@@ -75,7 +75,7 @@ def evidence(study: StudyFolder) -> Evidence:
 def rank_transfer_text(study: StudyFolder) -> str:
     """What is known of ranks at the target's size, in words."""
     if study.budget.params is None and study.budget.tokens == study.config.training.tokens:
-        return "not needed, the target run is as long as the swarm's runs and of their model."
+        return ""  # nothing to be careful about: the target run is as long as the swarm's runs and of their model
     return evidence(study).sentence(study.budget.params)
 
 
