@@ -17,7 +17,11 @@ OBJECTIVE = {"exam": 0.6, "bugs": 0.4}
 def runs():
     R = np.random.default_rng(0).dirichlet(np.ones(3), 30)
     L = np.log(R + 0.1)
-    losses = {"exam": 3 + L @ [-0.3, -0.1, -0.1], "bugs": 3 + L @ [-0.1, -0.4, -0.05], "arxiv": 3 + L @ [-0.05, -0.05, -0.5]}
+    losses = {
+        "exam": 3 + L @ [-0.3, -0.1, -0.1],
+        "bugs": 3 + L @ [-0.1, -0.4, -0.05],
+        "arxiv": 3 + L @ [-0.05, -0.05, -0.5],
+    }
     return dict(zip(("web", "code", "wiki"), R.T)), losses
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from mixlaw import report
 from mixlaw.data.mixture import Mixture, Phase, Schedule
 from mixlaw.data.prediction import Prediction
+from mixlaw.data.verification import interval_of_mean
 from mixlaw.errors import MixlawError
 from mixlaw.report.answer import answer, describe_mixture, digits_for, interval_text
 from mixlaw.report.facts import ReportFacts
@@ -292,3 +294,65 @@ def test_steering_refuses_unknown_names(facts):
         report.steer.page(facts.law, facts.corpus, budget, None, {"readm": 1.0})
     with pytest.raises(MixlawError, match="positive weight"):
         report.steer.page(facts.law, facts.corpus, budget, {"readme": 0.0})
+
+
+def first_screen(facts):
+    """The band and the caution box, without markup."""
+    return re.sub("<[^>]*>", " ", unescape(report.page(facts).partition("<section")[0]))
+
+
+def test_the_first_screen_names_every_set_that_gets_worse_and_every_missed_interval(facts):
+    """A gain of the objective hid a set that became 4.4 nats worse and lay far outside its interval."""
+    sets = {arm: dict(v) for arm, v in facts.verification["sets"].items()}
+    natural = sets["natural"]
+    sets["recipe"]["source"] = [x + 4.4 for x in natural["source"]]
+    sets["recipe"]["pydoc"] = [x + 0.07 for x in natural["pydoc"]]
+    hidden = dataclasses.replace(facts, verification={**facts.verification, "sets": sets})
+    text = first_screen(hidden)
+    worse = text.partition("Worse than at the natural mixture (measured, nats per token): ")[2].partition(".  ")[0]
+    assert worse.startswith("source by 4.4, pydoc by 0.07")
+    assert "Worse than at the natural mixture: source by 4.4 nats, pydoc by 0.07 nats" in " ".join(
+        answer(hidden).sentences
+    )
+    missed = text.partition("Measured outside the predicted interval (nats per token): ")[2]
+    of_mean = interval_of_mean(facts.recipe.predictions["source"], sets["recipe"]["source"])
+    assert missed.startswith(f"source by {np.mean(sets['recipe']['source']) - of_mean.high:.2g} above")
+    assert text.index("Worse than at the natural mixture (measured") < text.index("Ranks are not shown to transfer")
+
+
+def test_what_is_not_measured_yet_is_named_as_predicted(facts):
+    predictions = facts.recipe.predictions
+    beside = {t: {"reference": predictions[t].mean - d} for t, d in (("source", 0.3), ("pydoc", 1.2), ("readme", -0.1))}
+    recipe = dataclasses.replace(facts.recipe, changes=beside)
+    text = first_screen(dataclasses.replace(facts, recipe=recipe, verification=None))
+    assert "Worse than at the reference (predicted, nats per token): pydoc by 1.2, source by 0.3." in text
+
+
+def test_blank_columns_of_the_heat_map_are_named(facts):
+    shown = np.ones((5, 5), dtype=bool)
+    shown[:, [1, 3]] = False
+    names = list(facts.corpus.names)
+    effects = {"effect": np.full((5, 5), -0.1), "domains": names, "targets": names, "significant": shown}
+    text = first_screen(dataclasses.replace(facts, effects=effects))
+    assert f"No domain is shown to help or hurt {names[1]}, {names[3]}: what the mixture does" in text
+
+
+def test_cautions_that_are_none_are_left_out(facts):
+    """Nothing worse, nothing missed, nothing blank; and a rank transfer that is not needed is no warning."""
+    sets = {arm: dict(v) for arm, v in facts.verification["sets"].items()}
+    sets["natural"] = {t: [x + 0.5 for x in v] for t, v in sets["recipe"].items()}
+    predictions = {t: Prediction(np.mean(v), np.mean(v) - 0.1, np.mean(v) + 0.1) for t, v in sets["recipe"].items()}
+    predictions["objective"] = facts.recipe.predictions["objective"]
+    old = ("Rank transfer: not needed, the target run is as long as the swarm's runs and of their model.",)
+    recipe = dataclasses.replace(facts.recipe, warnings=old, predictions=predictions)
+    names = list(facts.corpus.names)
+    effects = {
+        "effect": np.full((5, 5), -0.1),
+        "domains": names,
+        "targets": names,
+        "significant": np.ones((5, 5), bool),
+    }
+    verification = {**facts.verification, "sets": sets}
+    text = first_screen(dataclasses.replace(facts, recipe=recipe, verification=verification, effects=effects))
+    for words in ("Worse than", "outside the predicted", "No domain is shown", "Rank transfer"):
+        assert words not in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Recipe
 from mixlaw.data.recipe_text import compared_with, score_text
+from mixlaw.report.cautions import worse_than_reference
 from mixlaw.report.facts import ReportFacts
 
 __all__ = ["Answer", "answer", "describe_mixture", "digits_for", "interval_text", "number", "unit_text"]
@@ -123,10 +124,24 @@ def answer(facts: ReportFacts) -> Answer:
     if recipe is None:
         return _unfinished(facts)
     mixture = _describe(recipe)
+    worse = _worse_sentence(facts)
     unit = unit_text(recipe.predictions["objective"].unit) if "objective" in recipe.predictions else "nats per token"
     if not verification:
-        return _predicted(facts, recipe, mixture, unit)
-    return _verified(verification, recipe, mixture, unit)
+        found = _predicted(facts, recipe, mixture, unit)
+    else:
+        found = _verified(verification, recipe, mixture, unit)
+    return replace(found, sentences=(*found.sentences, *worse))
+
+
+def _worse_sentence(facts: ReportFacts) -> list[str]:
+    """The sets that get worse, if any, the largest first; beyond three the rest is counted and named below."""
+    name, worse = worse_than_reference(facts)
+    if not worse:
+        return []
+    shown = ", ".join(f"{t} by {rise:.2g} nats" for t, rise in worse[:3])
+    more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
+    words = "the reference" if name == "reference" else _mixture_words(name)
+    return [f"Worse than at {words}: {shown}{more}."]
 
 
 def _unfinished(facts: ReportFacts) -> Answer:

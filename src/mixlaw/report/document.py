@@ -6,6 +6,7 @@ import html
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -15,6 +16,7 @@ from mixlaw.data.recipe import Recipe
 from mixlaw.data.recipe_text import NOT_FOR_SCHEDULES, asked_text, compared_with
 from mixlaw.errors import DataError, FitError, MixlawError
 from mixlaw.report.answer import Answer, answer, interval_text, unit_text
+from mixlaw.report.cautions import first_cautions
 from mixlaw.report.facts import ReportFacts
 from mixlaw.report.tables import (
     baselines_table,
@@ -61,6 +63,7 @@ def page(facts: ReportFacts) -> str:
         >>> page(ReportFacts("empty")).startswith("<!doctype html>")
         True
     """
+    facts = replace(facts, effects=_effects(facts))
     said = answer(facts)
     sections = [(key, title, "".join(build(facts, _Charts(key)))) for key, title, build in _SECTIONS]
     sections = [section for section in sections if section[2]]
@@ -127,7 +130,11 @@ def _band(facts: ReportFacts, said: Answer) -> str:
 
 
 def _warnings(facts: ReportFacts) -> str:
-    notes = list(facts.recipe.warnings) if facts.recipe is not None else []
+    notes = first_cautions(facts)
+    said = facts.recipe.warnings if facts.recipe is not None else ()
+    notes += [
+        w for w in said if not w.startswith("Rank transfer: not needed")
+    ]  # recipes of before called that a warning
     notes += [f"Schedule: {w}" for w in facts.schedule.warnings] if facts.schedule is not None else []
     notes += [f"Not up to date ({verb}): {reason}." for verb, reason in facts.stale.items()]
     for arm, counts in (facts.verification or {}).get("left_out", {}).items():
@@ -354,6 +361,19 @@ def _fit_against_runs(facts: ReportFacts, chart: _Charts, X: Any, y: Any) -> str
         else "Fitted against observed losses of the swarm."
         + (" The league table below has the errors on runs the laws had not seen." if facts.league else ""),
     )
+
+
+def _effects(facts: ReportFacts) -> Any:
+    """Which domain helps or hurts what, as known or from the runs; None where that cannot be told."""
+    law = facts.law
+    if facts.effects is not None or law is None or law.kind != "mixture" or facts.observations is None:
+        return facts.effects
+    from mixlaw.laws.read.effects import effects_from_runs
+
+    try:
+        return effects_from_runs(law, *facts.observations.table(list(law.target_names_)))
+    except MixlawError:  # the section on domains says why
+        return None
 
 
 def _domains(facts: ReportFacts, chart: _Charts, X: Any, y: Any) -> Iterator[str]:
