@@ -1,12 +1,16 @@
 """What a law is not told: settings that vary among runs of equal inputs."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from mixlaw.data.observations import Observations
-from mixlaw.errors import MixlawWarning
+from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.study.equal_inputs import unexplained
 from mixlaw.study.fit_files import fit_files
+from mixlaw.study.study import Study
 
 
 def swarm(path, settings, seed=0):
@@ -38,6 +42,39 @@ def test_fit_says_it_and_a_dry_run_writes_nothing(tmp_path):
         assert fit_files([path], tmp_path / "out", dry_run=True, say=said.append) is None
     assert not (tmp_path / "out").exists()
     assert "  setting   setting (2 values)" in said[0] and "16 runs, columns a, b; 1 target in loss." in said
+
+
+def test_the_command_prints_the_table_and_takes_what_users_say_of_columns(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("W,C,score,junk\n40,60,0.3,1\n50,50,0.4,2\n60,40,0.5,3\n70,30,0.6,4\n")
+    code = "from mixlaw.cli.app import main; main()"
+    said = ["--weight", "web=W", "--weight", "code=C", "--value", "score=higher", "--ignore", "junk", "--repair"]
+    arguments = [sys.executable, "-c", code, "fit", str(path), "--dry-run", "--out", str(tmp_path / "out"), *said]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for line in (
+        "W       weight of web",
+        "score   score on score, higher is better",
+        "junk    unused (left out as asked)",
+    ):
+        assert line in result.stdout
+    assert "fitted as minus the score so that less is better" in result.stdout
+    assert result.stdout.rstrip().endswith("Nothing was fitted or written.") and not (tmp_path / "out").exists()
+
+
+def test_a_study_takes_the_same_words(tmp_path):
+    (tmp_path / "runs.csv").write_text("W,C,score_x\n0.4,0.6,3.1\n0.5,0.5,3.0\n")
+    config = {
+        "corpus": {"counts": {"web": 1000, "code": 1000}},
+        "runs": ["runs.csv"],
+        "run_options": {"weights": {"web": "W", "code": "C"}, "values": {"score_x": "loss"}},
+        "objective": {"score_x": 1.0},
+        "budget": {"tokens": 100},
+    }
+    observations = Study.create(tmp_path / "study", config).observations()
+    assert observations.domains == ["web", "code"] and observations.targets == ["score_x"]
+    with pytest.raises(ConfigError, match=r"no option 'weigths'.*Did you mean 'weights'"):
+        Study.create(tmp_path / "other", config | {"run_options": {"weigths": {}}})
 
 
 def test_an_accuracy_is_never_minimised(tmp_path):

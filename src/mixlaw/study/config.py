@@ -225,6 +225,16 @@ class StudyConfig(_Section):
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     executor: ExecutorConfig = Field(default_factory=ExecutorConfig)
 
+    @field_validator("run_options")
+    @classmethod
+    def _known_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Each import takes those of these options that its format has; what no format has is refused."""
+        known = ("weights", "values", "ignore", "mixtures", "metric")
+        for name in value:
+            if name not in known:
+                raise ValueError(f"imported runs have no option {name!r}.{did_you_mean(name, known)}")
+        return value
+
     @field_validator("reference", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
