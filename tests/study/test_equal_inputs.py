@@ -53,9 +53,9 @@ def test_the_command_prints_the_table_and_takes_what_users_say_of_columns(tmp_pa
     result = subprocess.run(arguments, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     for line in (
-        "W       weight of web",
-        "score   score on score, higher is better",
-        "junk    unused (left out as asked)",
+        "W      weight of web",
+        "score  score on score, higher is better",
+        "junk   unused (left out as asked)",
     ):
         assert line in result.stdout
     assert "fitted as minus the score so that less is better" in result.stdout
