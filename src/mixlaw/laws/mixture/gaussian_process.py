@@ -107,7 +107,7 @@ class GaussianProcess(Law):
 
     # ---- fitting -------------------------------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
-        for stale in ("heldout_values_", "heldout_sd_", "stretch_", "rows_", "drawn_"):
+        for stale in ("heldout_values_", "heldout_sd_", "stretch_", "rows_", "drawn_", "_ready"):
             self.__dict__.pop(stale, None)
         for member in self.members:
             if member not in gk.MEMBERS:
@@ -228,10 +228,19 @@ class GaussianProcess(Law):
 
     def _parts(self, member: Mapping[str, Any]) -> tuple[gk.Data, gk.Layout, gk.Hyper]:
         """A stored member, as the kernel needs it."""
-        data = self._data(np.arange(len(self.train_X_)), member["scale"])
-        data.noise_scale = member["noise_scale"]
-        layout = gk.Layout(gk.Member(member["feature"], member["warp"]), self.n_targets_, self.n_features_in_)
-        return data, layout, gk.Hyper.of(member["u"], layout, self.own_)
+        return self._whole(member)[:3]
+
+    def _whole(self, member: Mapping[str, Any]) -> tuple[gk.Data, gk.Layout, gk.Hyper, Array]:
+        """The same with the features (T, n, K) of its runs. Kept: an optimiser asks thousands of times."""
+        kept = self.__dict__.setdefault("_ready", {})
+        if id(member) not in kept:  # a member lives as long as the law, so that no other gets its id
+            data = self._data(np.arange(len(self.train_X_)), member["scale"])
+            data.noise_scale = member["noise_scale"]
+            layout = gk.Layout(gk.Member(member["feature"], member["warp"]), self.n_targets_, self.n_features_in_)
+            hyper = gk.Hyper.of(member["u"], layout, self.own_)
+            kept[id(member)] = data, layout, hyper, gk.features(data.r, hyper, layout.member.feature)
+        found: tuple[gk.Data, gk.Layout, gk.Hyper, Array] = kept[id(member)]
+        return found
 
     def _describe(self) -> None:
         hyper = self._parts(self.members_[0])[2]
@@ -251,9 +260,13 @@ class GaussianProcess(Law):
 
     def _member_mean(self, member: Mapping[str, Any], X: Array) -> tuple[Array, Array]:
         """Warped (T, n) and unwarped (n, T) posterior mean of one member."""
-        data, layout, hyper = self._parts(member)
+        data, layout, hyper, known = self._whole(member)
         z = np.empty((self.n_targets_, len(X)))
         step = max(1, _BLOCK // len(data.r))
+        if self.n_targets_ * len(X) <= step:  # all targets at once: what few mixtures cost is calls, not numbers
+            covariances = gk.kernel(X, data.r, hyper, layout.member.feature, known)
+            z = np.einsum("tnk,tk->tn", covariances, member["alpha"])
+            return z, gk.unwarp(z, hyper, layout.member, data.scale).T
         with _one_thread():
             for t in range(self.n_targets_):
                 for i in range(0, len(X), step):
@@ -515,12 +528,55 @@ class GaussianProcess(Law):
         low, high = mean - half, mean + half
         return (low[:, 0], high[:, 0]) if self.single_target_ else (low, high)
 
+    def reweighted(self, weights: npt.ArrayLike, X: Any = None, y: Any = None) -> list[Self | None]:
+        """Copies of this law under other weights (B, n) of its training rows; see :meth:`mixlaw.laws.Law.reweighted`.
+
+        What it chose is kept: hyperparameters, and how much each run's error counts. Only the posterior is solved again,
+        which takes a hundredth of the time of a fit.
+
+        Raises:
+            DataError: no rows were given and the law has none.
+        """
+        many = np.atleast_2d(np.asarray(weights, dtype=float))
+        if X is not None and not self._is_of(X, y) or many.shape[1] != len(self.train_X_):
+            return super().reweighted(weights, X, y)
+        copies: list[Self | None] = []
+        for weight in many:
+            rows = np.flatnonzero(weight > 0)
+            if count_different(self.train_X_[rows]) < 3:
+                copies.append(None)
+                continue
+            other = copy.copy(self)
+            for name in ("heldout_values_", "heldout_sd_", "stretch_", "_ready", "_heldout", "_training"):
+                other.__dict__.pop(name, None)
+            other.train_X_, other.train_Y_ = self.train_X_[rows], self.train_Y_[rows]
+            other.train_weight_ = self.train_weight_[rows] * weight[rows] / weight[rows].mean()
+            with _one_thread():
+                other.members_ = [self._under(member, rows, weight) for member in self.members_]
+                drawn = vars(self).get("drawn_", [])
+                other.drawn_ = [[self._under(member, rows, weight) for member in group] for group in drawn]
+            copies.append(other)
+        return copies
+
+    def _under(self, member: Mapping[str, Any], rows: Rows, weight: Array) -> dict[str, Any]:
+        """A member with the posterior of some rows under weights (n,)."""
+        data, layout, _ = self._parts(member)
+        part = data.take(rows)
+        part.noise_scale = part.noise_scale / np.maximum(weight[rows], 1e-6)
+        return self._state(member["u"], part, layout)
+
+    def _is_of(self, X: Any, y: Any) -> bool:
+        """Whether these are the rows that it was fitted to."""
+        matrix, losses = self._align(X), as_targets(y, allow_missing=True)[0]
+        same = matrix.shape == self.train_X_.shape and losses.shape == self.train_Y_.shape
+        return same and np.allclose(matrix, self.train_X_) and np.allclose(losses, self.train_Y_, equal_nan=True)
+
     def gradient(self, X: Any) -> Array:
         """d target / d weight (n, T, K), exact."""
         matrix = self._align(X)
         out = np.zeros((len(matrix), self.n_targets_, self.n_features_in_))
         for share, member in self._weighted():
-            data, layout, hyper = self._parts(member)
+            data, layout, hyper, known = self._whole(member)
             z, y = self._member_mean(member, matrix)
             if layout.member.warp == "log":
                 outer = y * data.scale["log_sd"]
@@ -528,9 +584,8 @@ class GaussianProcess(Law):
                 outer = np.broadcast_to(data.scale["sd"], y.shape)
             else:
                 outer = np.exp(np.clip(z, -700, 60)).T * data.scale["sd"]
-            for t in range(self.n_targets_):
-                slope = gk.kernel_slope(matrix, data, member["alpha"], t, hyper, layout.member)
-                out[:, t] += share * outer[:, t, None] * slope
+            slope = gk.kernel_slopes(matrix, known, member["alpha"], hyper, layout.member)
+            out += share * outer[:, :, None] * slope.transpose(1, 0, 2)
         return out
 
 

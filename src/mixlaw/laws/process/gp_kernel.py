@@ -75,8 +75,11 @@ def _square_distance(a: Array, b: Array) -> Array:
     return np.maximum(d, 0.0, out=d)
 
 
-def kernel(ra: Array, rb: Array, hyper: Hyper, kind: str) -> Array:
-    """Covariance (T, n, k) of the noise-free targets between two sets of mixtures.
+def kernel(ra: Array, rb: Array, hyper: Hyper, kind: str, known: Array | None = None) -> Array:
+    """Covariance (T, n, k) of the noise-free targets between two sets of mixtures (n, m) and (k, m).
+
+    Args:
+        known: :func:`features` of ``rb``, where they were worked out before.
 
     Example:
         >>> layout = Layout(MEMBERS["log/log"], num_targets=1, num_domains=2)
@@ -86,7 +89,7 @@ def kernel(ra: Array, rb: Array, hyper: Hyper, kind: str) -> Array:
         >>> bool(same > near > far)
         True
     """
-    fa, fb = features(ra, hyper, kind), features(rb, hyper, kind)
+    fa, fb = features(ra, hyper, kind), features(rb, hyper, kind) if known is None else known
     ell, v2 = hyper.ell[:, None, :], (hyper.v**2)[:, None, :]
     q = np.sqrt(5 * _square_distance(fa / ell, fb / ell))
     out: Array = (hyper.s**2)[:, None, None] * (1 + q + q * q / 3) * np.exp(-q)
@@ -402,13 +405,17 @@ def slopes(r: Array, hyper: Hyper, kind: str) -> Array:
     return np.exp((hyper.lam[:, None, :] - 1) * np.log(r + eps))
 
 
-def kernel_slope(r: Array, data: Data, alpha: Array, t: int, hyper: Hyper, member: Member) -> Array:
-    """Gradient (n, m) of one target's posterior mean, before unwarping, with respect to the weights."""
-    one = hyper.only(t)
-    f, g = features(r, one, member.feature)[0], features(data.r, one, member.feature)[0]
-    a, b = f / one.ell[0], g / one.ell[0]
-    q = np.sqrt(5 * _square_distance(a[None], b[None])[0])
-    pull = -(5.0 / 3.0) * one.s[0] ** 2 * (1 + q) * np.exp(-q) * alpha[t]  # 2 dk / dd^2, times alpha
-    df = (pull.sum(axis=1)[:, None] * a - pull @ b) / one.ell[0]
-    df += one.v[0] ** 2 * (alpha[t] @ g)
-    return df * slopes(r, one, member.feature)[0]
+def kernel_slopes(r: Array, g: Array, alpha: Array, hyper: Hyper, member: Member) -> Array:
+    """Gradients (T, n, m) of the targets' posterior means, before unwarping, with respect to the weights r (n, m).
+
+    Args:
+        g: (T, k, m) :func:`features` of the runs, alpha (T, k) their coefficients.
+    """
+    f = features(r, hyper, member.feature)
+    ell = hyper.ell[:, None, :]
+    a, b = f / ell, g / ell
+    q = np.sqrt(5 * _square_distance(a, b))
+    pull = -(5.0 / 3.0) * (hyper.s**2)[:, None, None] * (1 + q) * np.exp(-q) * alpha[:, None, :]  # 2 dk / dd^2 alpha
+    df = (pull.sum(axis=2)[:, :, None] * a - pull @ b) / ell
+    df += (hyper.v**2)[:, None, :] * (alpha[:, None, :] @ g)
+    return np.asarray(df * slopes(r, hyper, member.feature))
