@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -274,6 +275,35 @@ class Auto(Law):
             if len(draws):
                 out[draws] = self.members_[name].sample(self._named(matrix), len(draws), rng, rough)
         return out
+
+    def reweighted(self, weights: npt.ArrayLike, X: Any = None, y: Any = None) -> list[Self | None]:
+        """Copies of this average under other weights (B, n) of its training rows; see
+        :meth:`mixlaw.laws.Law.reweighted`. What it chose is kept, its members' weights included; each member is
+        refitted in its own, quick way.
+
+        Raises:
+            DataError: no rows were given and the law has none.
+        """
+        rows = self.known_runs
+        used = {name: law for name, law in self.members_.items() if np.max(self.weights_.get(name, 0.0)) > 0}
+        forgot = any(law.known_runs is None and (law.rows_ is not None or X is None) for law in used.values())
+        if rows is None or forgot or np.shape(weights)[-1] != len(rows.X):
+            return super().reweighted(weights, X, y)
+        many = np.atleast_2d(np.asarray(weights, dtype=float))
+        refits: dict[str, list[Law | None]] = {}
+        for name, law in used.items():
+            part = many if law.rows_ is None else many[:, law.rows_]
+            refits[name] = list(law.reweighted(part) if law.known_runs is not None else law.reweighted(part, X, y))
+        copies: list[Self | None] = []
+        for i in range(len(many)):
+            members = {name: several[i] for name, several in refits.items()}
+            if any(law is None for law in members.values()):
+                copies.append(None)
+                continue
+            other = copy.copy(self)
+            other.members_ = {**self.members_, **{name: law for name, law in members.items() if law is not None}}
+            copies.append(other)
+        return copies
 
     def seed_noise(self) -> Array:
         """(T,) noise sd between runs of one mixture, from replicates, else as the Gaussian process sees it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from mixlaw.laws.core.heldout import Predict, heldout_predictions
 from mixlaw.laws.core.notes import design_notes
 from mixlaw.laws.core.own import own_matrix
 from mixlaw.laws.core.residuals import residual_correlation
+from mixlaw.laws.core.table import as_targets
 from mixlaw.laws.process import gp_draws
 from mixlaw.laws.process import gp_kernel as gk
 
@@ -531,14 +533,14 @@ class GaussianProcess(Law):
     def reweighted(self, weights: npt.ArrayLike, X: Any = None, y: Any = None) -> list[Self | None]:
         """Copies of this law under other weights (B, n) of its training rows; see :meth:`mixlaw.laws.Law.reweighted`.
 
-        What it chose is kept: hyperparameters, and how much each run's error counts. Only the posterior is solved again,
-        which takes a hundredth of the time of a fit.
+        What it chose is kept: hyperparameters, and how much each run's error counts. Only the posterior is solved
+        again, which takes a hundredth of the time of a fit.
 
         Raises:
             DataError: no rows were given and the law has none.
         """
         many = np.atleast_2d(np.asarray(weights, dtype=float))
-        if X is not None and not self._is_of(X, y) or many.shape[1] != len(self.train_X_):
+        if many.shape[1] != len(self.train_X_) or (X is not None and not self._is_of(X, y)):
             return super().reweighted(weights, X, y)
         copies: list[Self | None] = []
         for weight in many:
@@ -569,7 +571,7 @@ class GaussianProcess(Law):
         """Whether these are the rows that it was fitted to."""
         matrix, losses = self._align(X), as_targets(y, allow_missing=True)[0]
         same = matrix.shape == self.train_X_.shape and losses.shape == self.train_Y_.shape
-        return same and np.allclose(matrix, self.train_X_) and np.allclose(losses, self.train_Y_, equal_nan=True)
+        return same and bool(np.allclose(matrix, self.train_X_) and np.allclose(losses, self.train_Y_, equal_nan=True))
 
     def gradient(self, X: Any) -> Array:
         """d target / d weight (n, T, K), exact."""
