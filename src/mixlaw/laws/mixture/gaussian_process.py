@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import ConfigError, TooFewRunsError, did_you_mean
-from mixlaw.kit.arrays import Array
+from mixlaw.kit.arrays import Array, alike
 from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.folds import Ints as Rows
 from mixlaw.laws.core.folds import count_different, replicate_groups
@@ -194,7 +194,7 @@ class GaussianProcess(Law):
             "feature": layout.member.feature,
             "warp": layout.member.warp,
             "u": u,
-            "alpha": state.alpha,
+            "alpha": np.ascontiguousarray(state.alpha),  # as it is read back: sums end the same to the last digit
             "precision": state.precision_diagonal,
             "noise_scale": data.noise_scale,
             "scale": data.scale,
@@ -267,7 +267,7 @@ class GaussianProcess(Law):
         step = max(1, _BLOCK // len(data.r))
         if self.n_targets_ * len(X) <= step:  # all targets at once: what few mixtures cost is calls, not numbers
             covariances = gk.kernel(X, data.r, hyper, layout.member.feature, known)
-            z = np.einsum("tnk,tk->tn", covariances, member["alpha"])
+            z = (covariances @ member["alpha"][:, :, None])[:, :, 0]
             return z, gk.unwarp(z, hyper, layout.member, data.scale).T
         with _one_thread():
             for t in range(self.n_targets_):
@@ -540,7 +540,10 @@ class GaussianProcess(Law):
             DataError: no rows were given and the law has none.
         """
         many = np.atleast_2d(np.asarray(weights, dtype=float))
-        if many.shape[1] != len(self.train_X_) or (X is not None and not self._is_of(X, y)):
+        other_rows = X is not None and not (
+            alike(self._align(X), self.train_X_) and alike(as_targets(y, allow_missing=True)[0], self.train_Y_)
+        )
+        if other_rows or many.shape[1] != len(self.train_X_):
             return super().reweighted(weights, X, y)
         copies: list[Self | None] = []
         for weight in many:
@@ -555,8 +558,7 @@ class GaussianProcess(Law):
             other.train_weight_ = self.train_weight_[rows] * weight[rows] / weight[rows].mean()
             with _one_thread():
                 other.members_ = [self._under(member, rows, weight) for member in self.members_]
-                drawn = vars(self).get("drawn_", [])
-                other.drawn_ = [[self._under(member, rows, weight) for member in group] for group in drawn]
+                other.drawn_ = [[self._under(one, rows, weight) for one in group] for group in self.drawn_]
             copies.append(other)
         return copies
 
@@ -566,12 +568,6 @@ class GaussianProcess(Law):
         part = data.take(rows)
         part.noise_scale = part.noise_scale / np.maximum(weight[rows], 1e-6)
         return self._state(member["u"], part, layout)
-
-    def _is_of(self, X: Any, y: Any) -> bool:
-        """Whether these are the rows that it was fitted to."""
-        matrix, losses = self._align(X), as_targets(y, allow_missing=True)[0]
-        same = matrix.shape == self.train_X_.shape and losses.shape == self.train_Y_.shape
-        return same and bool(np.allclose(matrix, self.train_X_) and np.allclose(losses, self.train_Y_, equal_nan=True))
 
     def gradient(self, X: Any) -> Array:
         """d target / d weight (n, T, K), exact."""

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import DataError
-from mixlaw.kit.arrays import Array
+from mixlaw.kit.arrays import Array, alike
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.table import as_matrix, as_targets
-from mixlaw.optimize.pose.view import LawView, alike
+from mixlaw.optimize.pose.view import LawView
 
 __all__ = ["Rows"]
 

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, did_you_mean
-from mixlaw.kit.arrays import Array
+from mixlaw.kit.arrays import Array, alike
 from mixlaw.laws.core.atoms import Atoms, align
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.restricted import Restricted
 from mixlaw.optimize.pose.forms import Repetition, monotone
 
-__all__ = ["LawView", "alike", "check_weights", "hull_distance", "law_hash"]
+__all__ = ["LawView", "check_weights", "hull_distance", "law_hash"]
 
 
 class LawView:
@@ -254,16 +254,6 @@ class LawView:
         if law.source:
             info["source"] = law.source
         return info, law_hash(law)
-
-
-def alike(a: Array, b: Array) -> bool:
-    """Whether two tables hold the same numbers, to the last digits that a file keeps.
-
-    Example:
-        >>> alike(np.array([[0.1, np.nan]]), np.array([[0.1 + 1e-12, np.nan]]))
-        True
-    """
-    return a.shape == b.shape and np.allclose(a, b, atol=1e-9, equal_nan=True)
 
 
 def law_hash(law: Any) -> str:
