@@ -27,6 +27,8 @@ from mixlaw.laws.fit.ridge import Centres, Rows, Sharing, clearly_better
 
 __all__ = ["MixtureLaw", "Sharing"]
 
+_WEAK_STARTS = 8  # of the starts: as many are followed under a weak ridge too
+
 
 @dataclass(frozen=True)
 class _Task:
@@ -216,6 +218,10 @@ class MixtureLaw(MixtureUncertainty):
         given = self.ridge_grid[len(self.ridge_grid) // 2] if self.ridge == "cv" else float(self.ridge)
         ridge = np.full(len(task.Y), given)
         finalists, agreeing = self._search(rows, X, starts, ridge)
+        if self.ridge == "cv":  # under a weak ridge another valley may be the deepest, and no path leads from one to it
+            some = starts[:, :: max(1, starts.shape[1] // _WEAK_STARTS)]
+            weak, _ = self._search(rows, X, some, np.full(len(task.Y), self.ridge_grid[0]))
+            finalists = np.concatenate([finalists, weak[:, :1]], axis=1)
         tuned = self._tune(rows, X, finalists, ridge, None)
         best, centres = self._solve(rows, finalists, tuned.ridge), None
         if self._may_share(tuned):
@@ -255,6 +261,13 @@ class MixtureLaw(MixtureUncertainty):
 
     def _notes_of(self, found: _Found, task: _Task) -> list[str]:
         notes = []
+        most = max(self.ridge_grid)
+        held = [name for name, r, c in zip(self.target_names_, found.ridge, task.constant) if r >= most and not c]
+        if self.ridge == "cv" and held:
+            notes.append(
+                f"The ridge of {held[:5]}{f' and {len(held) - 5} more targets' if len(held) > 5 else ''} ended at the "
+                f"largest that is tried ({most:g}): these runs show little beyond the mean. More runs would tell more."
+            )
         if self.prior_shared_:
             notes.append(
                 "The ridge pulls each target towards the mean over all targets (prior='shared')"

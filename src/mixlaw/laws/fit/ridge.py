@@ -24,6 +24,8 @@ from mixlaw.laws.fit.shared_prior import learn_centres
 __all__ = ["Centres", "RidgeLaw", "Rows", "Sharing", "clearly_better"]
 
 _WORK = 4e9  # multiplications the ridge search may cost before it looks at fewer rows and strengths
+_LEAST = 1e-8  # of a family's least strength, as good as none: so far a choice at that end is followed
+_EXACT = 1e-12  # share of a target's variance: less held-out error is none
 
 Sharing = Literal["separate", "shared", "cv"]
 Centres = tuple[Array, Array]  # of the ridges on theta (M, P) and on the linear coefficients (M, L)
@@ -88,7 +90,7 @@ class RidgeLaw(MixtureForm):
         >>> from mixlaw.laws import M4
         >>> R = np.random.default_rng(0).dirichlet([1, 1], 12)
         >>> law = M4(ridge="cv").fit(R, 2 + np.exp(-2 * R[:, 0]))
-        >>> isinstance(law, RidgeLaw), bool(law.ridge_[0] in RidgeLaw.ridge_grid)
+        >>> isinstance(law, RidgeLaw), bool(law.ridge_[0] < 1e-5)  # exact data need none
         (True, True)
     """
 
@@ -212,55 +214,70 @@ class RidgeLaw(MixtureForm):
         ids, folds = self._folds(X, rows.Y)
         if not chosen and float(n) * starts.shape[2] ** 2 * T * 40 > _WORK:
             folds = folds[:1]
-        begin = starts
+        begin, weak = starts, starts[:, :0]
         if centres is None:
-            begin = np.repeat(starts[None, :, 0], len(folds), axis=0).reshape(len(folds) * T, 1, -1)
+            begin, weak = (
+                np.repeat(starts[None, :, s], len(folds), axis=0).reshape(len(folds) * T, 1, -1) for s in (0, -1)
+            )
+        found: dict[float, tuple[Array, Best]] = {}
+
+        def ask(strength: float, start: Array) -> Array:
+            each = np.full(T, strength) if chosen else ridge
+            found[strength] = self._fold_predictions(rows, start, each, ids, folds, centres)
+            return found[strength][1].theta[:, None]
+
         # from the middle outwards, each strength starts where its neighbour ended
-        found: dict[int, tuple[Array, Best]] = {}
-        middle_at = len(grid) // 2
-        for path in (range(middle_at, len(grid)), range(middle_at - 1, -1, -1)):
+        middle = len(grid) // 2
+        begin = ask(float(grid[middle]), begin)
+        for path in (grid[middle + 1 :], grid[:middle][::-1]):
             start = begin
-            for g in path:
-                strength = np.full(T, grid[g]) if chosen else ridge
-                predicted, best = self._fold_predictions(rows, start, strength, ids, folds, centres)
-                start = best.theta[:, None]
-                found[g] = (predicted, best)
-                if g == middle_at:
-                    begin = start
-        choice, heldout, score = self._pick([found[g][0] for g in range(len(grid))], rows)
+            for strength in path:
+                less = strength < grid[middle]  # there the valley that is the deepest without a ridge may be so too
+                start = ask(float(strength), np.concatenate([start, weak], axis=1) if less else start)
+        choice, heldout, score = self._pick([found[v][0] for v in sorted(found)], rows)
+        # a choice of the least strength that was tried says that less may be better, down to none
+        while chosen and (choice == 0).any() and min(found) > _LEAST * grid[0]:
+            least = min(found)
+            ask(least / 100, found[least][1].theta[:, None])
+            choice, heldout, score = self._pick([found[v][0] for v in sorted(found)], rows, len(found) - len(grid))
+        tried = sorted(found)
         F, at = len(folds), np.arange(T)
-        theta = np.stack([found[g][1].theta.reshape(F, T, -1) for g in range(len(grid))])[choice, :, at]
-        linear = np.stack([found[g][1].linear.reshape(F, T, -1) for g in range(len(grid))])[choice, :, at]
+        theta = np.stack([found[v][1].theta.reshape(F, T, -1) for v in tried])[choice, :, at]
+        linear = np.stack([found[v][1].linear.reshape(F, T, -1) for v in tried])[choice, :, at]
         return _Tuned(
-            grid[choice] if chosen else ridge,
+            np.array(tried)[choice] if chosen else ridge,
             heldout,
             score,
             np.ascontiguousarray(theta.swapaxes(0, 1)),
             np.ascontiguousarray(linear.swapaxes(0, 1)),
         )
 
-    def _pick(self, predictions: Sequence[Array], rows: Rows) -> tuple[npt.NDArray[Any], Array, Array]:
-        """Each target's choice by held-out error, the held-out predictions (n, T) at it, and how good they are."""
+    def _pick(self, predictions: Sequence[Array], rows: Rows, below: int = 0) -> tuple[npt.NDArray[Any], Array, Array]:
+        """Each target's choice by held-out error, the held-out predictions (n, T) at it, and how good they are. The
+        first ``below`` are of strengths under the family's grid, and count where they halve the squared error, as they
+        do for exact data."""
         T, n = rows.Y.shape
         scores = []
         for predicted in predictions:
             seen = np.isfinite(predicted) & (rows.W.T > 0)
             error, weight = np.where(seen, rows.error(predicted), 0.0), np.where(seen, rows.W.T, 0.0)
             known = np.where(seen.any(0), weight.sum(0), 1.0)
-            scores.append(np.log((weight * error**2).sum(0) / known / self._variance + 1e-12))
+            scores.append(np.log(np.maximum((weight * error**2).sum(0) / known / self._variance, _EXACT)))
         table = np.array(scores)  # (G, T)
         # a target's own evidence and everyone's: few runs cannot choose for one target alone
         share = n / (n + 64.0)
-        choice = np.argmin(share * table + (1 - share) * table.mean(axis=1, keepdims=True), axis=0)
+        judged = share * table + (1 - share) * table.mean(axis=1, keepdims=True)
+        judged[:below] = np.where(table[:below] < table[below] - np.log(2.0), judged[:below], np.inf)
+        choice = len(table) - 1 - np.argmin(judged[::-1], axis=0)  # of equally exact ones the strongest
         heldout = np.stack([predictions[choice[t]][:, t] for t in range(T)], axis=1)
         return choice, heldout, table[choice, np.arange(T)]
 
     def _tune_on_sample(self, rows: Rows, X: Array, starts: Array, sample: npt.NDArray[np.bool_]) -> _Tuned:
         """As :meth:`_tune` where rows abound: fit a sample, score on all the others."""
-        grid = np.array(self.ridge_grid)[:: max(1, len(self.ridge_grid) // 3)]
+        grid = np.array([_LEAST * self.ridge_grid[0], *self.ridge_grid[:: max(1, len(self.ridge_grid) // 3)]])
         part = rows.take(self.model(X[sample]), sample)
         problem = np.arange(len(rows.Y))
-        predictions, begin = [], starts[:, :1]
+        predictions, begin = [], starts[:, -1:]
         for strength in grid:
             ridge = np.full(len(rows.Y), strength * sample.mean())
             best = self._solve(part, begin, ridge, max_iter=60, gtol=1e-5)
@@ -269,7 +286,7 @@ class RidgeLaw(MixtureForm):
                 [self._values(rows.model, best.theta[[t]], best.linear[[t]], problem[[t]]) for t in problem]
             ).T
             predictions.append(np.where(sample[:, None], np.nan, values))
-        choice, heldout, score = self._pick(predictions, rows)
+        choice, heldout, score = self._pick(predictions, rows, below=1)
         return _Tuned(grid[choice], heldout, score, None, None)
 
     def _folds(self, X: Array, Y: Array) -> tuple[Ints, list[int]]:
