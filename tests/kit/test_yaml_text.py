@@ -86,3 +86,16 @@ def test_numbers_agree_with_python_or_are_text(text):
         return
     if isinstance(found, int | float) and not isinstance(found, bool):
         assert math.isclose(found, float(text), rel_tol=1e-12)
+
+
+def test_a_bomb_in_a_trackers_file_is_told(tmp_path):
+    from mixlaw import Observations
+    from mixlaw.errors import DataError
+
+    folder = tmp_path / "mlruns" / "0" / "0123456789abcdef"
+    (folder / "metrics").mkdir(parents=True)
+    (folder / "metrics" / "loss").write_text("1 3.0 1\n")
+    for text in (BOMB, "run_id: a\nrun_id: b", "[" * 100_000):
+        (folder / "meta.yaml").write_text(text)
+        with pytest.raises(DataError, match=r"meta\.yaml cannot be read"):
+            Observations.read(tmp_path / "mlruns", format="mlflow")

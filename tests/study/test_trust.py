@@ -145,3 +145,8 @@ def test_verify_compares_all_tokens_before_training_and_on_tokenize(tmp_path, wr
     with pytest.warns(MixlawWarning, match="so it is built again"):
         done = run.invoke(app, ["tokenize", str(study.folder), "--verify"])
     assert done.exit_code == 0 and file.read_bytes() == whole
+
+
+def test_a_file_that_no_verb_writes_is_not_shown(folder):
+    (folder / "laws" / "effects.json").write_text('{"forged": true}')
+    assert Study(folder).facts().effects is None

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from mixlaw import Observations
 from mixlaw.errors import DataError
 from mixlaw.io.frames import read_frame
 from mixlaw.kit import parquet
@@ -174,6 +175,10 @@ def test_pipes_and_devices_are_left_out_and_counted(tmp_path):
     assert [f.name for f in find_files([tmp_path], counts)] == ["a.jsonl"] and counts.ignored_files == 4
     with pytest.raises(DataError, match="is a pipe or a device"):
         find_files([tmp_path / "pipe.jsonl"])
+    os.mkfifo(tmp_path / "runs.csv")
+    for options in ({}, {"format": "table"}):
+        with pytest.raises(DataError, match="is a pipe or a device"):
+            Observations.read(tmp_path / "runs.csv", **options)
 
 
 def test_deeply_nested_json_is_told(tmp_path):

@@ -55,13 +55,16 @@ def importer_of(paths: Sequence[Path], format: str | None, options: Mapping[str,
         options: what it is to be called with.
 
     Raises:
-        DataError: see :func:`recognise`.
+        DataError: see :func:`recognise`; or a pipe, from which one would wait for ever.
         ConfigError: unknown format, or an option that its importer does not have.
 
     Example:
         >>> importer_of([Path("runs.csv")], "table", {}).__module__
         'mixlaw.io.importers.table'
     """
+    odd = [str(p) for p in paths if p.exists() and not (p.is_file() or p.is_dir())]
+    if odd:
+        raise DataError(f"{odd[0]} is a pipe or a device, not a file. Write what it gives into a file first.")
     name = recognise(paths) if format is None else format
     IMPORTERS.check(name, options, hint=f"If this is no {name!r}, name its format (`format=`, `--format`).")
     return IMPORTERS[name]  # type: ignore[no-any-return]

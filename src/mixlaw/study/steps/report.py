@@ -32,7 +32,6 @@ def facts(study: StudyFolder) -> ReportFacts:
         observations=observations,
         law=study.law() if store.exists(f"laws/{config.law.name}.json") else None,
         league=formats.read(store, "laws/league.json", "league") if store.exists("laws/league.json") else None,
-        effects=store.read_json("laws/effects.json") if store.exists("laws/effects.json") else None,
         recipe=study.recipe() if store.exists("recipe.json") else None,
         schedule=study.recipe(schedule=True) if store.exists("recipe-schedule.json") else None,
         entries=tuple(study.ledger),
