@@ -493,7 +493,7 @@ class Observations:
             Columns of runs.csv:
               weight_web   weight of web
               weight_code  weight of code
-              lr           setting
+              lr           setting (always 0.001)
               loss_web     loss on web, nats per token
         """
         return "\n".join(taken_text(self.columns))
