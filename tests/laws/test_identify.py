@@ -8,7 +8,7 @@ import pytest
 
 from mixlaw.data.learning_rate import Cosine, Tabulated, WarmupStableDecay
 from mixlaw.errors import DataError, MixlawWarning, NotIdentifiableError
-from mixlaw.laws import LAWS, M2, BrokenPowerLaw, Chinchilla, Kaplan, LearningRateAnnealing, RepeatedData
+from mixlaw.laws import LAWS, M2, BrokenPowerLaw, Chinchilla, Joint, Kaplan, LearningRateAnnealing, RepeatedData
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.parameters import Positive
 from mixlaw.laws.core.response import probability
@@ -173,6 +173,22 @@ def test_joint_laws_say_it_of_domains_and_of_sizes():
     low, high = quiet_interval(law, X)
     assert (high - low)[0] < 0.1 and (high - low)[1] > 1.0
     assert "params and tokens move together" in joint(R, params, 20 * params).notes[-1]
+
+
+def test_the_joint_law_names_the_line_too():
+    sizes = np.geomspace(1e7, 1e9, 5)
+    R, params = np.repeat([0.2, 0.5, 0.8], 5), np.tile(sizes, 3)
+
+    def fit(tokens):
+        y = 2 - 0.4 * R + 30 * params**-0.25 + 900 * tokens**-0.35
+        X = {"web": R, "code": 1 - R, "params": params, "tokens": tokens}
+        return fitted(Joint(backtest=False), X, y)
+
+    law, said = fit(20 * params)
+    assert "params and tokens move together: the runs fix the loss along tokens = 20 params only" in law.notes[0]
+    assert "params=1e+07, tokens=2e+10" in said and law.notes[0] in law.summary()
+    law, said = fit(np.tile(10 * sizes[[3, 0, 4, 1, 2]], 3))
+    assert law.notes == [] and "together" not in said
 
 
 class LossToAccuracy(CapabilityLaw):

@@ -36,7 +36,7 @@ from mixlaw.laws.fit.profile import ProfileProblem, curvature, student
 if TYPE_CHECKING:
     from mixlaw.laws.fit.scale_law import ScaleLaw
 
-__all__ = ["Unknown", "candidates", "moving_together", "unknown", "wrong_signs"]
+__all__ = ["Unknown", "candidates", "common_line", "moving_together", "unknown", "wrong_signs"]
 
 _LEVEL = 0.98
 _FAR = 0.4  # standard deviations of a direction from which a move by 1 may be within the noise
@@ -415,20 +415,38 @@ def moving_together(law: ScaleLaw, columns: Sequence[Array]) -> str:
     told: set[str] = set()
     for i, a in enumerate(moving):
         for b in [n for n in moving[i + 1 :] if n not in told]:
-            x, y = values[a] - values[a].mean(), values[b] - values[b].mean()
-            slope = float(x @ y / (x @ x))
-            if float(((y - slope * x) ** 2).sum()) > 0.02 * float((y**2).sum()):
+            line = common_line(a, values[a], b, values[b])
+            if not line:
                 continue
-            factor = float(np.exp(values[b].mean() - slope * values[a].mean()))
-            line = f"{b} = {factor:.3g} {a}" + ("" if abs(slope - 1) < 0.05 else f"^{slope:.2f}")
-            if abs(slope - 1) < 0.05:
-                line = f"{b} = {float(np.exp((values[b] - values[a]).mean())):.3g} {a}"
             told.add(b)
             fixed = law.formula.partition("=")[2].strip() or "the loss"
             said.append(f"{a} and {b} move together: the runs fix {fixed} along {line} only.")
     if WEIGHTS in law.columns:
         said += _weights_together(columns[list(law.columns).index(WEIGHTS)], _domains(law, columns))
     return " ".join(said)
+
+
+def common_line(a: str, x: Array, b: str, y: Array) -> str:
+    """The power law on which two columns move together, in words; empty where they do not.
+
+    Args:
+        a, b: their names.
+        x, y: (n,) their logarithms.
+
+    Example:
+        >>> x = np.log([1e7, 1e8, 1e9])
+        >>> common_line("params", x, "tokens", x + np.log(20)), common_line("params", x, "tokens", x[[1, 0, 2]])
+        ('tokens = 20 params', '')
+    """
+    u, v = x - x.mean(), y - y.mean()
+    if not (u @ u > 1e-18 and v @ v > 1e-18):
+        return ""
+    slope = float(u @ v / (u @ u))
+    if float(((v - slope * u) ** 2).sum()) > 0.02 * float((v**2).sum()):
+        return ""
+    if abs(slope - 1) < 0.05:
+        return f"{b} = {float(np.exp((y - x).mean())):.3g} {a}"
+    return f"{b} = {float(np.exp(y.mean() - slope * x.mean())):.3g} {a}^{slope:.2f}"
 
 
 def _domains(law: ScaleLaw, columns: Sequence[Array]) -> list[str]:
@@ -440,7 +458,7 @@ def _domains(law: ScaleLaw, columns: Sequence[Array]) -> list[str]:
 def _weights_together(W: Array, domains: Sequence[str]) -> list[str]:
     spread = np.ptp(W, axis=0)
     said = [
-        f"{domains[k]} has the same share in all runs: what it does is not known."
+        f"{domains[int(k)]} has the same share in all runs: what it does is not known."
         for k in np.flatnonzero(spread < 1e-9)
     ]
     away = W - W.mean(axis=0)

@@ -29,6 +29,7 @@ from mixlaw.laws.core.columns import Columns, check_counts, check_weights, find_
 from mixlaw.laws.core.examples import run_rows
 from mixlaw.laws.core.table import as_matrix
 from mixlaw.laws.fit.engine import Ints
+from mixlaw.laws.fit.identify import common_line
 from mixlaw.laws.fit.scale_form import ScaleForm
 
 __all__ = ["MixtureAtScale"]
@@ -193,6 +194,24 @@ class MixtureAtScale(ScaleForm):
         if (weight.sum(axis=(1, 2)) == 0).any():
             raise DataError("A target has no measured value in the rows used.")
         return table, weight, gap[np.isfinite(Y).any(axis=1)]
+
+    def _warn_of_rows(self) -> None:
+        """What is unusual about the rows: sums of mixtures, and sizes that move together with lengths."""
+        self._warn_sums(self.mixtures_)
+        by_step = self.columns_["step"] is not None and (self.schedule is not None or self.columns_["tokens"] is None)
+        length = "step" if by_step else "tokens"
+        at = self.cells_[:, 1] * (1.0 if by_step else float(self.tokens_per_step or 1.0))
+        line = common_line("params", np.log(self.cells_[:, 0]), length, np.log(np.maximum(at, 1e-300)))
+        self.notes_ = []
+        if line:
+            low, high = self.cells_[:, 0].min(), at.max()
+            text = (
+                f"params and {length} move together: the runs fix the loss along {line} only, and the law's form alone "
+                f"tells size from length. The run that would tell: params={low:.3g}, {length}={high:.3g}, or the "
+                f"evaluations along each run."
+            )
+            self.notes_ = [text]
+            warnings.warn(f"{type(self).__name__}: {text}", MixlawWarning, stacklevel=5)
 
     def _warn_sums(self, W: Array) -> None:
         off = np.unique(W[np.abs(W.sum(axis=1) - 1) > 5e-3], axis=0)

@@ -184,7 +184,7 @@ class Joint(MixtureAtScale):
         if self.first_step is None and self.schedule is None:
             self._choose_start(X, Y, sample_weight)
         table, weight, gap = self._read(X, Y, sample_weight)
-        self._warn_sums(self.mixtures_)
+        self._warn_of_rows()
         late = bool((gap > _ANNEALED).any())
         self.annealed_ = as_schedule(self.schedule) is not None and (late or self.annealing_prior is not None)
         self._fit_table(table, weight)

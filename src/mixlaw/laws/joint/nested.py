@@ -156,7 +156,7 @@ class Nested(MixtureAtScale):
 
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
         table, weight, _ = self._read(X, Y, sample_weight)
-        self._warn_sums(self.mixtures_)
+        self._warn_of_rows()
         self.offset_sd_, self.late_error_ = _OFFSET, 0.0
         self.backtest_: list[dict[str, Any]] = []
         self.curves_ = self._step_laws(table, weight)

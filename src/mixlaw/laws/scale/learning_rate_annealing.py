@@ -246,7 +246,7 @@ class LearningRateAnnealing(ScaleLaw):
         key = (columns[0].tobytes(), which.tobytes(), tuple(schedules), ends)
 
         def work_out() -> Any:
-            knots = np.linspace(*ends, _KNOTS)
+            knots = np.linspace(float(ends[0]), float(ends[1]), _KNOTS)
             # over the memory itself what remains changes little, down to the shortest
             table = np.stack([self._features(columns, float(1 - np.exp(-v)))[1] * np.exp(-v) for v in knots])
             return CubicSpline(knots, table, axis=0)
