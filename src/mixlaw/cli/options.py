@@ -12,7 +12,7 @@ from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.units import parse_count, parse_number
 from mixlaw.kit.yaml_text import load_yaml
 
-__all__ = ["check_kind", "further_limits", "mixture_or_name", "pairs", "places", "task_files", "values"]
+__all__ = ["check_kind", "further_limits", "mixture", "mixture_or_name", "pairs", "places", "task_files", "values"]
 
 
 def mixture_or_name(text: str, where: str) -> dict[str, float] | str:
@@ -24,7 +24,20 @@ def mixture_or_name(text: str, where: str) -> dict[str, float] | str:
         >>> mixture_or_name("natural", "--kl-to")
         'natural'
     """
-    return _numbers(text, where) if "=" in text else text
+    return mixture(text, where) if "=" in text else text
+
+
+def mixture(text: str, where: str) -> dict[str, float]:
+    """A mixture ``a=.7,b=.3``.
+
+    Raises:
+        ConfigError: a text of another form.
+
+    Example:
+        >>> mixture("web=0.7,code=0.3", "--reference")
+        {'web': 0.7, 'code': 0.3}
+    """
+    return _numbers(text, where)
 
 
 def further_limits(budget: Budget, texts: Sequence[str]) -> Budget:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixlaw.cli.options import check_kind, further_limits, mixture_or_name, pairs, places, task_files, values
+from mixlaw.cli.options import check_kind, further_limits, mixture, mixture_or_name, pairs, places, task_files, values
 from mixlaw.cli.shared import StudyFolder, draws_text, echo, next_step, progress_bar, schedule_text
 from mixlaw.data.seams import EXPORTERS, IMPORTERS, SAMPLERS
 from mixlaw.errors import ConfigError
@@ -261,6 +261,7 @@ def fit(
         echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
         return
     from mixlaw.study.fit_files import fit_files
+    from mixlaw.study.fit_folder import next_command
 
     folder = out or Path(source[0].name.split(".")[0] + "-fit")
     with progress_bar() as progress:
@@ -283,7 +284,8 @@ def fit(
         echo("Nothing was fitted or written.")
         return
     echo(law.summary())
-    echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
+    following = next_command(folder, law)
+    echo(f"Wrote {folder} (law.json, league.json, observations, plots).{f' Next: {following}' if following else ''}")
 
 
 def optimize(
@@ -318,32 +320,101 @@ def optimize(
             "(budget.limits, where floors, caps, groups and epochs are as well); repeat."
         ),
     ] = None,
+    tokens: Annotated[str | None, typer.Option(help="For a fit of files: tokens of the target run, e.g. 300B.")] = None,
+    counts: Annotated[
+        list[str] | None,
+        typer.Option(help="For a fit of files: DOMAIN=TOKENS, its unique tokens, e.g. web=3T; repeat."),
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="For a fit of files: NAME=WEIGHT of a validation set; repeat. Default: all equal."),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="For a fit of files: today's mixture DOMAIN=WEIGHT,...; default: natural.")
+    ] = None,
+    params: Annotated[str | None, typer.Option(help="For a fit of files: parameters of the target model.")] = None,
+    max_epochs: Annotated[float | None, typer.Option(help="For a fit of files: largest epochs of any domain.")] = None,
 ) -> None:
-    """Find the mixture, and write its prediction into the ledger."""
+    """Find the mixture, and write its prediction into the ledger (of a fit of files: recipe.json alone)."""
+    from mixlaw.study.fit_folder import is_fit
     from mixlaw.study.steps.task import task_laws
     from mixlaw.study.study import Study
 
     check_kind(kind, guard or [], gain)
+    asked: dict[str, Any] = {
+        "kind": kind,
+        "guard": pairs(guard or [], "guard") or None,
+        "gain": gain,
+        "kl_weight": kl_weight,
+        "kl_limit": kl_limit,
+        "kl_to": mixture_or_name(kl_to, "--kl-to"),
+        "repetition": repetition or None,
+        "robust": robust,
+        "near": near,
+    }
+    of_files = {
+        "--tokens": tokens,
+        "--counts": counts,
+        "--objective": objective,
+        "--reference": reference,
+        "--params": params,
+        "--max-epochs": max_epochs,
+    }
+    if is_fit(folder):
+        _optimize_fit(folder, of_files, {"--task": task, "--limit": limit}, asked)
+        return
+    given = [name for name, value in of_files.items() if value is not None]
+    if given:
+        raise ConfigError(
+            f"{given[0]} is for a folder that `mixlaw fit FILES` wrote; {folder} is a study, which has it in its "
+            f"study.yaml."
+            if (folder / "study.yaml").exists()
+            else f"{folder} holds neither law.json nor study.yaml. Run `mixlaw fit FILES --out {folder}` first."
+        )
     study = Study(folder)
     recipe = study.optimize(
         budget=further_limits(study.budget, limit or []),
-        kind=kind,
-        guard=pairs(guard or [], "guard") or None,
-        gain=gain,
         task=task_laws(study, task_files(task or [])) or None,
-        kl_weight=kl_weight,
-        kl_limit=kl_limit,
-        kl_to=mixture_or_name(kl_to, "--kl-to"),
-        repetition=repetition or None,
-        robust=robust,
-        near=near,
+        **asked,
     )
+    _print_recipe(recipe, near)
+    echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: {next_step(study, 'optimize')}")
+
+
+def _print_recipe(recipe: Any, near: float) -> None:
     echo(str(recipe))
     if recipe.near_optimal:
         echo(f"weights that stay within {near:.2%} of the objective:")
         for domain, (low, high) in recipe.near_optimal.items():
             echo(f"  {domain:<24} {low:.4f} to {high:.4f}")
-    echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: {next_step(study, 'optimize')}")
+
+
+def _optimize_fit(folder: Path, of_files: dict[str, Any], of_studies: dict[str, Any], asked: dict[str, Any]) -> None:
+    """The mixture from the folder of a fit: its law, and what the command line says of the target run."""
+    from mixlaw.study.fit_folder import optimize_fit
+
+    for name, value in of_studies.items():
+        if value:
+            raise ConfigError(f"{name} is for studies; {folder} holds a fit of files. Leave it out, or make a study.")
+    if of_files["--tokens"] is None:
+        raise ConfigError(
+            f"{folder} holds a fit of files, which does not say how long the target run is. Add --tokens, for example "
+            f"--tokens 300B, and --counts DOMAIN=TOKENS for each domain."
+        )
+    counts = [part for text in of_files["--counts"] or [] for part in text.split(",")]
+    reference = of_files["--reference"]
+    recipe = optimize_fit(
+        folder,
+        tokens=of_files["--tokens"],
+        counts=pairs(counts, "counts", number=False),
+        objective=pairs(of_files["--objective"] or [], "objective") or None,
+        reference=None if reference is None else mixture(reference, "--reference"),
+        params=of_files["--params"],
+        max_epochs=of_files["--max-epochs"],
+        **asked,
+    )
+    _print_recipe(recipe, asked["near"])
+    echo(f"Wrote {folder / 'recipe.json'}. Next: mixlaw export {folder} FRAMEWORK FILE")
 
 
 def verify(
@@ -380,16 +451,27 @@ def export(
     ] = False,
 ) -> None:
     """Write the recipe for a training framework, and say what that framework will really draw."""
+    from mixlaw.data.recipe import Recipe
     from mixlaw.io.exporters import simulate
+    from mixlaw.study.fit_folder import is_fit
     from mixlaw.study.steps.export import only_phases
     from mixlaw.study.study import Study
 
-    study, options = Study(folder), values(option or [])
+    options = values(option or [])
+    if is_fit(folder):
+        recipe = Recipe.load(folder / "recipe.json")
+        _print_draws(simulate(recipe, framework, **options), framework, recipe.export(framework, path, **options))
+        return
+    study = Study(folder)
     phased = schedule or only_phases(study)
     drawn = simulate(study.recipe(phased), framework, **options)
     written = study.export(framework, path, schedule=phased, **options)
     if phased:
         echo(f"The recipe with phases, {folder / 'recipe-schedule.json'}.")
+    _print_draws(drawn, framework, written)
+
+
+def _print_draws(drawn: Any, framework: str, written: Path) -> None:
     echo(f"{drawn.framework} draws {drawn.draws}:")
     for line in draws_text(drawn):
         echo(line)

@@ -17,7 +17,7 @@ from mixlaw.study.equal_inputs import warn_unexplained
 from mixlaw.study.runs import left_out_text, of_one_size
 from mixlaw.verify.transfer import rank_evidence
 
-__all__ = ["fit_files"]
+__all__ = ["fit_files", "fitted_rows"]
 
 Features = Literal["mixture", "scale", "repeated", "joint"]
 
@@ -97,6 +97,17 @@ def fit_files(
     plots.save_all(law, X, y, Path(folder) / "plots")
     tick("fit", 2, 2)
     return law
+
+
+def fitted_rows(observations: Observations, law: Any) -> tuple[pa.Table, pa.Table]:
+    """``(X, y)`` that a law was fitted to, from the observations that :func:`fit_files` wrote beside it.
+
+    Example:
+        ``fitted_rows(Observations.load("runs-fit/observations"), law)``
+    """
+    features, at = _rows_to_fit(observations)
+    X, y = _table(observations, features, at, None, lambda text: None)
+    return X, y.select(list(law.target_names_))
 
 
 def _explained(everything: Observations, features: Features, say: Callable[[str], None]) -> Observations:

@@ -1,0 +1,84 @@
+"""Own runs to a recipe in two commands: fit a table, optimise the folder it wrote; no text, and no second fit."""
+
+import csv
+import re
+import shlex
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mixlaw.cli.app import app
+from mixlaw.data.recipe import Recipe
+
+DOMAINS = ("web", "code & maths", "wiki")
+COUNTS = ["--counts", "web=3T", "--counts", "code & maths=400B", "--counts", "wiki=20B"]
+
+
+def mixlaw(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """(folder of the fit, what the command printed)."""
+    folder = tmp_path_factory.mktemp("own")
+    R = np.random.default_rng(0).dirichlet(np.ones(3), 24)
+    exam, bugs = 3 - np.log(R + 0.1) @ [0.2, 0.05, 0.1], 3 - np.log(R + 0.1) @ [0.05, 0.3, 0.02]
+    with (folder / "runs.csv").open("w") as out:
+        writer = csv.writer(out)
+        writer.writerow([*(f"weight_{d}" for d in DOMAINS), "loss_exam", "loss_bugs"])
+        writer.writerows(np.column_stack([R, exam, bugs]).tolist())
+    said = mixlaw("fit", folder / "runs.csv", "--out", folder / "runs-fit")
+    assert said.exit_code == 0, said.output
+    return folder / "runs-fit", said.output
+
+
+def test_a_fit_of_files_ends_with_the_command_that_makes_a_recipe(fitted):
+    folder, text = fitted
+    command = text.strip().splitlines()[-1].partition("Next: ")[2]
+    words = shlex.split(command)
+    assert words[:3] == ["mixlaw", "optimize", str(folder)]
+    assert [w.partition("=")[0] for w in words if w.endswith("=TOKENS")] == list(DOMAINS)
+    filled = [w.replace("=TOKENS", "=1T") if "=" in w else "300B" if w == "TOKENS" else w for w in words[1:]]
+    assert mixlaw(*filled).exit_code == 0  # the command works as soon as the counts are in it
+
+
+def test_the_recipe_comes_from_the_law_as_fitted_and_no_text(fitted):
+    folder, _ = fitted
+    before = (folder / "law.json").read_bytes()
+    options = ["--max-epochs", "4", "--objective", "exam=0.7", "--objective", "bugs=0.3"]
+    said = mixlaw("optimize", folder, "--tokens", "300B", *COUNTS, *options)
+    assert said.exit_code == 0, said.output
+    recipe = Recipe.load(folder / "recipe.json")
+    assert (folder / "law.json").read_bytes() == before
+    assert recipe.tokens == 300 * 10**9
+    assert recipe.corpus.unique_tokens == {"web": 3 * 10**12, "code & maths": 4 * 10**11, "wiki": 2 * 10**10}
+    assert recipe.epochs["wiki"] <= 4 + 1e-6
+    assert recipe.objective["weights"] == {"exam": 0.7, "bugs": 0.3}
+    assert recipe.difference.low < recipe.difference.high  # the folder's runs are behind the interval
+    assert re.search(r"exam: .*reference \d", said.output)
+    exported = mixlaw("export", folder, "streaming", folder / "blend.py")
+    assert exported.exit_code == 0, exported.output
+    assert "code & maths" in (folder / "blend.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (COUNTS, "Add --tokens"),
+        (["--tokens", "300B", *COUNTS[:4]], "--counts lacks wiki"),
+        (["--tokens", "300B", *COUNTS, "--counts", "wikis=3B"], "Did you mean 'wiki'"),
+        (["--tokens", "300B", *COUNTS, "--limit", "fees=3:web=1"], "--limit is for studies"),
+        (["--tokens", "many", *COUNTS], "many"),
+    ],
+)
+def test_what_is_missing_is_said(fitted, options, message):
+    said = mixlaw("optimize", fitted[0], *options)
+    assert said.exit_code != 0
+    assert message in str(said.output) + str(said.exception)
+
+
+def test_options_of_a_fit_are_refused_for_a_folder_that_is_none(tmp_path):
+    said = mixlaw("optimize", tmp_path, "--tokens", "300B")
+    assert "holds neither law.json nor study.yaml" in said.output + str(said.exception)
