@@ -83,7 +83,7 @@ def blank_columns(effects: Any) -> list[str]:
     shown = None if effects is None else get("significant")
     if shown is None:
         return []
-    some = np.asarray(shown, dtype=bool).any(axis=0).tolist()
+    some = [bool(column.any()) for column in np.asarray(shown, dtype=bool).T]
     return [str(name) for name, any_effect in zip(get("targets"), some) if not any_effect]
 
 
