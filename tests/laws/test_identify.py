@@ -81,6 +81,7 @@ def test_what_is_not_known_is_saved_with_the_law():
 
 def test_intervals_of_parameters_hold_those_that_fit_as_well():
     law, _ = fitted(Chinchilla(bootstrap=40), {"params": N, "tokens": 20 * N}, noisy(loss_of(N, 20 * N)))
+    assert {"E", "A", "B", "alpha", "beta"} <= set(law.intervals_)
     for name, ends in law.intervals_.items():
         every = law.equally_good()[name]
         assert ends[0] <= every.min() and every.max() <= ends[1]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mixlaw.data.mixture import rounded
 from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.hashing import content_hash
@@ -264,7 +265,7 @@ def _known(observations: Observations, column: str, rule: Any) -> npt.NDArray[An
 
 def _mixture_key(schedule: Any, seed: int) -> str:
     phases = [
-        [round(p.fraction, 9), {d: round(w, 7) for d, w in sorted(p.mixture.to_dict().items()) if w}]
+        [round(p.fraction, 9), {d: float(rounded(w)) for d, w in sorted(p.mixture.to_dict().items()) if w}]
         for p in schedule.phases
     ]
     return content_hash({"seed": seed, "phases": phases})

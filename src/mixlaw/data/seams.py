@@ -25,7 +25,7 @@ __all__ = [
 LAWS = Registry(
     "law",
     {"auto": "mixlaw.laws.choose.auto:Auto"},
-    rooms=("mixlaw.laws.mixture", "mixlaw.laws.scale", "mixlaw.laws.joint"),
+    rooms=("mixlaw.laws.mixture", "mixlaw.laws.scale", "mixlaw.laws.joint", "mixlaw.laws.capability"),
     aliases={
         "gp": "gaussian_process",
         "loglinear": "log_linear",

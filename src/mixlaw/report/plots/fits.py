@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data.prediction import Prediction
+from mixlaw.data.verification import interval_of_mean
 from mixlaw.errors import DataError
 from mixlaw.report.plots.inputs import Array, own_heldout, predict_all, spearman, target_columns
 from mixlaw.report.style import ACCENT, INK, MANY_POINTS, MUTED, REFERENCE, Chart, grid_shape, styled
@@ -180,9 +182,6 @@ def predicted_vs_measured(
     Raises:
         DataError: no set has both.
     """
-    from mixlaw.data.prediction import Prediction
-    from mixlaw.data.verification import interval_of_mean
-
     names = [n for n in predictions if n in measured]
     if not names:
         raise DataError(f"Nothing was both predicted {list(predictions)} and measured {list(measured)}.")
@@ -191,41 +190,7 @@ def predicted_vs_measured(
         chart = Chart(width, 0.95 + 0.33 * len(names), "Measured losses against their predicted intervals.")
         axis = chart.subplots()
         for row, (name, p) in enumerate(zip(names, believed)):
-            losses = np.atleast_1d(np.asarray(measured[name], dtype=float))
-            mean = float(losses.mean())
-            of_mean = interval_of_mean(p, losses.tolist())
-            inside = of_mean.covers(mean)
-            band = axis.barh(
-                row,
-                p.high - p.low,
-                0.5,
-                left=p.low - p.mean,
-                color="#dcebf5",
-                label=f"predicted {p.level:.0%} interval of a run",
-            )
-            if len(losses) > 1:
-                axis.barh(
-                    row,
-                    of_mean.high - of_mean.low,
-                    0.5,
-                    left=of_mean.low - p.mean,
-                    color="#b3d3e8",
-                    label="of the mean of the seeds",
-                )
-            chart.tip(band[0], f"{name}: predicted {p.mean:.4f} [{p.low:.4f}, {p.high:.4f}]")
-            axis.vlines(0, row - 0.25, row + 0.25, color=ACCENT, lw=1.6)
-            if len(losses) > 1:
-                axis.scatter(losses - p.mean, np.full(len(losses), row), s=9, color=MUTED, linewidths=0, label="a seed")
-            dot = axis.scatter(
-                [mean - p.mean],
-                [row],
-                s=46,
-                marker="o" if inside else "X",
-                color=INK if inside else REFERENCE,
-                zorder=3,
-                label="measured, inside" if inside else "measured, outside",
-            )
-            chart.tip(dot, [f"{name}: measured {mean:.4f}, {mean - p.mean:+.4f} from the prediction"])
+            _prediction_row(chart, axis, row, name, p, np.atleast_1d(np.asarray(measured[name], dtype=float)))
         axis.set_yticks(np.arange(len(names)), names, color=INK)
         axis.invert_yaxis()
         axis.grid(axis="y", visible=False)
@@ -237,3 +202,41 @@ def predicted_vs_measured(
             unique.values(), unique.keys(), loc="outside upper left", ncols=4 if width > 5 else 2, borderaxespad=0.2
         )
     return chart
+
+
+def _prediction_row(chart: Chart, axis: Any, row: int, name: str, p: Prediction, losses: Array) -> None:
+    """One set: its predicted intervals of a run and of a mean, the seeds' losses (m,) and their mean."""
+    mean = float(losses.mean())
+    of_mean = interval_of_mean(p, losses.tolist())
+    inside = of_mean.covers(mean)
+    band = axis.barh(
+        row,
+        p.high - p.low,
+        0.5,
+        left=p.low - p.mean,
+        color="#dcebf5",
+        label=f"predicted {p.level:.0%} interval of a run",
+    )
+    if len(losses) > 1:
+        axis.barh(
+            row,
+            of_mean.high - of_mean.low,
+            0.5,
+            left=of_mean.low - p.mean,
+            color="#b3d3e8",
+            label="of the mean of the seeds",
+        )
+    chart.tip(band[0], f"{name}: predicted {p.mean:.4f} [{p.low:.4f}, {p.high:.4f}]")
+    axis.vlines(0, row - 0.25, row + 0.25, color=ACCENT, lw=1.6)
+    if len(losses) > 1:
+        axis.scatter(losses - p.mean, np.full(len(losses), row), s=9, color=MUTED, linewidths=0, label="a seed")
+    dot = axis.scatter(
+        [mean - p.mean],
+        [row],
+        s=46,
+        marker="o" if inside else "X",
+        color=INK if inside else REFERENCE,
+        zorder=3,
+        label="measured, inside" if inside else "measured, outside",
+    )
+    chart.tip(dot, [f"{name}: measured {mean:.4f}, {mean - p.mean:+.4f} from the prediction"])
