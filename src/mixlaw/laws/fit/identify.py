@@ -34,7 +34,7 @@ from mixlaw.laws.fit.objective import Objective
 from mixlaw.laws.fit.profile import ProfileProblem, curvature, student
 
 if TYPE_CHECKING:
-    from mixlaw.laws.fit.scale_law import ScaleLaw
+    from mixlaw.laws.fit.scale_form import ScaleForm
 
 __all__ = ["Unknown", "candidates", "common_line", "moving_together", "unknown", "wrong_signs"]
 
@@ -79,7 +79,7 @@ class Unknown:
     spread: float
 
 
-def unknown(law: ScaleLaw, problem: ProfileProblem, columns: Sequence[Array], others: Array) -> Unknown | None:
+def unknown(law: ScaleForm, problem: ProfileProblem, columns: Sequence[Array], others: Array) -> Unknown | None:
     """What the rows of one target of a fitted law leave free; None where they know the law.
 
     Args:
@@ -124,7 +124,7 @@ def unknown(law: ScaleLaw, problem: ProfileProblem, columns: Sequence[Array], ot
     return found_out or _by_form_alone(law, rivals, columns, inside)
 
 
-def _directions(law: ScaleLaw, problem: ProfileProblem, H: Array, noise: float) -> tuple[Array, Array]:
+def _directions(law: ScaleForm, problem: ProfileProblem, H: Array, noise: float) -> tuple[Array, Array]:
     """Linear functions (P, P) of theta, one a row, that the runs know independently, each in a unit in which 1 is
     large, and the standard deviations (P,) to which they know them."""
     coordinates = _coordinates(problem)
@@ -192,7 +192,7 @@ def _moved_along(problem: ProfileProblem, directions: Array, rise: float, limit:
 
 
 def _moved_at(
-    law: ScaleLaw,
+    law: ScaleForm,
     problem: ProfileProblem,
     H: Array,
     rivals: Array,
@@ -231,7 +231,7 @@ def _moved_at(
     return _walk(problem, way, starts[:, None], step, rise, limit)
 
 
-def _distance(law: ScaleLaw, columns: Sequence[Array], places: Sequence[Array]) -> Array:
+def _distance(law: ScaleForm, columns: Sequence[Array], places: Sequence[Array]) -> Array:
     """(C,) distance of candidates to the nearest run: sizes in logarithms, over each column's range."""
     total = np.zeros((len(places[0]), len(columns[0])))
     for name, run, place in zip(law.columns, columns, places):
@@ -293,7 +293,7 @@ def _held(
 
 # ---- what it means --------------------------------------------------------------------------------------
 def _consequences(
-    law: ScaleLaw, rivals: Array, columns: Sequence[Array], places: tuple[Array, ...], num_inside: int
+    law: ScaleForm, rivals: Array, columns: Sequence[Array], places: tuple[Array, ...], num_inside: int
 ) -> Unknown | None:
     signal = float(np.ptp(law.values_at(rivals[:1], columns)[0]))
     values = law.values_at(rivals, places)
@@ -322,7 +322,9 @@ def _consequences(
     return Unknown(text, _kept(law, rivals, values), run, tuple(free), float(spread[best]))
 
 
-def _by_form_alone(law: ScaleLaw, rivals: Array, columns: Sequence[Array], inside: tuple[Array, ...]) -> Unknown | None:
+def _by_form_alone(
+    law: ScaleForm, rivals: Array, columns: Sequence[Array], inside: tuple[Array, ...]
+) -> Unknown | None:
     """Of columns that move together, though the fit has one optimum: the law's form is all that tells them apart."""
     where = moving_together(law, columns)
     if not where or not len(inside[0]):
@@ -346,7 +348,7 @@ def _shown(run: Mapping[str, float]) -> str:
     return ", ".join(f"{k}={v:.3g}" for k, v in run.items())
 
 
-def _exponents(law: ScaleLaw, described: Mapping[str, Array]) -> list[str]:
+def _exponents(law: ScaleForm, described: Mapping[str, Array]) -> list[str]:
     """Parameters that the family calls exponents and declares to be positive, and what was fitted beside those that it
     declares (a memory)."""
     beside = [name for name in described if name not in law.layout.parameters]
@@ -357,7 +359,7 @@ def _exponents(law: ScaleLaw, described: Mapping[str, Array]) -> list[str]:
     ]
 
 
-def _free_exponents(law: ScaleLaw, rivals: Array) -> list[str]:
+def _free_exponents(law: ScaleForm, rivals: Array) -> list[str]:
     described = law.described(rivals)
     out = []
     for name in _exponents(law, described):
@@ -367,7 +369,7 @@ def _free_exponents(law: ScaleLaw, rivals: Array) -> list[str]:
     return out
 
 
-def _ranges(law: ScaleLaw, rivals: Array, free: Sequence[str]) -> str:
+def _ranges(law: ScaleForm, rivals: Array, free: Sequence[str]) -> str:
     """The parameters that move most among the rivals, with their ranges."""
     layout = law.layout
     unit = _units(layout, rivals.shape[1])
@@ -393,7 +395,7 @@ def _between(values: Array) -> str:
     return f"{float(values.min()):.3g} to {float(values.max()):.3g}"
 
 
-def moving_together(law: ScaleLaw, columns: Sequence[Array]) -> str:
+def moving_together(law: ScaleForm, columns: Sequence[Array]) -> str:
     """Columns that hold one value, or move together, in these rows, in words; empty where there are none.
 
     Args:
@@ -449,7 +451,7 @@ def common_line(a: str, x: Array, b: str, y: Array) -> str:
     return f"{b} = {float(np.exp(y.mean() - slope * x.mean())):.3g} {a}^{slope:.2f}"
 
 
-def _domains(law: ScaleLaw, columns: Sequence[Array]) -> list[str]:
+def _domains(law: ScaleForm, columns: Sequence[Array]) -> list[str]:
     if law.fitted:
         return law.domain_names
     return [f"x{k}" for k in range(columns[list(law.columns).index(WEIGHTS)].shape[1])]
@@ -471,7 +473,7 @@ def _weights_together(W: Array, domains: Sequence[str]) -> list[str]:
     return said
 
 
-def candidates(law: ScaleLaw, columns: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+def candidates(law: ScaleForm, columns: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """Plausible runs around the given ones, in the law's columns: inside the range of each column (all combinations of
     a few of its values), and beyond the range of the runs (every size and count grown by half of its range).
 
@@ -503,7 +505,7 @@ def candidates(law: ScaleLaw, columns: Sequence[Array]) -> tuple[tuple[Array, ..
     return _valid(law, list(product(*blocks))), _valid(law, list(product(*top)))
 
 
-def _valid(law: ScaleLaw, rows: list[tuple[Any, ...]]) -> tuple[Array, ...]:
+def _valid(law: ScaleForm, rows: list[tuple[Any, ...]]) -> tuple[Array, ...]:
     """The rows that the law can be asked about."""
     kept = []
     for row in rows:
@@ -518,7 +520,7 @@ def _valid(law: ScaleLaw, rows: list[tuple[Any, ...]]) -> tuple[Array, ...]:
     return tuple(np.concatenate(parts) for parts in zip(*kept))
 
 
-def _telling(law: ScaleLaw, rows: tuple[Array, ...], spread: Array) -> int:
+def _telling(law: ScaleForm, rows: tuple[Array, ...], spread: Array) -> int:
     """The cheapest run at which the rivals differ by at least two thirds of the most that they do."""
     cost = np.ones(len(spread))
     for name, c in zip(law.columns, rows):
@@ -529,7 +531,7 @@ def _telling(law: ScaleLaw, rows: tuple[Array, ...], spread: Array) -> int:
     return int(next(i for i in order if enough[i]))
 
 
-def _as_row(law: ScaleLaw, rows: tuple[Array, ...], at: int) -> dict[str, float]:
+def _as_row(law: ScaleForm, rows: tuple[Array, ...], at: int) -> dict[str, float]:
     out: dict[str, float] = {}
     for name, c in zip(law.columns, rows):
         if name == WEIGHTS:
@@ -539,7 +541,7 @@ def _as_row(law: ScaleLaw, rows: tuple[Array, ...], at: int) -> dict[str, float]
     return out
 
 
-def _kept(law: ScaleLaw, rivals: Array, values: Array) -> Array:
+def _kept(law: ScaleForm, rivals: Array, values: Array) -> Array:
     """The rivals that are extreme somewhere: in a prediction (R, C) at a candidate, or in an
     exponent."""
     keep: set[int] = set()
@@ -550,7 +552,7 @@ def _kept(law: ScaleLaw, rivals: Array, values: Array) -> Array:
     return rivals[sorted(keep - {0})]
 
 
-def wrong_signs(law: ScaleLaw, theta: Array) -> list[str]:
+def wrong_signs(law: ScaleForm, theta: Array) -> list[str]:
     """Exponents of one target's optimum (P,) that have the wrong sign, or stand where they may no longer fall.
 
     Example:

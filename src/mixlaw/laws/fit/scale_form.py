@@ -157,6 +157,23 @@ class ScaleForm(Law):
         an option."""
         return np.asarray(type(self).loss(self, p, *columns), dtype=float)
 
+    # ---- the formula at internal parameters ----------------------------------------------------------
+    def described(self, theta: Array) -> dict[str, Array]:
+        """Declared parameters by name, (B,) or (B, K) each, of internal ones (B, P)."""
+        return self.layout.describe(theta)
+
+    def values_at(self, theta: Array, columns: Sequence[Array]) -> Array:
+        """(B, n) predictions in the unit of y of internal parameters theta (B, P) at columns: (n,) each, weights
+        (n, K)."""
+        with np.errstate(over="ignore"):
+            value = self.curve(self.layout.split(theta), *columns)
+        return np.broadcast_to(value, (len(theta), len(columns[0])))
+
+    def value_and_slopes(self, theta: Array, columns: Sequence[Array]) -> tuple[Array, Array]:
+        """Predictions (B, n) and their slopes in theta (B, n, P), arguments as of :meth:`values_at`."""
+        with np.errstate(all="ignore"):
+            return self._model(columns)(theta, np.zeros(len(theta), dtype=np.int64))
+
     def _column_names(self, num: int) -> list[str]:
         domains = [f"x{i}" for i in range(num - len(self.columns) + 1)]
         return [n for name in self.columns for n in (domains if name == WEIGHTS else [name])]

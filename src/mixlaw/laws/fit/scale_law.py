@@ -347,7 +347,7 @@ class ScaleLaw(ScaleForm):
             for t, rivals in enumerate(self.rivals_):
                 if not len(rivals):
                     continue
-                mean = self._values(self.theta_[[t]], columns)[0]
+                mean = self.values_at(self.theta_[[t]], columns)[0]
                 apart = np.abs(self.values_at(np.asarray(rivals), columns) - mean).max(axis=0)
                 rows = np.flatnonzero(apart > 0.01 * np.abs(mean))
                 if len(rows):
@@ -376,20 +376,6 @@ class ScaleLaw(ScaleForm):
     def _identify_problem(self, t: int) -> ProfileProblem:
         """One target's fit as the question what it does not know takes it: all that was fitted, in one vector."""
         return self._profile_problem(t)
-
-    def described(self, theta: Array) -> dict[str, Array]:
-        """Declared parameters by name, (B,) or (B, K) each, of internal ones (B, P)."""
-        return self.layout.describe(theta)
-
-    def values_at(self, theta: Array, columns: Sequence[Array]) -> Array:
-        """(B, n) predictions in the unit of y of internal parameters theta (B, P) at columns: (n,) each, weights
-        (n, K)."""
-        return self._values(theta, columns)
-
-    def value_and_slopes(self, theta: Array, columns: Sequence[Array]) -> tuple[Array, Array]:
-        """Predictions (B, n) and their slopes in theta (B, n, P), arguments as of :meth:`values_at`."""
-        with np.errstate(all="ignore"):
-            return self._model(columns)(theta, np.zeros(len(theta), dtype=np.int64))
 
     def _read(self, X: Array, Y: Array, sample_weight: Array) -> Rows:
         """The rows of this fit; refuses targets with too few measurements, and keeps what was measured."""
@@ -480,10 +466,10 @@ class ScaleLaw(ScaleForm):
             rows = self._rows_of(given)
             counts = rng.standard_exponential((num, len(given.X)))
             draws = self._resampled(rows, counts / counts.mean(axis=1, keepdims=True), gtol=1e-5)
-        out = np.stack([self._values(theta, there) for theta in draws], axis=-1)
+        out = np.stack([self.values_at(theta, there) for theta in draws], axis=-1)
         for t, rivals in enumerate(self.rivals_ or ()):
             if len(rivals):  # refits begin at the optimum and stay near it where nothing pulls them away
-                away = self.values_at(np.asarray(rivals), there) - self._values(self.theta_[[t]], there)
+                away = self.values_at(np.asarray(rivals), there) - self.values_at(self.theta_[[t]], there)
                 out[:, :, t] += away[rng.integers(len(away), size=len(out))] * rng.random((len(out), 1))
         return out
 
@@ -494,16 +480,10 @@ class ScaleLaw(ScaleForm):
         measured = weights if side is None else np.where(side == 0, weights, 0.0)
         return Rows(self._used(given.X), Y, weights, measured, side)
 
-    def _values(self, theta: Array, columns: Sequence[Array]) -> Array:
-        """Losses (B, n) at theta (B, P)."""
-        with np.errstate(over="ignore"):
-            value = self.curve(self.layout.split(theta), *columns)
-        return np.broadcast_to(value, (len(theta), len(columns[0])))
-
     def _predict(self, X: Array) -> Array:
         columns = self._used(X)
         self.check_rows(*columns)
-        return np.ascontiguousarray(self._values(self.theta_, columns).T)
+        return np.ascontiguousarray(self.values_at(self.theta_, columns).T)
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
         """Ends of an interval for a new run at X.
@@ -518,7 +498,7 @@ class ScaleLaw(ScaleForm):
         if self.bootstrap_theta_ is None:
             return low, high
         tail = (1 - level) / 2
-        spread = [np.quantile(self._values(t, columns), (tail, 1 - tail), axis=0) for t in self.bootstrap_theta_]
+        spread = [np.quantile(self.values_at(t, columns), (tail, 1 - tail), axis=0) for t in self.bootstrap_theta_]
         extra = np.stack([(s[1] - s[0]) / 2 for s in spread], axis=1)
         extra = extra[:, 0] if self.single_target_ else extra
         mean, (least, largest) = self.predict(X), self.response.range
@@ -548,7 +528,7 @@ class ScaleLaw(ScaleForm):
             up, down = matrix.copy(), matrix.copy()
             up[:, j] += step
             down[:, j] = np.maximum(down[:, j] - step, 0.0)
-            change = self._values(self.theta_, self._used(up)) - self._values(self.theta_, self._used(down))
+            change = self.values_at(self.theta_, self._used(up)) - self.values_at(self.theta_, self._used(down))
             out[:, :, j] = (change / (up[:, j] - down[:, j])).T
         return out
 

@@ -297,9 +297,9 @@ class LearningRateAnnealing(ScaleLaw):
         value, slopes = self._at_areas(p, columns, self._features(columns, self._known_decay())[0], anneal)
         return value, np.concatenate([layout.jacobian(p, slopes, len(columns[0])), (-p.C * bend)[:, :, None]], axis=2)
 
-    def _values(self, theta: Array, columns: Sequence[Array]) -> Array:
+    def values_at(self, theta: Array, columns: Sequence[Array]) -> Array:
         if theta.shape[1] == self.layout.size:
-            return super()._values(theta, columns)
+            return super().values_at(theta, columns)
         with np.errstate(over="ignore"):
             return self._with_memories(theta, columns)[0]
 

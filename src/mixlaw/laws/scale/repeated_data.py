@@ -295,7 +295,7 @@ class RepeatedData(ScaleLaw):
         """Each measured run's term of one target's objective, at theta (P,)."""
         y, w = rows.Y[0], rows.measured[0]
         seen = w > 0
-        residual = np.log(self._values(theta[None], rows.columns)[0, seen]) - np.log(y[seen])
+        residual = np.log(self.values_at(theta[None], rows.columns)[0, seen]) - np.log(y[seen])
         return w[seen] * (huber(residual, self.delta) if self.loss == "huber" else 0.5 * residual**2)
 
     def _flat(self, rows: Rows, theta: Array) -> list[str]:
