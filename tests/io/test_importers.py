@@ -78,6 +78,17 @@ def test_bad_tables_say_what_is_wrong(tmp_path, text, message):
         read(write(tmp_path / "bad.csv", text))
 
 
+def test_a_forgotten_column_of_weights_is_suspected_before_rescaling(tmp_path):
+    text = "weight_a,weight_b,books,loss_a\n.3,.2,.5,3\n.5,.4,.1,2.9\n.6,.4,0,2.8\n"
+    with pytest.raises(DataError, match=r"2 of 3 runs.*Is a domain's column missing.*--weight"):
+        read(write(tmp_path / "short.csv", text))
+    with pytest.raises(DataError, match=r"sum to 1") as caught:
+        read(write(tmp_path / "over.csv", text.replace(".3,.2,.5", ".8,.7,.5")))
+    assert "missing" not in str(caught.value)
+    columns = {"a": "weight_a", "b": "weight_b", "books": "books"}
+    assert list(read(tmp_path / "short.csv", weights=columns).domains) == ["a", "b", "books"]
+
+
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.csv"):
         read(tmp_path / "nowhere.csv")

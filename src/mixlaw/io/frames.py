@@ -295,7 +295,14 @@ def check_weights(
             f"{total.max():.4f}; worst: run {runs[worst]!r}, {total[worst]:.4f})"
         )
         if not repair:
-            hint = " That looks like rounding." if np.abs(total - 1).max() <= ROUNDING else ""
+            hint = ""
+            if np.abs(total - 1).max() <= ROUNDING:
+                hint = " That looks like rounding."
+            elif 2 * len(off) > len(runs) and total.max() <= 1 + ROUNDING:
+                hint = (
+                    " Is a domain's column missing, or not named as a weight (DOMAIN=COLUMN in weights=, or "
+                    "`--weight`)? Rescaling would not bring it back."
+                )
             raise DataError(
                 f"{text}.{hint} Correct them, drop those runs, or ask for rescaling: repair=True (`--repair`; in a "
                 f"study.yaml `repair: true`)."
