@@ -62,7 +62,7 @@ def test_targets_per_training_set(tmp_path):
 
 
 def test_runs_that_say_nothing_are_refused(tmp_path):
-    with pytest.raises(DataError, match="neither mixtures nor sizes.*--weight DOMAIN=COLUMN"):
+    with pytest.raises(DataError, match=r"neither mixtures nor sizes.*--weight DOMAIN=COLUMN"):
         fit_files([table(tmp_path, "run,loss_a", [("x", 3), ("y", 2)])], tmp_path / "fit")
 
 

@@ -180,9 +180,9 @@ def _rows_to_fit(observations: Observations) -> tuple[Features, Literal["final",
         return ("joint", "all") if len(sizes) >= 3 else ("mixture", "final")
     if not sizes or not any(r["tokens"] for r in runs):
         raise DataError(
-            "The runs have neither mixtures nor sizes and tokens, so no law can explain them. Name the "
-            "columns of weights weight_<domain>, or say which they are: weights= (--weight DOMAIN=COLUMN for each); laws of "
-            "size need the columns params and tokens."
+            "The runs have neither mixtures nor sizes and tokens, so no law can explain them. Name the columns of "
+            "weights weight_<domain>, or say which they are: weights= (--weight DOMAIN=COLUMN for each); laws of size "
+            "need the columns params and tokens."
         )
     epochs = [e for r in runs for _, e in r["epochs"] or []]
     if len(epochs) == len(runs) and max(epochs) > 1 and len(mixtures) <= 1:
