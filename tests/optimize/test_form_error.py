@@ -9,6 +9,7 @@ from mixlaw import Budget, Corpus, MixlawWarning, optimize
 from mixlaw.laws import LAWS
 from mixlaw.laws.choose.rivals import FAMILIES, Rivals
 from mixlaw.optimize.around.form_error import FormError
+from mixlaw.optimize.around.predictions import predictions
 from mixlaw.optimize.pose.request import Request
 
 DOMAINS, SETS = ("web", "code", "books", "wiki", "papers"), ("a", "b", "c")
@@ -131,3 +132,26 @@ def test_a_joint_law_is_judged_at_the_size_that_is_asked_about():
     assert form.view.law is law.at(params=2e8, tokens=8e9)
     assert form.rivals.shares(np.ones(1)).argmax() == list(form.families).index("effective_tokens")  # the truth's form
     assert form.variance([[0.0, 1.0, 0.0]], np.ones(1))[0] > 0.01**2  # nats squared; no run was without web
+
+
+def test_runs_at_pure_mixtures_say_little_of_the_untried_middle():
+    alone, held = [], []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        loss = exponential(rng)
+        corners, sides = 0.96 * np.eye(5) + 0.01, 0.5 * (np.eye(5) + np.roll(np.eye(5), 1, axis=1))
+        R = np.vstack([corners, corners, sides])
+        R /= R.sum(axis=1, keepdims=True)
+        runs = dict(zip(DOMAINS, R.T)), dict(zip(SETS, (loss(R) + NOISE * rng.normal(size=(15, 3))).T))
+        corpus = Corpus.declared(dict.fromkeys(DOMAINS, 10**9), source="test")
+        middle = np.full(5, 0.2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixlawWarning)
+            law = LAWS["bi_mix"]().fit(*runs)
+            q = Request.of(law, SETS, Budget(tokens=10**6), corpus, runs=runs)
+            form = FormError.of(q)
+            tables = [predictions(q, lambda y, W=q.W: y @ W, middle, one)[0] for one in (None, form)]
+        truth = float(loss(middle[None]).mean())
+        alone.append(tables[0]["objective"].covers(truth))
+        held.append(tables[1]["objective"].covers(truth))
+    assert np.mean(alone) < 0.5 and np.mean(held) >= 0.8
