@@ -36,7 +36,9 @@ def fitted(tmp_path_factory):
 
 def test_a_fit_of_files_ends_with_the_command_that_makes_a_recipe(fitted):
     folder, text = fitted
-    command = text.strip().splitlines()[-1].partition("Next: ")[2]
+    *_, explained, last = text.strip().splitlines()
+    assert "--tokens" in explained and "--counts" in explained and "300B" in explained
+    command = last.partition("Next: ")[2]
     words = shlex.split(command)
     assert words[:3] == ["mixlaw", "optimize", str(folder)]
     assert [w.partition("=")[0] for w in words if w.endswith("=TOKENS")] == list(DOMAINS)

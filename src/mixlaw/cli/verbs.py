@@ -285,7 +285,13 @@ def fit(
         return
     echo(law.summary())
     following = next_command(folder, law)
-    echo(f"Wrote {folder} (law.json, league.json, observations, plots).{f' Next: {following}' if following else ''}")
+    echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
+    if following:
+        echo(
+            "For a recipe, write numbers such as 300B for TOKENS: after --tokens how long the run you plan is, after "
+            "--counts how many different (unique) tokens each domain has."
+        )
+        echo(f"Next: {following}")
 
 
 def optimize(
