@@ -428,6 +428,7 @@ def verify(
     dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk; train nothing.")] = False,
 ) -> None:
     """Train the recipe and the references with paired seeds; score the prediction."""
+    from mixlaw.report.cautions import cautions_of_check
     from mixlaw.study.study import Study
     from mixlaw.verify.paired import verification_text
 
@@ -436,8 +437,11 @@ def verify(
         _print_cost(study.swarm.cost(list(study.verification_specs().values())))
         return
     with progress_bar() as progress:
-        result = Study(folder, progress).verify()
+        study = Study(folder, progress)
+        result = study.verify()
     echo(verification_text(result))
+    for caution in cautions_of_check(study.recipe(), result):
+        echo(caution)
     echo(f"Wrote {folder / 'verification.json'}. Next: mixlaw report {folder}")
 
 

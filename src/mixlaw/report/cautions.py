@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data.recipe import Recipe
 from mixlaw.data.recipe_text import worse_sets
-from mixlaw.data.verification import interval_of_mean
+from mixlaw.data.verification import Verification, interval_of_mean
 from mixlaw.report.facts import ReportFacts
 
-__all__ = ["blank_columns", "first_cautions", "missed_intervals", "worse_than_reference"]
+__all__ = ["blank_columns", "cautions_of_check", "first_cautions", "missed_intervals", "worse_than_reference"]
 
 
 def worse_than_reference(facts: ReportFacts) -> tuple[str, list[tuple[str, float]]]:
@@ -99,7 +100,8 @@ def first_cautions(facts: ReportFacts) -> list[str]:
     if worse:
         what = "measured" if facts.verification else "predicted"
         words = {"natural": "the natural mixture", "reference": "the reference"}.get(name, name)
-        shown = ", ".join(f"{t} by {rise:.2g}" for t, rise in worse)
+        weights = None if facts.recipe is None else facts.recipe.objective.get("weights")
+        shown = ", ".join(f"{t} by {rise:.2g}{_not_asked(weights, t)}" for t, rise in worse)
         out.append(f"Worse than at {words} ({what}, nats per token): {shown}.")
     missed = missed_intervals(facts)
     if missed:
@@ -111,3 +113,32 @@ def first_cautions(facts: ReportFacts) -> list[str]:
             f"No domain is shown to help or hurt {', '.join(blank)}: what the mixture does to them is not known."
         )
     return out
+
+
+def _not_asked(weights: Mapping[str, float] | None, name: str) -> str:
+    """What explains most often why a set got worse: nothing was asked of it."""
+    return " (not in the objective)" if weights and not weights.get(name) else ""
+
+
+def cautions_of_check(recipe: Recipe, check: Verification) -> list[str]:
+    """The first cautions of a recipe that was verified, for the terminal: sets that got worse, missed intervals.
+
+    Example:
+        >>> from mixlaw import Budget, Corpus
+        >>> from mixlaw.data.mixture import Mixture
+        >>> from mixlaw.data.prediction import Prediction
+        >>> from mixlaw.data.verification import Arm
+        >>> from mixlaw.laws import LogLinear
+        >>> from mixlaw.optimize import optimize
+        >>> web = [0.1, 0.3, 0.5, 0.7, 0.9]
+        >>> law = LogLinear().fit({"web": web, "code": [1 - w for w in web]}, {"exam": [3, 2.9, 2.7, 2.6, 2.6]})
+        >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
+        >>> recipe = optimize(law, "exam", Budget(tokens=1_000), corpus)
+        >>> ours = Arm(recipe.mixture, (2.5,), {}, sets={"exam": (2.5,), "bugs": (4.0,)})
+        >>> today = Arm(Mixture({"web": 0.5, "code": 0.5}), (2.7,), {}, sets={"exam": (2.7,), "bugs": (3.0,)})
+        >>> gain = {"natural": Prediction(-0.2, -0.3, -0.1)}
+        >>> check = Verification({"recipe": ours, "natural": today}, Prediction(2.5, 2.4, 2.6), 2.5, 0.0, gain)
+        >>> cautions_of_check(recipe, check)[0]
+        'Worse than at the natural mixture (measured, nats per token): bugs by 1 (not in the objective).'
+    """
+    return first_cautions(ReportFacts("check", recipe=recipe, verification=check.to_dict()))

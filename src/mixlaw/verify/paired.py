@@ -247,8 +247,9 @@ def verification_text(result: Verification) -> str:
     inside = "inside" if result.inside_interval else "OUTSIDE"
     low, high = result.predicted_mean.low, result.predicted_mean.high
     lines = [
-        f"Predicted loss {result.predicted}; measured {result.measured:.4f} +- {result.standard_error:.4f}: {inside} "
-        f"the interval for a mean of {result.num_seeds} seeds, [{low:.4f}, {high:.4f}]."
+        f"Predicted loss {result.predicted} nats per token; measured {result.measured:.4f} (standard error "
+        f"{result.standard_error:.4f}): {inside} the interval for a mean of {result.num_seeds} seeds, "
+        f"[{low:.4f}, {high:.4f}]."
     ]
     if not result.predicted_first:
         lines.append("These runs were trained before this prediction was written: not a blind check.")

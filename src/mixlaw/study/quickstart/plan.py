@@ -18,6 +18,7 @@ from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.store import Store
 from mixlaw.kit.units import format_count, format_seconds
+from mixlaw.report.cautions import cautions_of_check
 from mixlaw.study.folder import Progress
 from mixlaw.study.steps.tokenize import tokenized
 from mixlaw.study.study import Study
@@ -158,6 +159,8 @@ def run(
     say(f"Prediction written to the ledger (head {study.ledger.head[:16]}). Now training the mixtures that check it.")
     result = study.verify(_seeds(study, per_run, minutes * 60 - (time.monotonic() - started)))
     say(verification_text(result))
+    for caution in cautions_of_check(recipe, result):
+        say(caution)
     report = study.report()
     say(f"Report: {report} ({format_seconds(time.monotonic() - started)} in all)")
     return report
