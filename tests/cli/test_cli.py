@@ -34,6 +34,7 @@ def test_the_package_runs_as_a_program(module):
     arguments = [sys.executable, "-m", module, "status", "nowhere"]
     result = subprocess.run(arguments, capture_output=True, text=True)
     assert result.returncode == 1 and "nowhere/study.yaml is not there" in result.stderr
+    assert "mixlaw init nowhere" in result.stderr and "mixlaw fit runs.csv" in result.stderr
     misspelt = subprocess.run([*arguments[:3], "statsu"], capture_output=True, text=True)
     assert misspelt.returncode == 2 and "No such command 'statsu'" in misspelt.stderr
 

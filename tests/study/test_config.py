@@ -186,3 +186,10 @@ def test_sizes_of_the_command_line_are_plain_digits(size):
 
     with pytest.raises(ConfigError):
         design_changes(DesignConfig(), sizes=[size])
+
+
+def test_a_table_given_as_a_study_is_told_the_verb_that_reads_it(tmp_path):
+    table = tmp_path / "runs.csv"
+    table.write_text("weight_web,loss_web\n1,3\n")
+    with pytest.raises(ConfigError, match=r"runs\.csv is a file and no study folder.*mixlaw fit"):
+        load_config(table / "study.yaml")

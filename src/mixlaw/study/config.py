@@ -354,7 +354,13 @@ def load_config(path: Path) -> StudyConfig:
         data = load_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise ConfigError(
-            f"{path} is not there. Make a study first: `mixlaw init {path.parent} --domain NAME=PATH ...`."
+            f"{path} is not there. Is the folder's name right? A study is made by `mixlaw init {path.parent} --domain "
+            f"NAME=PATH ...`, a fit of a table of runs by `mixlaw fit runs.csv`."
+        ) from None
+    except NotADirectoryError:
+        raise ConfigError(
+            f"{path.parent} is a file and no study folder. If it is a table of runs, `mixlaw fit {path.parent}` makes "
+            f"a folder of it."
         ) from None
     except (UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not readable YAML: {error}") from None
