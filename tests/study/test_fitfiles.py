@@ -66,6 +66,15 @@ def test_runs_that_say_nothing_are_refused(tmp_path):
         fit_files([table(tmp_path, "run,loss_a", [("x", 3), ("y", 2)])], tmp_path / "fit")
 
 
+def test_an_accuracy_beside_losses_is_told_how_it_is_fitted(tmp_path):
+    path = table(tmp_path, "weight_a,weight_b,loss_a,acc_b", [(0.2, 0.8, 3, 0.5), (0.6, 0.4, 2, 0.4)])
+    said = []
+    fit_files([path], tmp_path / "fit", say=said.append, dry_run=True)
+    assert any("Not fitted: values in accuracy" in text and "--ignore" in text for text in said)
+    fit_files([path], tmp_path / "fit", say=said.append, dry_run=True, ignore=["loss_a"])
+    assert "fitted as 1 - accuracy" in said[-1]
+
+
 @pytest.mark.slow
 def test_a_table_of_sizes_and_training_sets_end_to_end(tmp_path):
     path = table(tmp_path, "train_set,params,tokens,loss_c4", scaling_rows({"web": 1.5, "code": 2.5}))

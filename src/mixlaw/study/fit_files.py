@@ -143,7 +143,10 @@ def _table(
     say(f"{X.num_rows} {rows}, columns {', '.join(X.column_names)}; {count} in {metric}{rule}.")
     others = sorted(set(observations.values["metric"].to_pylist()) - {metric})
     if others:
-        say(f"Not fitted: values in {', '.join(others)}; one law is of one metric.")
+        say(
+            f"Not fitted: values in {', '.join(others)}; one law is of one metric. To fit those instead, leave "
+            f"the columns of {metric} out (--ignore COLUMN)."
+        )
     return X, y
 
 
