@@ -202,6 +202,15 @@ TASKS: dict[str, tuple[str, str]] = {
         return [recipe.difference.mean, recipe.difference.low, recipe.difference.high]
         """,
     ),
+    "recipe_of_auto": (
+        "Fit and optimum of Auto with all its intervals, 64 RegMix runs, 17 domains, 13 losses",
+        """
+        X, y = regmix(64, 13)
+        law = ml.laws.Auto().fit(X, y)
+        recipe = ml.optimize(law, dict.fromkeys(law.target_names_, 1.0), ml.Budget("25B", max_epochs=4), corpus_of(X))
+        return [recipe.mixture[n] for n in corpus_of(X).names]
+        """,
+    ),
     "frontier": (
         "Frontier of 200 points, 3 losses",
         """
