@@ -460,10 +460,10 @@ def why_not(view: LawView, atoms: Atoms | None) -> str:
         >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"all": 4 - np.log(web + 0.1) - np.log(1.1 - web)})
         >>> corpus = Corpus.declared({"web": 9_000, "code": 1_000}, source="example")
         >>> why_not(LawView(law, corpus, Budget(tokens=1_000)), None)  # as a law without atoms is told
-        'LogLinear is not a sum of convex atoms'
+        'LogLinear is not a sum of convex terms, which a proof needs'
     """
     name = view.name
     if atoms is None:
-        return f"{name} is not a sum of convex atoms"
+        return f"{name} is not a sum of convex terms, which a proof needs"
     odd = [t for t, ok in zip(view.targets, atoms.convex()) if not ok]
     return f"{name} is not convex for {odd[:5] or 'this combination'}"
