@@ -156,8 +156,12 @@ def run(
     say(study.fit().summary())
     recipe = study.optimize()
     say(str(recipe))
-    say(f"Prediction written to the ledger (head {study.ledger.head[:16]}). Now training the mixtures that check it.")
-    result = study.verify(_seeds(study, per_run, minutes * 60 - (time.monotonic() - started)))
+    seeds = _seeds(study, per_run, minutes * 60 - (time.monotonic() - started))
+    say(
+        f"Prediction written to the ledger (head {study.ledger.head[:16]}). Now training the mixtures that check it, "
+        f"with {seeds or study.config.verify.seeds} seeds each."
+    )
+    result = study.verify(seeds)
     say(verification_text(result))
     for caution in cautions_of_check(recipe, result):
         say(caution)
