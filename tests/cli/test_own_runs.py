@@ -84,3 +84,6 @@ def test_what_is_missing_is_said(fitted, options, message):
 def test_options_of_a_fit_are_refused_for_a_folder_that_is_none(tmp_path):
     said = mixlaw("optimize", tmp_path, "--tokens", "300B")
     assert "holds neither law.json nor study.yaml" in said.output + str(said.exception)
+    (tmp_path / "runs.csv").write_text("weight_web,loss_web\n1,3\n")
+    said = mixlaw("optimize", tmp_path / "runs.csv", "--tokens", "300B")
+    assert "is a file and no study folder" in said.output + str(said.exception)

@@ -193,3 +193,9 @@ def test_a_table_given_as_a_study_is_told_the_verb_that_reads_it(tmp_path):
     table.write_text("weight_web,loss_web\n1,3\n")
     with pytest.raises(ConfigError, match=r"runs\.csv is a file and no study folder.*mixlaw fit"):
         load_config(table / "study.yaml")
+
+
+def test_a_fit_of_files_given_as_a_study_is_told_its_verbs(tmp_path):
+    (tmp_path / "law.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"holds a fit of files and no study.*mixlaw optimize.*mixlaw export"):
+        load_config(tmp_path / "study.yaml")

@@ -370,7 +370,7 @@ def optimize(
         _optimize_fit(folder, of_files, {"--task": task, "--limit": limit}, asked)
         return
     given = [name for name, value in of_files.items() if value is not None]
-    if given:
+    if given and not folder.is_file():
         raise ConfigError(
             f"{given[0]} is for a folder that `mixlaw fit FILES` wrote; {folder} is a study, which has it in its "
             f"study.yaml."

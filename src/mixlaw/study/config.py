@@ -353,6 +353,11 @@ def load_config(path: Path) -> StudyConfig:
     try:
         data = load_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
+        if (path.parent / "law.json").exists():
+            raise ConfigError(
+                f"{path.parent} holds a fit of files and no study: of the verbs, `mixlaw optimize` and `mixlaw export` "
+                f"work on it. The others need a study (`mixlaw init`, with the files as `runs:` in its study.yaml)."
+            ) from None
         raise ConfigError(
             f"{path} is not there. Is the folder's name right? A study is made by `mixlaw init {path.parent} --domain "
             f"NAME=PATH ...`, a fit of a table of runs by `mixlaw fit runs.csv`."
