@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.optimize import minimize
 
-from mixlaw.data.learning_rate import Cosine
+from mixlaw.data.learning_rate import Constant, Cosine, WarmupStableDecay
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, NotIdentifiableError
-from mixlaw.laws import Joint, LogLinear, Nested, rank_transfer
+from mixlaw.laws import Auto, Joint, LogLinear, Nested, rank_transfer
 from mixlaw.laws.core.base import Law
+from mixlaw.laws.fit.late_fall import late_fall
+from mixlaw.laws.fit.power_curves import power_curves
 from mixlaw.laws.fit.random_effects import MixedModel
 from mixlaw.laws.joint.joint import _run_noise
-from mixlaw.laws.joint.nested import power_curves
 
 from shared import experiments
 
@@ -349,3 +350,58 @@ def test_rank_transfer_says_what_it_cannot_know():
         rank_transfer({k: v[few] for k, v in X.items()}, y[few])
     with pytest.raises(DataError, match="rows"):
         rank_transfer(X, y[:-1])
+
+
+# ---- no schedule given ---------------------------------------------------------------------------------
+def blind_world(schedule, noise=0.002):
+    """Ten evaluations along each of 5 x 4 runs of 20,000 steps, and their truth."""
+    steps = np.arange(2_000, 20_001, 2_000.0)
+    r, n, s = (v.ravel() for v in np.meshgrid(np.linspace(0.1, 0.9, 5), SIZES, steps, indexing="ij"))
+    X = {"web": r, "code": 1 - r, "params": n, "tokens": s * BATCH}
+    return X, world_loss(r, n, s, schedule) + noise * np.random.default_rng(0).normal(size=len(r))
+
+
+@pytest.mark.parametrize(
+    "schedule, side",
+    [(WarmupStableDecay(total=20_000, warmup=400, decay=4_000), "below"), (COSINE, "above")],
+)
+def test_auto_says_that_a_rate_likely_decayed_and_widens(schedule, side):
+    X, y = blind_world(schedule)
+    with pytest.warns(MixlawWarning, match=f"No learning-rate schedule is known.*{side}.*rate likely changed.*Give it"):
+        law = Auto().fit(X, y)
+    assert any("Joint(schedule=" in note for note in law.notes)
+    member = law.members_["joint"]
+    later = {"web": [0.5, 0.5], "code": [0.5, 0.5], "params": [1e8, 1e8], "tokens": [4_000 * BATCH, 20_000 * BATCH]}
+    wide = np.diff(law.predict_interval(later), axis=0)[0]
+    bias, member.late_fall_ = member.late_fall_["bias"][0], None
+    narrow = np.diff(law.predict_interval(later), axis=0)[0]
+    assert wide[0] == pytest.approx(narrow[0]) and wide[1] > 2 * 1.6 * abs(bias)
+
+
+def test_a_constant_rate_is_no_decay_and_a_known_schedule_is_not_asked_for():
+    X, y = blind_world(Constant(warmup=100))
+    with pytest.warns(MixlawWarning, match="no change of the rate is seen"):
+        law = Joint(backtest=False, mixture_law=LogLinear()).fit(X, y)
+    assert law.late_fall_ is not None and not law.late_fall_["likely"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MixlawWarning)
+        assert joint(backtest=False, schedule=Constant(warmup=100)).fit(X, y).late_fall_ is None
+
+
+def test_few_rows_of_a_run_say_nothing_of_its_rate():
+    X, y = blind_world(COSINE)
+    few = np.isin(X["tokens"], np.array([4_000, 10_000, 20_000]) * BATCH)
+    for law in (Joint(backtest=False, mixture_law=LogLinear()), Nested(backtest=False, mixture_law=LogLinear())):
+        with pytest.warns(MixlawWarning, match="at most 3 rows of a run nothing can be said"):
+            law.fit({k: v[few] for k, v in X.items()}, y[few])
+        assert law.late_fall_ is None and any("intervals do not hold it" in note for note in law.notes)
+
+
+@pytest.mark.parametrize("name, likely", [("constant_24000", False), ("wsdld_20000_24000", True)])
+def test_decays_of_published_curves(name, likely):
+    """Curves of 25M and 100M parameters under a constant rate and under one decayed in its last sixth."""
+    table = pq.read_table(experiments("lr_schedule_curves.parquet")).to_pydict()
+    rows = [i for i, s in enumerate(table["schedule"]) if s == name][::6]
+    cells = np.array([(table["params"][i], table["step"][i]) for i in rows])
+    found = late_fall(np.array([[table["loss"][i] for i in rows]]), np.ones((1, len(rows))), cells)
+    assert found.likely == likely

@@ -46,8 +46,9 @@ class Auto(Law):
     minimise the error of the average. Nothing depends on a particular study: each choice is made inside the
     rows given.
 
-    With ``params`` and ``tokens`` columns of three sizes or more its one member is :class:`mixlaw.laws.Joint`;
-    :func:`mixlaw.laws.suitable` gives that law itself.
+    With ``params`` and ``tokens`` columns of three sizes or more its one member is :class:`mixlaw.laws.Joint` without a
+    learning-rate schedule, which it says, and for which intervals widen where a decay is likely; for runs whose
+    schedule you know, use ``Joint(schedule=..., tokens_per_step=...)`` itself.
     From 4 to 7 different mixtures only effective tokens, held by their prior, are used, and ``notes_`` says so.
 
     X: (n, K) weights, shares of the training tokens, with columns ``params`` and ``tokens`` where sizes differ; y:

@@ -30,6 +30,7 @@ from mixlaw.laws.core.examples import run_rows
 from mixlaw.laws.core.table import as_matrix
 from mixlaw.laws.fit.engine import Ints
 from mixlaw.laws.fit.identify import common_line
+from mixlaw.laws.fit.late_fall import late_fall, most_lengths
 from mixlaw.laws.fit.scale_form import ScaleForm
 
 __all__ = ["MixtureAtScale"]
@@ -66,6 +67,10 @@ class MixtureAtScale(ScaleForm):
     first_step: float | None = None
     mixture_law: Law | None = None
     target_weights: Any = None
+    late_fall_: dict[str, Any] | None = None
+    """Without a schedule: how far late losses leave the curve of the earlier rows of their run (``bias`` of each
+    target, predicted minus measured, from ``start`` on, mean ``reach`` in e-folds of length), and whether that is
+    ``likely`` a changing learning rate. None where the schedule is known or nothing can be said."""
 
     @classmethod
     def examples(cls) -> list[Law]:
@@ -198,7 +203,7 @@ class MixtureAtScale(ScaleForm):
     def _warn_of_rows(self) -> None:
         """What is unusual about the rows: sums of mixtures, and sizes that move together with lengths."""
         self._warn_sums(self.mixtures_)
-        by_step = self.columns_["step"] is not None and (self.schedule is not None or self.columns_["tokens"] is None)
+        by_step = self._by_step()
         length = "step" if by_step else "tokens"
         at = self.cells_[:, 1] * (1.0 if by_step else float(self.tokens_per_step or 1.0))
         line = common_line("params", np.log(self.cells_[:, 0]), length, np.log(np.maximum(at, 1e-300)))
@@ -212,6 +217,61 @@ class MixtureAtScale(ScaleForm):
             )
             self.notes_ = [text]
             warnings.warn(f"{type(self).__name__}: {text}", MixlawWarning, stacklevel=5)
+
+    def _by_step(self) -> bool:
+        return self.columns_["step"] is not None and (self.schedule is not None or self.columns_["tokens"] is None)
+
+    def _warn_of_schedule(self, table: Array, weight: Array) -> None:
+        """Where runs are given at several lengths and no schedule is known: what that hides, what hiding the late rows
+        shows, and how to tell the law. Sets ``late_fall_``."""
+        self.late_fall_ = None
+        most = max(most_lengths(w, self.cells_) for w in weight)
+        if self.schedule is not None or most < 2:
+            return
+        found = [late_fall(y, w, self.cells_) for y, w in zip(table, weight)]
+        known = [f for f in found if f is not None]
+        unit = "steps" if self._by_step() else "tokens"
+        per = 1.0 if self._by_step() else float(self.tokens_per_step or 1.0)
+        text = (
+            "No learning-rate schedule is known, and runs are given at several lengths. A rate that decays lowers late "
+            "losses in a way that no curve over tokens foresees (by about 0.04 nats per token in all), so that a run "
+            "of another length ends elsewhere than its neighbours' curves say. "
+        )
+        if not known:
+            text += f"With at most {most} rows of a run nothing can be said of it here, and intervals do not hold it."
+        else:
+            mean = float(np.mean([f.bias for f in known]))
+            start, reach = min(f.start for f in known), float(np.mean([f.reach for f in known]))
+            likely = sum(f.likely for f in known) > len(known) / 2
+            self.late_fall_ = {
+                "bias": [mean if f is None else f.bias for f in found], "start": start, "reach": reach, "likely": likely
+            }  # fmt: skip
+            side = "below" if mean > 0 else "above"
+            runs = sum(f.curves for f in known)
+            share = sum(f.lower if mean > 0 else f.curves - f.lower for f in known)
+            text += (
+                f"Late rows, hidden, lie {side} what the earlier rows of the same run predict in {share} of {runs} "
+                f"{'curves' if len(found) > 1 else 'runs'}, by {abs(mean):.2g} on average: "
+            )
+            text += (
+                f"the rate likely changed. Intervals beyond {start * per:.3g} {unit} are widened by that."
+                if likely
+                else "no change of the rate is seen, but one after the last row would not be."
+            )
+        name = type(self).__name__
+        text += (
+            f" Give it: {name}(schedule=Cosine(total=..., warmup=...), tokens_per_step=...), from "
+            f"mixlaw.data.learning_rate; Constant() where the rate stays."
+        )
+        self.notes_ = [*self.notes_, text]
+        warnings.warn(f"{name}: {text}", MixlawWarning, stacklevel=5)
+
+    def _late_variance(self, t: int, step: Array) -> Array:
+        """(n,) what a changing rate adds: the bias of hidden late rows, growing with ln(length) as it did there."""
+        if self.late_fall_ is None or not self.late_fall_["likely"]:
+            return np.zeros(len(step))
+        ahead = np.maximum(np.log(step / self.late_fall_["start"]) / self.late_fall_["reach"], 0.0)
+        return np.asarray((self.late_fall_["bias"][t] * ahead) ** 2)
 
     def _warn_sums(self, W: Array) -> None:
         off = np.unique(W[np.abs(W.sum(axis=1) - 1) > 5e-3], axis=0)
@@ -330,8 +390,9 @@ class MixtureAtScale(ScaleForm):
 
         Its variance adds: how far the fits disagree; the uncertainty of the mixture's own coefficients; how
         strongly the prediction answers to an offset of all runs of one size, times how large such offsets are
-        in the backtests; the noise of one evaluation; and for a mixture that was not run the mixture law's
-        own interval.
+        in the backtests; the noise of one evaluation; without a schedule, how far late losses left the curve of
+        earlier ones where that is likely a changing rate (``late_fall_``); and for a mixture that was not run the
+        mixture law's own interval.
         """
         if not 0 < level < 1:
             raise ConfigError(f"level must lie between 0 and 1, got {level!r}.")
@@ -343,7 +404,7 @@ class MixtureAtScale(ScaleForm):
         known = group >= 0
         nearest = np.where(known, group, 0)
         for t in range(self.n_targets_):
-            variance[:, t] = self._variance(t, nearest, params, step, known)
+            variance[:, t] = self._variance(t, nearest, params, step, known) + self._late_variance(t, step)
         extra = np.zeros_like(mean)
         for N, S in {(N, S) for N, S in zip(params[~known], step[~known])}:
             rows = ~known & (params == N) & (step == S)
