@@ -195,3 +195,9 @@ def test_a_conflict_among_hundreds_of_domains_is_named_in_time():
         Budget(tokens=10**6, floors={"d3": 0.2, "d4": 0.15}, groups=groups).check(corpus)
     assert len(error.value.conflict) == 3
     assert time.perf_counter() - start < 30
+
+
+@pytest.mark.parametrize("given", [{}, {"max_epochs": 4}, None, [3]])
+def test_a_budget_without_tokens_says_what_it_needs(given):
+    with pytest.raises(ConfigError, match="budget needs 'tokens'"):
+        Budget.from_dict(given)

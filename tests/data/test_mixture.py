@@ -101,3 +101,26 @@ def test_wrong_schedules():
     with pytest.raises(ConfigError, match="fractions in"):
         Schedule((Phase(0.0, a), Phase(1.0, a)))
     assert Schedule.constant({"a": 1.0}).epochs(10, {"a": 0})["a"] == math.inf
+
+
+@pytest.mark.parametrize("given", [None, 3, {"web": 10**400}, [("web", "much")]])
+def test_what_is_no_mixture_is_refused_in_words(given):
+    with pytest.raises(ConfigError, match=r"A mixture is|Mixture weights must be numbers"):
+        Mixture(given)
+
+
+@pytest.mark.parametrize("given", [{"web": None}, {"web": ""}, {"web": 10**400}, [1.0]])
+def test_what_cannot_be_rescaled_is_refused_in_words(given):
+    with pytest.raises(ConfigError, match="Cannot rescale"):
+        Mixture.normalized(given)
+
+
+def test_weights_of_any_size_are_rescaled():
+    assert Mixture.normalized({"web": 1.5e308, "code": 0.5e308}).weights == pytest.approx((0.75, 0.25))
+    assert Mixture.normalized({"web": 1.5e-323, "code": 0.5e-323}).weights == pytest.approx((0.75, 0.25))
+
+
+@pytest.mark.parametrize("given", [None, {}, {"phases": None}, {"phases": [{}]}, {"phases": [{"fraction": "half"}]}])
+def test_what_is_no_schedule_is_refused_in_words(given):
+    with pytest.raises(ConfigError, match="A schedule is"):
+        Schedule.from_dict(given)

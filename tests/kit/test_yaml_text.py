@@ -56,6 +56,11 @@ def test_scalars_are_what_they_look_like(text, value):
         ("? [1, 2]\n: 3", "a key must be a text"),
         ("a: " + "9" * 5000, "not readable YAML"),
         ("a: [", "not readable YAML"),
+        ("a: \x1f", "not readable YAML: unacceptable character"),
+        ("a: !!omap [b: 1]", "line 1: tag:yaml.org,2002:omap is no tag of plain data"),
+        ("a: !!bool 7", "not readable YAML"),
+        ("a: !!int ''", "not readable YAML"),
+        ("a: !!binary aGk=", "is no tag of plain data"),
         ("x" * 5_000_000, "a configuration has at most"),
     ],
 )

@@ -322,6 +322,9 @@ class Budget:
             ConfigError: an unknown key, or a value that :class:`Budget` refuses.
         """
         known = ("tokens", "params", "max_epochs", "floors", "caps", "groups", "limits")
+        if not isinstance(data, Mapping) or "tokens" not in data:
+            has = sorted(map(str, data)) if isinstance(data, Mapping) else repr(data)
+            raise ConfigError(f"budget needs 'tokens' (of the target run), as in {{tokens: 300B}}; it has {has}.")
         for key in data:
             if key not in known:
                 raise ConfigError(f"Unknown budget key {key!r}.{did_you_mean(key, known)}")

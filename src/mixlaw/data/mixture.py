@@ -43,7 +43,10 @@ class Mixture:
     weights: tuple[float, ...]
 
     def __init__(self, weights: Mapping[str, float] | Sequence[tuple[str, float]]) -> None:
-        pairs = list(weights.items()) if isinstance(weights, Mapping) else list(weights)
+        try:
+            pairs = list(weights.items()) if isinstance(weights, Mapping) else list(weights)
+        except TypeError:  # one number, None
+            pairs = [weights]  # type: ignore[list-item]
         if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
             raise ConfigError(
                 f"A mixture is {{domain: weight}} or (domain, weight) pairs, got {str(weights)[:200]}. For an array of "
@@ -52,8 +55,8 @@ class Mixture:
         names = tuple(str(name) for name, _ in pairs)
         try:
             values = tuple(float(value) for _, value in pairs)
-        except (TypeError, ValueError):
-            raise ConfigError(f"Mixture weights must be numbers, got {dict(pairs)!r}.") from None
+        except (TypeError, ValueError, OverflowError):
+            raise ConfigError(f"Mixture weights must be numbers, got {pairs!r}.") from None
         if not names:
             raise ConfigError("A mixture needs at least one domain, got none.")
         if len(set(names)) != len(names):
@@ -78,12 +81,16 @@ class Mixture:
         Raises:
             ConfigError: a weight is negative or not finite, or all are 0.
         """
-        values = {str(k): float(v) for k, v in weights.items()}
-        bad = {n: v for n, v in values.items() if not math.isfinite(v) or v < 0}
-        total = math.fsum(v for v in values.values() if math.isfinite(v))
-        if bad or total <= 0:
+        try:
+            values = {str(k): float(v) for k, v in weights.items()}
+            bad = {n: v for n, v in values.items() if not math.isfinite(v) or v < 0}
+            largest = max(values.values(), default=0.0)
+        except (TypeError, ValueError, OverflowError, AttributeError):
+            raise ConfigError(f"Cannot rescale {weights!r}: it must be {{domain: weight}} with numbers.") from None
+        if bad or largest <= 0:
             raise ConfigError(f"Cannot rescale {values}: weights must be finite and non-negative with a positive sum.")
-        return cls({k: v / total for k, v in values.items()})
+        total = math.fsum(v / largest for v in values.values())  # of any size: their own sum may overflow
+        return cls({k: v / largest / total for k, v in values.items()})
 
     @classmethod
     def from_array(cls, domains: Sequence[str], weights: npt.ArrayLike) -> Mixture:
@@ -254,8 +261,19 @@ class Schedule:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
-        """Inverse of :meth:`to_dict`."""
-        return cls(tuple(Phase(float(p["fraction"]), Mixture(p["weights"])) for p in data["phases"]))
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            ConfigError: data of another form, or what the constructor refuses.
+        """
+        try:
+            parts = [(float(p["fraction"]), p["weights"]) for p in data["phases"]]
+        except (TypeError, ValueError, KeyError, OverflowError):
+            raise ConfigError(
+                f"A schedule is {{phases: [{{fraction: 1.0, weights: {{web: 0.7, code: 0.3}}}}]}}, "
+                f"got {str(data)[:200]}."
+            ) from None
+        return cls(tuple(Phase(fraction, Mixture(weights)) for fraction, weights in parts))
 
 
 def quotas(weights: npt.ArrayLike, total: int) -> npt.NDArray[np.int64]:

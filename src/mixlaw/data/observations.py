@@ -262,12 +262,17 @@ class Observations:
             if unknown:
                 raise DataError(f"Unknown item field {unknown[0]!r}.{did_you_mean(unknown[0], item_names)}")
             item_rows.append({name: row.get(name) for name in item_names})
-        return cls(
-            pa.Table.from_pylist(run_rows, schema=RUNS_SCHEMA),
-            pa.Table.from_pylist(value_rows, schema=VALUES_SCHEMA),
-            pa.Table.from_pylist(item_rows, schema=ITEMS_SCHEMA),
-            taken_table(columns),
-        )
+        tables = {}
+        for what, rows, schema in (
+            ("runs", run_rows, RUNS_SCHEMA),
+            ("values", value_rows, VALUES_SCHEMA),
+            ("items", item_rows, ITEMS_SCHEMA),
+        ):
+            try:
+                tables[what] = pa.Table.from_pylist(rows, schema=schema)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
+                raise DataError(f"The {what} hold what their table cannot: {error}. Correct it.") from None
+        return cls(tables["runs"], tables["values"], tables["items"], taken_table(columns))
 
     @classmethod
     def empty(cls) -> Observations:

@@ -7,6 +7,7 @@ import gzip
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,12 @@ import pyarrow.csv
 from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.kit.parquet import read_schema, read_table
 
-__all__ = ["check_weights", "is_table", "numbers", "read_columns", "read_frame", "weight_numbers"]
+__all__ = ["check_weights", "is_table", "numbers", "read_columns", "read_frame", "weight_numbers", "whole"]
 
 _TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _SEPARATORS = (",", ";", "\t", "|")
 _LARGEST = 1 << 28  # bytes that a packed text table may unpack to
+_MOST = 10**18  # what whole numbers of runs stay below; 64 bits hold them
 _HEAD = 1 << 22  # bytes in which a table's first line must end
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
@@ -60,7 +62,7 @@ def read_frame(path: Path) -> pa.Table:
             return table
         if name.endswith(_TEXT):
             return _read_text(path)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, EOFError, gzip.BadGzipFile) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     raise DataError(f"{path} is none of .csv, .tsv, .parquet. Export it as one of these, or name its format.")
 
@@ -128,17 +130,23 @@ def _layout(path: Path, data: bytes) -> _Layout:
     if "\x00" in text[:4096]:
         raise DataError(f"{path} holds NUL characters: it is no text, or UTF-16 without a mark. Save it as CSV UTF-8.")
     text = text.lstrip("\r\n")
-    first, _, rest = text.partition("\n")
+    first, *others = re.split("\r\n|\r|\n", text, maxsplit=1)  # old spreadsheets end lines with \\r alone
+    rest = "".join(others)
     usual = "\t" if ".tsv" in path.name.lower() else ","
     stated = re.fullmatch(r"\"?sep=(.)\"?\s*", first.strip("\r"), re.IGNORECASE)
     if stated:
         return _Layout(rest, stated[1], (*notes, f"the separator {stated[1]!r} that its first line states"))
-    counts = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in _SEPARATORS}
+    counts = {mark: len(_first_row(text, mark)) for mark in _SEPARATORS}
     best = max(_SEPARATORS, key=lambda mark: (counts[mark], mark == usual))
     separator = usual if counts[usual] > 1 and counts[best] < 2 * counts[usual] else best
     if separator != usual:
         notes.append(f"the separator {separator!r}")
     return _Layout(text, separator, tuple(notes))
+
+
+def _first_row(text: str, separator: str) -> list[str]:
+    """The cells of a text's first row; a quoted one may hold line ends."""
+    return next(csv.reader(io.StringIO(text[:_HEAD], newline=""), delimiter=separator), [])
 
 
 def _clean(column: pa.ChunkedArray, separator: str) -> tuple[pa.ChunkedArray, bool]:
@@ -199,8 +207,7 @@ def read_columns(path: Path) -> list[str]:
             with path.open("rb") as file:
                 data = file.read(_HEAD)
             layout = _layout(path, data if len(data) < _HEAD else data[: data.rfind(b"\n") + 1])
-            names = next(csv.reader(layout.text.splitlines(), delimiter=layout.separator), [])
-            return [name.strip() for name in names]
+            return [name.strip() for name in _first_row(layout.text, layout.separator)]
     except (pa.ArrowInvalid, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     return []
@@ -232,6 +239,38 @@ def numbers(table: pa.Table, column: str, where: str) -> npt.NDArray[np.float64]
         except (TypeError, ValueError):
             raise DataError(f"{where}, column {column!r}, row {row + 2}: {value!r} is not a number.") from None
     return result
+
+
+def whole(value: float | str | None, what: str, where: str) -> int | None:
+    """A step, a seed or another count of a file as a whole number; a fraction is cut off. None where it is empty or
+    NaN.
+
+    Args:
+        what: the column or key, for messages.
+
+    Raises:
+        DataError: no number, an infinity, or more than 64 bits hold.
+
+    Example:
+        >>> whole("1e3", "step", "runs.csv")
+        1000
+        >>> whole(float("inf"), "step", "runs.csv")
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.DataError: runs.csv: inf in 'step' is not a whole number of at most 18 digits. Correct it, ...
+    """
+    if value is None or value == "" or value != value:
+        return None
+    try:
+        number = int(value) if isinstance(value, int) else int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        number = _MOST
+    if abs(number) >= _MOST:
+        raise DataError(
+            f"{where}: {value!r} in {what!r} is not a whole number of at most 18 digits. Correct it, or leave the "
+            f"column out: ignore=[{what!r}] (--ignore {what})."
+        )
+    return number
 
 
 def weight_numbers(

@@ -23,7 +23,7 @@ from mixlaw.data.taken import Taken
 from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.io.asked import Asked, Values, Weights
 from mixlaw.io.endings import mark_endings
-from mixlaw.io.frames import check_weights, read_frame, weight_numbers
+from mixlaw.io.frames import check_weights, read_frame, weight_numbers, whole
 from mixlaw.io.names import ALIASES, Measure, find, is_id, measured_values, weight_columns, why_no_value
 
 __all__ = ["Logged", "RunLog", "number", "to_observations", "without_abandoned"]
@@ -181,7 +181,7 @@ def to_observations(
             found = _config_number(config, name)
             if found is not None:
                 fields[found[0]] = name
-                record[name] = int(found[1]) if name == "seed" else found[1]
+                record[name] = whole(found[1], found[0], where) if name == "seed" else found[1]
         facts = {k: _fact(v) for k, v in config.items() if k not in used and k not in fields and _fact(v) is not None}
         record["settings"] = facts or None
         mine = _values(log, chosen, label, where)

@@ -44,8 +44,9 @@ def load_yaml(text: str, where: str) -> Any:
     """
     if len(text) > MOST_BYTES:
         raise ConfigError(f"{where} has {len(text)} characters; a configuration has at most {MOST_BYTES}.")
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)  # refuses characters that no YAML may hold
         node = loader.get_single_node()
         if node is None:
             return None
@@ -55,10 +56,11 @@ def load_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}, {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not readable YAML: {error}") from None
-    except (RecursionError, ValueError, OverflowError) as error:
+    except (RecursionError, ValueError, OverflowError, LookupError) as error:  # !!bool 7 is looked up
         raise ConfigError(f"{where} is not readable YAML: {error}.") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     check_plain(data, where)
     return data
 
@@ -129,6 +131,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _MERGE = "tag:yaml.org,2002:merge"
+_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
 
 for _tag, _pattern, _first in (
     ("merge", r"<<", "<"),
@@ -158,6 +161,8 @@ def _count(node: Any, where: str, known: dict[int, int], open_nodes: set[int]) -
     """
     if id(node) in known:
         return known[id(node)]
+    if node.tag not in _PLAIN:
+        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {node.tag} is no tag of plain data. Leave it out.")
     if id(node) in open_nodes:
         raise _Refused(f"line {node.start_mark.line + 1}: a value holds itself, by an alias (*name). Write it out.")
     open_nodes.add(id(node))

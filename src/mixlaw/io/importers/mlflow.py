@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mixlaw.data.observations import Observations
+from mixlaw.data.taken import Taken
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.io.asked import Values, Weights
-from mixlaw.io.frames import read_columns, read_frame
+from mixlaw.io.frames import read_columns, read_frame, whole
 from mixlaw.io.runlogs import Logged, RunLog, number, to_observations
 from mixlaw.kit.yaml_text import load_yaml
 
@@ -63,8 +64,13 @@ def read(
             :func:`~mixlaw.io.runlogs.to_observations` refuses.
     """
     logs: list[RunLog] = []
+    aside: list[Taken] = []
     for path in paths:
-        logs += [log for f in _run_folders(path) if (log := _read_run(f))] if path.is_dir() else _read_search(path)
+        if path.is_dir():
+            logs += [log for f in _run_folders(path) if (log := _read_run(f))]
+        else:
+            logs += _read_search(path)
+            aside += _aside(read_columns(path) or read_frame(path).column_names, path.name)
     names = [log.name for log in logs]
     if len(set(names)) == len(names) and all(names):  # people know their runs by name
         for log in logs:
@@ -79,6 +85,7 @@ def read(
         ignore=ignore,
         repair=repair,
         source=source,
+        aside=aside,
     )
 
 
@@ -120,8 +127,21 @@ def _read_metric(file: Path, key: str) -> list[Logged]:
         step = number(parts[2]) if len(parts) > 2 else 0.0
         if value is None or step is None:
             raise DataError(f"{file}, line {row}: {line!r} is not 'timestamp value step'.")
-        entries.append(Logged(key, int(step), value, time=number(parts[0])))
+        entries.append(Logged(key, whole(step, "step", f"{file}, line {row}"), value, time=number(parts[0])))
     return entries
+
+
+def _aside(columns: Sequence[str], where: str) -> list[Taken]:
+    """Columns of a table of ``mlflow.search_runs`` that are neither params nor metrics."""
+    taken = []
+    for column in columns:
+        if column in ("run_id", f"tags.{_NAME_TAG}"):
+            taken.append(Taken(where, column, "id"))
+        elif column == "status":
+            taken.append(Taken(where, column, "setting", "status", note="whether the run finished"))
+        elif not column.startswith(("params.", "metrics.")):
+            taken.append(Taken(where, column, "unused", note="neither params.* nor metrics.*"))
+    return taken
 
 
 def _read_search(path: Path) -> list[RunLog]:

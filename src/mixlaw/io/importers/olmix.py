@@ -22,7 +22,7 @@ from mixlaw.data.taken import Taken
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.io.asked import Asked, Values, Weights, refuse_rivals
 from mixlaw.io.endings import mark_endings
-from mixlaw.io.frames import check_weights, numbers, read_frame, weight_numbers
+from mixlaw.io.frames import check_weights, numbers, read_frame, weight_numbers, whole
 from mixlaw.io.names import Measure, field_of, find, is_id, measured, training_loss, weight_domain
 
 __all__ = ["read", "recognises"]
@@ -125,7 +125,7 @@ def read(
             value = measure.value(float(numeric[rows[run]]))
             if math.isnan(value):
                 continue
-            at = None if steps is None or math.isnan(steps[rows[run]]) else int(steps[rows[run]])
+            at = None if steps is None else whole(float(steps[rows[run]]), str(step), metric_path.name)
             kept = {"run": run, "target": measure.target, "metric": measure.metric, "unit": measure.unit, "step": at}
             records.append(kept | {"value": value, "censored": "none"})
     mark_endings(list(runs.values()), records, metric_path.name)
@@ -199,7 +199,7 @@ def _take_rest(
                 if is_size and field is not None and _is_number(cell):
                     runs[run][field] = float(cell)
                 elif field == "seed" and _is_number(cell):
-                    runs[run]["seed"] = int(cell)
+                    runs[run]["seed"] = whole(cell, column, file)
                 else:
                     kept = cell if isinstance(cell, int | float | str) else str(cell)
                     runs[run].setdefault("settings", {})[column] = kept

@@ -39,7 +39,7 @@ from mixlaw.data.taken import Taken
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
 from mixlaw.io.asked import Asked, Values, Weights, refuse_rivals
 from mixlaw.io.endings import mark_endings
-from mixlaw.io.frames import check_weights, is_table, numbers, read_frame, weight_numbers
+from mixlaw.io.frames import check_weights, is_table, numbers, read_frame, weight_numbers, whole
 from mixlaw.io.names import ALIASES, MEASURES, Measure, is_id, measured, measured_values, why_no_value
 from mixlaw.io.names import weight_columns as named_weights
 from mixlaw.kit.units import parse_count
@@ -123,7 +123,7 @@ def read(
     tables = _named_by_file(files, tables)
     try:
         table = pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(f"{where}: the files' columns do not fit together: {error}") from None
     if table.num_rows == 0:
         raise DataError(f"{where} holds no rows.")
@@ -131,6 +131,8 @@ def read(
     plan = _plan(table, asked, where)
     known, domains = plan.known, list(plan.weights.values())
     sizes = {k: _counts(table, known[k], where) for k in _SIZES if k in known}
+    for step in sizes.get("step", ()):
+        whole(float(step), known["step"], where)
     run_ids = _run_ids(table, known.get("run"), list(plan.weights), sizes, plan.is_long, where)
     mix = weight_numbers(table, plan.weights, run_ids, where) if plan.weights else None
     runs = _runs(table, run_ids, mix, domains, sizes, known, where, repair)
@@ -360,7 +362,7 @@ def _long_records(
         else:
             record = _value(run_ids[i], sizes, i, Measure(str(target), "loss"), float(column[i]), label)
             record |= {"metric": name, "unit": _UNITS.get(stated, unit and str(unit))}
-        records.append(record | {"shots": None if shots is None else int(shots)})
+        records.append(record | {"shots": whole(shots, known.get("shots", "shots"), where)})
     return records
 
 
@@ -535,8 +537,8 @@ def _runs(
         if unique > 0 and "tokens" in sizes and sizes["tokens"][row] > 0:
             trained = str(sets[row]) if sets is not None and sets[row] is not None else "all"
             record["epochs"] = {trained: float(sizes["tokens"][row] / unique)}
-        if seeds is not None and seeds[row] is not None:
-            record["seed"] = int(seeds[row])
+        if seeds is not None:
+            record["seed"] = whole(seeds[row], known["seed"], where)
         runs.append(record)
     return runs
 

@@ -24,7 +24,7 @@ from mixlaw.data.observations import Observations
 from mixlaw.data.taken import Taken
 from mixlaw.errors import DataError
 from mixlaw.io.asked import Values, Weights
-from mixlaw.io.frames import numbers, read_columns, read_frame
+from mixlaw.io.frames import numbers, read_columns, read_frame, whole
 from mixlaw.io.names import field_of, measured_values, training_loss, weight_columns
 from mixlaw.io.runlogs import Logged, RunLog, number, to_observations
 
@@ -184,7 +184,7 @@ def _read_runs(table: pa.Table, weights: Sequence[str], values: Sequence[str]) -
         for key, raw in summary.items():
             value = number(raw)
             if value is not None and key != "_step":
-                log.metrics.append(Logged(key, None if step is None else int(step), value))
+                log.metrics.append(Logged(key, whole(step, "_step", "the W&B runs table"), value))
         logs.append(log)
     return logs
 
@@ -268,7 +268,7 @@ def _read_chart(table: pa.Table, path: Path) -> list[tuple[str, str, list[Logged
             if math.isnan(value) or math.isnan(at):
                 continue  # empty cells are steps at which this run logged nothing
             if is_step:
-                entries.append(Logged(key, int(at), value, time=row))
+                entries.append(Logged(key, whole(at, label, path.name), value, time=row))
             else:
                 entries.append(Logged(key, None, value, tokens=at, time=row))
         result.append((run.removeprefix("Group: "), key, entries))

@@ -1,0 +1,105 @@
+"""Random inputs for every border of mixlaw, for some minutes: ``python tests/fuzz/run.py --minutes 10``.
+
+Rounds of every check, each with a seed of its own that is printed. A failure prints the check, the seed, the smallest
+input that shows it and the traceback; the search goes on, and the exit status is 1. ``--seed S --check NAME`` with
+the same ``--examples`` repeats one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase
+
+
+def search(check: Any, seed: int, examples: int, tried: Counter[str] | None = None) -> dict[str, tuple[Any, str]]:
+    """``{kind of failure: (smallest input, traceback)}`` of some examples; empty where all is well.
+
+    Args:
+        check: a :class:`fuzz.checks.Check`.
+        seed: the same seed gives the same inputs.
+        examples: how many inputs.
+        tried: counts the inputs of each check, where given.
+    """
+    failures: dict[str, tuple[Any, str]] = {}
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=True,
+    )
+    @hypothesis.given(check.inputs)
+    def attempt(given: Any) -> None:
+        if tried is not None:
+            tried[check.name] += 1
+        try:
+            check(given)
+        except Exception as error:
+            ours = [
+                f for f in traceback.extract_tb(error.__traceback__) if "mixlaw" in f.filename or "fuzz" in f.filename
+            ]
+            # hypothesis replays the smallest input last, so the last of a kind is kept
+            kind = f"{type(error).__name__} at {Path(ours[-1].filename).name}:{ours[-1].lineno}"
+            failures[kind] = (given, traceback.format_exc())
+            raise
+
+    try:
+        attempt()
+    except BaseException as error:
+        if not failures or isinstance(error, KeyboardInterrupt):
+            raise
+    return failures
+
+
+def main() -> int:
+    """Search until the time is up; 1 where something was found."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from fuzz.checks import CHECKS, LONGEST
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=None, help="of the first round; default: the clock")
+    parser.add_argument("--examples", type=int, default=100, help="inputs of a check in a round")
+    parser.add_argument("--check", action="append", help="only this one; repeat")
+    given = parser.parse_args()
+    wanted = [c for c in CHECKS if not given.check or c.name in given.check]
+    if not wanted:
+        parser.error(f"no such check; known: {', '.join(c.name for c in CHECKS)}")
+    start, found, tried = time.monotonic(), Counter[str](), Counter[str]()
+    seed = given.seed if given.seed is not None else int(time.time())
+    while time.monotonic() - start < 60 * given.minutes:
+        for check in wanted:
+            # a hang inside C is not interrupted by a signal: the check, its seed and where it hangs are printed then
+            print(f"\r{check.name}, seed {seed} ...", end="\x1b[K", file=sys.stderr, flush=True)
+            faulthandler.dump_traceback_later(given.examples * LONGEST, exit=True)
+            for kind, (smallest, trace) in search(check, seed, given.examples, tried).items():
+                found[f"{check.name}: {kind}"] += 1
+                if found[f"{check.name}: {kind}"] == 1:
+                    print(f"\n=== {check.name}, seed {seed}: {kind}\ninput: {smallest!r}\n{trace}", flush=True)
+            faulthandler.cancel_dump_traceback_later()
+        seed += 1
+    print("\r", end="\x1b[K", file=sys.stderr)
+    for name, count in tried.items():
+        print(f"{name}: {count} inputs")
+    print(
+        f"{sum(tried.values())} inputs in {(time.monotonic() - start) / 60:.1f} minutes, {len(found)} kinds of failure."
+    )
+    for kind, times in found.most_common():
+        print(f"  {kind} ({times} rounds)")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
