@@ -93,8 +93,8 @@ def design_notes(X: Array, Y: Array, domains: Sequence[str], targets: Sequence[s
     counts = np.bincount(groups)
     if (counts > 1).any():
         notes.append(
-            f"{int((counts > 1).sum())} mixtures were run more than once ({int(counts[counts > 1].sum())} runs): "
-            f"they share a fold, and their spread measures the noise."
+            f"Mixtures that were run more than once: {int((counts > 1).sum())} ({int(counts[counts > 1].sum())} runs). "
+            f"Runs of one mixture share a fold, and their spread measures the noise."
         )
     missing = np.isnan(Y).sum(axis=0)
     if missing.any():
