@@ -81,6 +81,13 @@ def test_what_is_missing_is_said(fitted, options, message):
     assert message in str(said.output) + str(said.exception)
 
 
+def test_a_fit_without_a_recipe_says_what_makes_one(tmp_path):
+    (tmp_path / "law.json").write_text("{}")
+    said = mixlaw("export", tmp_path, "megatron", tmp_path / "blend.json")
+    assert said.exit_code != 0
+    assert f"mixlaw optimize {tmp_path} --tokens" in said.output + str(said.exception)
+
+
 def test_options_of_a_fit_are_refused_for_a_folder_that_is_none(tmp_path):
     said = mixlaw("optimize", tmp_path, "--tokens", "300B")
     assert "holds neither law.json nor study.yaml" in said.output + str(said.exception)

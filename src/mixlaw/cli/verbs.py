@@ -469,6 +469,11 @@ def export(
 
     options = values(option or [])
     if is_fit(folder):
+        if not (folder / "recipe.json").exists():
+            raise ConfigError(
+                f"{folder} holds no recipe yet. First run `mixlaw optimize {folder} --tokens TOKENS --counts "
+                f"DOMAIN=TOKENS ...`."
+            )
         recipe = Recipe.load(folder / "recipe.json")
         _print_draws(simulate(recipe, framework, **options), framework, recipe.export(framework, path, **options))
         return
