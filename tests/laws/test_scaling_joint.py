@@ -405,3 +405,13 @@ def test_decays_of_published_curves(name, likely):
     cells = np.array([(table["params"][i], table["step"][i]) for i in rows])
     found = late_fall(np.array([[table["loss"][i] for i in rows]]), np.ones((1, len(rows))), cells)
     assert found.likely == likely
+
+
+def test_the_summary_counts_runs_and_names_an_exponent_at_its_bound():
+    X, y = simulated(mixtures=3)
+    law = joint(backtest=False).fit(X, y)
+    assert law.summary().startswith("Joint: 72 evaluations of 12 runs (a mixture at a size)")
+    # losses straight in ln(tokens): the exponents would go to 0
+    straight = 3 + X["web"] - 0.1 * np.log(X["tokens"] / 1e9) - 0.1 * np.log(X["params"] / 1e7)
+    flat = Joint(backtest=False, forms=("power",), mixture_law=LogLinear()).fit(X, straight)
+    assert "exponent at its bound: " in flat.summary() and "converged" not in flat.summary()

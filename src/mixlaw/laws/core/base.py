@@ -348,6 +348,11 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
         return [*self.notes_, *below_zero(lowest, self.target_names_)]
 
     @property
+    def runs_text(self) -> str:
+        """How many runs it was fitted to, in words; a law of evaluations along runs counts both."""
+        return f"{self.num_runs_} runs"
+
+    @property
     def league_(self) -> Any:
         """Held-out scores (:class:`mixlaw.laws.choose.league.League`) of the laws it chose from; None of no choice."""
         return None

@@ -26,7 +26,7 @@ class _Summarized(Protocol):
     target_names_: Sequence[str]
     n_features_in_: int
     n_targets_: int
-    num_runs_: int
+    runs_text: str
     identifiability_: Any
 
     @property
@@ -51,7 +51,7 @@ def summarize(law: _Summarized) -> str:
         >>> print(summarize(M4().fit(R, 2 + np.exp(-2 * R[:, 0]))).splitlines()[0])
         M4: 12 runs, 2 domains, 1 target
     """
-    lines = [f"{type(law).__name__}: {law.num_runs_} runs, {_inputs(law)}, {_count(law.n_targets_, 'target')}"]
+    lines = [f"{type(law).__name__}: {law.runs_text}, {_inputs(law)}, {_count(law.n_targets_, 'target')}"]
     formula = law.formula
     if formula:
         lines.append(f"  {formula}")

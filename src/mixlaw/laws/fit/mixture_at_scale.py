@@ -67,6 +67,8 @@ class MixtureAtScale(ScaleForm):
     first_step: float | None = None
     mixture_law: Law | None = None
     target_weights: Any = None
+    pairs_: int | None = None
+    """How many different runs, each a mixture at a size, the rows used belong to. None of laws saved before."""
     late_fall_: dict[str, Any] | None = None
     """Without a schedule: how far late losses leave the curve of the earlier rows of their run (``bias`` of each
     target, predicted minus measured, from ``start`` on, mean ``reach`` in e-folds of length), and whether that is
@@ -183,6 +185,7 @@ class MixtureAtScale(ScaleForm):
         self.mixtures_ = np.unique(np.round(W, _DIGITS), axis=0)
         group = self._groups(W)
         params = X[:, columns.params]
+        self.pairs_ = len(np.unique(np.column_stack([group, params]), axis=0))
         self.scale_ = {"params": float(np.exp(np.log(np.unique(params)).mean())),
                        "exposure": float(np.exp(np.log(np.unique(exposure)).mean()))}  # fmt: skip
         cells, cell = np.unique(np.column_stack([params, step]), axis=0, return_inverse=True)
@@ -217,6 +220,13 @@ class MixtureAtScale(ScaleForm):
             )
             self.notes_ = [text]
             warnings.warn(f"{type(self).__name__}: {text}", MixlawWarning, stacklevel=5)
+
+    @property
+    def runs_text(self) -> str:
+        """Runs (a mixture at a size) and the evaluations along them."""
+        if self.pairs_ is None:
+            return f"{self.num_runs_} evaluations"
+        return f"{self.num_runs_} evaluations of {self.pairs_} runs (a mixture at a size)"
 
     def _by_step(self) -> bool:
         return self.columns_["step"] is not None and (self.schedule is not None or self.columns_["tokens"] is None)

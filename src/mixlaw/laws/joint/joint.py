@@ -195,7 +195,7 @@ class Joint(MixtureAtScale):
         if self.backtest:
             self._backtest(table, weight)
         self._offset_sd(table, weight)
-        self.converged_ = True
+        self.converged_ = None if any("at its bound" in note for note in self.notes_) else True
 
     def _choose_start(self, X: Array, Y: Array, sample_weight: Array) -> None:
         """Where to start where no warm-up is known: at 0, a sixth or a third of the usual run's length, whichever
@@ -351,6 +351,16 @@ class Joint(MixtureAtScale):
             values["c"] = thetas[power, 2]
         if self.annealed_:
             values["G"] = np.array([m["beta"][-1] * (m["level"] if m["log"] else 1.0) for m in self.aggregate_])
+        limits = dict(zip("abc", zip(_LOWER, _UPPER)))
+        held = [
+            f"{k} at its bound ({limit:g}) in {count} of {len(values[k])} fits"
+            for k, limits_of in limits.items()
+            for limit in limits_of
+            if k in values and (count := int((np.abs(values[k] - limit) < 1e-3 * abs(limit)).sum()))
+        ]
+        if held:
+            text = "exponent at its bound: " + "; ".join(held) + ". The rows do not say where it ends."
+            self.notes_ = [*self.notes_, text]
         self.parameters_ = {k: float(v.mean()) for k, v in values.items()}
         self.intervals_ = {k: (float(v.min()), float(v.max())) for k, v in values.items()}
 
