@@ -124,3 +124,8 @@ def test_weights_of_any_size_are_rescaled():
 def test_what_is_no_schedule_is_refused_in_words(given):
     with pytest.raises(ConfigError, match="A schedule is"):
         Schedule.from_dict(given)
+
+
+def test_rescaled_weights_are_exact_quotients_whatever_their_size():
+    assert Mixture.normalized({"web": 9_000, "wiki": 1_000}).weights == (0.9, 0.1)  # ids of runs depend on every digit
+    assert Mixture.normalized({"web": 1.5e308, "wiki": 1.5e308}).weights == (0.5, 0.5)

@@ -89,8 +89,12 @@ class Mixture:
             raise ConfigError(f"Cannot rescale {weights!r}: it must be {{domain: weight}} with numbers.") from None
         if bad or largest <= 0:
             raise ConfigError(f"Cannot rescale {values}: weights must be finite and non-negative with a positive sum.")
-        total = math.fsum(v / largest for v in values.values())  # of any size: their own sum may overflow
-        return cls({k: v / largest / total for k, v in values.items()})
+        try:
+            total = math.fsum(values.values())
+        except OverflowError:  # weights of any size; others are divided once, so that 1 of 10 is 0.1 to the last digit
+            values = {k: v / largest for k, v in values.items()}
+            total = math.fsum(values.values())
+        return cls({k: v / total for k, v in values.items()})
 
     @classmethod
     def from_array(cls, domains: Sequence[str], weights: npt.ArrayLike) -> Mixture:

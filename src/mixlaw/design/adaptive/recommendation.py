@@ -88,8 +88,8 @@ class Recommendation:
         >>> losses = [{"run": f"r{i}", "target": "all", "value": 3 + (w - 0.6) ** 2} for i, w in enumerate(web)]
         >>> seen = Observations.from_records(runs, losses)
         >>> found = recommend(corpus, Budget(tokens="1M"), seen, law=LogLinear(), noise=0.0)
-        >>> found.tried, 0.4 < found.mixture["web"] < 0.8
-        (True, True)
+        >>> found.tried, round(found.mixture["web"], 1)  # the law fits these losses, and 0.6 itself was not run
+        (False, 0.6)
     """
 
     mixture: Mixture
