@@ -189,7 +189,7 @@ def test_the_joint_law_names_the_line_too():
     assert "params and tokens move together: the runs fix the loss along tokens = 20 params only" in law.notes[0]
     assert "params=1e+07, tokens=2e+10" in said and law.notes[0] in law.summary()
     law, said = fit(np.tile(10 * sizes[[3, 0, 4, 1, 2]], 3))
-    assert law.notes == [] and "together" not in said
+    assert not any("together" in note for note in law.notes) and "together" not in said
 
 
 class LossToAccuracy(CapabilityLaw):

@@ -130,7 +130,8 @@ def test_a_joint_law_is_judged_at_the_size_that_is_asked_about():
         q = Request.of(law, "all", Budget(tokens=8e9, params=2e8), corpus, num_bootstrap=2)
         form = FormError.of(q)
     assert form.view.law is law.at(params=2e8, tokens=8e9)
-    assert form.rivals.shares(np.ones(1)).argmax() == list(form.families).index("effective_tokens")  # the truth's form
+    shares = dict(zip(form.families, form.rivals.shares(np.ones(1))))
+    assert shares["effective_tokens"] > 0.3 > 0.01 > shares["m4"]  # the truth's form, and one that bends otherwise
     assert form.variance([[0.0, 1.0, 0.0]], np.ones(1))[0] > 0.01**2  # nats squared; no run was without web
 
 
