@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from mixlaw.data.multiplicity import benjamini_hochberg
 from mixlaw.errors import ConfigError
 from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 from mixlaw.laws.mixture.log_linear import LogLinear
-from mixlaw.laws.read.effects import Effects, benjamini_hochberg, effects
+from mixlaw.laws.read.effects import Effects, effects
 
 
 def simulated(n, seed=0, noise=0.01):

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mixlaw.data.mixture import Mixture, Schedule
+from mixlaw.data.multiplicity import by_themselves
 from mixlaw.data.prediction import Prediction
 from mixlaw.kit.units import format_count
 
@@ -194,6 +195,8 @@ def recipe_text(
             f"{name}{f' ({what})' if what and name == 'objective' else ''}: {prediction}"
             f"{_beside(prediction, changes.get(name), against)}"
         )
+    if said := by_themselves(len(predictions), next(iter(predictions.values()), Prediction(0, 0, 0)).level):
+        lines.append(said)
     lines += worse_text(predictions, changes, against)
     lines += _baselines(baselines, predictions.get("objective"))
     for price in shadow_prices:

@@ -135,13 +135,17 @@ def answer(facts: ReportFacts) -> Answer:
 
 def _worse_sentence(facts: ReportFacts) -> list[str]:
     """The sets that get worse, if any, the largest first; beyond three the rest is counted and named below."""
-    name, worse = worse_than_reference(facts)
-    if not worse:
-        return []
-    shown = ", ".join(f"{t} by {rise:.2g} nats" for t, rise in worse[:3])
-    more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
-    words = "the reference" if name == "reference" else _mixture_words(name)
-    return [f"Worse than at {words}: {shown}{more}."]
+    worse = worse_than_reference(facts)
+    words = "the reference" if worse.than == "reference" else _mixture_words(worse.than)
+    out = []
+    for found, form in [
+        (worse.sets, "Worse than at {}: {}."),
+        (worse.higher, "Measured higher than at {}, but not shown to be worse: {}."),
+    ]:
+        shown = ", ".join(f"{t} by {rise:.2g} nats" for t, rise in found[:3])
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        out += [form.format(words, shown + more)] if found else []
+    return out
 
 
 def _unfinished(facts: ReportFacts) -> Answer:

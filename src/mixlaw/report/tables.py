@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mixlaw.data.multiplicity import by_themselves
 from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Recipe
 from mixlaw.data.recipe_text import baseline_rows, phase_epochs, score_text
@@ -153,7 +154,8 @@ def losses_table(facts: ReportFacts) -> str:
             row += [_difference(seeds.get("recipe"), seeds.get(a)) for a in references]
         rows.append(row)
     level = next(iter(recipe.predictions.values())).level if recipe.predictions else 0.9
-    return table(headers, rows, f"Losses; [low, high] are {level:.0%} intervals, ± is the standard error over seeds")
+    caption = f"Losses; [low, high] are {level:.0%} intervals, ± is the standard error over seeds."
+    return table(headers, rows, f"{caption} {by_themselves(len(names), level)}".strip())
 
 
 def _seeds(

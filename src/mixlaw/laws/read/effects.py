@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from mixlaw.data.multiplicity import FALSE_CLAIMS, benjamini_hochberg
 from mixlaw.errors import ConfigError, DataError, TooFewRunsError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.folds import fold_ids
 
-__all__ = ["Effects", "benjamini_hochberg", "effects", "effects_from_runs"]
+__all__ = ["Effects", "effects", "effects_from_runs"]
 
 COLUMNS = 100
 """Of the printed table: what a terminal shows without breaking lines."""
@@ -85,7 +86,8 @@ class Effects:
         head = (
             f"Change in {self.unit} when a domain gets {self.share:.1%} more of all tokens, the others in proportion "
             f"less. {int(found.sum())} of {found.size} effects shown, false discoveries <= "
-            f"{self.false_discovery:.0%} ({self.method}); in brackets {self.level:.0%} intervals."
+            f"{self.false_discovery:.0%} ({self.method}); in brackets {self.level:.0%} intervals, "
+            f"each by itself."
         )
         names = [_fitted(d, 56) for d in self.domains]
         width = max(map(len, names))
@@ -116,24 +118,6 @@ def _digits(widths: Array) -> int:
     """Decimals that show two digits of the typical interval's width."""
     typical = float(np.median(widths))
     return int(np.clip(1 - np.floor(np.log10(typical)), 2, 9)) if typical > 0 else 4
-
-
-def benjamini_hochberg(p_value: Array) -> Array:
-    """Adjusted p-values: calling everything at or below q keeps the expected false fraction at or below q. Any shape.
-
-    Source: Benjamini & Hochberg 1995.
-
-    Example:
-        >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.5])).round(4).tolist()
-        [0.04, 0.0533, 0.0533, 0.5]
-    """
-    flat = np.ravel(p_value)
-    order = np.argsort(flat, kind="stable")[::-1]
-    ranks = np.arange(len(flat), 0, -1)
-    adjusted = np.minimum.accumulate(flat[order] * len(flat) / ranks)
-    out = np.empty_like(flat)
-    out[order] = np.minimum(adjusted, 1.0)
-    return out.reshape(np.shape(p_value))
 
 
 def effects_from_runs(law: Law, X: Any, y: Any, **options: Any) -> Effects:
@@ -170,7 +154,7 @@ def effects(
     *,
     share: float = 0.01,
     level: float = 0.9,
-    false_discovery: float = 0.05,
+    false_discovery: float = FALSE_CLAIMS,
     higher_is_better: bool = False,
     groups: int = 10,
     unit: str = "the targets' unit",
