@@ -655,3 +655,15 @@ def test_predicted_losses_are_bounded_by_what_a_model_without_knowledge_has():
     assert law.predict({"web": [1.0], "code": [0.0]})[0][0] > most
     assert recipe.predictions["tiny"].mean == recipe.predictions["tiny"].high == pytest.approx(most)
     assert any("above ln(vocabulary) = 4.61" in w and "on tiny" in w for w in recipe.warnings)
+
+
+def test_an_average_that_is_fitted_again_has_the_same_hash():
+    """It held how long each fit took, so the same fit gave another recipe, and another prediction in the ledger."""
+    from mixlaw.laws import Auto
+    from mixlaw.optimize.pose.view import law_hash
+
+    R = np.random.default_rng(0).dirichlet([1, 1, 1], 16)
+    y = 3 - np.log(R[:, 0] + 0.2)
+    first, again, other = (Auto(families=["loglinear", "m4"]).fit(R, v) for v in (y, y, y + 0.1))
+    assert first.to_dict() != again.to_dict()  # the times
+    assert law_hash(first) == law_hash(again) != law_hash(other)

@@ -104,6 +104,32 @@ def test_every_verb_is_safe_to_run_again(finished):
     assert again.ledger.head == head
 
 
+def test_quickstart_on_a_finished_study_predicts_and_measures_nothing_anew(finished):
+    """It fitted and optimised again, which wrote a new prediction and began a new count of looks."""
+    from mixlaw.study.quickstart.plan import run
+
+    head, said = finished.ledger.head, []
+    law = finished.folder / "laws" / "loglinear.json"
+    before = law.stat().st_mtime_ns
+    run(finished.folder, say=said.append)
+    assert law.stat().st_mtime_ns == before and finished.ledger.head == head
+    assert "Fitting laws." not in said and any("later looks included" in line for line in said)
+
+
+def test_study_yaml_says_how_many_seeds_were_run(tmp_path):
+    """The quickstart planned 5 seeds, had time for 3, and left 5 in the file."""
+    from mixlaw.study.quickstart.plan import _note_seeds
+
+    study, said = Study.create(tmp_path / "s", config(tmp_path)), []
+    noted = _note_seeds(study, 7, said.append)
+    assert noted.config.verify.seeds == 7 and Study(study.folder).config.verify.seeds == 7
+    assert noted.config.training == study.config.training and not said
+    path = study.folder / "study.yaml"
+    path.write_text("# mine\n" + path.read_text())
+    assert _note_seeds(noted, 3, said.append).config.verify.seeds == 7
+    assert path.read_text().startswith("# mine") and "asks for 7 seeds; the time allows 3" in said[0]
+
+
 def test_own_domain_is_learned_best(finished):
     X, y = finished.observations().table()
     share, loss = X.column("digits").to_numpy(), y.column("digits").to_numpy()

@@ -151,3 +151,15 @@ def test_looks_are_counted_from_the_ledger_and_not_from_a_repeat(tmp_path):
         ledger.append("measurement", {"prediction_entry": written.number, "num_seeds": seeds})
     assert looks_before(ledger, written, 3) == 0
     assert looks_before(ledger, written, 8) == 2
+
+
+def test_a_new_prediction_for_the_same_runs_is_no_first_look(tmp_path):
+    """Fitting and optimising again wrote a new prediction, and the count of looks began anew."""
+    ledger = Ledger(Store(str(tmp_path)))
+    first = ledger.append("prediction", {"schedule": {}})
+    runs = ["a", "b", "c", "d", "e"]
+    ledger.append("measurement", {"prediction_entry": first.number, "num_seeds": 3, "runs": {"recipe": runs[:3]}})
+    anew = ledger.append("prediction", {"schedule": {}})
+    assert looks_before(ledger, anew, 5, runs) == 1
+    assert looks_before(ledger, anew, 3, runs[:3]) == 0  # the same seeds again are no further look
+    assert looks_before(ledger, anew, 5, ["other", "runs"]) == 0

@@ -58,12 +58,18 @@ _FIRST_LOOK = 0.75
 """Share of the error rate that the first look spends; each later one spends as much of what is left."""
 
 
-def looks_before(entries: Iterable[Entry], prediction: Entry, seeds: int) -> int:
-    """How many measurements of ``prediction`` the ledger holds with fewer seeds than ``seeds``: earlier looks."""
+def looks_before(entries: Iterable[Entry], prediction: Entry, seeds: int, runs: Iterable[str] = ()) -> int:
+    """How many measurements the ledger holds of ``prediction``, or with any of the recipe's ``runs``, with fewer seeds
+    than ``seeds``: earlier looks. A prediction that is written anew does not make the same runs a first look."""
+    ours = set(runs)
     counts = {
         entry.body.get("num_seeds")
         for entry in entries
-        if entry.kind == "measurement" and entry.body.get("prediction_entry") == prediction.number
+        if entry.kind == "measurement"
+        and (
+            entry.body.get("prediction_entry") == prediction.number
+            or ours & set(entry.body.get("runs", {}).get("recipe", ()))
+        )
     }
     return sum(1 for count in counts if isinstance(count, int) and count < seeds)
 

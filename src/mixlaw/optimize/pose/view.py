@@ -257,7 +257,8 @@ class LawView:
 
 
 def law_hash(law: Any) -> str:
-    """16 hex digits of what a law has learned (its state may hold NaN, which canonical JSON may not).
+    """16 hex digits of what a law has learned (its state may hold NaN, which canonical JSON may not). How long fits
+    took is left out: the same law fitted again is the same.
 
     Example:
         >>> from mixlaw.laws import LogLinear
@@ -267,7 +268,16 @@ def law_hash(law: Any) -> str:
         >>> law_hash(first) == law_hash(again), law_hash(first) == law_hash(other)
         (True, False)
     """
-    return hashlib.sha256(json.dumps(law.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_without_times(law.to_dict()), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_times(data: Any) -> Any:
+    """Plain data without its ``seconds``; mappings in a law's state are lists of pairs."""
+    if isinstance(data, dict):
+        return {key: _without_times(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_without_times(x) for x in data if not (isinstance(x, list) and len(x) == 2 and x[0] == "seconds")]
+    return data
 
 
 def replace_none(view: LawView) -> LawView:

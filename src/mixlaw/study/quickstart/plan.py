@@ -14,15 +14,17 @@ from typing import Any
 
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Schedule
+from mixlaw.data.recipe import Recipe
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.store import Store
 from mixlaw.kit.units import format_count, format_seconds
 from mixlaw.report.cautions import cautions_of_check
+from mixlaw.study.config import parse_config
 from mixlaw.study.folder import Progress
 from mixlaw.study.steps.tokenize import tokenized
 from mixlaw.study.study import Study
-from mixlaw.verify.paired import verification_text
+from mixlaw.verify.paired import prediction_of, verification_text
 
 __all__ = ["Plan", "plan", "run"]
 
@@ -152,11 +154,11 @@ def run(
     per_run = (time.monotonic() - began) / len(missing) if missing else None
     if failures:
         say(f"{len(failures)} runs failed and are left out: {sorted(failures)}. See {root / 'failures.json'}.")
-    say("Fitting laws.")
-    say(study.fit().summary())
-    recipe = study.optimize()
+    say(_law(study, say).summary())
+    recipe = _recipe(study)
     say(str(recipe))
     seeds = _seeds(study, per_run, minutes * 60 - (time.monotonic() - started))
+    study = _note_seeds(study, seeds, say)
     say(
         f"Prediction written to the ledger (head {study.ledger.head[:16]}). Now training the mixtures that check it, "
         f"with {seeds or study.config.verify.seeds} seeds each."
@@ -168,6 +170,36 @@ def run(
     report = study.report()
     say(f"Report: {report} ({format_seconds(time.monotonic() - started)} in all)")
     return report
+
+
+def _law(study: Study, say: Callable[[str], None]) -> Any:
+    """The law of today's runs: the one that is there where nothing changed since, else a fit."""
+    if study.store.exists(f"laws/{study.config.law.name}.json") and "fit" not in study.stale():
+        return study.law()
+    say("Fitting laws.")
+    return study.fit()
+
+
+def _recipe(study: Study) -> Recipe:
+    """The recipe of today's law: the one whose prediction is written down where nothing changed since, else anew."""
+    if study.store.exists("recipe.json") and "optimize" not in study.stale():
+        recipe = study.recipe()
+        if prediction_of(study.ledger, recipe) is not None:
+            return recipe
+    return study.optimize()
+
+
+def _note_seeds(study: Study, seeds: int | None, say: Callable[[str], None]) -> Study:
+    """The study with ``verify.seeds`` as they are run, also in its study.yaml; one that a person has edited stays."""
+    path, asked = study.folder / "study.yaml", study.config.verify.seeds
+    if seeds is None or seeds == asked:
+        return study
+    if path.read_text(encoding="utf-8") != study.config.dump():
+        say(f"{path} asks for {asked} seeds; the time allows {seeds}. The file was edited, so it stays as it is.")
+        return study
+    changed = {**study.config.model_dump(mode="json"), "verify": {**study.config.verify.model_dump(), "seeds": seeds}}
+    study.store.write_bytes("study.yaml", parse_config(changed, str(path)).dump().encode())
+    return Study(study.folder, study.progress)
 
 
 def _same_study(study: Study, corpus: str | Path | None, objective: Mapping[str, float] | None) -> None:

@@ -106,7 +106,7 @@ class Verifier:
             )
         left_out = self._left_out(specs, status)
         runs = {arm: [specs[arm, k].id for k in paired] for arm in names}
-        look = 1 + looks_before(self.ledger, prediction, len(paired))
+        look = 1 + looks_before(self.ledger, prediction, len(paired), runs["recipe"])
         each = adjusted_level(level, len(names) - 1, look)
         compared = self._compare({k: v for k, v in usable.items() if k[1] in paired}, names, paired, each)
         finals = [usable["recipe", k][-1][1] for k in paired]
