@@ -143,3 +143,10 @@ def test_predictions_enclose_their_mean():
             Prediction(mean, low, high, level)
     assert Prediction(1, 0.5, 1.5).covers(1.5)
     assert not Prediction(1, 0.5, 1.5).covers(1.6)
+
+
+def test_the_repr_of_a_recipe_is_one_line():
+    """A notebook's error page and list of recipes held every field, the manifest of the corpus included."""
+    corpus = Corpus.declared({"web": 10_000, "wiki": 1_000}, source="example")
+    text = repr(Recipe(Schedule.constant({"web": 0.75, "wiki": 0.25}), tokens=8_000, corpus=corpus))
+    assert len(text) < 120 and "web 0.75" in text and "8.00k tokens" in text

@@ -170,3 +170,8 @@ def test_what_waits_for_what_waits_for_a_failure_is_lost_too(executor, tmp_path)
     results = [(file_key(i), r) for i, r in executor.map(task, items, file_key, tmp_path / "out")]
     assert sorted(name for name, _ in results) == ["a", "b", "c"]
     assert all(isinstance(r, RunError) for _, r in results)
+
+
+def test_items_that_are_none_are_refused_in_words(executor, tmp_path):
+    with pytest.raises(ConfigError, match="maps a list of items, or anything else to iterate over; got None"):
+        list(executor.map(CountWords(), None, file_key, tmp_path))

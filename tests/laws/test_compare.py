@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 
 from mixlaw import laws
 from mixlaw.errors import ConfigError, FitError, TooFewRunsError
-from mixlaw.laws.choose.league import League, LeagueRow, spearman
+from mixlaw.laws.choose.league import League, LeagueRow, compare, spearman
 
 import truths
 
@@ -72,3 +72,14 @@ def test_a_league_shows_itself_as_a_table_and_escapes_what_others_wrote():
     html = league._repr_html_()
     assert "&lt;b&gt;m4&lt;/b&gt;" in html and "no &lt;runs&gt;" in html and "<b>" not in html
     assert html.count("<tr>") == 3 and "in 90%" in html and "0.01" in html
+
+
+def test_a_row_that_is_not_there_is_told_in_words():
+    X = np.random.default_rng(0).dirichlet([1, 1], 12)
+    league = compare(["m4", "log_linear"], X, 2 + np.exp(-2 * X[:, 0]), cv=3)
+    with pytest.raises(ConfigError, match=r"no row 'm3'.*'m4'"):
+        league["m3"]
+    with pytest.raises(ConfigError, match="Rows are found by name: m4, log_linear"):
+        league[0]
+    for text in (str(league), league._repr_html_()):
+        assert "in the unit of the losses, s/fit is seconds" in text

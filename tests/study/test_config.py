@@ -199,3 +199,18 @@ def test_a_fit_of_files_given_as_a_study_is_told_its_verbs(tmp_path):
     (tmp_path / "law.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"holds a fit of files and no study.*mixlaw optimize.*mixlaw export"):
         load_config(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("executor", "words"),
+    [
+        ({"name": "locl"}, "executor: Unknown executor 'locl'.*local"),
+        ({"options": {"grace": 3}}, "executor: The executor 'local' has no option 'grace'.*grace_seconds"),
+        ({"options": {"grace_seconds": "long"}}, "executor: executor 'local': grace_seconds='long' must be a number"),
+    ],
+)
+def test_an_executor_is_checked_when_the_study_is_read(executor, words):
+    """It was checked when training started."""
+    data = {"corpus": {"counts": {"web": 10}}, "objective": {"web": 1.0}, "budget": {"tokens": 10}}
+    with pytest.raises(ConfigError, match=words):
+        parse_config({**data, "executor": executor}, "study.yaml")

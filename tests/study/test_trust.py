@@ -150,3 +150,16 @@ def test_verify_compares_all_tokens_before_training_and_on_tokenize(tmp_path, wr
 def test_a_file_that_no_verb_writes_is_not_shown(folder):
     (folder / "laws" / "effects.json").write_text('{"forged": true}')
     assert Study(folder).facts().effects is None
+
+
+def test_status_and_report_name_files_without_checksums(tmp_path):
+    """It was said by a warning alone, which is gone when the page is read."""
+    folder = tmp_path / "s"
+    shutil.copytree(EARLIER, folder)
+    study = Study(folder)
+    said = study.unsealed()
+    assert said.startswith("Without checksums") and "corpus.json" in said and "recipe.json" in said
+    page = study.report().read_text()
+    assert "Without checksums (whether they were changed cannot be told): corpus.json" in page
+    out = CliRunner().invoke(app, ["status", str(folder)])
+    assert out.exit_code == 0 and said in out.output

@@ -17,6 +17,7 @@ from mixlaw.verify.paired import (
     looks_before,
     objective_curves,
     paired_difference,
+    rate_text,
     steps_saved,
 )
 
@@ -163,3 +164,11 @@ def test_a_new_prediction_for_the_same_runs_is_no_first_look(tmp_path):
     assert looks_before(ledger, anew, 5, runs) == 1
     assert looks_before(ledger, anew, 3, runs[:3]) == 0  # the same seeds again are no further look
     assert looks_before(ledger, anew, 5, ["other", "runs"]) == 0
+
+
+def test_a_level_of_an_interval_that_is_not_the_asked_one_is_explained():
+    """A 92% interval stood beside a 90% one without a word."""
+    said = rate_text(2, 2, 0.05)
+    each = adjusted_level(0.9, 2, 2)
+    assert f"the intervals of differences are {each:.1%} ones instead of 90% ones" in said
+    assert "2 references, look number 2, looks that may follow" in said

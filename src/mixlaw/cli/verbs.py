@@ -384,6 +384,8 @@ def optimize(
         **asked,
     )
     _print_recipe(recipe, near)
+    if (found := study.evidence()).reassures(study.budget.params):  # no caution, so it is none of the recipe's warnings
+        echo(f"Rank transfer: {found.sentence(study.budget.params)}")
     echo(f"Ledger head {study.ledger.head[:16]}. Wrote {folder / 'recipe.json'}. Next: {next_step(study, 'optimize')}")
 
 
@@ -510,6 +512,8 @@ def status(folder: StudyFolder) -> None:
     for verb, done, detail in study.status():
         echo(f"{'done' if done else '    '}  {verb:<9} {detail}")
     following = study.following()
+    if words := study.unsealed():
+        echo(words)
     echo(f"Ledger: {len(study.ledger)} entries, head {study.ledger.head[:16]}.")
     echo(f"Next: mixlaw {following} {folder}" if following else "Everything is done.")
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mixlaw.data.seams import MIGRATIONS
 from mixlaw.errors import DataError, MixlawError, MixlawWarning
-from mixlaw.kit.artefact import seal, unseal
+from mixlaw.kit.artefact import HEADER, seal, unseal
 from mixlaw.kit.store import Store
 
-__all__ = ["KINDS", "Kind", "dumps", "load", "loads", "made", "numbered", "read", "write"]
+__all__ = ["KINDS", "Kind", "dumps", "load", "loads", "made", "numbered", "read", "unsealed", "write"]
 
 
 Made = TypeVar("Made")
@@ -146,6 +146,25 @@ def numbered(store: Store, name: str, kind: str) -> tuple[dict[str, Any], int]:
         ({'tokens': 1000}, 1)
     """
     return _today(kind, store.read_json(name), store.path(name))
+
+
+def unsealed(store: Store, names: Iterable[str]) -> list[str]:
+    """Which of these files are there and carry no checksum: whether they were changed cannot be told.
+
+    Example:
+        >>> import tempfile
+        >>> store = Store(tempfile.mkdtemp())
+        >>> write(store, "recipe.json", "recipe", {"tokens": 1000})
+        >>> store.write_json("corpus.json", {"domains": []})
+        >>> unsealed(store, ["recipe.json", "corpus.json", "design.json"])
+        ['corpus.json']
+    """
+    found = []
+    for name in names:
+        data = store.read_json(name) if store.exists(name) else {HEADER: {}}
+        if not isinstance(data, dict) or HEADER not in data:
+            found.append(name)
+    return found
 
 
 def load(path: str | Path, kind: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Certificate:
         return f"best of {self.starts} starts, no certificate"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """A schedule with its predictions, limits and provenance.
 
@@ -265,6 +265,10 @@ class Recipe:
             shadow_prices=self.shadow_prices,
             warnings=self.warnings,
         )
+
+    def __repr__(self) -> str:
+        """One line; :meth:`__str__` has it all, :meth:`to_dict` every field."""
+        return f"<Recipe: {self.mixture}, {format_count(self.tokens)} tokens, {self.how_found}>"
 
     def _repr_html_(self) -> str:
         """The recipe as a notebook shows it: how it was found, the mixture, what it is predicted to do, warnings."""

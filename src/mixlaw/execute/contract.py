@@ -117,6 +117,7 @@ class Executor(Protocol):
             progress: ``progress(item, step, num_steps)``, called in this process while it waits.
 
         Raises:
-            ConfigError: ``task`` is not a :class:`Task`, a key cannot name a folder, or items wait for one another.
+            ConfigError: ``task`` is not a :class:`Task`, ``items`` are none, a key cannot name a folder, or items wait
+                for one another.
             RunError: workers die as they start.
         """

@@ -22,7 +22,7 @@ class Queue(Generic[Item]):
         task, items, key, root: see :meth:`mixlaw.execute.contract.Executor.map`.
 
     Raises:
-        ConfigError: ``task`` is not a task, or a key cannot name a folder.
+        ConfigError: ``task`` is not a task, ``items`` are none, or a key cannot name a folder.
 
     Example:
         An executor takes with :meth:`start` and, later, tells :meth:`end`, until none is unfinished:
@@ -40,6 +40,8 @@ class Queue(Generic[Item]):
                 f"An executor maps a task, and {task!r} is none: it lacks one of noun, waits_for, is_done, run and "
                 f"read. A trainer becomes one as mixlaw.train.TrainingTask(trainer)."
             )
+        if not isinstance(items, Iterable):
+            raise ConfigError(f"An executor maps a list of items, or anything else to iterate over; got {items!r}.")
         self.task = task
         self.root = Path(root)
         self.items: dict[str, list[Item]] = {}

@@ -137,6 +137,7 @@ def _warnings(facts: ReportFacts) -> str:
     ]  # recipes of before called that a warning
     notes += [f"Schedule: {w}" for w in facts.schedule.warnings] if facts.schedule is not None else []
     notes += [f"Not up to date ({verb}): {reason}." for verb, reason in facts.stale.items()]
+    notes += [facts.unsealed] if facts.unsealed else []
     for arm, counts in (facts.verification or {}).get("left_out", {}).items():
         notes.append(f"Verification of {arm}: {lost_runs_text(counts)}; their seeds are left out of every arm.")
     if facts.failures:

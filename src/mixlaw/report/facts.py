@@ -51,6 +51,7 @@ class ReportFacts:
         now: when the report was made (ISO 8601).
         stale: ``{verb: why what it wrote no longer holds}``; see :mod:`mixlaw.study.freshness`.
         schedule: the proposed mixtures of several phases, where runs with phases were there to find them from.
+        unsealed: which files carry no checksum, in words; empty where all do.
 
     Example:
         >>> ReportFacts("empty").ledger_head[:4]
@@ -74,6 +75,7 @@ class ReportFacts:
     now: str = ""
     stale: Mapping[str, str] = field(default_factory=dict)
     schedule: Recipe | None = None
+    unsealed: str = ""
 
     @property
     def ledger_head(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mixlaw.data.budget import Budget
-from mixlaw.data.seams import TRAINERS
+from mixlaw.data.seams import EXECUTORS, TRAINERS
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.units import parse_count
 from mixlaw.kit.yaml_text import check_plain, dump_yaml, load_yaml
@@ -199,6 +199,15 @@ class ExecutorConfig(_Section):
         if "workers" in value:
             raise ValueError("workers stands beside options: {name: ..., workers: 2, options: {...}}")
         return value
+
+    @model_validator(mode="after")
+    def _known(self) -> ExecutorConfig:
+        """Told when the study is read, not when days of training are to start."""
+        try:
+            EXECUTORS.check(self.name, self.options)
+        except ConfigError as error:
+            raise ConfigError(f"executor: {error}") from None
+        return self
 
 
 class StudyConfig(_Section):

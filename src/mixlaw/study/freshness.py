@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlaw.data import formats
+from mixlaw.data.saved_tables import CHECKSUMS
 from mixlaw.data.verification import Verification, agrees
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
@@ -30,6 +31,7 @@ __all__ = [
     "recipe_inputs",
     "schedule_inputs",
     "stale",
+    "unsealed",
     "verification",
 ]
 
@@ -138,6 +140,28 @@ def stale(study: StudyFolder) -> dict[str, str]:
     if store.exists("verification.json") and (reason := _verification(study)):
         reasons["verify"] = reason
     return reasons
+
+
+def unsealed(study: StudyFolder) -> str:
+    """Which files of the study carry no checksum, in words; empty where all do.
+
+    Example:
+        >>> unsealed(StudyFolder("study-of-the-first-version"))                                # doctest: +SKIP
+        'Without checksums (whether they were changed cannot be told): corpus.json, recipe.json, 34 runs.'
+    """
+    law = study.config.law.name
+    names = (
+        "corpus.json",
+        "design.json",
+        f"laws/{law}.json",
+        "laws/league.json",
+        "recipe.json",
+        "recipe-schedule.json",
+    )
+    found = formats.unsealed(study.store, (*names, "verification.json"))
+    runs = sum(study.is_done(s) and not study.store.exists("runs", s.id, CHECKSUMS) for s in study.designed())
+    found += [f"{runs} run{'' if runs == 1 else 's'}"] if runs else []
+    return f"Without checksums (whether they were changed cannot be told): {', '.join(found)}." if found else ""
 
 
 def need(study: StudyFolder, *verbs: str) -> None:

@@ -142,6 +142,10 @@ class Study(StudyFolder):
         """``{verb: why what it wrote no longer holds}``."""
         return freshness.stale(self)
 
+    def unsealed(self) -> str:
+        """Which files carry no checksum, in words; empty where all do."""
+        return freshness.unsealed(self)
+
     def status(self) -> list[tuple[str, bool, str]]:
         """``(verb, done, detail)`` in order."""
         return progress.status(self)

@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError, RunError
+from mixlaw.data.seams import STRATEGIES
+from mixlaw.errors import ConfigError, RunError, did_you_mean
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 from mixlaw.train.claim import Claim
@@ -109,8 +110,15 @@ def refuse(spec: RunSpec, trainer: str, can: Collection[str] = ()) -> None:
     if beyond:
         raise ConfigError(
             f"The trainer {trainer!r} cannot do what this run asks for: {beyond}. Leave these fields at their "
-            f"defaults, or train with a trainer that does them (TRAINERS.register)."
+            f"defaults, or train with a trainer that does them (TRAINERS.register).{_unknown_strategy(spec)}"
         )
+
+
+def _unknown_strategy(spec: RunSpec) -> str:
+    name = (spec.strategy or {}).get("name")
+    if name is None or name in STRATEGIES:
+        return ""
+    return f" There is no strategy {name!r}.{did_you_mean(name, STRATEGIES.names())}"
 
 
 def is_done(folder: Path) -> bool:

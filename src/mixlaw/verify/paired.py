@@ -283,12 +283,21 @@ def verification_text(result: Verification) -> str:
 
 
 def rate_text(references: int, look: int, rate: float) -> str:
-    """How often a gain is claimed where there is none, in words."""
+    """How often a gain is claimed where there is none, and what that does to the intervals, in words.
+
+    Example:
+        >>> print(rate_text(1, 1, 0.05).replace(". ", ".\\n"))
+        Where there is nothing to gain, at most 5.0% of verifications claim a gain, later looks included.
+        For that, the intervals of differences are 92.5% ones instead of 90% ones (looks that may follow).
+    """
+    level = 1 - 2 * rate
     several = [f"{references} references"] if references > 1 else []
-    several += [f"{look} looks"] if look > 1 else []
-    over = f" Intervals are widened for {' and '.join(several)}." if several else ""
+    several += [f"look number {look}"] if look > 1 else []
+    several += ["looks that may follow"]
     return (
-        f"Where there is nothing to gain, at most {rate:.1%} of verifications claim a gain, later looks included.{over}"
+        f"Where there is nothing to gain, at most {rate:.1%} of verifications claim a gain, later looks included. "
+        f"For that, the intervals of differences are {adjusted_level(level, references, look):.1%} ones instead of "
+        f"{level:.0%} ones ({', '.join(several)})."
     )
 
 

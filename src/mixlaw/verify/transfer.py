@@ -59,6 +59,20 @@ class Evidence:
             text += f" The target has {format_count(target)}, larger than any of them."
         return text
 
+    def reassures(self, target: float | None) -> bool:
+        """Whether the best mixture of the smallest size was the best at every other one, and the target (parameters)
+        is not larger than those: then nothing is to be careful about.
+
+        Example:
+            >>> Evidence(reason="all runs have one size").reassures(1e9)
+            False
+        """
+        rows = [row for table in self.tables for row in table.table if row["from"] == table.sizes[0]]
+        if not rows or target is None:
+            return False
+        largest = max(float(table.sizes[-1]) for table in self.tables)
+        return target <= 1.01 * largest and all(row["rank_of_best"] == 1 for row in rows)
+
     def __str__(self) -> str:
         if not self.tables:
             return f"Rank transfer between sizes is not known: {self.reason}."

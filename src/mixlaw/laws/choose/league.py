@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import clone
 
 from mixlaw.data.seams import LAWS
-from mixlaw.errors import ConfigError, DataError, FitError, MixlawWarning, TooFewRunsError
+from mixlaw.errors import ConfigError, DataError, FitError, MixlawWarning, TooFewRunsError, did_you_mean
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.folds import Ints, count_different, held_out_folds
@@ -98,12 +98,14 @@ class League:
         """The row of a law, by its label or an alias of its registry name (``"gp"``).
 
         Raises:
-            KeyError: no such row.
+            ConfigError: no such row, with the nearest name.
         """
         for row in self.rows:
             if row.name == name or (name in LAWS and row.name == LAWS.canonical(name)):
                 return row
-        raise KeyError(name)
+        names = [row.name for row in self.rows]
+        near = did_you_mean(name, names) if isinstance(name, str) else f" Rows are found by name: {', '.join(names)}."
+        raise ConfigError(f"The league has no row {name!r}.{near}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: how it was measured, and the rows without their laws."""
@@ -115,6 +117,14 @@ class League:
             "splits": self.splits,
             "rows": [{k: _plain(getattr(row, k)) for k in keys} for row in self.rows],
         }
+
+    @property
+    def _caption(self) -> str:
+        """What the columns are, with their units."""
+        return (
+            f"Held-out scores, {self.runs} runs, {self.splits}; MAE, RMSE and width (of {self.level:.0%} intervals) "
+            f"are in the unit of the losses, s/fit is seconds"
+        )
 
     def _repr_html_(self) -> str:
         """The table, as notebooks show it."""
@@ -132,8 +142,7 @@ class League:
                 cells = "".join(f'<td style="text-align: right">{text}</td>' for text in shown)
             body.append(f'<tr><th style="text-align: left">{escape(r.name)}</th>{cells}</tr>')
         head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-        caption = escape(f"Held-out scores, {self.runs} runs, {self.splits}")
-        return f"<table><caption>{caption}</caption><tr>{head}</tr>{''.join(body)}</table>"
+        return f"<table><caption>{escape(self._caption)}</caption><tr>{head}</tr>{''.join(body)}</table>"
 
     def __str__(self) -> str:
         width = max([len(r.name) for r in self.rows] + [3])
@@ -141,7 +150,7 @@ class League:
         head = (
             f"{'law':{width}s}  {'MAE':>9s}  {'RMSE':>9s}  {'Spearman':>8s}  {inside:>7s}  {'width':>8s}  {'s/fit':>7s}"
         )
-        lines = [f"Held-out scores, {self.runs} runs, {self.splits}", head]
+        lines = [self._caption, head]
         for r in self.rows:
             if r.error:
                 lines.append(f"{r.name:{width}s}  {r.error}")

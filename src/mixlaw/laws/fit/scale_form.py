@@ -40,6 +40,16 @@ class ScaleForm(Law):
 
     kind: ClassVar[Any] = "scale"
     allows_missing = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a declaration that would be read as something else."""
+        super().__init_subclass__(**options)
+        if isinstance(cls.columns, str):
+            raise ConfigError(
+                f"{cls.__name__}: columns = {cls.columns!r} is one text; write a tuple of names, "
+                f"columns = ({cls.columns!r},)."
+            )
+
     columns: Any = ()
     """Names of the columns of X, in the order in which :meth:`loss` takes them. ``"weights"`` stands for a block: one
     column per domain, whatever these are called."""

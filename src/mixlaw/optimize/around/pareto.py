@@ -167,8 +167,8 @@ def frontier(
     posed = mean(constraints, np.isin(np.arange(T), index).astype(float), repetition=curve)
     if atoms is None or not posed.certifiable(atoms):
         raise ConfigError(
-            f"{type(law).__name__} is not a sum of convex atoms for {list(sets)}, so a sweep of weighted means would "
-            f"miss part of its frontier. Fit M4, EffectiveTokens or LogLinear for this."
+            f"{type(law).__name__} is no sum of convex functions of the weights for {list(sets)}, so a sweep of "
+            f"weighted means would miss part of its frontier. Fit M4, EffectiveTokens or LogLinear for this."
         )
     base = posed.program(atoms)
 

@@ -109,8 +109,8 @@ class PhasedRequest:
         atoms = law.atoms()
         if atoms is None or not mean(constraints, W).certifiable(atoms):
             raise ConfigError(
-                "The base law of this PhaseLaw is not a sum of convex atoms for this objective; use "
-                "base='effective_tokens'."
+                "The base law of this PhaseLaw has no form whose optimum can be certified for this objective (a sum of "
+                "convex functions of the weights); use base='effective_tokens'."
             )
         return cls(law, atoms, corpus, budget, constraints, weights, W, law.fractions_, caps, level)
 

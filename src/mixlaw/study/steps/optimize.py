@@ -73,10 +73,11 @@ def evidence(study: StudyFolder) -> Evidence:
 
 
 def rank_transfer_text(study: StudyFolder) -> str:
-    """What is known of ranks at the target's size, in words."""
+    """What to be careful about with ranks at the target's size, in words; empty where they were measured to hold."""
     if study.budget.params is None and study.budget.tokens == study.config.training.tokens:
         return ""  # nothing to be careful about: the target run is as long as the swarm's runs and of their model
-    return evidence(study).sentence(study.budget.params)
+    found = evidence(study)
+    return "" if found.reassures(study.budget.params) else found.sentence(study.budget.params)
 
 
 def prediction_entry(study: StudyFolder, recipe: Recipe) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mixlaw.data import formats
 from mixlaw.errors import DataError
 from mixlaw.report.facts import ReportFacts, installed_versions
 from mixlaw.study.folder import StudyFolder
-from mixlaw.study.freshness import stale, verification
+from mixlaw.study.freshness import stale, unsealed, verification
 from mixlaw.study.progress import needless, status
 from mixlaw.study.runs import runs_of_one_size
 
@@ -39,6 +39,7 @@ def facts(study: StudyFolder) -> ReportFacts:
         config=config.model_dump(mode="json"),
         failures=formats.read(store, "failures.json", "failures") if store.exists("failures.json") else {},
         stale=stale(study),
+        unsealed=unsealed(study),
         commands=tuple(f"mixlaw {verb} {study.folder.name}" for verb in [*verbs, "report"]),
         next_step=f"mixlaw {todo[0]} {study.folder.name}" if todo else "",
         versions=installed_versions(),
