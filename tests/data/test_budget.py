@@ -201,3 +201,15 @@ def test_a_conflict_among_hundreds_of_domains_is_named_in_time():
 def test_a_budget_without_tokens_says_what_it_needs(given):
     with pytest.raises(ConfigError, match="budget needs 'tokens'"):
         Budget.from_dict(given)
+
+
+@pytest.mark.parametrize("cost", [0.0, 1e-310, 1e-30])
+def test_a_limit_that_costs_next_to_nothing_is_no_conflict(cost):
+    budget = Budget(
+        tokens=10**9,
+        groups={"some": Group(("a", "b"), cap=0.6)},
+        limits={"fees": Limit({"a": cost}, total=5000)},
+    )
+    with np.errstate(all="raise"), pytest.raises(InfeasibleBudgetError, match=r"cap 0\.6") as error:
+        budget.check(Corpus.declared({"a": 10**9, "b": 10**9}, source="us"))
+    assert "fees" not in str(error.value)

@@ -137,6 +137,16 @@ def test_other_json_is_not_a_recipe(tmp_path):
         Recipe.load(tmp_path / "x.json")
 
 
+@pytest.mark.parametrize(
+    "part", ["objective", "predictions", "shadow_prices", "baselines", "law", "budget", "versions"]
+)
+@pytest.mark.parametrize("value", [None, 1, [1], "odd"])
+def test_parts_of_another_kind_are_refused(part, value):
+    data = Recipe(Schedule.constant({"web": 1.0}), 1000, Corpus.declared({"web": 9000}, source="us")).to_dict()
+    with pytest.raises(DataError, match="not a recipe written by mixlaw"):
+        Recipe.from_dict({**data, part: value})
+
+
 def test_predictions_enclose_their_mean():
     for mean, low, high, level in ((1, 2, 3, 0.9), (1, 0, 0.5, 0.9), (1, 0, 2, 1.5), (float("nan"), 0, 1, 0.9)):
         with pytest.raises(DataError):

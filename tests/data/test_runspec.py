@@ -92,6 +92,14 @@ def test_steps_are_whole_batches(tokens, batch, context):
         {"start": {"run": "a", "moments": True}},
         {"start": {"runs": "a"}},
         {"start": 3},
+        {"model": None},
+        {"optimizer": "adamw"},
+        {"learning_rate": None},
+        {"unique_tokens": [1]},
+        {"seed": "1,000"},
+        {"trainer": None},
+        {"evaluate_at": 1.0},
+        {"evaluate_at": ["end"]},
     ],
 )
 def test_wrong_values(options):

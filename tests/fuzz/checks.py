@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from mixlaw import Budget, Corpus, Mixture, Observations, Schedule
+from fuzz import commands, imported, saved, shares, sound_runs, trackers
+from fuzz import odd as given
+from fuzz.imported import sound
+from mixlaw import Budget, Corpus, Mixture, Schedule
 from mixlaw.cli import options as cli
-from mixlaw.data.seams import IMPORTERS
 from mixlaw.errors import MixlawError
-from mixlaw.io.frames import read_columns
 from mixlaw.io.runlogs import RunLog, to_observations
 from mixlaw.kit import units
 from mixlaw.kit.yaml_text import dump_yaml, load_yaml
 from mixlaw.study.config import DesignConfig, design_changes, load_config
-from mixlaw.study.fit_files import fit_files
 from mixlaw.text.readers import ReadCounts, find_files, read_documents
 
 LONGEST = 20
@@ -40,8 +40,8 @@ class Check:
     inputs: st.SearchStrategy[Any]
     holds: Callable[[Any], None]
 
-    def __call__(self, given: Any) -> None:
-        """Raises whatever is a failure."""
+    def __call__(self, given: Any) -> str:
+        """The words of the refusal, or nothing where the input was accepted; raises whatever is a failure."""
         with in_time(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", RuntimeWarning)
@@ -49,14 +49,20 @@ class Check:
                 self.holds(given)
             except MixlawError as error:
                 assert str(error).strip(), "an error without a message"
+                return str(error)
+        return ""
+
+
+class TooLong(Exception):
+    """A check hangs. No TimeoutError: that is an OSError, and a command answers those in words."""
 
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """Raises TimeoutError in what runs longer than :data:`LONGEST` seconds."""
+    """Raises :class:`TooLong` in what runs longer than :data:`LONGEST` seconds."""
 
     def stop(number: int, frame: Any) -> None:
-        raise TimeoutError(f"longer than {LONGEST} s")
+        raise TooLong(f"longer than {LONGEST} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(LONGEST)
@@ -67,50 +73,8 @@ def in_time() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _sound(observations: Observations) -> None:
-    """Weights sum to one, values are numbers or bounds, and what is saved is loaded as it was."""
-    for schedule in observations.schedules().values():
-        assert abs(math.fsum(schedule.mixture.weights) - 1) < 1e-6
-    for row in observations.values.to_pylist():
-        assert math.isfinite(row["value"]) or row["censored"] != "none", row
-    observations.columns_text()
-    with tempfile.TemporaryDirectory() as folder:
-        observations.save(Path(folder) / "saved")
-        again = Observations.load(Path(folder) / "saved")
-    assert repr(again.runs.to_pylist()) == repr(observations.runs.to_pylist())  # where NaN is NaN
-    assert repr(again.values.to_pylist()) == repr(observations.values.to_pylist())
-    for features in ("mixture", "joint"):
-        try:
-            X, y = observations.table(at="all" if features == "joint" else "final", features=features)
-        except MixlawError:
-            continue
-        assert X.num_rows == y.num_rows > 0
-        weights = np.array([X.column(d).to_pylist() for d in next(iter(observations.schedules().values())).domains])
-        assert np.allclose(weights.sum(0), 1, atol=1e-6)
-
-
-def _imported(given: tuple[list[tuple[str, bytes]], str | None, dict[str, Any]]) -> None:
-    """Every column is taken as something, and that something is said."""
-    files, format, options = given
-    with tempfile.TemporaryDirectory() as folder:
-        paths = []
-        for number, (ending, data) in enumerate(files):
-            paths.append(Path(folder) / f"{('ratios', 'metrics')[number]}{ending}")
-            paths[-1].write_bytes(data)
-        observations = Observations.read(paths, format=format, **options)
-        options = {name: value for name, value in options.items() if name != "source"}  # of no fit
-        said = set(observations.columns["column"].to_pylist())
-        for path in paths:
-            if " - " not in "".join(read_columns(path)):  # the lines of a chart are said as metrics
-                unsaid = [c for c in read_columns(path) if c not in said and c not in ("config", "summary")]
-                unsaid = [c for c in unsaid if not c.startswith(("config", "summary", "params.", "metrics.", "tags."))]
-                assert not unsaid, f"nothing is said of the columns {unsaid}"
-        _sound(observations)
-        fit_files(paths, Path(folder) / "fit", format=format, dry_run=True, say=lambda text: None, **options)
-
-
 def _logged(logs: list[dict[str, Any]]) -> None:
-    _sound(to_observations([RunLog(**log) for log in logs], where="logs"))
+    sound(to_observations([RunLog(**log) for log in logs], where="logs"))
 
 
 def _configured(text: str) -> None:
@@ -224,27 +188,46 @@ def _typed(texts: list[str]) -> None:
 
 
 def _checks() -> tuple[Check, ...]:
-    from fuzz import inputs as given
-
-    one, two = (
-        st.lists(given.table_files(), min_size=1, max_size=1),
-        st.lists(given.table_files(), min_size=2, max_size=2),
+    known = sound_runs.faulty_runs().flatmap(
+        lambda runs: st.tuples(st.just(runs), given.written(runs.columns, runs.rows, plain=True), st.integers(0, 10**6))
     )
-    any_format = st.none() | st.sampled_from(sorted(set(IMPORTERS) - {"study"}))
+    one = st.lists(given.table_files(), min_size=1, max_size=1)
+    exports = sound_runs.exports().flatmap(
+        lambda export: st.tuples(
+            given.written(export[1], export[2], plain=True).map(lambda file: [file]),
+            st.just(export[0]),
+            st.just(export[3]),
+        )
+    )
+    pairs = sound_runs.pairs().flatmap(
+        lambda pair: st.tuples(
+            st.tuples(*(given.written(*table, plain=True) for table in pair[1:3])).map(list),
+            st.sampled_from((pair[0], None)),
+            st.just(pair[3]),
+        )
+    )
     likely = st.just({}) | st.just({"repair": True})
     return (
-        Check("tables", st.tuples(one, st.none(), likely), _imported),
-        Check("tables with options", st.tuples(one, st.none() | st.just("table"), given.options), _imported),
-        Check("pairs of tables", st.tuples(two, st.none() | st.sampled_from(("regmix", "olmix")), likely), _imported),
-        Check("tables of any format", st.tuples(one | two, any_format, given.options), _imported),
+        Check("known tables", known, imported.runs_read),
+        Check("tables", st.tuples(one, st.none(), likely), imported.files_read),
+        Check("tables with options", given.tables_and_options(), imported.files_read),
+        Check("pairs of tables", pairs, imported.files_read),
+        Check("exports", exports, imported.files_read),
         Check("logs of trackers", given.run_logs(), _logged),
         Check("study.yaml", given.study_texts(), _configured),
         Check("YAML", given.study_texts(), _yaml),
         Check("files of text", given.text_files(), _read),
-        Check("mixtures", given.mixtures, _mixed),
-        Check("schedules", given.schedules, _scheduled),
-        Check("budgets", st.tuples(given.budgets, given.corpora), _budgeted),
+        Check("mixtures", shares.mixtures, _mixed),
+        Check("schedules", shares.schedules, _scheduled),
+        Check("budgets", shares.budgets(), _budgeted),
         Check("units", st.tuples(given.scalars, given.floats, st.integers(0, 10**16)), _counted),
+        Check("laws, edited", saved.edited_laws, saved.law_kept),
+        Check("artefacts, edited", saved.edited_artefacts, saved.artefact_kept),
+        Check("artefacts, damaged", saved.changed_bytes, saved.bytes_kept),
+        Check("studies, damaged", saved.broken_studies, saved.study_kept),
+        Check("tokens, damaged", saved.broken_tokens, saved.tokens_kept),
+        Check("folders of trackers", trackers.folders(), trackers.folder_read),
+        Check("command lines", commands.command_lines(), commands.commanded),
         Check("options of the command line", st.lists(given.option_texts, max_size=3), _typed),
     )
 

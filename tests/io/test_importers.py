@@ -1,8 +1,11 @@
 """Tables of runs in the shapes people have them."""
 
+import gzip
+
 import numpy as np
 import pytest
 
+from mixlaw.data.importing import recognise
 from mixlaw.data.observations import Observations
 from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.io.importers import read
@@ -53,6 +56,26 @@ def test_regmix_pair_in_either_order(tmp_path):
         assert X.column_names == ["arxiv", "pile_cc"]
         by_weight = dict(zip(X.column("arxiv").to_pylist(), y.column("arxiv").to_pylist()))
         assert by_weight == {0.3: 2.5, 0.6: 2.2, 1.0: 2.0}
+
+
+def test_packed_exports_are_recognised_as_unpacked_ones_are(tmp_path):
+    regmix = "index,train_x_web,train_x_code\n1,.3,.7\n2,1,0\n", "index,valid_x_web/loss\n1,2.5\n2,2.2\n"
+    olmix = "run_id,web,code\na,.3,.7\nb,1,0\n", "run_id,arc_bpb\na,1.5\nb,1.2\n"
+    mlflow = ("run_id,status,params.weight_web,params.weight_code,metrics.loss/web\na,FAILED,.3,.7,2.5\n",)
+    wandb = ("Name,State,weight_web,weight_code,loss/web\na,crashed,.3,.7,2.5\n",)
+    for format, names, texts in (
+        ("regmix", ("mix", "loss"), regmix),
+        ("olmix", ("x_ratios", "x_metrics"), olmix),
+        ("mlflow", ("runs",), mlflow),
+        ("wandb", ("runs",), wandb),
+    ):
+        plain = [write(tmp_path / f"{name}.csv", text) for name, text in zip(names, texts)]
+        packed = []
+        for path in plain:
+            packed.append(path.with_name(f"{path.name}.gz"))
+            packed[-1].write_bytes(gzip.compress(path.read_bytes()))
+        assert recognise(packed) == recognise(plain) == format
+        assert read(packed).runs.equals(read(plain).runs)
 
 
 def test_rounded_weights_are_reported_and_repaired_only_on_request(tmp_path):

@@ -210,3 +210,20 @@ def test_a_state_that_would_replace_a_method_is_refused(tmp_path):
     for key in ("predict", "__class__", "_training", "fit"):
         with pytest.raises(DataError, match="which no law learns"):
             Law.from_json(formats.dumps("law", {**data, "state": {**data["state"], key: 1.0}}))
+
+
+def test_a_header_under_another_name_is_no_file_of_the_first_version():
+    sealed = seal({"web": 1.0}, "mixture", 1)
+    with pytest.raises(DataError, match="its header is called 'gormat', not 'format'"):
+        unseal({"gormat": sealed["format"], "web": 1.0}, "mixture", 1, "mixture.json", "")
+
+
+@pytest.mark.parametrize("part", ["theta_", "target_names_"])
+@pytest.mark.parametrize("value", [None, "1,000", [], {"__dict__": []}])
+def test_a_state_that_predicts_nothing_is_told_where_the_law_is_read(part, value):
+    content = law().to_dict()
+    assert part in content["state"]
+    content["state"][part] = value
+    for text in (formats.dumps("law", content), json.dumps(content)):
+        with pytest.raises(DataError, match=r"laws/auto\.json"):
+            Law.from_json(text, "laws/auto.json")

@@ -86,8 +86,10 @@ def smallest_conflict(low: Array, high: Array, matrix: Array, upper: Array, seco
         >>> smallest_conflict(low, high, group, cap)
         Conflict(lows=(1, 2), highs=(), rows=(0,), whole=False)
     """
-    size = np.maximum(np.abs(matrix).max(axis=1, initial=0.0), 1e-300)  # rows in the scale of weights
-    matrix, upper = matrix / size[:, None], upper / size
+    size = np.abs(matrix).max(axis=1, initial=0.0)  # rows in the scale of weights
+    size = np.where(size > 0, size, 1.0)
+    with np.errstate(over="ignore"):  # a limit that allows a million times all tokens limits nothing
+        matrix, upper = matrix / size[:, None], np.clip(upper / size, -1e6, 1e6)
     few = _integer_program(low, high, matrix, upper, seconds)
     kept = np.ones(len(low) * 2 + len(upper), dtype=bool) if few is None else few
     kept[: len(low)] &= low > 0

@@ -165,24 +165,24 @@ class Recipe:
                 schedule=Schedule.from_dict(data["schedule"]),
                 tokens=int(data["tokens"]),
                 corpus=Corpus.from_dict(data["corpus"]),
-                objective=data["objective"],
+                objective=dict(data["objective"]),
                 predictions={k: Prediction.from_dict(v) for k, v in data["predictions"].items()},
                 reference=Mixture(data["reference"]) if data["reference"] else None,
-                changes=data.get("changes") or {},
+                changes={k: dict(v) for k, v in (data.get("changes") or {}).items()},
                 difference=Prediction.from_dict(data["difference"]) if data["difference"] else None,
                 probability_better=data["probability_better"],
-                shadow_prices=tuple(data["shadow_prices"]),
+                shadow_prices=tuple(dict(price) for price in data["shadow_prices"]),
                 certificate=Certificate(**data["certificate"]),
                 unconstrained=Mixture(data["unconstrained"]) if data["unconstrained"] else None,
                 near_optimal={k: (v[0], v[1]) for k, v in data["near_optimal"].items()},
-                baselines=data["baselines"],
-                law=data["law"],
+                baselines={k: dict(v) for k, v in data["baselines"].items()},
+                law=dict(data["law"]),
                 law_hash=data["law_hash"],
-                budget=data["budget"],
+                budget=dict(data["budget"]),
                 warnings=tuple(data["warnings"]),
-                versions=data["versions"],
+                versions=dict(data["versions"]),
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"This is not a recipe written by mixlaw: {error!r}.") from None
 
     def save(self, path: str | Path) -> None:

@@ -100,7 +100,20 @@ class RunSpec:
     evaluators: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "evaluate_at", tuple(float(f) for f in self.evaluate_at))
+        try:
+            object.__setattr__(self, "evaluate_at", tuple(float(f) for f in self.evaluate_at))
+        except (TypeError, ValueError, OverflowError):
+            raise ConfigError(
+                f"RunSpec evaluate_at must be fractions of the run in (0, 1], got {self.evaluate_at!r}."
+            ) from None
+        for name in ("model", "optimizer", "learning_rate", "unique_tokens"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ConfigError(f"RunSpec {name} must be a mapping, got {getattr(self, name)!r}.")
+        for name in ("tokenizer", "corpus_hash", "evaluation_hash", "trainer", "trainer_version", "replicate_group"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"RunSpec {name} must be a text, got {getattr(self, name)!r}.")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
+            raise ConfigError(f"RunSpec seed must be a whole number, got {self.seed!r}.")
         for name in ("tokens", "batch", "context"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:

@@ -195,20 +195,20 @@ def _refuse_repeated(names: Sequence[str], path: Path) -> None:
 
 
 def read_columns(path: Path) -> list[str]:
-    """Column names of a ``.csv``, ``.tsv`` or ``.parquet``, without its rows; empty for any other file.
+    """Column names of a table (:func:`is_table`), without its rows; empty for any other file.
 
     Raises:
         DataError: not readable as such.
     """
     try:
-        if path.suffix.lower() == ".parquet":
+        if path.name.lower().endswith(".parquet"):
             return read_schema(path)
-        if path.suffix.lower() in (".csv", ".tsv"):
-            with path.open("rb") as file:
+        if path.name.lower().endswith(_TEXT):
+            with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
                 data = file.read(_HEAD)
             layout = _layout(path, data if len(data) < _HEAD else data[: data.rfind(b"\n") + 1])
             return [name.strip() for name in _first_row(layout.text, layout.separator)]
-    except (pa.ArrowInvalid, csv.Error) as error:
+    except (pa.ArrowInvalid, csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     return []
 

@@ -160,7 +160,7 @@ _FORMS = [  # one after another; the first that fits decides
         for kind, words in _BEFORE.items()
     ),
     *(
-        (kind, re.compile(rf"{_PLACE}[_/.](?:downstream\w*/)?(?P<target>.+)[_/.](?:{words})", re.IGNORECASE))
+        (kind, re.compile(rf"{_PLACE}[_/.](?:downstream\w*/)?(?P<target>.+?)[_/.](?:{words})", re.IGNORECASE))
         for kind, words in _WORDS.items()
     ),
     *(

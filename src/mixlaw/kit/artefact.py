@@ -18,6 +18,8 @@ __all__ = ["HEADER", "checksum", "seal", "unseal"]
 
 HEADER = "format"
 
+_FIELDS = frozenset({"kind", "number", "version", "checksum"})
+
 
 def checksum(content: Any) -> str:
     """SHA-256 of what JSON holds of ``content``: spaces and the order of keys do not matter.
@@ -76,8 +78,14 @@ def unseal(data: Any, kind: str, number: int, where: str, again: str) -> tuple[d
     content = {key: value for key, value in data.items() if key != HEADER}
     header = data.get(HEADER)
     if header is None:
+        lost = [key for key, value in content.items() if isinstance(value, Mapping) and set(value) >= _FIELDS]
+        if lost:  # the first version wrote no header at all
+            raise DataError(
+                f"{where} was changed after mixlaw wrote it: its header is called {lost[0]!r}, not {HEADER!r}. Restore "
+                f"it from a copy. {again}"
+            )
         return content, 0
-    if not isinstance(header, Mapping) or not {"kind", "number", "version", "checksum"} <= set(header):
+    if not isinstance(header, Mapping) or not set(header) >= _FIELDS:
         raise DataError(f"{where} has a header that mixlaw did not write: {header!r}. Restore it from a copy. {again}")
     if header["kind"] != kind:
         raise DataError(f"{where} is a {header['kind']}, not a {kind}. Give the right file. {again}")

@@ -186,6 +186,13 @@ def _exchange(processes: list[tuple[Any, Any]]) -> list[Any]:
 
 
 def _time(pipe: Any, spec: RunSpec, vocab_size: int | None, seconds: float) -> None:
+    try:
+        _time_steps(pipe, spec, vocab_size, seconds)
+    except (EOFError, ConnectionError):
+        return  # who asked has ended and wants no answer
+
+
+def _time_steps(pipe: Any, spec: RunSpec, vocab_size: int | None, seconds: float) -> None:
     """Time training steps, then evaluation, while the other processes do the same."""
     import numpy as np
     import torch

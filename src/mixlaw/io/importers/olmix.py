@@ -22,12 +22,13 @@ from mixlaw.data.taken import Taken
 from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.io.asked import Asked, Values, Weights, refuse_rivals
 from mixlaw.io.endings import mark_endings
-from mixlaw.io.frames import check_weights, numbers, read_frame, weight_numbers, whole
+from mixlaw.io.frames import check_weights, is_table, numbers, read_frame, weight_numbers, whole
 from mixlaw.io.names import Measure, field_of, find, is_id, measured, training_loss, weight_domain
 
 __all__ = ["read", "recognises"]
 
 _IDS = ("run_id", "run", "name", "index", "")
+_ENDING = re.compile(r"\.(?:csv|tsv|parquet)(?:\.gz)?$")
 _FIELDS = ("params", "params_total", "tokens", "unique_tokens", "step", "seed")
 _TIME = re.compile(
     r"(?:^|_)(?:runtime|timestamp|created(?:_at)?|updated(?:_at)?|time|seconds|hours|date|epochs?)$", re.I
@@ -38,9 +39,9 @@ _UNITS = {"bits_per_byte": "bits_per_byte", "loss": "nats_per_token", "accuracy"
 def _find_pair(paths: Sequence[Path]) -> tuple[Path, Path] | None:
     """``(ratios, metrics)`` among two files, or in a folder, by their names; None where they are not."""
     files = sorted(paths[0].iterdir()) if len(paths) == 1 and paths[0].is_dir() else list(paths)
-    tables = [f for f in files if f.suffix in (".csv", ".parquet")]
-    ratios = [f for f in tables if f.stem.lower().endswith("ratios")]
-    metrics = [f for f in tables if f.stem.lower().endswith("metrics")]
+    named = [(f, _ENDING.sub("", f.name.lower())) for f in files if is_table(f)]
+    ratios = [f for f, name in named if name.endswith("ratios")]
+    metrics = [f for f, name in named if name.endswith("metrics")]
     return (ratios[0], metrics[0]) if len(ratios) == 1 and len(metrics) == 1 else None
 
 

@@ -9,6 +9,8 @@ columns ``params`` (N, non-embedding parameters) and ``tokens`` (D), or both.
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -21,7 +23,7 @@ from sklearn.exceptions import NotFittedError
 from mixlaw.data import formats
 from mixlaw.data.columns import domains_of
 from mixlaw.data.seams import LAWS
-from mixlaw.errors import DataError
+from mixlaw.errors import DataError, MixlawError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
 from mixlaw.laws.core.bounds import read_censored
@@ -36,6 +38,10 @@ from mixlaw.laws.core.summary import summarize
 from mixlaw.laws.core.table import as_matrix, as_targets
 
 __all__ = ["Law", "TrainingRows"]
+
+
+_TYPICAL = {"params": 1e8, "tokens": 1e9, "step": 1e3, "unique_tokens": 1e9}
+"""A size of each kind at which a law that was read is tried once."""
 
 
 class NotFittedLawError(DataError, NotFittedError):
@@ -506,10 +512,33 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
             where: the file, for messages.
 
         Raises:
-            DataError: another kind of file, a newer format, content altered after it was written, or a law that is not
-                registered here.
+            DataError: another kind of file, a newer format, content altered after it was written, a law that is not
+                registered here, or one whose state predicts nothing.
         """
-        return formats.made("law", where, Law.from_dict, formats.loads("law", text, where))
+        return formats.made("law", where, _tried, formats.loads("law", text, where))
+
+
+def _tried(content: Mapping[str, Any]) -> Law:
+    """The law of some plain data, asked once for a prediction and its summary: a state that cannot be used is told
+    where it is read, with the name of the file, and not wherever it is first used."""
+    law = Law.from_dict(content)
+    if "feature_names_in_" not in vars(law):
+        return law  # saved before it was fitted
+    asked = copy.deepcopy(law)  # some keep what they work out
+    domains = domains_of(law.feature_names_in_)
+    row = {name: [1 / len(domains) if name in domains else _TYPICAL[name]] for name in law.feature_names_in_}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            predicted = np.asarray(asked.predict(row), dtype=float)
+            asked.predict_interval(row)
+            asked.summary()
+        except MixlawError:
+            return law  # refused in words, as it will be whenever it is asked
+    names = law.target_names_
+    if not isinstance(names, list | tuple) or len(names) != predicted.size:
+        raise DataError(f"The law predicts {predicted.size} numbers, and its targets are {names!r}.")
+    return law
 
 
 def _class_of(name: str) -> type[Law]:

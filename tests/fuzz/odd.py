@@ -1,10 +1,12 @@
-"""What people, spreadsheets, trackers and broken disks may hand to mixlaw, as hypothesis strategies.
+"""Odd things that people, spreadsheets and broken disks may hand to mixlaw, as hypothesis strategies.
 
-Most inputs are nearly right: they get past the first check. The rest are anything.
+Numbers, texts, headers and cells of all kinds; tables, configurations and texts made of them, or nearly right ones in
+which a few are put.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -91,7 +93,7 @@ _SHARES = {1: [["1"]], 2: [["0.5", "0.5"], ["1", "0"], ["0.25", "0.75"]], 3: [["
 @st.composite
 def tables(draw: Any) -> tuple[list[str], list[list[str]]]:
     """``(columns, rows)`` of texts: a sound table of runs with some of its parts replaced, or any table."""
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.integers(0, 7)) == 0:
         columns = draw(st.lists(headers, min_size=1, max_size=6))
         rows = draw(st.lists(st.lists(cells, min_size=len(columns), max_size=len(columns)), max_size=5))
         return columns, rows
@@ -99,13 +101,13 @@ def tables(draw: Any) -> tuple[list[str], list[list[str]]]:
     mark = draw(st.sampled_from(("weight_", "mix/", "train_", "config.weight_", "params.weight_", "weights.", "")))
     value = draw(st.sampled_from(("loss_", "bpb_", "acc_", "ppl_", "valid_", "summary.loss_", "metrics.loss_", "val/")))
     layout = draw(st.sampled_from(("wide", "long", "sizes")))
-    known = draw(st.lists(st.sampled_from(_HEADERS[:24]), max_size=3))
+    known = draw(st.lists(st.sampled_from(_HEADERS[:24]), max_size=2, unique=True))
     columns = known + ([] if layout == "sizes" else [mark + d for d in domains])
     columns += ["target", "value"] if layout == "long" else [value + d for d in domains]
     columns += ["params", "tokens"] if layout == "sizes" else []
     rows = []
     for _ in range(draw(st.integers(1, 6))):
-        row = [draw(cells if draw(st.booleans()) else st.integers(0, 9).map(str)) for _ in known]
+        row = [draw(cells if draw(st.integers(0, 9)) == 0 else st.integers(0, 9).map(str)) for _ in known]
         row += [] if layout == "sizes" else draw(st.sampled_from(_SHARES[len(domains)]))
         number = st.floats(0.1, 9, allow_subnormal=False).map("{:.4g}".format)
         row += [draw(st.sampled_from(domains)), draw(number)] if layout == "long" else [draw(number) for _ in domains]
@@ -115,7 +117,7 @@ def tables(draw: Any) -> tuple[list[str], list[list[str]]]:
             else []
         )
         rows.append(row)
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.sampled_from((0, 0, 1, 1, 2)))):
         where = draw(st.integers(0, len(columns) - 1))
         if draw(st.integers(0, 2)) == 0:
             columns[where] = draw(headers)
@@ -127,7 +129,39 @@ def tables(draw: Any) -> tuple[list[str], list[list[str]]]:
 @st.composite
 def table_files(draw: Any) -> tuple[str, bytes]:
     """``(ending, bytes)`` of a table as a file, sometimes cut or with bytes changed."""
+    ending, data = draw(written(*draw(tables())))
+    return ending, draw(damaged(data))
+
+
+@st.composite
+def tables_and_options(draw: Any) -> tuple[list[tuple[str, bytes]], str | None, dict[str, Any]]:
+    """``([file], format, options)``; the options mostly name columns that are there."""
     columns, rows = draw(tables())
+    file = draw(written(columns, rows, plain=True))
+    there = st.sampled_from(columns) if draw(st.integers(0, 4)) else headers
+    chosen: dict[str, Any] = {}
+    if draw(st.booleans()):
+        chosen["ignore"] = draw(st.lists(there, max_size=2))
+    if draw(st.integers(0, 2)) == 0:
+        chosen["values"] = {draw(there): draw(st.sampled_from(("loss", "higher", "lower", "percent", "ppl", "odd")))}
+    if draw(st.integers(0, 2)) == 0:
+        chosen["weights"] = {"web": draw(there), "code": draw(there)} if draw(st.booleans()) else [draw(there)]
+    if draw(st.booleans()):
+        chosen["repair"] = True
+    return [file], draw(st.sampled_from((None, "table"))), chosen
+
+
+@st.composite
+def written(draw: Any, columns: list[str], rows: list[list[str]], *, plain: bool = False) -> tuple[str, bytes]:
+    """``(ending, bytes)`` of a table as a file; ``plain``: so that every cell is read back as it is."""
+    if plain:
+        text = io.StringIO(newline="")
+        separator = draw(st.sampled_from((",", ",", ";", "\t")))
+        csv.writer(text, delimiter=separator, lineterminator=draw(st.sampled_from(("\n", "\r\n")))).writerows(
+            [columns, *rows]
+        )
+        data = text.getvalue().encode(draw(st.sampled_from(("utf-8", "utf-8", "utf-8-sig", "utf-16"))))
+        return draw(st.sampled_from(((".csv", data), (".csv", data), (".csv.gz", gzip.compress(data, mtime=0)))))
     ending = draw(st.sampled_from((".csv", ".csv", ".csv", ".tsv", ".csv.gz", ".parquet", ".json", ".jsonl")))
     if ending == ".parquet":
         data = _parquet(columns, rows, draw(st.booleans()))
@@ -152,7 +186,7 @@ def table_files(draw: Any) -> tuple[str, bytes]:
         data = text.encode(encoding, "replace")
         if ending.endswith(".gz"):
             data = gzip.compress(data, mtime=0)
-    return ending, draw(damaged(data))
+    return ending, data
 
 
 def _parquet(columns: list[str], rows: list[list[str]], typed: bool) -> bytes:
@@ -168,32 +202,22 @@ def _parquet(columns: list[str], rows: list[list[str]], typed: bool) -> bytes:
     return out.getvalue()
 
 
-def damaged(data: bytes) -> st.SearchStrategy[bytes]:
-    """Mostly the same bytes; else cut short, or with some of them changed."""
+def damaged(data: bytes, often: bool = False) -> st.SearchStrategy[bytes]:
+    """Mostly the same bytes; else (or ``often``) cut short, or with some of them changed."""
 
     @st.composite
     def change(draw: Any) -> bytes:
-        kind = draw(st.sampled_from(("cut", "flip", "insert")))
+        kind = draw(st.sampled_from(("cut", "flip", "insert", "bit")))
         at = draw(st.integers(0, max(0, len(data) - 1)))
         if kind == "cut":
             return data[:at]
+        if kind == "bit" and data:
+            return data[:at] + bytes([data[at] ^ (1 << draw(st.integers(0, 7)))]) + data[at + 1 :]
         extra = draw(st.binary(min_size=1, max_size=3))
         return data[:at] + extra + data[at + (len(extra) if kind == "flip" else 0) :]
 
-    return st.integers(0, 4).flatmap(lambda n: change() if n == 0 else st.just(data))
+    return st.integers(0, 4).flatmap(lambda n: change() if n == 0 or (often and n < 4) else st.just(data))
 
-
-options = st.fixed_dictionaries(
-    {},
-    optional={
-        "repair": st.booleans(),
-        "weights": st.lists(headers, max_size=2) | st.dictionaries(short_texts, headers, max_size=2),
-        "values": st.lists(headers, max_size=2)
-        | st.dictionaries(headers, st.sampled_from(("loss", "higher", "lower", "percent", "odd", "")), max_size=2),
-        "ignore": st.lists(headers, max_size=2),
-        "source": short_texts,
-    },
-)
 
 _CONFIG_KEYS = (
     "weight_web",
@@ -279,15 +303,15 @@ SOUND_STUDY: dict[str, Any] = {
 
 
 @st.composite
-def mutated(draw: Any, data: Any) -> Any:
-    """Plain data with a few of its values, keys or branches replaced, added or removed."""
+def mutated(draw: Any, data: Any, most: int = 3) -> Any:
+    """Plain data with up to ``most`` of its values, keys or branches replaced, added or removed."""
     result = json.loads(json.dumps(data))
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.integers(0, most))):
         branch = result
-        while isinstance(branch, dict | list) and branch:
+        while isinstance(branch, dict | list) and branch:  # down a random way, now and then to its end
             keys = list(branch) if isinstance(branch, dict) else list(range(len(branch)))
             key = draw(st.sampled_from(keys))
-            if isinstance(branch[key], dict | list) and branch[key] and draw(st.integers(0, 3)):
+            if isinstance(branch[key], dict | list) and branch[key] and draw(st.integers(0, 7)):
                 branch = branch[key]
                 continue
             what = draw(st.sampled_from(("value", "value", "remove", "add", "rename")))
@@ -354,7 +378,11 @@ def study_texts(draw: Any) -> str:
         return draw(st.text(max_size=40))
     if kind == 1:
         return "\n".join(draw(st.lists(st.sampled_from(_YAML_PIECES), max_size=6)))
-    text = yaml.safe_dump(draw(mutated(SOUND_STUDY)), sort_keys=False, allow_unicode=draw(st.booleans()))
+    text = yaml.safe_dump(
+        draw(mutated(SOUND_STUDY, most=draw(st.sampled_from((0, 1, 1, 2))))),
+        sort_keys=False,
+        allow_unicode=draw(st.booleans()),
+    )
     if kind == 2:
         at = draw(st.integers(0, len(text)))
         return text[:at] + draw(st.sampled_from(_YAML_PIECES) | st.text(max_size=3)) + text[at:]
@@ -409,16 +437,6 @@ def text_files(draw: Any) -> tuple[str, bytes]:
     return "file" + ending, draw(damaged(data))
 
 
-mixtures = st.one_of(
-    st.dictionaries(st.sampled_from(DOMAINS), st.floats(0, 1, allow_subnormal=False), max_size=4),
-    st.dictionaries(short_texts, scalars, max_size=3),
-    st.sampled_from(({"web": 1.0}, {"web": 0.25, "code": 0.75})),
-    plain_data,
-)
-_phase = st.fixed_dictionaries({"fraction": st.sampled_from((0.5, 0.5, 1.0, 0.25)) | scalars, "weights": mixtures})
-schedules = st.fixed_dictionaries({"phases": st.lists(_phase | plain_data, max_size=3)}) | plain_data
-budgets = mutated(SOUND_STUDY["budget"])
-corpora = st.dictionaries(st.sampled_from(("web", "code", "wiki")), st.integers(1, 10**13), min_size=2, max_size=3)
 pairs = st.builds(
     "{}{}{}".format, st.sampled_from(DOMAINS) | short_texts, st.sampled_from(("=", "=", "", ":")), odd_texts
 )
