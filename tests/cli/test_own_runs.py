@@ -71,7 +71,8 @@ def test_the_recipe_comes_from_the_law_as_fitted_and_no_text(fitted):
         (COUNTS, "Add --tokens"),
         (["--tokens", "300B", *COUNTS[:4]], "--counts lacks wiki"),
         (["--tokens", "300B", *COUNTS, "--counts", "wikis=3B"], "Did you mean 'wiki'"),
-        (["--tokens", "300B", *COUNTS, "--limit", "fees=3:web=1"], "--limit is for studies"),
+        (["--tokens", "300B", *COUNTS, "--limit", "fees=3"], "must look like NAME=TOTAL:DOMAIN=COST"),
+        (["--tokens", "300B", *COUNTS, "--task", "exam"], "no run measured both loss and accuracy"),
         (["--tokens", "many", *COUNTS], "many"),
     ],
 )
@@ -94,3 +95,47 @@ def test_options_of_a_fit_are_refused_for_a_folder_that_is_none(tmp_path):
     (tmp_path / "runs.csv").write_text("weight_web,loss_web\n1,3\n")
     said = mixlaw("optimize", tmp_path / "runs.csv", "--tokens", "300B")
     assert "is a file and no study folder" in said.output + str(said.exception)
+
+
+def test_limits_and_tasks_work_on_a_fit_as_on_a_study(fitted):
+    """They were refused as things for studies."""
+    folder, _ = fitted
+    plain = ["optimize", folder, "--tokens", "300B", *COUNTS]
+    assert mixlaw(*plain).exit_code == 0
+    free = Recipe.load(folder / "recipe.json").mixture["code & maths"]
+    said = mixlaw(*plain, "--limit", f"pay={0.5 * free * 300e9}:code & maths=1")
+    assert said.exit_code == 0, said.output
+    assert Recipe.load(folder / "recipe.json").mixture["code & maths"] == pytest.approx(0.5 * free, rel=1e-4)
+    assert "keeps no ledger" in said.output
+    loss = np.linspace(2.5, 4.5, 12)
+    table = np.column_stack([loss, 0.25 + 0.7 / (1 + np.exp(3 * (loss - 3.4)))])
+    np.savetxt(folder / "pairs.csv", table, delimiter=",", header="loss,accuracy", comments="")
+    said = mixlaw(*plain, "--task", f"exam={folder / 'pairs.csv'}")
+    assert said.exit_code == 0, said.output
+    assert "Accuracy instead of loss, through a task law: exam" in said.output
+
+
+def test_a_mixture_is_predicted_by_the_law_of_a_fit(fitted):
+    folder, _ = fitted
+    weights = ["--weight", "web=0.5", "--weight", "code & maths=0.5"]
+    said = mixlaw("predict", folder, *weights)
+    assert said.exit_code == 0, said.output
+    mean = float(re.search(r"exam +(\d\.\d+) \[", said.output)[1])
+    assert mean == pytest.approx(3 - np.log([0.6, 0.6, 0.1]) @ [0.2, 0.05, 0.1], abs=0.05)
+    for more, words in [(["--params", "1B"], "does not know params"), (["--weight", "wikis=0"], "Did you mean 'wiki'")]:
+        said = mixlaw("predict", folder, *weights, *more)
+        assert said.exit_code != 0 and words in str(said.output) + str(said.exception)
+
+
+def test_the_law_of_a_fit_can_be_chosen(fitted, tmp_path):
+    """The summary named a law that could be certified, and no option chose it."""
+    folder, text = fitted
+    name = re.search(r"fit that law by itself: --law (\S+)\.", text)[1]
+    said = mixlaw("fit", folder.parent / "runs.csv", "--out", tmp_path / "own", "--law", name)
+    assert said.exit_code == 0, said.output
+    assert (tmp_path / "own" / "league.json").exists()
+    said = mixlaw("optimize", tmp_path / "own", "--tokens", "300B", *COUNTS)
+    assert said.output.startswith("certified optimum"), said.output
+    for law, words in [("m22", "Unknown law 'm22'"), ("chinchilla", "of the kind 'scale'"), ("joint", "params")]:
+        said = mixlaw("fit", folder.parent / "runs.csv", "--out", tmp_path / "no", "--law", law)
+        assert said.exit_code != 0 and words in str(said.output) + str(said.exception)

@@ -124,11 +124,22 @@ def effects(
 def predict(
     folder: StudyFolder,
     weight: Annotated[list[str], typer.Option(help="DOMAIN=WEIGHT; repeat; must sum to 1.")],
+    params: Annotated[str | None, typer.Option(help="For a fit of files over sizes: parameters of the run.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="For a fit of files over sizes: tokens of the run.")] = None,
 ) -> None:
-    """Predicted loss of every validation set for a mixture."""
+    """Predicted loss of every validation set for a mixture, by a study's law or that of a fit of files."""
+    from mixlaw.study.fit_folder import is_fit, predict_fit
     from mixlaw.study.study import Study
 
-    predictions = Study(folder).predict(pairs(weight, "weight"))
+    if is_fit(folder):
+        predictions = predict_fit(folder, pairs(weight, "weight"), params=params, tokens=tokens)
+    elif params is not None or tokens is not None:
+        raise ConfigError(
+            f"--params and --tokens are for a folder that `mixlaw fit FILES` wrote; {folder} is a study, which has "
+            f"them in its study.yaml (budget)."
+        )
+    else:
+        predictions = Study(folder).predict(pairs(weight, "weight"))
     for name, prediction in predictions.items():
         echo(f"{name:<24} {prediction}")
 

@@ -9,6 +9,7 @@ import typer
 
 from mixlaw.cli.options import check_kind, further_limits, mixture, mixture_or_name, pairs, places, task_files, values
 from mixlaw.cli.shared import StudyFolder, draws_text, echo, next_step, progress_bar, schedule_text
+from mixlaw.data.budget import Budget
 from mixlaw.data.seams import EXPORTERS, IMPORTERS, SAMPLERS
 from mixlaw.errors import ConfigError
 
@@ -221,6 +222,10 @@ def fit(
     ] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="For files: a column to leave out; repeat.")] = None,
     format: Annotated[str | None, typer.Option(help=f"For files: {', '.join(IMPORTERS.names())}.")] = None,
+    law: Annotated[
+        str | None,
+        typer.Option(help="For files: the law, such as m2 or effective_tokens, instead of the one that suits them."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="For files: seed of everything random.")] = 0,
     dry_run: Annotated[
         bool, typer.Option(help="Print what each column is taken as and what would be fitted; write nothing.")
@@ -239,13 +244,15 @@ def fit(
             "--value": value,
             "--ignore": ignore,
             "--format": format,
+            "--law": law,
             "--seed": seed,
         }
         ignored = [name for name, value_given in given.items() if value_given]
         if ignored:
             raise ConfigError(
                 f"{ignored[0]} is for files of runs; {source[0]} is a study, which takes its settings from study.yaml "
-                f"(law.options for the law, repair: true for --repair, run_options for the columns of imported runs)."
+                f"(law.name and law.options for the law, repair: true for --repair, run_options for the columns of "
+                f"imported runs)."
             )
         study = Study(source[0])
         if study.config.runs and (text := study.observations().columns_text()):
@@ -253,10 +260,10 @@ def fit(
         if dry_run:
             echo("Nothing was fitted or written.")
             return
-        law = study.fit()
+        found = study.fit()
         if words := study.fitted_to():
             echo(words)
-        echo(law.summary())
+        echo(found.summary())
         echo(str(study.evidence()))
         echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
         return
@@ -265,7 +272,7 @@ def fit(
 
     folder = out or Path(source[0].name.split(".")[0] + "-fit")
     with progress_bar() as progress:
-        law = fit_files(
+        found = fit_files(
             source,
             folder,
             targets=target,
@@ -275,17 +282,21 @@ def fit(
             values=value,
             ignore=ignore,
             format=format,
+            law=law,
             seed=seed,
             dry_run=dry_run,
             progress=progress,
             say=echo,
         )
-    if law is None:
+    if found is None:
         echo("Nothing was fitted or written.")
         return
-    echo(law.summary())
-    following = next_command(folder, law)
-    echo(f"Wrote {folder} (law.json, league.json, observations, plots).")
+    echo(found.summary())
+    following = next_command(folder, found)
+    if found.certifiable_ is not None and found.certifiable_ is not found and law is None:
+        echo(f"For an optimum with a certificate, fit that law by itself: --law {found.certifiable_name_}.")
+    league = "league.json, " if (folder / "league.json").exists() else ""
+    echo(f"Wrote {folder} (law.json, {league}observations, plots).")
     if following:
         echo(
             "For a recipe, write numbers such as 300B for TOKENS: after --tokens how long the run you plan is, after "
@@ -367,7 +378,7 @@ def optimize(
         "--max-epochs": max_epochs,
     }
     if is_fit(folder):
-        _optimize_fit(folder, of_files, {"--task": task, "--limit": limit}, asked)
+        _optimize_fit(folder, of_files, limit or [], task_files(task or []), asked)
         return
     given = [name for name, value in of_files.items() if value is not None]
     if given and not folder.is_file():
@@ -380,7 +391,7 @@ def optimize(
     study = Study(folder)
     recipe = study.optimize(
         budget=further_limits(study.budget, limit or []),
-        task=task_laws(study, task_files(task or [])) or None,
+        task=task_laws(study.observations, task_files(task or [])) or None,
         **asked,
     )
     _print_recipe(recipe, near)
@@ -397,13 +408,12 @@ def _print_recipe(recipe: Any, near: float) -> None:
             echo(f"  {domain:<24} {low:.4f} to {high:.4f}")
 
 
-def _optimize_fit(folder: Path, of_files: dict[str, Any], of_studies: dict[str, Any], asked: dict[str, Any]) -> None:
+def _optimize_fit(
+    folder: Path, of_files: dict[str, Any], limits: list[str], tasks: dict[str, Path | None], asked: dict[str, Any]
+) -> None:
     """The mixture from the folder of a fit: its law, and what the command line says of the target run."""
     from mixlaw.study.fit_folder import optimize_fit
 
-    for name, value in of_studies.items():
-        if value:
-            raise ConfigError(f"{name} is for studies; {folder} holds a fit of files. Leave it out, or make a study.")
     if of_files["--tokens"] is None:
         raise ConfigError(
             f"{folder} holds a fit of files, which does not say how long the target run is. Add --tokens, for example "
@@ -419,9 +429,15 @@ def _optimize_fit(folder: Path, of_files: dict[str, Any], of_studies: dict[str, 
         reference=None if reference is None else mixture(reference, "--reference"),
         params=of_files["--params"],
         max_epochs=of_files["--max-epochs"],
+        limits=further_limits(Budget(tokens=1), limits).limits,
+        task_files=tasks,
         **asked,
     )
     _print_recipe(recipe, asked["near"])
+    echo(
+        "A fit of files keeps no ledger: this prediction is not written down for a later check. A study of these runs "
+        "does that (mixlaw init, and `runs:` in study.yaml)."
+    )
     echo(f"Wrote {folder / 'recipe.json'}. Next: mixlaw export {folder} FRAMEWORK FILE")
 
 

@@ -364,8 +364,9 @@ def load_config(path: Path) -> StudyConfig:
     except FileNotFoundError:
         if (path.parent / "law.json").exists():
             raise ConfigError(
-                f"{path.parent} holds a fit of files and no study: of the verbs, `mixlaw optimize` and `mixlaw export` "
-                f"work on it. The others need a study (`mixlaw init`, with the files as `runs:` in its study.yaml)."
+                f"{path.parent} holds a fit of files and no study: of the verbs, `mixlaw predict`, `mixlaw optimize` "
+                f"and `mixlaw export` work on it. The others need a study (`mixlaw init`, with the files as `runs:` in "
+                f"its study.yaml)."
             ) from None
         raise ConfigError(
             f"{path} is not there. Is the folder's name right? A study is made by `mixlaw init {path.parent} --domain "

@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from mixlaw.data import formats
 from mixlaw.data.observations import Observations, Table
-from mixlaw.errors import DataError
+from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.store import Store
 from mixlaw.study.equal_inputs import warn_unexplained
 from mixlaw.study.runs import left_out_text, of_one_size
+from mixlaw.study.steps.fit import rivals
 from mixlaw.verify.transfer import rank_evidence
 
 __all__ = ["fit_files", "fitted_rows"]
@@ -33,6 +34,7 @@ def fit_files(
     values: Mapping[str, str] | Sequence[str] | None = None,
     ignore: Sequence[str] | None = None,
     format: str | None = None,
+    law: str | None = None,
     seed: int = 0,
     dry_run: bool = False,
     progress: Callable[[str, float, float], None] | None = None,
@@ -40,9 +42,9 @@ def fit_files(
 ) -> Any:
     """Read runs, fit a law, and write law, league table, observations and plots into ``folder``.
 
-    The law follows from what varies between the runs: mixtures :class:`mixlaw.laws.Auto` (at one size; together with
-    size and tokens from three sizes on), sizes and tokens alone ``Chinchilla``, or ``RepeatedData`` where unique
-    tokens are known and repeated. Runs that each trained on one of several sets have a target per set.
+    Without ``law`` it follows from what varies between the runs: mixtures :class:`mixlaw.laws.Auto` (at one size;
+    together with size and tokens from three sizes on), sizes and tokens alone ``Chinchilla``, or ``RepeatedData`` where
+    unique tokens are known and repeated. Runs that each trained on one of several sets have a target per set.
 
     Args:
         source: files or folders :meth:`Observations.read` understands.
@@ -54,6 +56,7 @@ def fit_files(
             not say so.
         ignore: columns to leave out.
         format: importer, where the files do not tell.
+        law: registry name of the law, such as ``"m2"``, instead of the one that suits the runs.
         dry_run: say what each column is taken as and what would be fitted; fit and write nothing.
 
     Returns:
@@ -61,6 +64,7 @@ def fit_files(
 
     Raises:
         DataError: files that cannot be read, or runs that have neither mixtures nor sizes and tokens.
+        ConfigError: there is no such law, or it explains other columns than the runs have.
         FitError: too few runs for a law.
 
     Example:
@@ -75,28 +79,32 @@ def fit_files(
     everything = importers.read(list(source), format=format, **options)
     if text := everything.columns_text():
         say(text)
-    features, at = _rows_to_fit(everything)
+    features, at = _rows_to_fit(everything, None if law is None else laws.LAWS[law])
     observations = _explained(everything, features, say)
     X, y = _table(observations, features, at, targets, say)
     if dry_run:
         return None
     tick = progress or (lambda what, done, total: None)
     tick("fit", 0, 2)
-    law = laws.suitable(X)
-    if "seed" in law.get_params():
-        law.set_params(seed=seed)
-    law.fit(X, y)
+    fitted = laws.suitable(X) if law is None else laws.LAWS[law]()
+    if "seed" in fitted.get_params():
+        fitted.set_params(seed=seed)
+    fitted.fit(X, y)
     store = Store(folder)
-    store.write_bytes("law.json", law.to_json().encode())
-    if law.league_ is not None:  # a joint law is judged by its backtest, in its summary
-        formats.write(store, "league.json", "league", law.league_.to_dict())
+    store.write_bytes("law.json", fitted.to_json().encode())
+    league = fitted.league_
+    if league is None and law is not None and fitted.kind == "mixture":  # a joint law is judged by its backtest, in its summary
+        league = laws.compare([law, *rivals(law)], X, y)
+        say(str(league))
+    if league is not None:
+        formats.write(store, "league.json", "league", league.to_dict())
     observations.save(Path(folder) / "observations")
     if features in ("mixture", "joint"):
         say(str(rank_evidence(everything)))
     tick("fit", 1, 2)
-    plots.save_all(law, X, y, Path(folder) / "plots")
+    plots.save_all(fitted, X, y, Path(folder) / "plots")
     tick("fit", 2, 2)
-    return law
+    return fitted
 
 
 def fitted_rows(observations: Observations, law: Any) -> tuple[pa.Table, pa.Table]:
@@ -105,7 +113,7 @@ def fitted_rows(observations: Observations, law: Any) -> tuple[pa.Table, pa.Tabl
     Example:
         ``fitted_rows(Observations.load("runs-fit/observations"), law)``
     """
-    features, at = _rows_to_fit(observations)
+    features, at = _rows_to_fit(observations, type(law))
     X, y = _table(observations, features, at, None, lambda text: None)
     return X, y.select(list(law.target_names_))
 
@@ -173,8 +181,30 @@ def _lower_is_better(observations: Observations, metric: str, y: pa.Table) -> tu
     return y, ""
 
 
-def _rows_to_fit(observations: Observations) -> tuple[Features, Literal["final", "all"]]:
-    """Columns and steps of the table that a law is fitted to, by what varies between the runs."""
+_Rows = tuple[Features, Literal["final", "all"]]
+
+
+def _rows_to_fit(observations: Observations, law: Any = None) -> _Rows:
+    """Columns and steps of the table that a law is fitted to: by what varies between the runs, and what the class of
+    the law can explain (None: it is chosen by the runs)."""
+    from mixlaw.laws import Auto
+
+    features, _ = found = _by_what_varies(observations)
+    kind = None if law is None else law.kind
+    if kind == "mixture" and features == "joint" and law is not Auto:  # which takes sizes as well
+        return "mixture", "final"
+    if kind == "joint" and features == "mixture":
+        return "joint", "all"
+    explains = {"mixture": ("mixture", "joint"), "joint": ("joint",), "scale": ("scale", "repeated")}
+    if kind is not None and features not in explains.get(kind, ()):
+        have = "mixtures" if features in ("mixture", "joint") else "sizes and tokens, and no mixtures"
+        raise ConfigError(
+            f"The law {law.__name__} is of the kind {kind!r}, and these runs have {have}. Choose another."
+        )
+    return found
+
+
+def _by_what_varies(observations: Observations) -> _Rows:
     runs = observations.runs.select(["params", "tokens", "epochs"]).to_pylist()
     mixtures = {tuple(s.mixture.to_dict().values()) for s in observations.schedules().values()}
     sizes = {r["params"] for r in runs if r["params"] is not None}

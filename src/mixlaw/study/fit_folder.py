@@ -11,18 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mixlaw.data.budget import Budget
+from mixlaw.data.budget import Budget, Limit
 from mixlaw.data.columns import SIZES
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.observations import Observations
+from mixlaw.data.prediction import Prediction
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.store import Store
 from mixlaw.kit.units import parse_count
 from mixlaw.study.fit_files import fitted_rows
+from mixlaw.study.steps.fit import predictions_at
+from mixlaw.study.steps.task import task_laws
 
-__all__ = ["is_fit", "next_command", "optimize_fit"]
+__all__ = ["is_fit", "next_command", "optimize_fit", "predict_fit"]
 
 
 def is_fit(folder: str | Path) -> bool:
@@ -60,6 +63,8 @@ def optimize_fit(
     reference: Mapping[str, float] | None = None,
     params: int | str | None = None,
     max_epochs: float | None = None,
+    limits: Mapping[str, Limit] | None = None,
+    task_files: Mapping[str, Path | None] | None = None,
     **options: Any,
 ) -> Recipe:
     """The best mixture under the law in ``folder``; writes ``recipe.json`` there.
@@ -71,6 +76,8 @@ def optimize_fit(
         reference: today's mixture; default natural (in proportion to ``counts``).
         params: parameters of the target model, for a law over sizes.
         max_epochs: largest number of epochs of any domain.
+        limits: further budgets, each a cost per token and a total.
+        task_files: for each set whose accuracy counts a CSV of pairs, see :func:`mixlaw.study.steps.task.task_laws`.
         options: of :func:`mixlaw.optimize.optimize`.
 
     Raises:
@@ -81,17 +88,10 @@ def optimize_fit(
     Example:
         ``optimize_fit("runs-fit", tokens="300B", counts={"web": "3T", "code": "400B"}, max_epochs=4)``
     """
-    from mixlaw.laws.core.base import Law
     from mixlaw.optimize import optimize
 
     folder = Path(folder)
-    law = Law.from_json(Store(folder).read_bytes("law.json"), str(folder / "law.json"))
-    domains = _domains(law)
-    if not domains:
-        raise ConfigError(
-            f"The law in {folder} ({type(law).__name__}) knows no mixtures, so there is nothing to optimise. Fit runs "
-            f"of different mixtures."
-        )
+    law, domains = _law_of_mixtures(folder, "nothing to optimise")
     for name in counts:
         if name not in domains:
             raise ConfigError(f"--counts names {name!r}, which is no domain of the law.{did_you_mean(name, domains)}")
@@ -104,17 +104,76 @@ def optimize_fit(
     corpus = Corpus.declared(
         {d: parse_count(counts[d], f"--counts {d}") for d in domains}, source="given on the command line"
     )
+    observations = Observations.load(folder / "observations")
     recipe = optimize(
         law,
         objective or dict.fromkeys(law.target_names_, 1.0),
-        Budget(tokens=tokens, params=params, max_epochs=max_epochs),  # type: ignore[arg-type]
+        Budget(tokens=tokens, params=params, max_epochs=max_epochs, limits=limits or {}),  # type: ignore[arg-type]
         corpus,
         None if reference is None else Mixture({d: reference.get(d, 0.0) for d in domains} | dict(reference)),
-        runs=fitted_rows(Observations.load(folder / "observations"), law),
+        runs=fitted_rows(observations, law),
+        task=task_laws(lambda: observations, task_files or {}) or None,
         **options,
     )
     recipe.save(folder / "recipe.json")
     return recipe
+
+
+def predict_fit(
+    folder: str | Path,
+    mixture: Mapping[str, float],
+    *,
+    params: int | str | None = None,
+    tokens: int | str | None = None,
+) -> dict[str, Prediction]:
+    """Predicted loss of each validation set for a mixture, by the law in ``folder``, with 90% intervals.
+
+    Args:
+        mixture: weight of each domain; those that are left out are 0.
+        params, tokens: size and length of the run, for a law over sizes; a law of mixtures predicts for the size and
+            length of its runs.
+
+    Raises:
+        ConfigError: a domain that the law lacks, or a size or length that it needs or does not know.
+
+    Example:
+        ``predict_fit("runs-fit", {"web": 0.7, "code": 0.3})``
+    """
+    law, domains = _law_of_mixtures(Path(folder), "no mixture to predict for")
+    for name in mixture:
+        if name not in domains:
+            raise ConfigError(f"The mixture names {name!r}, no domain of the law.{did_you_mean(name, domains)}")
+    row: dict[str, Any] = {d: [w] for d, w in Mixture({d: mixture.get(d, 0.0) for d in domains}).to_dict().items()}
+    sizes: dict[str, Any] = {"params": params, "tokens": tokens}
+    asked = [str(name) for name in law.feature_names_in_ if name in SIZES]
+    for name, value in sizes.items():
+        if value is None and name in asked:
+            raise ConfigError(f"The law in {folder} depends on {name}: add --{name}, for example --{name} 1B.")
+        if value is not None and name not in asked:
+            raise ConfigError(
+                f"The law in {folder} does not know {name}; it predicts for the size and length of its runs. Leave "
+                f"--{name} out."
+            )
+    row |= {name: [float(parse_count(sizes[name], f"--{name}"))] for name in asked if name in sizes}
+    return predictions_at(law, row, 0.9)
+
+
+def _law_of_mixtures(folder: Path, otherwise: str) -> tuple[Any, list[str]]:
+    """The law in a folder, and its domains.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    from mixlaw.laws.core.base import Law
+
+    law = Law.from_json(Store(folder).read_bytes("law.json"), str(folder / "law.json"))
+    domains = _domains(law)
+    if not domains:
+        raise ConfigError(
+            f"The law in {folder} ({type(law).__name__}) knows no mixtures, so there is {otherwise}. Fit runs of "
+            f"different mixtures."
+        )
+    return law, domains
 
 
 def _domains(law: Any) -> list[str]:

@@ -16,7 +16,7 @@ from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import law_inputs, made_from, need
 from mixlaw.study.runs import rows
 
-__all__ = ["fit", "predict"]
+__all__ = ["fit", "predict", "predictions_at", "rivals"]
 
 
 def fit(study: StudyFolder) -> Any:
@@ -44,7 +44,7 @@ def fit(study: StudyFolder) -> Any:
     law.fit(X, y)
     league = law.league_
     if league is None:
-        league = laws.compare([name, *_rivals(name)], X, y)
+        league = laws.compare([name, *rivals(name)], X, y)
     law.calibrate()  # while it has its runs, so that the saved law knows of its held-out errors
     with made_from(study, f"laws/{name}.json", inputs):
         study.store.write_bytes(f"laws/{name}.json", law.to_json().encode())
@@ -52,8 +52,13 @@ def fit(study: StudyFolder) -> Any:
     return law
 
 
-def _rivals(name: str) -> list[str]:
-    """The laws that every other is compared with: those whose class declares ``rival``, without the law itself."""
+def rivals(name: str) -> list[str]:
+    """The laws that every other is compared with: those whose class declares ``rival``, without the law itself.
+
+    Example:
+        >>> "log_linear" in rivals("m4"), "m4" in rivals("m4")
+        (True, False)
+    """
     from mixlaw.laws import LAWS
 
     return [rival for rival in LAWS if LAWS[rival].rival and rival != LAWS.canonical(name)]
@@ -80,6 +85,20 @@ def predict(study: StudyFolder, mixture: Mixture | Mapping[str, float]) -> dict[
         if study.budget.params is None:
             raise ConfigError("The law depends on the model's size: give budget.params, that of the target.")
         X |= {"params": [float(study.budget.params)], "tokens": [float(study.budget.tokens)]}
+    return predictions_at(law, X, level)
+
+
+def predictions_at(law: Any, X: Mapping[str, Any], level: float) -> dict[str, Prediction]:
+    """Predictions of a law at one row, with intervals at ``level``: ``{target: prediction}``.
+
+    Example:
+        >>> from mixlaw.laws import LogLinear
+        >>> web = np.linspace(0.1, 0.9, 12)
+        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"exam": 3 - np.log(web + 0.1)})
+        >>> found = predictions_at(law, {"web": [0.5], "code": [0.5]}, 0.9)["exam"]
+        >>> found.low < found.mean < found.high
+        True
+    """
     mean = np.atleast_2d(law.predict(X))[0]
     low, high = (np.atleast_2d(side)[0] for side in law.predict_interval(X, level=level))
     return {

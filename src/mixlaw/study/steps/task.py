@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.arrays import Array
-from mixlaw.study.folder import StudyFolder
 
 if TYPE_CHECKING:
     from mixlaw.optimize import TaskLaw
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["task_laws"]
 
 
-def task_laws(study: StudyFolder, files: Mapping[str, Path | None]) -> dict[str, TaskLaw]:
+def task_laws(observations: Callable[[], Observations], files: Mapping[str, Path | None]) -> dict[str, TaskLaw]:
     """Task laws by validation set, for ``task`` of :meth:`mixlaw.Study.optimize`.
 
     Args:
+        observations: gives the runs; called only where they are needed.
         files: for each set a CSV with the columns ``loss`` (nats per token) and ``accuracy``, or None where the study's
             runs measured both.
 
@@ -33,7 +34,7 @@ def task_laws(study: StudyFolder, files: Mapping[str, Path | None]) -> dict[str,
     from mixlaw.optimize import TaskLaw
 
     return {
-        name: TaskLaw.fit(*(_pairs_of_runs(study, name) if path is None else _pairs_of_file(path)))
+        name: TaskLaw.fit(*(_pairs_of_runs(observations(), name) if path is None else _pairs_of_file(path)))
         for name, path in files.items()
     }
 
@@ -54,9 +55,9 @@ def _pairs_of_file(path: Path) -> tuple[Array, Array]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _pairs_of_runs(study: StudyFolder, name: str) -> tuple[Array, Array]:
+def _pairs_of_runs(observations: Observations, name: str) -> tuple[Array, Array]:
     """Loss and accuracy on ``name`` wherever a run measured both at one step."""
-    rows = study.observations().values.select(["run", "step", "target", "metric", "value", "censored"]).to_pylist()
+    rows = observations.values.select(["run", "step", "target", "metric", "value", "censored"]).to_pylist()
     seen: dict[tuple[str, int], dict[str, float]] = {}
     for row in rows:
         if row["target"] == name and row["censored"] == "none" and row["metric"] in ("loss", "accuracy"):
