@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from mixlaw import laws
@@ -10,6 +11,9 @@ from mixlaw.errors import ConfigError, DataError, TooFewRunsError
 from mixlaw.laws.choose import candidates
 from mixlaw.laws.choose.auto import Auto
 from mixlaw.laws.core.base import Law
+from mixlaw.laws.mixture.gaussian_process import GaussianProcess
+
+from shared import experiments
 
 FAST = ("effective_tokens", "log_linear", "m4")
 
@@ -33,7 +37,7 @@ def test_league_weights_and_summary(fitted):
     assert {row.name for row in league.rows} == {"average", "gaussian_process", *FAST}
     assert league["gp"] is league["gaussian_process"]
     best = min(row.mae for row in league.rows if row.name != "average")
-    assert league["average"].mae <= 1.1 * best
+    assert league["average"].mae <= 1.15 * best  # a quarter of the weight is the process', whatever these runs say
     assert league["average"].spearman > 0.95
     np.testing.assert_allclose(np.sum(list(fitted.weights_.values()), axis=0), 1.0)
     text = fitted.summary()
@@ -89,7 +93,8 @@ def test_column_order_and_single_target():
 def test_few_runs_say_so_and_too_few_refuse():
     X, y, _ = simulated(6)
     law = Auto().fit(X, y)
-    assert list(law.weights_) == ["effective_tokens"]
+    assert list(law.weights_) == ["gaussian_process", *FAST]
+    assert min(law.weights_["gaussian_process"]) >= 2 / 3  # three free weights of 4 mixtures each, against 6
     assert any("Only 6 different mixtures" in note for note in law.notes_)
     assert np.isfinite(law.predict(X)).all()
     low, high = law.predict_interval(X)
@@ -268,3 +273,53 @@ def test_many_seeds_of_few_mixtures_are_fitted(num_mixtures, seeds):
     held = law.members_["gaussian_process"]
     assert held.rows_ is not None and len(held.rows_) < len(X)
     assert np.isfinite(law.heldout).any()
+
+
+def test_of_few_runs_the_average_is_not_a_fifth_worse_than_its_process():
+    """Eight runs of RedPajama: weights that fit the held-out runs alone erred by 1.78 times its error on the others."""
+    table = pq.read_table(experiments("dml_redpajama.parquet")).to_pandas()
+    table = table[(table.model_size == "70M") & (table.step == 30_000)]
+    weights = [c for c in table if c.startswith("weight_")]
+    table = table[(table[weights].sum(axis=1) - 1).abs() < 0.01]
+    wide = table.pivot_table(index=["run", *weights], columns="validation_domain", values="loss").reset_index()
+    losses = [c for c in wide if c not in ("run", *weights)]
+    order = np.random.default_rng(1000).permutation(len(wide))
+    few, others = wide.iloc[order[:8]], wide.iloc[order[8:]]
+    law = Auto().fit(few[weights], few[losses])
+    spread = few[losses].to_numpy().std(axis=0)
+    truth = others[losses].to_numpy()
+    error = [
+        np.sqrt((((one.predict(others[weights]) - truth) / spread) ** 2).mean())
+        for one in (law, law.members_["gaussian_process"])
+    ]
+    assert error[0] < 1.15 * error[1]
+    assert min(law.weights_["gaussian_process"]) >= 2 / 3  # 8 mixtures against 4 free weights of 4 each
+
+
+@pytest.mark.parametrize("size", ["70M", "160M"])
+def test_of_five_runs_the_average_is_no_worse_than_its_process(size):
+    """Two domains, every run predicted from the other four: effective tokens alone erred by 2.2 and 3.3 times its error."""
+    table = pq.read_table(experiments("dml_two_domains.parquet")).to_pandas()
+    table = table[(table.model_size == size) & (table.step == 30_000)]
+    weights = [c for c in table if c.startswith("weight_")]
+    wide = table.pivot_table(index=weights, columns="validation_domain", values="loss").reset_index()
+    losses = [c for c in wide if c not in weights]
+    error = np.zeros(2)
+    for i in range(len(wide)):
+        kept, left = wide.drop(i), wide.iloc[[i]]
+        law = Auto().fit(kept[weights], kept[losses])
+        for j, one in enumerate((law, law.members_["gaussian_process"])):
+            error[j] += (
+                ((one.predict(left[weights]) - left[losses].to_numpy()) / kept[losses].std().to_numpy()) ** 2
+            ).sum()
+    assert error[0] < 1.15**2 * error[1]
+
+
+def test_a_covariance_that_rounding_makes_indefinite_is_no_raw_error():
+    """Ten runs of 24 domains and 111 targets ended in a LinAlgError of the process' folds."""
+    table = pq.read_table(experiments("olmix_30m_20_mixtures.parquet")).to_pandas()
+    weights = [c for c in table if c.startswith("weight_")]
+    scores = [c for c in table if c not in ("mixture_id", "run", *weights)]
+    rows = table.iloc[np.random.default_rng(1000).permutation(len(table))[:10]]
+    law = GaussianProcess(members=("bc/log", "pow/logc"), draws=False).fit(rows[weights], rows[scores])
+    assert np.isfinite(law.heldout).all()

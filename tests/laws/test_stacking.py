@@ -49,3 +49,34 @@ def test_cross_fitting_never_uses_the_row_it_predicts():
     changed = truth.copy()
     changed[ids == 2] += 100.0  # their own losses must not matter to their own averages
     np.testing.assert_allclose(cross_fitted(heldout, changed, ids)[ids == 2], out[ids == 2])
+
+
+def few_runs_of_two_laws(rng, n):
+    """Held-out predictions of n rows by two laws whose errors have sd 1 and 1.5, and a truth of one target."""
+    truth = rng.normal(size=(n, 1))
+    return np.stack([truth + sd * rng.normal(size=truth.shape) for sd in (1.0, 1.5)]), truth
+
+
+def test_a_prior_lowers_the_error_of_few_runs_and_fades_with_many():
+    # independent errors of sd 1 and 1.5: the average with weights w errs by w^2 + 2.25 (1 - w)^2 on new rows
+    best, believed = 2.25 / 3.25, np.array([2.25 / 3.25, 1 / 3.25])
+    regret = {}
+    for n in (4, 400):
+        lost = []
+        for seed in range(200):
+            heldout, truth = few_runs_of_two_laws(np.random.default_rng(seed), n)
+            for prior in (None, believed):
+                w = stack_weights(heldout, truth, prior=prior)[0, 0]
+                lost.append(w**2 + 2.25 * (1 - w) ** 2 - best**2 - 2.25 * (1 - best) ** 2)
+        regret[n] = np.array(lost).reshape(-1, 2).mean(axis=0)
+    assert regret[4][1] < 0.3 * regret[4][0]  # 4 mixtures and one free weight: half the distance, a quarter of the loss
+    assert regret[400][1] > 0.9 * regret[400][0]
+
+
+def test_a_prior_counts_as_four_mixtures_a_free_weight_and_replicates_as_one():
+    truth = np.arange(8.0)[:, None]
+    heldout = np.stack([truth + 5.0, truth, truth + 9.0])  # the second law is right
+    prior = np.array([1.0, 0.0, 0.0])
+    assert stack_weights(heldout, truth, prior=prior)[:, 0] == pytest.approx([0.5, 0.5, 0.0])  # 8 rows against 2 x 4
+    twice = stack_weights(heldout, truth, prior=prior, groups=np.arange(8) // 2)[:, 0]
+    assert twice == pytest.approx([2 / 3, 1 / 3, 0.0])  # 4 mixtures against 2 x 4

@@ -11,19 +11,31 @@ from mixlaw.laws.core.folds import Ints
 __all__ = ["cross_fitted", "stack_weights"]
 
 _FEW = 64.0  # runs at which a target's own evidence counts as much as everyone's
+_PER_WEIGHT = 4.0
+"""Held-out mixtures at which a free weight counts as much as what was believed before. Chosen among 1, 2, 4, 6, 8, 16
+and 32 on RegMix's training rows and RedPajama at 70M (``docs/DECISIONS.md``)."""
 
 
-def stack_weights(heldout: Array, Y: Array, rows: npt.NDArray[np.bool_] | None = None) -> Array:
+def stack_weights(
+    heldout: Array,
+    Y: Array,
+    rows: npt.NDArray[np.bool_] | None = None,
+    prior: Array | None = None,
+    groups: Ints | None = None,
+) -> Array:
     """Non-negative weights that sum to one, per target, of F laws.
 
     They minimise the squared held-out error of the average. Errors are measured in units of the best law's, so
     that no target drowns the others; the weights of one target are pulled towards those of all targets, the
-    more so the fewer runs there are.
+    more so the fewer runs there are. Weights that minimise an error are flattered by it: the more laws and the fewer
+    runs, the more. With ``prior`` they are mixed with it, which F - 1 times four held-out mixtures balance.
 
     Args:
         heldout: (F, n, T) predictions, NaN where a law has none.
         Y: (n, T), NaN where not measured.
         rows: (n,) True for the rows to use (default all).
+        prior: (F,) weights that sum to one, believed in before any run (default: none, the runs alone choose).
+        groups: (n,) of replicates, which count as one mixture (default: all rows are different).
 
     Returns:
         (F, T).
@@ -35,6 +47,8 @@ def stack_weights(heldout: Array, Y: Array, rows: npt.NDArray[np.bool_] | None =
         >>> heldout = np.stack([Y + 0.01 * np.array([[1], [-1], [1], [-1]]), Y + 0.5])  # a good law and a bad one
         >>> stack_weights(heldout, Y).round(2).tolist()
         [[1.0], [0.0]]
+        >>> stack_weights(heldout, Y, prior=np.array([0.5, 0.5])).round(2).tolist()  # worth 4 rows, against 4
+        [[0.75], [0.25]]
     """
     F, _, T = heldout.shape
     error = heldout - Y[None]
@@ -61,6 +75,10 @@ def stack_weights(heldout: Array, Y: Array, rows: npt.NDArray[np.bool_] | None =
     for t in range(T):
         own = count[t] / (count[t] + _FEW)
         out[:, t] = _on_simplex(own * grams[t] + (1 - own) * together)
+        if prior is not None:
+            seen = int(count[t]) if groups is None else len(np.unique(groups[usable[:, t]]))
+            before = _PER_WEIGHT * (F - 1) / max(_PER_WEIGHT * (F - 1) + seen, 1.0)
+            out[:, t] = (1 - before) * out[:, t] + before * prior
     return out
 
 
@@ -81,13 +99,14 @@ def _on_simplex(gram: Array) -> Array:
     return np.asarray(weights / weights.sum())
 
 
-def cross_fitted(heldout: Array, Y: Array, ids: Ints) -> Array:
+def cross_fitted(heldout: Array, Y: Array, ids: Ints, prior: Array | None = None, groups: Ints | None = None) -> Array:
     """(n, T) held-out predictions of the average, its weights too chosen without the row's fold ``ids``.
 
     Args:
         heldout: (F, n, T) predictions, NaN where a law has none.
         Y: (n, T), NaN where not measured.
         ids: (n,) fold of each run.
+        prior, groups: as for :func:`stack_weights`.
 
     Example:
         >>> Y = np.array([[2.0], [2.5], [3.0], [2.2]])
@@ -98,6 +117,6 @@ def cross_fitted(heldout: Array, Y: Array, ids: Ints) -> Array:
     out = np.full(Y.shape, np.nan)
     for fold in np.unique(ids):
         held = ids == fold
-        weights = stack_weights(heldout, Y, ~held)
+        weights = stack_weights(heldout, Y, ~held, prior, groups)
         out[held] = np.einsum("fnt,ft->nt", heldout[:, held], weights)
     return out

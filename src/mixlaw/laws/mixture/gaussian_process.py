@@ -278,7 +278,7 @@ class GaussianProcess(Law):
 
     def _sigma(self, member: Mapping[str, Any], X: Array) -> Array:
         """Half the width (n, T), in the target's units, of mean +- one standard deviation, noise included."""
-        from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg import cho_solve
 
         data, layout, hyper = self._parts(member)
         z, _ = self._member_mean(member, X)
@@ -286,7 +286,7 @@ class GaussianProcess(Law):
         with _one_thread():
             for t in range(self.n_targets_):
                 one = hyper.only(t)
-                factor = cho_factor(gk.covariance(t, hyper, data, layout.member), lower=True, overwrite_a=True)
+                factor = gk.factor(t, hyper, data, layout.member)
                 k = gk.kernel(X, data.r, one, layout.member.feature)[0]
                 f = gk.features(X, one, layout.member.feature)[0]
                 prior = gk.BIAS + one.s[0] ** 2 + (f * f) @ (one.v[0] ** 2)
@@ -310,7 +310,7 @@ class GaussianProcess(Law):
         That of the mixture of members (and, where runs are few, their draws): their mean variance and the variance of
         their means.
         """
-        from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg import cho_solve
 
         rows = np.vstack([np.atleast_2d(A), b])
         first, second = (np.zeros((len(rows) - 1, self.n_targets_)) for _ in range(2))
@@ -320,7 +320,7 @@ class GaussianProcess(Law):
             variance = np.empty((self.n_targets_, len(rows) - 1))
             for t in range(self.n_targets_):
                 one = hyper.only(t)
-                factor = cho_factor(gk.covariance(t, hyper, data, layout.member), lower=True, overwrite_a=True)
+                factor = gk.factor(t, hyper, data, layout.member)
                 k = gk.kernel(rows, data.r, one, layout.member.feature)[0]
                 prior = gk.kernel(rows, rows, one, layout.member.feature)[0]
                 step = k[:-1] - k[-1]
@@ -352,7 +352,7 @@ class GaussianProcess(Law):
 
         Source: Rasmussen & Williams 2006, section 2.2 and A.2.
         """
-        from scipy.linalg import cho_factor, solve_triangular
+        from scipy.linalg import solve_triangular
 
         matrix = self._align(X)
         out = np.empty((num, len(matrix), self.n_targets_))
@@ -368,7 +368,7 @@ class GaussianProcess(Law):
             with _one_thread():
                 for t in range(self.n_targets_):
                     one = hyper.only(t)
-                    factor = cho_factor(gk.covariance(t, hyper, data, layout.member), lower=True)
+                    factor = gk.factor(t, hyper, data, layout.member)
                     k = gk.kernel(matrix, data.r, one, layout.member.feature)[0]
                     half = solve_triangular(factor[0], k.T, lower=True)
                     covariance = gk.kernel(matrix, matrix, one, layout.member.feature)[0] - half.T @ half
@@ -424,7 +424,7 @@ class GaussianProcess(Law):
         Args:
             replicates: leave out all rows of a mixture together, so that none is predicted from its own replicates.
         """
-        from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg import cho_solve
 
         self._check_fitted()
         means, sds = [], []
@@ -436,7 +436,7 @@ class GaussianProcess(Law):
             z = z * data.seen
             error, total = member["alpha"] / member["precision"], 1 / member["precision"]
             for t in range(self.n_targets_ if together else 0):
-                factor = cho_factor(gk.covariance(t, hyper, data, layout.member), lower=True, overwrite_a=True)
+                factor = gk.factor(t, hyper, data, layout.member)
                 inverse = cho_solve(factor, np.eye(len(self.train_X_)))
                 for rows in together:
                     block = np.linalg.inv(inverse[np.ix_(rows, rows)])

@@ -366,6 +366,19 @@ def covariance(t: int, hyper: Hyper, data: Data, member: Member) -> Array:
     return K
 
 
+def factor(t: int, hyper: Hyper, data: Data, member: Member) -> tuple[Array, bool]:
+    """The lower Cholesky factor of :func:`covariance`, as :func:`scipy.linalg.cho_solve` takes it. Of hyperparameters
+    under which rounding alone makes it indefinite, with the diagonal lifted by as little as helps."""
+    K = covariance(t, hyper, data, member)
+    level = float(np.trace(K)) / len(K)
+    for lift in (0.0, 1e-12, 1e-10):
+        try:
+            return np.asarray(np.linalg.cholesky(K + lift * level * np.eye(len(K)))), True
+        except np.linalg.LinAlgError:
+            continue
+    return root(K), True
+
+
 def noise_variance(hyper: Hyper, data: Data) -> Array:
     """Noise variance (T, n) of every measurement."""
     return (hyper.noise**2)[:, None] * data.noise_scale + JITTER + MISSING * (1 - data.seen)
