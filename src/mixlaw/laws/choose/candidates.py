@@ -96,8 +96,8 @@ def _worthwhile(size: Size) -> tuple[list[str], list[str]]:
     chosen = [PROCESS, "effective_tokens", "log_linear", "m4"]
     if size.distinct < _FEW:
         notes.append(
-            f"Only {size.distinct} different mixtures: families are held by their priors more than by runs, and the "
-            f"average leans on the Gaussian process. Treat the ranking as a first guess; 16 runs make a large difference."
+            f"Only {size.distinct} different mixtures: priors hold the families more than runs do, and the average "
+            f"leans on the Gaussian process. Treat the ranking as a first guess; 16 runs make a large difference."
         )
         return chosen, notes
     if size.domains <= 10:  # with more domains its exponents cost much and never won

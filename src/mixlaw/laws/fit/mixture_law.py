@@ -21,9 +21,10 @@ from mixlaw.laws.core.bounds import censored_notes
 from mixlaw.laws.core.folds import replicate_groups
 from mixlaw.laws.core.heldout import relative_weights
 from mixlaw.laws.core.notes import design_notes
-from mixlaw.laws.fit.engine import Best, Ints
+from mixlaw.laws.fit.engine import BatchFit, Best, Ints
+from mixlaw.laws.fit.equal_fits import EqualFits
 from mixlaw.laws.fit.mixture_uncertainty import MixtureUncertainty, plain
-from mixlaw.laws.fit.ridge import Centres, Rows, Sharing, clearly_better
+from mixlaw.laws.fit.ridge import Centres, Rows, Sharing, Tuned, clearly_better
 
 __all__ = ["MixtureLaw", "Sharing"]
 
@@ -67,6 +68,9 @@ class _Found:
     starts: int
     agreeing: Ints
     """(T,) how many starts reached the best optimum."""
+    others: list[tuple[BatchFit, npt.NDArray[np.bool_]]]
+    """Fits of all targets under ridges and centres that held-out runs cannot tell from the chosen ones, and (T,) which
+    targets each counts for."""
 
 
 class MixtureLaw(MixtureUncertainty):
@@ -224,16 +228,30 @@ class MixtureLaw(MixtureUncertainty):
             finalists = np.concatenate([finalists, weak[:, :1]], axis=1)
         tuned = self._tune(rows, X, finalists, ridge, None)
         best, centres = self._solve(rows, finalists, tuned.ridge), None
+        alone: Tuned | None = None
         if self._may_share(tuned):
             assert tuned.theta is not None and tuned.linear is not None
             trust = np.where(task.constant, 0.0, task.total)
             folds = self._learn(tuned.theta, tuned.linear, trust)
             shared = self._tune(rows, X, tuned.theta.reshape(-1, 1, tuned.theta.shape[2]), ridge, folds)
             if self.prior == "shared" or clearly_better(shared.score, tuned.score):
-                tuned, centres = shared, self._learn(best.theta[None], best.linear[None], trust)
+                alone, tuned, centres = tuned, shared, self._learn(best.theta[None], best.linear[None], trust)
                 finalists = np.concatenate([best.theta[:, None], finalists], axis=1)
                 best = self._solve(rows, finalists, tuned.ridge, centres=centres)
-        return _Found(best, centres, tuned.ridge, tuned.heldout, int(starts.shape[1]), agreeing)
+        others = self._others(rows, finalists, tuned, centres)
+        if alone is not None and self.prior == "cv" and not clearly_better(tuned.score, alone.score, 2.0):
+            others += self._others(rows, finalists, alone, None)
+        return _Found(best, centres, tuned.ridge, tuned.heldout, int(starts.shape[1]), agreeing, others)
+
+    def _others(
+        self, rows: Rows, starts: Array, tuned: Tuned, centres: Centres | None
+    ) -> list[tuple[BatchFit, npt.NDArray[np.bool_]]]:
+        """Fits from all starts under each strength that is as good as the chosen one, and the targets it is for."""
+        return [
+            (self._fit_problems(rows, starts, np.full(len(rows.Y), strength), 100, 1e-6, centres), counts)
+            for strength, counts in tuned.as_good.items()
+            if counts.any()
+        ]
 
     def _keep(self, found: _Found, task: _Task) -> None:
         """Set the fitted attributes from the optimum."""
@@ -246,6 +264,10 @@ class MixtureLaw(MixtureUncertainty):
                 f"{type(self).__name__} found no finite optimum. Check for extreme losses, or raise ridge."
             )
         self.theta_, self.linear_, self.ridge_ = theta, linear, found.ridge
+        measured = (task.W > 0).sum(axis=1)
+        fits = [(fit, counts & ~constant) for fit, counts in found.others]
+        equal = EqualFits.of(fits, theta, linear, self.num_free(), measured)
+        self.equal_fits_ = equal.to_dict() if len(equal.theta) else None
         ok = best.converged | constant
         self.converged_ = bool(ok.all())
         self.fit_report_ = {
@@ -275,7 +297,49 @@ class MixtureLaw(MixtureUncertainty):
             )
         if not self.converged_:
             notes.append(self._not_converged() + ".")
-        return notes
+        return notes + self._notes_of_equal_fits(found, task)
+
+    def _notes_of_equal_fits(self, found: _Found, task: _Task) -> list[str]:
+        """How many optima fit as well, and how far apart they are, where that is more than the held-out error."""
+        X = task.X
+        near = 0.5 * (X + np.eye(X.shape[1])[np.arange(len(X)) % X.shape[1]])  # halfway to a pure mixture
+        others = self._equally_good(near)
+        if others is None or self.equal_fits_ is None:
+            return []
+        apart = np.ptp(np.clip(np.concatenate([others, self._predict(near)[None]]), -1e6, 1e6), axis=0).max(axis=0)
+        error = np.sqrt(np.nanmean((found.heldout - task.Y.T) ** 2, axis=0))
+        concerned = np.flatnonzero(apart > error)
+        if not len(concerned):
+            return []
+        t = int(concerned[np.argmax(apart[concerned])])
+        return [
+            f"{self.equal_fits_['count'][t]} different optima fit {self.target_names_[t]!r} equally well (other "
+            f"ridges, priors or valleys; how runs are dealt to folds decides): halfway from a run to a pure mixture their "
+            f"losses differ by up to {apart[t]:.2g}"
+            + (f", and {len(concerned) - 1} more targets have such rivals" if len(concerned) > 1 else "")
+            + ". Intervals hold them all; trust no optimum there without a run."
+        ]
+
+    def _equally_good(self, X: Array) -> Array | None:
+        """(A, n, T) predictions of the other optima that fit as well at mixtures X; None where there are none."""
+        if self.equal_fits_ is None:
+            return None
+        fits, model = EqualFits.from_dict(self.equal_fits_), self.model(X)
+        every = np.arange(self.n_targets_)
+        return np.array([self._values(model, p, c, every).T for p, c in zip(fits.theta, fits.linear)])
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
+        """Ends of an interval for a new observation; see :meth:`mixlaw.laws.Law.predict_interval`. Where other optima
+        fit as well, it reaches as far beyond each of them as beyond the prediction."""
+        low, high = super().predict_interval(X, level)
+        matrix = self._align(X)
+        others = self._equally_good(matrix)
+        if others is None:
+            return low, high
+        mean = self._predict(matrix)
+        below, above = (mean - others).max(axis=0), (others - mean).max(axis=0)
+        down, up = np.maximum(below, 0.0), np.maximum(above, 0.0)
+        return (low - down[:, 0], high + up[:, 0]) if self.single_target_ else (low - down, high + up)
 
     def _not_converged(self) -> str:
         ok = self.fit_report_["converged"]

@@ -44,6 +44,8 @@ class MixtureUncertainty(RidgeLaw):
     """
 
     _limits: tuple[npt.NDArray[np.int8], Array] | None = None  # sides and bounds (T, n) of censored values
+    equal_fits_: dict[str, Any] | None = None
+    """Other optima that fit as well, as :class:`mixlaw.laws.fit.equal_fits.EqualFits` writes them; None without any."""
     _centres: Centres | None = None  # of the ridge, where they were learned across targets
 
     def refit_draws(self, X: Array, num: int, rng: np.random.Generator) -> Array:
@@ -107,7 +109,7 @@ class MixtureUncertainty(RidgeLaw):
             other = copy.copy(self)
             for name in ("parameters_", "intervals_", "identifiability_", "conformal_"):
                 other.__dict__.pop(name, None)  # those of the fit itself
-            other.theta_, other.linear_ = theta, linear
+            other.theta_, other.linear_, other.equal_fits_ = theta, linear, None
             copies.append(other if np.isfinite(theta).all() and np.isfinite(linear).all() else None)
         return copies
 

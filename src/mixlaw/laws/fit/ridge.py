@@ -5,9 +5,9 @@ All targets, folds and strengths of the ridge are fitted in one batch (:mod:`mix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,13 @@ from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.folds import fold_ids, held_out_folds
 from mixlaw.laws.fit.engine import BatchFit, Best, Ints, fit_batch
+from mixlaw.laws.fit.equal_fits import as_good, own_share
 from mixlaw.laws.fit.mixture_form import MixtureForm
 from mixlaw.laws.fit.objective import Prior
 from mixlaw.laws.fit.separable import Separable
 from mixlaw.laws.fit.shared_prior import learn_centres
 
-__all__ = ["Centres", "RidgeLaw", "Rows", "Sharing", "clearly_better"]
+__all__ = ["Centres", "RidgeLaw", "Rows", "Sharing", "Tuned", "clearly_better"]
 
 _WORK = 4e9  # multiplications the ridge search may cost before it looks at fewer rows and strengths
 _LEAST = 1e-8  # of a family's least strength, as good as none: so far a choice at that end is followed
@@ -70,7 +71,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class _Tuned:
+class Tuned:
     """Ridges chosen by held-out error, with what the folds found at them."""
 
     ridge: Array
@@ -81,6 +82,8 @@ class _Tuned:
     theta: Array | None
     """(F, T, P) and (F, T, 1 + L): the folds' optima; None where one sample of the rows chose."""
     linear: Array | None
+    as_good: Mapping[float, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """By strength: (T,) whether held-out runs cannot tell it from the chosen one. Only where ``tells_equal_fits``."""
 
 
 class RidgeLaw(MixtureForm):
@@ -95,6 +98,8 @@ class RidgeLaw(MixtureForm):
     """
 
     ridge_grid: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    tells_equal_fits: ClassVar[bool] = False
+    """Whether other optima that fit as well are searched for, told and held by intervals: where they lie nats apart."""
     ridge: float | Literal["cv"]
     log: bool
     prior: Sharing
@@ -111,7 +116,7 @@ class RidgeLaw(MixtureForm):
                 f"nothing to share. Use prior='separate'."
             )
 
-    def _may_share(self, tuned: _Tuned) -> bool:
+    def _may_share(self, tuned: Tuned) -> bool:
         """Whether a shared prior is worth a try: asked for, several targets, a ridge that has a centre."""
         wanted = self.prior != "separate" and self.comparable() is not None
         if self.prior == "cv" and len(tuned.heldout) > 10 * self.num_free():  # each target speaks for itself
@@ -199,7 +204,7 @@ class RidgeLaw(MixtureForm):
             return model(theta, problem)[0]
 
     # ---- the ridge, by held-out error --------------------------------------------------------------
-    def _tune(self, rows: Rows, X: Array, starts: Array, ridge: Array, centres: Centres | None) -> _Tuned:
+    def _tune(self, rows: Rows, X: Array, starts: Array, ridge: Array, centres: Centres | None) -> Tuned:
         """Ridges by held-out error (or ``ridge`` where the caller set it), pulling towards ``centres``.
 
         ``starts`` are (T, S, P), or (F*T, 1, P) with the folds' own, as ``centres`` are.
@@ -241,15 +246,22 @@ class RidgeLaw(MixtureForm):
             ask(least / 100, found[least][1].theta[:, None])
             choice, heldout, score = self._pick([found[v][0] for v in sorted(found)], rows, len(found) - len(grid))
         tried = sorted(found)
+        equal: dict[float, npt.NDArray[np.bool_]] = {}
+        if chosen and self.tells_equal_fits:
+            weight = rows.W.T
+            seen = [np.isfinite(found[v][0]) & (weight > 0) for v in tried]
+            squares = np.array([np.where(s, rows.error(found[v][0]), 0.0) ** 2 for s, v in zip(seen, tried)])
+            equal = dict(zip(tried, as_good(squares, np.where(np.all(seen, axis=0), weight, 0.0), choice)))
         F, at = len(folds), np.arange(T)
         theta = np.stack([found[v][1].theta.reshape(F, T, -1) for v in tried])[choice, :, at]
         linear = np.stack([found[v][1].linear.reshape(F, T, -1) for v in tried])[choice, :, at]
-        return _Tuned(
+        return Tuned(
             np.array(tried)[choice] if chosen else ridge,
             heldout,
             score,
             np.ascontiguousarray(theta.swapaxes(0, 1)),
             np.ascontiguousarray(linear.swapaxes(0, 1)),
+            equal,
         )
 
     def _pick(self, predictions: Sequence[Array], rows: Rows, below: int = 0) -> tuple[npt.NDArray[Any], Array, Array]:
@@ -265,14 +277,14 @@ class RidgeLaw(MixtureForm):
             scores.append(np.log(np.maximum((weight * error**2).sum(0) / known / self._variance, _EXACT)))
         table = np.array(scores)  # (G, T)
         # a target's own evidence and everyone's: few runs cannot choose for one target alone
-        share = n / (n + 64.0)
+        share = own_share(n)
         judged = share * table + (1 - share) * table.mean(axis=1, keepdims=True)
         judged[:below] = np.where(table[:below] < table[below] - np.log(2.0), judged[:below], np.inf)
         choice = len(table) - 1 - np.argmin(judged[::-1], axis=0)  # of equally exact ones the strongest
         heldout = np.stack([predictions[choice[t]][:, t] for t in range(T)], axis=1)
         return choice, heldout, table[choice, np.arange(T)]
 
-    def _tune_on_sample(self, rows: Rows, X: Array, starts: Array, sample: npt.NDArray[np.bool_]) -> _Tuned:
+    def _tune_on_sample(self, rows: Rows, X: Array, starts: Array, sample: npt.NDArray[np.bool_]) -> Tuned:
         """As :meth:`_tune` where rows abound: fit a sample, score on all the others."""
         grid = np.array([_LEAST * self.ridge_grid[0], *self.ridge_grid[:: max(1, len(self.ridge_grid) // 3)]])
         part = rows.take(self.model(X[sample]), sample)
@@ -287,7 +299,7 @@ class RidgeLaw(MixtureForm):
             ).T
             predictions.append(np.where(sample[:, None], np.nan, values))
         choice, heldout, score = self._pick(predictions, rows, below=1)
-        return _Tuned(grid[choice], heldout, score, None, None)
+        return Tuned(grid[choice], heldout, score, None, None)
 
     def _folds(self, X: Array, Y: Array) -> tuple[Ints, list[int]]:
         ids = held_out_folds(X, Y.T, seed=self.seed)
@@ -308,15 +320,16 @@ class RidgeLaw(MixtureForm):
         return out, best
 
 
-def clearly_better(score: Array, other: Array) -> bool:
+def clearly_better(score: Array, other: Array, times: float = 1.0) -> bool:
     """Whether held-out errors are lower over the targets by more than the standard error of their difference.
 
     Args:
         score, other: (T,) logarithms of held-out mean squared errors, of the candidate and of what it would replace.
+        times: that many standard errors.
 
     Example:
         >>> clearly_better(np.array([0.1, 0.2, 0.1]), np.array([0.5, 0.5, 0.6]))
         True
     """
     gain = other - score
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+    return bool(gain.mean() > times * gain.std(ddof=1) / np.sqrt(len(gain)))

@@ -86,6 +86,7 @@ class M4(MixtureLaw):
     irreducible = "c"
     source = "Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952"
     rival = True
+    tells_equal_fits = True
     formula = "L = c + k exp(sum_j t_j r_j)"
 
     def loss(self, p: SimpleNamespace, R: Array) -> Array:
