@@ -298,7 +298,7 @@ def test_of_few_runs_the_average_is_not_a_fifth_worse_than_its_process():
 
 @pytest.mark.parametrize("size", ["70M", "160M"])
 def test_of_five_runs_the_average_is_no_worse_than_its_process(size):
-    """Two domains, each run predicted from the other four: effective tokens alone erred by 2.2 and 3.3 times as much."""
+    """Two domains, each run predicted from the other 4: effective tokens alone erred by 2.2 and 3.3 times as much."""
     table = pq.read_table(experiments("dml_two_domains.parquet")).to_pandas()
     table = table[(table.model_size == size) & (table.step == 30_000)]
     weights = [c for c in table if c.startswith("weight_")]

@@ -120,7 +120,7 @@ def _worthwhile(size: Size) -> tuple[list[str], list[str]]:
 
 def trusted_before(families: Sequence[str]) -> Array | None:
     """(F,) weights believed in before any run: all on the Gaussian process, which held-out runs of published records
-    preferred to every other family (``docs/benchmarks/laws_average.md``). None without it: equal weights did not help
+    preferred to every other family (``benchmarks/laws_average.py``). None without it: equal weights did not help
     the others there.
 
     Example:

@@ -82,7 +82,9 @@ class EqualFits:
     count: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, fits: list[tuple[BatchFit, Array]], theta: Array, linear: Array, free: int, rows: Array) -> EqualFits:
+    def of(
+        cls, fits: list[tuple[BatchFit, npt.NDArray[np.bool_]]], theta: Array, linear: Array, free: int, rows: Array
+    ) -> EqualFits:
         """Gather the distinct optima.
 
         Args:
@@ -96,7 +98,7 @@ class EqualFits:
             best = fit.objective.min(axis=1)
             noise = 2 * best / np.maximum(rows - free, 1)
             limit = best + 0.5 * noise * chi2_quantile(0.95, 1) + 1e-9 * best
-            for t in np.flatnonzero(counts):
+            for t in np.flatnonzero(counts).tolist():
                 for s in np.flatnonzero(fit.converged[t] & (fit.objective[t] <= limit[t])):
                     one = fit.theta[t, s], fit.linear[t, s]
                     known = [(theta[t], linear[t]), *found[t]]

@@ -314,8 +314,8 @@ class MixtureLaw(MixtureUncertainty):
         t = int(concerned[np.argmax(apart[concerned])])
         return [
             f"{self.equal_fits_['count'][t]} different optima fit {self.target_names_[t]!r} equally well (other "
-            f"ridges, priors or valleys; how runs are dealt to folds decides): halfway from a run to a pure mixture their "
-            f"losses differ by up to {apart[t]:.2g}"
+            f"ridges, priors or valleys; how runs are dealt to folds decides): halfway from a run to a pure mixture "
+            f"their losses differ by up to {apart[t]:.2g}"
             + (f", and {len(concerned) - 1} more targets have such rivals" if len(concerned) > 1 else "")
             + ". Intervals hold them all; trust no optimum there without a run."
         ]
