@@ -73,6 +73,27 @@ def test_a_law_of_the_right_form_stays_sure():
         assert recipe.probability_better > 0.9
 
 
+def test_a_recipe_that_leaves_out_what_no_run_left_out_says_so():
+    _, law, runs = fitted(exponential, 1)
+    recipe = recipe_of(law, runs)
+    zero = [name for name in DOMAINS if recipe.mixture.array(DOMAINS)[DOMAINS.index(name)] < 1e-9]
+    (said,) = [line for line in recipe.warnings if line.startswith("No run left out")]
+    assert zero and all(name in said for name in zero)
+    X = {name: np.append(v, float(name not in zero) / (5 - len(zero))) for name, v in runs[0].items()}
+    y = {name: np.append(v, law.predict({d: X[d][-1:] for d in DOMAINS})[0, t]) for t, (name, v) in enumerate(runs[1].items())}
+    tried = recipe_of(LAWS["m4"]().fit(X, y), (X, y))  # one run without them
+    assert not any(line.startswith("No run left out") for line in tried.warnings)
+
+
+def test_the_gain_of_a_recipe_close_to_the_reference_is_known_better():
+    _, law, runs = fitted(power_sums, 0)
+    far = recipe_of(law, runs).difference
+    floors = {name: 0.18 for name in DOMAINS}
+    corpus = Corpus.declared(dict.fromkeys(DOMAINS, 10**9), source="test")
+    near = optimize(law, SETS, Budget(tokens=10**6, floors=floors), corpus, runs=runs).difference
+    assert near.high - near.low < 0.3 * (far.high - far.low)
+
+
 def test_rivals_count_by_their_held_out_errors():
     _, law, (X, y) = fitted(exponential, 0)
     rivals = Rivals.of(law, X, y, law.heldout)

@@ -26,6 +26,7 @@ _ATTRIBUTES = {
     "Share": "mixlaw.laws.core.parameters",
     "check_law": "mixlaw.laws.core.contract",
     "compare": "mixlaw.laws.choose.league",
+    "interval_with_form": "mixlaw.laws.choose.form_interval",
     "effects": "mixlaw.laws.read.effects",
     "published": "mixlaw.laws.published_laws:published",
     "suitable": "mixlaw.laws.choose.suitable",

@@ -164,6 +164,13 @@ def answer(q: Request) -> Recipe:
     if q.rows is not None:
         advice.outside_hull(q.rows.weights, r, warnings)
         advice.unidentified(q.rows.weights, q.domains, r, near, warnings)
+        wider = None if form is None else float(np.sqrt(1 + form.beyond(r)[0]))
+        advice.untried_zeros(q.rows.weights, q.domains, r, wider, warnings)
+        if form is None and q.num_refits:
+            warnings.append(
+                "No other family could be compared with this law (too few runs for them, or too many domains and "
+                "sets): the intervals hold on mixtures like the runs, and do not allow for a wrong form elsewhere."
+            )
     advice.shape(q, posed.problem, r, near, change.prediction, warnings)
     info, law_hash = q.view.describe()
     beside = changes(q, posed, atoms, found.solution, score, r, predicted)

@@ -135,7 +135,8 @@ def _body(title: str, member: Any, law: Any, data: Mapping[str, Any], level: flo
     if member is not law:
         name = f"{name} (the best parametric member of {type(law).__name__})"
     interval = (
-        f'<span><i class="thin"></i>{level:.0%} interval of one new run</span>'
+        f'<span><i class="thin"></i>{level:.0%} interval of one new run at mixtures like '
+        f"those that were run; a recipe's allows for more</span>"
         if data["half"]
         else "<span>this law states no interval</span>"
     )

@@ -10,9 +10,11 @@ Legend: F families, n runs, K domains, T targets, m mixtures that are asked abou
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,9 @@ _QUICK: Mapping[str, Mapping[str, Any]] = {
 
 _FAR = 5.0
 """Ranges of the measured losses beyond which how far a family is off says nothing but that: some explode far out."""
+
+_REMEMBERED = 60
+"""Fitted families that are kept: those of the last ten sets of runs or so, for the next question about one of them."""
 
 _MOST_ROWS = 400
 _LARGE = 3e7  # multiplications in one step of a parametric fit from which only the two cheapest families are fitted
@@ -98,10 +103,10 @@ class Rivals:
         step = T * K * K * (len(usable) + K)
         if step > _TOO_LARGE:
             return None
-        own = law.get_params(deep=False).get("own")
+        runs = _Runs.of(rows, seen, law.get_params(deep=False).get("own"))
         laws, predicted = {law.name: law}, [heldout[usable]]
         for name in FAMILIES[:2] if step > _LARGE else FAMILIES:
-            found = None if name in laws else _fitted(name, rows, seen, (known or {}).get(name), own)
+            found = None if name in laws else _fitted(name, runs, (known or {}).get(name))
             if found is not None:
                 laws[name] = found[0]
                 predicted.append(found[1])
@@ -123,31 +128,78 @@ class Rivals:
         inverse = error.min() / error
         return np.asarray(inverse / inverse.sum())
 
-    def variance(self, own: Array, others: Array, W: Array, num_terms: int = 1) -> Array:
+    def variance(self, own: Array, others: Array, W: Array, beyond: Array | None = None) -> Array:
         """(m,) variance of the law's ``own`` predictions (m, T) of the objective ``W`` (T,) that comes of its form: the
         families' mean squared distance from it, less their distance on held-out runs, which its own intervals know.
 
         Args:
             others: (F, m, T) the families' predictions.
-            num_terms: 2 where all are differences between two mixtures.
+            beyond: (m,) :meth:`~mixlaw.laws.choose.zero_shares.ZeroShares.reach`, by which the distance is enlarged.
         """
         share = self.shares(W)
-        most = _FAR * float(self.span @ np.abs(W))
-        there = share @ np.minimum(np.abs((others - own) @ W), most) ** 2
-        usual = num_terms * float(share @ np.einsum("t,ftu,u->f", W, self.apart, W))
+        there = share @ self._distance(own, others, W) ** 2 * (1.0 if beyond is None else 1 + beyond)
+        usual = float(share @ np.einsum("t,ftu,u->f", W, self.apart, W))
         return np.asarray(np.maximum(there - usual, 0.0))
 
+    def variance_of_difference(self, own: Array, others: Array, reach: float, W: Array, beyond: float = 0.0) -> float:
+        """Variance of the law's predicted difference (T,) of the objective ``W`` (T,) between two mixtures, from all
+        that is not known: the mean of what each family does not know of its own difference, and the variance of the
+        families' differences around the law's (the law of total variance).
 
-def _fitted(name: str, X: Table, y: Table, known: Law | None, own: Any) -> tuple[Law, Array] | None:
+        A family's own part is its squared held-out error times ``reach``, so that mixtures close together share their
+        errors. The truth is taken for one more family, drawn as those were: their scatter around their mean counts
+        by (1 + c) / (1 - c), with c the sum of the squared shares, as a new draw's does beside a few that are known.
+
+        Args:
+            others: (F, T) the families' predicted differences.
+            reach: leverage of the difference of the two mixtures among the runs.
+            beyond: as in :meth:`variance`, of both mixtures together.
+        """
+        share = self.shares(W)
+        away = np.sign((others - own) @ W) * self._distance(own, others, W)
+        middle, few = float(share @ away), float(share @ share)
+        scatter = float(share @ (away - middle) ** 2) * (1 + few) / max(1 - few, 1e-3)
+        within = reach * float(share @ np.einsum("t,ftu,u->f", W, self.errors, W))
+        return within + (middle**2 + scatter) * (1 + beyond)
+
+    def _distance(self, one: Array, other: Array, W: Array) -> Array:
+        """How far two predictions of the objective lie apart; some explode far from the runs, and are cut."""
+        return np.minimum(np.abs((other - one) @ W), _FAR * float(self.span @ np.abs(W)))
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Runs that families are fitted to; equal to others of the same content."""
+
+    X: Table = field(compare=False)
+    y: Table = field(compare=False)
+    own: Any = field(compare=False)
+    content: bytes
+
+    @classmethod
+    def of(cls, X: Table, y: Table, own: Any) -> _Runs:
+        content = hashlib.sha256(repr((list(X), list(y), own)).encode())
+        for column in (*X.values(), *y.values()):
+            content.update(np.ascontiguousarray(column, dtype=float).tobytes())
+        return cls(X, y, own, content.digest())
+
+
+def _fitted(name: str, runs: _Runs, known: Law | None) -> tuple[Law, Array] | None:
     """A family fitted to the runs and its held-out predictions (n, T); None where it cannot be fitted to so few."""
     heldout = None if known is None else known.heldout
-    if known is not None and heldout is not None and heldout.shape == (len(next(iter(y.values()))), len(y)):
+    if known is not None and heldout is not None and heldout.shape == (len(next(iter(runs.y.values()))), len(runs.y)):
         return known, heldout
+    return _fit(name, runs)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _fit(name: str, runs: _Runs) -> tuple[Law, Array] | None:
+    """The same where no fit is known. Other objectives, budgets and laws ask about the same runs: fits are kept."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixlawWarning)  # the law itself has said what is wrong with the runs
         try:
-            options = {**_QUICK.get(name, {})} | ({"own": own} if "own" in LAWS.options(name) else {})
-            law: Law = LAWS[name](**options).fit(X, y)
+            options = {**_QUICK.get(name, {})} | ({"own": runs.own} if "own" in LAWS.options(name) else {})
+            law: Law = LAWS[name](**options).fit(runs.X, runs.y)
             heldout = law.heldout
         except MixlawError:
             return None

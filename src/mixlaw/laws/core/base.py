@@ -236,7 +236,12 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
         """Ends (low, high) of an interval for a **new observation** at X, each shaped like ``predict``'s and in its
-        unit. ``level`` is the probability that it contains the observation.
+        unit. ``level`` is the probability that it contains the observation, **at mixtures like those that were run**.
+
+        It is calibrated on held-out runs and takes the law's form as given. Where no run was (the middle of a design of
+        pure mixtures, a corner, a share of 0, the law's own optimum) the form may be wrong by more, and the interval is
+        too narrow there: :func:`mixlaw.laws.interval_with_form` allows for that, and so do recipes and the predictions
+        of a study.
 
         Raises:
             ConfigError: level outside (0, 1).

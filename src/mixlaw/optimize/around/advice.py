@@ -11,13 +11,14 @@ from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.prediction import Prediction
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.choose.zero_shares import ZeroShares
 from mixlaw.optimize.pose.forms import PUBLISHED_DECAY, Repetition
 from mixlaw.optimize.pose.objective import Problem
 from mixlaw.optimize.pose.request import Request
 from mixlaw.optimize.pose.task import TaskLaw
 from mixlaw.optimize.pose.view import LawView, hull_distance
 
-__all__ = ["accuracy", "outside_hull", "shape", "standing", "unidentified"]
+__all__ = ["accuracy", "outside_hull", "shape", "standing", "unidentified", "untried_zeros"]
 
 _EDGE = 1e-4
 
@@ -100,6 +101,38 @@ def outside_hull(points: Array, r: Array, warnings: list[str]) -> None:
             f"The mixture lies outside the observed mixtures: {distance:.1%} of its tokens would have to move to be an "
             f"average of them. Predictions there are extrapolations; train a run near it."
         )
+
+
+def untried_zeros(points: Array, domains: Sequence[str], r: Array, wider: float | None, warnings: list[str]) -> None:
+    """Warn where the answer ``r`` (K,) leaves out domains that every run of ``points`` (n, K) drew from.
+
+    Args:
+        domains: names of the K columns.
+        wider: times as wide as without that the intervals' allowance for a wrong form is; None where there is none.
+        warnings: a sentence is added.
+
+    Example:
+        >>> warnings, points = [], np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
+        >>> untried_zeros(points, ["web", "code"], np.array([1.0, 0.0]), 1.2, warnings)
+        >>> warnings[0][:80]
+        'No run left out code (smallest share that was run: 10.00%), and the mixture does'
+    """
+    tried = ZeroShares.of(points)
+    found = np.flatnonzero(tried.untried(r[None])[0])
+    if not len(found):
+        return
+    shown = [f"{domains[j]} (smallest share that was run: {tried.least[j]:.2%})" for j in found[:6]]
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    allowed = (
+        "The intervals do not allow for it."
+        if wider is None
+        else f"The intervals allow {wider:.2g} times as much for a wrong form because of it, which is a guess."
+    )
+    warnings.append(
+        f"No run left out {', '.join(shown)}{more}, and the mixture does: the price of leaving a domain out entirely "
+        f"is not in the runs, and a loss may rise steeply close to 0. {allowed} Train a run without them, or set a "
+        f"floor."
+    )
 
 
 def unidentified(

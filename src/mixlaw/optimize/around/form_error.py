@@ -10,6 +10,7 @@ import numpy as np
 
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.choose.rivals import Rivals
+from mixlaw.laws.choose.zero_shares import ZeroShares
 from mixlaw.optimize.pose.request import Request
 from mixlaw.optimize.pose.rows import Rows
 from mixlaw.optimize.pose.view import LawView
@@ -24,6 +25,7 @@ class FormError:
     Args:
         view: the law whose form is in question.
         families: that law and the others by name. ``rivals``: what they do on runs that they had not seen.
+        tried: (n, K) mixtures of the runs.
         level: of intervals.
 
     Example:
@@ -42,6 +44,7 @@ class FormError:
     view: LawView
     families: Mapping[str, LawView]
     rivals: Rivals
+    tried: Array
     level: float
 
     @classmethod
@@ -64,7 +67,7 @@ class FormError:
         if q.repetition is not None:  # only laws of linear forms can be asked about repeated tokens
             families = {name: one for name, one in families.items() if one.atoms() is not None}
             rivals = rivals.only(families)
-        return cls(view, families, rivals, q.level) if len(families) > 1 else None
+        return cls(view, families, rivals, rows.weights, q.level) if len(families) > 1 else None
 
     def _others(self, R: Array) -> Array:
         """(F, m, T) predictions of the families at weights (m, K)."""
@@ -73,19 +76,34 @@ class FormError:
     def variance(self, R: Array, W: Array) -> Array:
         """(m,) variance of the objective ``W`` (T,) at weights R (m, K), in its unit squared."""
         R = np.atleast_2d(np.asarray(R, dtype=float))
-        return self.rivals.variance(self.view.predict(R), self._others(R), W)
+        return self.rivals.variance(self.view.predict(R), self._others(R), W, self.beyond(R))
 
     def variance_of_sets(self, R: Array) -> Array:
         """(m, T) the same of every set by itself, nats squared."""
         R = np.atleast_2d(np.asarray(R, dtype=float))
-        own, others = self.view.predict(R), self._others(R)
-        return np.stack([self.rivals.variance(own, others, unit) for unit in np.eye(own.shape[1])], axis=1)
+        own, others, beyond = self.view.predict(R), self._others(R), self.beyond(R)
+        return np.stack([self.rivals.variance(own, others, unit, beyond) for unit in np.eye(own.shape[1])], axis=1)
+
+    def beyond(self, R: Array) -> Array:
+        """(m,) by how much more than the families disagree the law may be off at weights R (m, K), as they leave out
+        domains that no run left out: a share of the squared distance."""
+        return ZeroShares.of(self.tried).reach(np.atleast_2d(R))
 
     def variance_of_difference(self, a: Array, b: Array, W: Array) -> float:
-        """Variance of the objective ``W`` (T,) at weights a (K,) less that at b (K,)."""
+        """Variance of the objective ``W`` (T,) at weights a (K,) less that at b (K,), from all that is not known."""
         both = np.stack([a, b])
         own, others = self.view.predict(both), self._others(both)
-        return float(self.rivals.variance(own[:1] - own[1:], others[:, :1] - others[:, 1:], W, num_terms=2)[0])
+        differences, beyond = others[:, 0] - others[:, 1], float(self.beyond(both).sum())
+        return self.rivals.variance_of_difference(own[0] - own[1], differences, self._reach(a, b), W, beyond)
+
+    def _reach(self, a: Array, b: Array) -> float:
+        """Leverage of the difference of two mixtures (K,) among the runs: small where they lie close together, or
+        where many runs lie along it."""
+        away = self.tried - self.tried.mean(axis=0)
+        gram = away.T @ away
+        # with few runs per direction an untried direction is unusual, not infinitely so
+        gram[np.diag_indices_from(gram)] += np.trace(gram) / len(gram) * max(1e-3, len(gram) / len(away)) + 1e-12
+        return float((a - b) @ np.linalg.solve(gram, a - b))
 
     def differences(self, a: Array, b: Array, W: Array) -> dict[str, tuple[float, float, float]]:
         """By family: how much it counts; the difference that it predicts of the objective ``W`` (T,), at weights a (K,)

@@ -82,7 +82,7 @@ def predicted_gain(
         refits: the law refitted to drawn runs; none where there were none to draw.
         half: half width of the objective's interval at ``r`` by the law alone, in the objective's unit.
         warnings: a sentence is added where refits are left out.
-        form: how wrong the law's form may be: widens the interval, and lets other families vote on whether there is a
+        form: how wrong the law's form may be: gives the interval, and lets other families vote on whether there is a
             gain.
 
     Example:
@@ -111,21 +111,18 @@ def predicted_gain(
         plain = q.kind != "worst" and not q.several_tasks
         error = difference_error(q.rows, q.W, score, r, q.today, half if plain else None, q.level)
     found = gain(difference, draws, optimism, half, q.level, same, error)
-    return found if form is None or same else _with_form(q, r, found, form, warnings)
+    return found if form is None or same else _with_form(q, r, found, optimism, form, warnings)
 
 
-def _with_form(q: Request, r: Array, found: Gain, form: FormError, warnings: list[str]) -> Gain:
-    """The same with what other families say: the variance of the difference that comes of the law's form is added on
-    both sides, and the probability of a gain is the mean of the families', each by its own difference and error. (A
-    law's own probability at its own optimum is too sure: that it looks best there is why it was chosen.)"""
+def _with_form(q: Request, r: Array, found: Gain, optimism: float, form: FormError, warnings: list[str]) -> Gain:
+    """The same with what other families say: the interval is that of all that is not known, of every family's
+    difference and of which family is right, and the probability of a gain is the mean of the families', each by its own
+    difference and error. (A law's own probability at its own optimum is too sure: that it looks best there is why it
+    was chosen.) What the law's refits and held-out pairs of runs say of its own form is part of the families' say, and
+    not added again. By how much an optimum of drawn runs looks better than it is, is."""
     change = found.prediction
-    extra = q.z * math.sqrt(form.variance_of_difference(r, q.today, q.W))
-    wide = Prediction(
-        change.mean,
-        change.mean - math.hypot(change.mean - change.low, extra),
-        change.mean + math.hypot(change.high - change.mean, extra),
-        change.level,
-    )
+    half = q.z * math.sqrt(form.variance_of_difference(r, q.today, q.W))
+    wide = Prediction(change.mean, change.mean - half, change.mean + half + max(optimism, 0.0), change.level)
     chance, against = 0.0, {}
     for name, (share, difference, sd) in form.differences(r, q.today, q.W).items():
         own = found.probability if name == form.view.law.name else None

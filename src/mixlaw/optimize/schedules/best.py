@@ -77,6 +77,10 @@ def best_schedule(
     """
     q = PhasedRequest.of(law, objective, budget, corpus, phase_caps, level)
     warnings = standing(q.corpus, budget, rank_transfer)
+    warnings.append(
+        "Intervals take the form of the law over phases as given: no other form is fitted beside it, and the schedule "
+        "lies where no run was. Train it before relying on it."
+    )
     found = q.optima(q.atoms)
     assert found is not None  # the request is certifiable
     best, flat = found

@@ -31,6 +31,9 @@ def extrapolation_fan(
 ) -> Chart:
     """Predicted loss with its interval as size or tokens grow beyond what was trained.
 
+    The interval is the law's own, for the form that it has: at a mixture unlike those that were run see
+    :func:`mixlaw.laws.interval_with_form`.
+
     Args:
         law: a fitted law of size and data.
         at: the other columns of X: ``{"params": 1e9}``, and mixture weights where the law has them.

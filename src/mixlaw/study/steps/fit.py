@@ -14,7 +14,7 @@ from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.study.equal_inputs import warn_unexplained
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import law_inputs, made_from, need
-from mixlaw.study.runs import rows
+from mixlaw.study.runs import rows, table
 
 __all__ = ["fit", "predict", "predictions_at", "rivals"]
 
@@ -66,12 +66,14 @@ def rivals(name: str) -> list[str]:
 
 def predict(study: StudyFolder, mixture: Mixture | Mapping[str, float]) -> dict[str, Prediction]:
     """Predicted loss of each validation set for a mixture, at the swarm's size and tokens (a joint law: at the
-    target's).
+    target's). The intervals allow for a wrong form of the law (:func:`mixlaw.laws.interval_with_form`).
 
     Raises:
         ConfigError: the mixture names a domain that the corpus lacks, or the target's size is not known.
         DataError: nothing fitted yet, or runs or settings changed since.
     """
+    from mixlaw.laws import interval_with_form
+
     corpus = study.corpus
     if not isinstance(mixture, Mixture):
         unknown = [d for d in mixture if d not in corpus.names]
@@ -100,7 +102,7 @@ def predictions_at(law: Any, X: Mapping[str, Any], level: float) -> dict[str, Pr
         True
     """
     mean = np.atleast_2d(law.predict(X))[0]
-    low, high = (np.atleast_2d(side)[0] for side in law.predict_interval(X, level=level))
+    low, high = (np.atleast_2d(side)[0] for side in interval_with_form(law, X, level, runs=table(study)))
     return {
         t: Prediction(float(m), float(min(a, m)), float(max(b, m)), level)
         for t, m, a, b in zip(law.target_names_, mean, low, high)
