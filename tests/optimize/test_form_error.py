@@ -74,14 +74,15 @@ def test_a_law_of_the_right_form_stays_sure():
 
 
 def test_a_recipe_that_leaves_out_what_no_run_left_out_says_so():
-    _, law, runs = fitted(exponential, 1)
+    loss, law, runs = fitted(exponential, 1)
     recipe = recipe_of(law, runs)
     zero = [name for name in DOMAINS if recipe.mixture.array(DOMAINS)[DOMAINS.index(name)] < 1e-9]
     (said,) = [line for line in recipe.warnings if line.startswith("No run left out")]
     assert zero and all(name in said for name in zero)
-    X = {name: np.append(v, float(name not in zero) / (5 - len(zero))) for name, v in runs[0].items()}
-    y = {name: np.append(v, law.predict({d: X[d][-1:] for d in DOMAINS})[0, t]) for t, (name, v) in enumerate(runs[1].items())}
-    tried = recipe_of(LAWS["m4"]().fit(X, y), (X, y))  # one run without them
+    losses = loss(np.eye(5))
+    X = {name: np.append(v, np.eye(5)[j]) for j, (name, v) in enumerate(runs[0].items())}
+    y = {name: np.append(v, losses[:, t]) for t, (name, v) in enumerate(runs[1].items())}
+    tried = recipe_of(LAWS["m4"]().fit(X, y), (X, y))  # with runs of each domain alone, without all others
     assert not any(line.startswith("No run left out") for line in tried.warnings)
 
 
