@@ -40,7 +40,7 @@ SLOW = ("gaussian_process", "auto")
 OVER_SIZES = ("joint", "nested")
 FAMILIES = PARAMETRIC + SLOW + OVER_SIZES
 RUNS = (10, 20, 40, 64)
-MIXTURES = 12  # of a world at size
+MIXTURES = 16  # of a world at size
 KINDS = ("own form", "other form", "record", "at size, own form", "at size, other form")
 KEYS = ("alone", "loss", "gain", "sets")
 
@@ -135,7 +135,12 @@ def at_size(varies, seed, laws):
     """The same of laws of mixtures and sizes, at a size that none of the runs has."""
     rng = np.random.default_rng([seed, int(varies)])
     losses = _growing(rng, varies)
-    rows = [(r, N, D) for r in rng.dirichlet(np.ones(K), MIXTURES) for N in (1e7, 3e7, 1e8) for D in (5e8, 1e9, 2e9)]
+    rows = [
+        (r, N, D)
+        for r in rng.dirichlet(np.ones(K), MIXTURES)
+        for N in (1e7, 3e7, 1e8)
+        for D in (3e8, 5e8, 8e8, 1.2e9, 2e9)
+    ]
     R, N, D = (np.array([row[i] for row in rows]) for i in range(3))
     y = losses(R, N, D) + NOISE * rng.normal(size=(len(rows), T))
     runs = dict(zip(NAMES, R.T)) | {"params": N, "tokens": D}, dict(zip(SETS, y.T))

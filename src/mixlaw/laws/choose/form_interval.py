@@ -21,6 +21,7 @@ from mixlaw.kit.arrays import Array
 from mixlaw.laws.choose.rivals import Rivals
 from mixlaw.laws.choose.zero_shares import ZeroShares
 from mixlaw.laws.core.base import Law
+from mixlaw.laws.core.folds import Ints
 from mixlaw.laws.core.restricted import Restricted
 from mixlaw.laws.core.table import as_matrix, as_targets
 
@@ -133,7 +134,7 @@ def _by_name(law: Law, X: Any) -> dict[str, Array]:
     return {name: found[name] for name in _columns(law)}
 
 
-def _at_each_size(law: Law, table: Mapping[str, Array]) -> list[tuple[Array, Law]]:
+def _at_each_size(law: Law, table: Mapping[str, Array]) -> list[tuple[Ints, Law]]:
     """Rows of each size, and the law of the mixture alone there; all rows and the law itself where it knows no size."""
     if law.kind != "joint":
         return [(np.arange(len(next(iter(table.values())))), law)]
