@@ -1,9 +1,12 @@
 """What may be called certified: a global optimum, of a law that is named, down to the numbers it is counted from."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 from mixlaw import Budget, Corpus
+from mixlaw.data.seams import LAWS
 from mixlaw.laws import LogLinear
 from mixlaw.optimize import optimize
 from mixlaw.optimize.pose.problem import pose
@@ -44,3 +47,32 @@ def test_the_worst_case_counted_from_local_searches_is_not_certified_and_says_wh
     posed = pose(q, q.view.atoms(), [], warnings=[])
     assert posed.loose == pytest.approx(np.inf)
     assert not posed.convex
+
+
+@pytest.mark.parametrize(
+    ("name", "wish"),
+    [
+        ("gaussian_process", {}),
+        ("bi_mix", {"guard": {"bugs": 0.05}}),
+        ("bi_mix", {"kl_weight": 0.01}),
+        ("m3", {}),
+        ("implicit", {"guard": {"bugs": 0.05}}),
+    ],
+)
+def test_no_law_certifies_a_worst_case_counted_from_local_searches(name, wish):
+    """A certificate of the excess needs one of every loss that it is counted from."""
+    rng = np.random.default_rng(3)
+    R = rng.dirichlet(np.ones(3), 30)
+    y = {"exam": 3 - 0.3 * np.log(R[:, 0] + 0.1) + 0.3 * R[:, 2], "bugs": 3 - 0.3 * np.log(R[:, 1] + 0.1)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        law = LAWS[name]().fit(dict(zip(CORPUS.names, R.T)), y)
+        options = {"kind": "worst", "num_bootstrap": 0, "starts": 4, **wish}
+        q = Request.of(law, ["exam", "bugs"], BUDGET, CORPUS, **options)
+        posed = pose(q, q.view.atoms(), [], warnings=[])
+        recipe = optimize(law, ["exam", "bugs"], BUDGET, CORPUS, **options)
+    certified = recipe.certificate.kind == "certified"
+    assert certified <= bool(np.isfinite(posed.loose))
+    assert not certified or recipe.certificate.gap >= posed.loose
+    if q.view.atoms() is None:
+        assert not certified and "certified optimum" not in recipe.how_found

@@ -10,6 +10,7 @@ import mixlaw as ml
 from mixlaw.data.budget import Budget, Group, Limit
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Mixture
+from mixlaw.data.observations import Observations
 from mixlaw.data.recipe import Recipe
 from mixlaw.errors import ConfigError, ConvergenceError, InfeasibleBudgetError, MixlawWarning
 from mixlaw.laws.mixture.m4 import M4
@@ -667,3 +668,24 @@ def test_an_average_that_is_fitted_again_has_the_same_hash():
     first, again, other = (Auto(families=["loglinear", "m4"]).fit(R, v) for v in (y, y, y + 0.1))
     assert first.to_dict() != again.to_dict()  # the times
     assert law_hash(first) == law_hash(again) != law_hash(other)
+
+
+def test_an_accuracy_fitted_by_hand_is_never_minimised(corpus):
+    """Only importers turned accuracies over; a law of one that was fitted in Python was minimised."""
+    X = truths.mixtures(30, 4, seed=0)
+    columns = dict(zip(NAMES, X.T))
+    accuracy = 0.3 + 0.4 * X[:, 0]
+    runs = [{"run": str(i), "schedule": dict(zip(NAMES, row))} for i, row in enumerate(X)]
+    values = [
+        {"run": str(i), "target": "exam", "value": v, "metric": "accuracy", "unit": "fraction"}
+        for i, v in enumerate(accuracy)
+    ]
+    table = Observations.from_records(runs, values).table(metric="accuracy")
+    by_table, by_name = M4().fit(*table), M4().fit(columns, {"exam_acc": accuracy})
+    again = M4.from_json(by_table.to_json())  # the direction is saved with the law
+    for law, name in [(by_table, "exam"), (again, "exam"), (by_name, "exam_acc")]:
+        with pytest.raises(ConfigError, match=f"names '{name}', an accuracy or score that is better when higher"):
+            optimize(law, name, BUDGET, corpus, num_bootstrap=0)
+    law = M4().fit(columns, {"exam (1 - accuracy)": 1 - accuracy})
+    assert optimize(law, "exam (1 - accuracy)", BUDGET, corpus, num_bootstrap=0).mixture[NAMES[0]] > 0.5
+    assert M4().fit(columns, 1 - accuracy).rising_targets_ == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from mixlaw.data.mixture import Schedule
 from mixlaw.errors import DataError, MixlawWarning, did_you_mean
 
-__all__ = ["At", "Features", "Missing", "Table", "tabulate"]
+__all__ = ["At", "Features", "Missing", "Table", "rising_columns", "tabulate"]
 
 At = Literal["final", "all"]
 Features = Literal["mixture", "scale", "repeated", "joint", "phases"]
@@ -100,8 +100,29 @@ def tabulate(
         columns |= _size_columns(keys, measured, runs, features)
     if features == "joint" and at == "all":
         columns["step"] = [float(measured.steps[k]) for k in keys]
-    y = pa.table({t: [measured.rows[k].get(t, math.nan) for k in keys] for t in measured.targets})
+    y = _values_table({t: [measured.rows[k].get(t, math.nan) for k in keys] for t in measured.targets}, measured.rising)
     return Table(pa.table(columns), y, tuple(run for run, _ in keys))
+
+
+_HIGHER = {b"better": b"higher"}
+
+
+def _values_table(columns: Mapping[str, Sequence[float]], rising: Collection[str]) -> pa.Table:
+    """Values by target; those that are better when higher say so in their column's metadata."""
+    fields = [pa.field(t, pa.float64(), metadata=_HIGHER if t in rising else None) for t in columns]
+    return pa.table(dict(columns), schema=pa.schema(fields))
+
+
+def rising_columns(table: Any) -> list[str]:
+    """Columns that say they are better when higher, of a table of :meth:`Observations.table`; none of anything else.
+
+    Example:
+        >>> rising_columns({"exam": [2.5, 2.4]})
+        []
+    """
+    if not isinstance(table, pa.Table):
+        return []
+    return [f.name for f in table.schema if (f.metadata or {}).get(b"better") == b"higher"]
 
 
 @dataclass(frozen=True)
@@ -121,6 +142,8 @@ class _Measured:
     trained: dict[_Key, float | None]
     steps: dict[_Key, int]
     status: dict[str, str]
+    rising: frozenset[str] = frozenset()
+    """Targets that are better when higher."""
 
     @classmethod
     def read(cls, runs: pa.Table, values: pa.Table, targets: Sequence[str] | None, metric: str) -> _Measured:
@@ -149,7 +172,10 @@ class _Measured:
         mixed = {t: sorted(u) for t, u in units.items() if len(u) > 1}
         if mixed:
             raise DataError(f"Values of one target come in several units: {mixed}. Convert them to one first.")
-        return cls(wanted, rows, trained, steps, status)
+        rising = frozenset(
+            t for t, u in units.items() if "higher_is_better" in u or (metric == "accuracy" and "fraction" in u)
+        )
+        return cls(wanted, rows, trained, steps, status, rising)
 
     def final(self) -> list[_Key]:
         """The last step of each run that came to its end, in the order of the runs table; warns of the others."""

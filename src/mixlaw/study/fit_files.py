@@ -93,7 +93,9 @@ def fit_files(
     store = Store(folder)
     store.write_bytes("law.json", fitted.to_json().encode())
     league = fitted.league_
-    if league is None and law is not None and fitted.kind == "mixture":  # a joint law is judged by its backtest, in its summary
+    if (
+        league is None and law is not None and fitted.kind == "mixture"
+    ):  # a joint law is judged by its backtest, in its summary
         league = laws.compare([law, *rivals(law)], X, y)
         say(str(league))
     if league is not None:

@@ -23,6 +23,7 @@ from sklearn.exceptions import NotFittedError
 from mixlaw.data import formats
 from mixlaw.data.columns import domains_of
 from mixlaw.data.seams import LAWS
+from mixlaw.data.table import rising_columns
 from mixlaw.errors import DataError, MixlawError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.atoms import Atoms
@@ -106,6 +107,8 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
     # ---- what a fit may leave behind, and what it is where it does not ---------------------------
     converged_: bool | None = None
     """Whether the fit ended where no step lowers its error (a local optimum); None for laws that search for none."""
+    rising_targets_: Sequence[str] = ()
+    """Targets that are better when higher, where the table of y says so; an optimum never minimises them."""
     notes_: Sequence[str] = ()
     """Sentences on what is unusual about the rows or the fit."""
     rows_: npt.NDArray[np.int64] | None = None
@@ -180,8 +183,10 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
         self.n_targets_ = targets.shape[1]
         self.num_runs_ = len(matrix)
         self.single_target_ = single
-        for stale in ("conformal_", "_training", "_heldout"):  # they belong to the rows of one fit
+        for stale in ("conformal_", "_training", "_heldout", "rising_targets_"):  # they belong to the rows of one fit
             self.__dict__.pop(stale, None)
+        if rising := rising_columns(y):
+            self.rising_targets_ = rising
         self._fit(matrix, targets, weight)
         if self._training is None:
             self._training = TrainingRows(matrix, targets, weight)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mixlaw.data.budget import Budget
 from mixlaw.data.corpus import Corpus
 from mixlaw.errors import ConfigError, DataError, did_you_mean
+from mixlaw.io.names import measured
 from mixlaw.kit.arrays import Array, alike
 from mixlaw.laws.core.atoms import Atoms, align
 from mixlaw.laws.core.base import Law
@@ -105,7 +106,8 @@ class LawView:
         """Positions of targets by name.
 
         Raises:
-            ConfigError: the law does not predict a target of that name; ``where`` is what the message blames.
+            ConfigError: the law does not predict a target of that name, or it is better when higher; ``where`` is what
+                the message blames.
         """
         out = []
         for name in names:
@@ -113,8 +115,20 @@ class LawView:
                 raise ConfigError(
                     f"{where} names {name!r}, which the law does not predict.{did_you_mean(name, self.targets)}"
                 )
+            self._falls(name, where)
             out.append(self.targets.index(name))
         return out
+
+    def _falls(self, name: str, where: str) -> None:
+        """Refuse a target that is better when higher: as its table said, or by its name."""
+        named = measured(name)
+        accuracy = named is not None and named.metric == "accuracy" and not name.startswith("minus ")
+        if name in self.law.rising_targets_ or accuracy:
+            raise ConfigError(
+                f"{where} names {name!r}, an accuracy or score that is better when higher; what is optimised is made "
+                f"as small as possible. Fit what is better when lower, {{'{name} (1 - accuracy)': 1 - y}}, or keep "
+                f"the law of the loss and give task={{...}} (TaskLaw.fit)."
+            )
 
     def _matrix(self, R: npt.ArrayLike) -> dict[str, Array]:
         rows = np.atleast_2d(np.asarray(R, dtype=float))
