@@ -52,6 +52,15 @@ def test_two_sizes_are_not_replicates(tmp_path):
     assert left_out_text(obs, kept) == ("Fitted to 3 of 5 runs, those of 30.00M parameters. Left out: 2 of 10.00M.")
 
 
+def test_three_sizes_without_tokens_are_fitted_at_one_size(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{w},{1 - w},{n},{3 - w + 10 / n**0.1}" for n in (10**7, 10**8, 10**9) for w in rng.random(8).round(3)]
+    (tmp_path / "runs.csv").write_text("\n".join(["weight_a,weight_b,params,loss_a", *rows]) + "\n")
+    said = []
+    assert fit_files([tmp_path / "runs.csv"], tmp_path / "fit", dry_run=True, say=said.append) is None
+    assert any("Fitted to 8 of 24 runs" in text and "with the tokens of each run" in text for text in said)
+
+
 def test_targets_per_training_set(tmp_path):
     obs = read(table(tmp_path, "train_set,params,tokens,loss_c4", scaling_rows({"web": 1.5, "code": 2.5})))
     y = _per_training_set(obs, obs.table(features="scale", missing="keep"))

@@ -12,6 +12,7 @@ from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import DataError, MixlawWarning
 from mixlaw.tokens import shards
 from mixlaw.tokens.loader import Loader, validation
+from mixlaw.tokens.pretokenized import open_numpy
 
 from tiny_tokens import tiny_spec
 
@@ -113,6 +114,17 @@ def test_damaged_notes_are_told(copy, name, content):
     (root / "hills" / name).write_text(content)
     with pytest.raises(DataError):
         Loader(tiny_spec(corpus), corpus, root)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"[]", b"PK\x03\x04"])
+def test_arrays_that_are_none_are_told(copy, content, tmp_path):
+    corpus, root = copy
+    (root / "token_bytes.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"token_bytes\.npy.*mixlaw tokenize"):
+        validation(corpus, root, 32)
+    (tmp_path / "ids.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"ids\.npy is not a \.npy array"):
+        open_numpy(tmp_path / "ids.npy")
 
 
 def build(root, folder, texts, write, **options):

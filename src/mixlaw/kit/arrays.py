@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "alike"]
+from mixlaw.errors import DataError
+
+__all__ = ["Array", "alike", "load_array"]
 
 Array = npt.NDArray[np.float64]
 
@@ -18,3 +24,31 @@ def alike(a: Array, b: Array) -> bool:
         True
     """
     return a.shape == b.shape and np.allclose(a, b, atol=1e-9, equal_nan=True)
+
+
+def load_array(path: str | Path, *, mapped: bool = False) -> npt.NDArray[Any]:
+    """The array of a ``.npy`` file.
+
+    Args:
+        mapped: leave it on disk and read what is asked for.
+
+    Raises:
+        DataError: not there, empty, cut short, or no array of numbers.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "ids.npy"
+        >>> np.save(file, np.arange(3))
+        >>> load_array(file).tolist()
+        [0, 1, 2]
+    """
+    mode: Literal["r"] | None = "r" if mapped else None
+    try:
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{str(path)!r} does not exist.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not a .npy array: {error}.") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} is not a .npy array: it packs several.")
+    return array

@@ -129,7 +129,7 @@ def _explained(everything: Observations, features: Features, say: Callable[[str]
         return mixed
     chosen = of_one_size(mixed)
     if words := left_out_text(mixed, chosen):
-        say(f"{words} Three sizes or more would be fitted together.")
+        say(f"{words} Three sizes or more, with the tokens of each run, would be fitted together.")
     return chosen
 
 
@@ -212,7 +212,8 @@ def _by_what_varies(observations: Observations) -> _Rows:
     sizes = {r["params"] for r in runs if r["params"] is not None}
     one_set_each = all(max(weights) == 1.0 for weights in mixtures)
     if mixtures and not (one_set_each and len(sizes) > 1):
-        return ("joint", "all") if len(sizes) >= 3 else ("mixture", "final")
+        long = all(r["tokens"] for r in runs)
+        return ("joint", "all") if len(sizes) >= 3 and long else ("mixture", "final")
     if not sizes or not any(r["tokens"] for r in runs):
         raise DataError(
             "The runs have neither mixtures nor sizes and tokens, so no law can explain them. Name the columns of "

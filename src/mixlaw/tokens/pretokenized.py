@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.errors import DataError
+from mixlaw.kit.arrays import load_array
 
 __all__ = ["TokenFile", "open_megatron", "open_numpy", "open_tokens"]
 
@@ -95,12 +96,7 @@ def open_numpy(path: str | Path, end: int | None = None) -> TokenFile:
     Raises:
         DataError: missing, not an array, or not of whole numbers.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{str(path)!r} does not exist.") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not a .npy array: {error}.") from None
+    array = load_array(path, mapped=True)
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or not array.size:
         raise DataError(f"{path} holds {array.dtype} {array.shape}; tokens are whole numbers (n,) or (n, length).")
     flat = array.reshape(-1)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from mixlaw.data import formats
 from mixlaw.errors import DataError
+from mixlaw.kit.arrays import load_array
 from mixlaw.kit.store import Store, temporary_beside
 
 __all__ = [
@@ -102,9 +103,9 @@ def token_sizes(root: Path) -> npt.NDArray[Any] | None:
         return None
     note = formats.read(store, _NOTE, "token index") if store.exists(_NOTE) else {}
     try:
-        sizes: npt.NDArray[Any] = np.load(file)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}. Run `mixlaw tokenize` again.") from None
+        sizes = load_array(file)
+    except DataError as error:
+        raise DataError(f"{error} Run `mixlaw tokenize` again.") from None
     if note.get("token_bytes") and array_hash(sizes) != note["token_bytes"]:
         raise DataError(f"{file} was changed after it was written. Run `mixlaw tokenize` again.")
     return sizes

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.kit.arrays import load_array
 from mixlaw.text.near_duplicates import has_near_duplicate
 from mixlaw.text.sources import Source
 from mixlaw.tokens.pipeline.scan import Scan
@@ -35,7 +36,7 @@ def contamination(
         if rows:
             sets[source.name] = scans(source).signatures[rows]
     for source in own:
-        sets[source.name] = np.load(work.folder / source.folder / "val-signatures.npy")
+        sets[source.name] = load_array(work.folder / source.folder / "val-signatures.npy")
     if not sets:
         return {}
     together = np.concatenate(list(sets.values()))

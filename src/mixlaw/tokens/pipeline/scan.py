@@ -47,7 +47,7 @@ def scan_source(work: Workspace, source: Source, encoder: Encoder | None) -> Sca
         try:
             with np.load(target) as saved:
                 return Scan(saved["keys"], saved["sizes"], saved["signatures"], note["read"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
             target.unlink()  # torn or damaged: the text is there to be read again
     counts = ReadCounts()
     keys: list[int] = []

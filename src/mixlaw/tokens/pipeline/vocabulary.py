@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixlaw.errors import ConfigError, DataError, MixlawWarning
+from mixlaw.kit.arrays import load_array
 from mixlaw.kit.hashing import content_hash
 from mixlaw.text.readers import ReadCounts
 from mixlaw.text.sources import FORMAT, Source
@@ -84,8 +85,8 @@ def _write_sizes(work: Workspace, encoder: Encoder) -> str:
         return ""
     digest = array_hash(sizes)
     try:
-        right = file.exists() and array_hash(np.load(file)) == digest
-    except (OSError, ValueError):
+        right = file.exists() and array_hash(load_array(file)) == digest
+    except DataError:
         right = False
     if not right:
         work.write_array("token_bytes.npy", sizes=sizes)

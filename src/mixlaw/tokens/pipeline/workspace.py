@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mixlaw.data import formats
 from mixlaw.errors import DataError, MixlawWarning
+from mixlaw.kit.arrays import load_array
 from mixlaw.kit.store import Store
 from mixlaw.text.sources import Source
 from mixlaw.tokens import pretokenized, shards
@@ -112,7 +113,7 @@ class Workspace:
     def num_bytes(self, ids: npt.NDArray[Any], estimate: float) -> int:
         """Bytes of text behind token ids (n,): counted where the tokenizer's bytes are known, else the estimate."""
         file = self.folder / "token_bytes.npy"
-        return int(np.load(file)[ids].sum(dtype=np.int64)) if file.exists() else round(estimate)
+        return int(load_array(file)[ids].sum(dtype=np.int64)) if file.exists() else round(estimate)
 
 
 def _told_again(what: str, error: DataError) -> None:
