@@ -56,6 +56,10 @@ def test_arms_that_cannot_be_compared(parts):
         ({"measured": "2.5"}, "got measured='2.5', standard_error=0.01"),
         ({"measured": float("nan")}, "got measured=nan"),
         ({"standard_error": -0.1}, "standard_error=-0.1"),
+        ({"look": 0}, "look of a verification cannot be 0"),
+        ({"false_gains": "1,000"}, "false_gains of a verification cannot be '1,000'"),
+        ({"prediction_entry": []}, "prediction_entry of a verification cannot be"),
+        ({"predicted_first": None}, "predicted_first of a verification cannot be None"),
     ],
 )
 def test_parts_of_another_type_are_refused_in_words(parts, message):
@@ -79,3 +83,10 @@ def test_an_arm_needs_measured_losses(losses):
 def test_other_data_is_refused_in_words(data):
     with pytest.raises(DataError, match="not a verification written by mixlaw"):
         Verification.from_dict(data)
+
+
+@pytest.mark.parametrize("value", [None, 1, ["a"], {"recipe": None}, {"recipe": "a"}])
+@pytest.mark.parametrize("part", ["left_out", "steps_saved"])
+def test_parts_of_a_file_that_are_none_are_refused(part, value):
+    with pytest.raises(DataError, match="not a verification written by mixlaw"):
+        Verification.from_dict({**EARLIER, part: value})

@@ -179,6 +179,11 @@ class Verification:
                 f"A verification needs the measured mean and its standard error, finite numbers in nats per token; got "
                 f"measured={self.measured!r}, standard_error={self.standard_error!r}."
             )
+        wrong = [name for name in ("prediction_entry", "false_gains") if not _number_or_none(getattr(self, name))]
+        wrong += ["look"] if not (isinstance(self.look, int) and self.look >= 1) else []
+        wrong += ["predicted_first"] if not isinstance(self.predicted_first, bool) else []
+        if wrong:
+            raise DataError(f"{wrong[0]} of a verification cannot be {getattr(self, wrong[0])!r}.")
         if "recipe" not in self.arms:
             raise DataError(f"A verification compares the arm 'recipe' with others; its arms are {list(self.arms)}.")
         counts = {name: len(arm.losses) for name, arm in self.arms.items()}
@@ -280,10 +285,10 @@ class Verification:
                 measured=objective["measured"],
                 standard_error=objective["standard_error"],
                 differences={k.removeprefix("vs "): Prediction.from_dict(v) for k, v in data["difference"].items()},
-                steps_saved=data["steps_saved"],
+                steps_saved={name: dict(saved) for name, saved in data["steps_saved"].items()},
                 prediction_entry=data.get("prediction_entry"),
                 predicted_first=data.get("predicted_first", True),
-                left_out=data.get("left_out", {}),
+                left_out={name: dict(counts) for name, counts in data.get("left_out", {}).items()},
                 look=data.get("look", 1),
                 false_gains=data.get("false_gains"),
             )
@@ -295,6 +300,10 @@ class Verification:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number_or_none(value: Any) -> bool:
+    return value is None or _number(value)
 
 
 def _mapping(part: Any, name: str) -> bool:
