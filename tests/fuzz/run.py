@@ -97,7 +97,7 @@ def main() -> int:
         for check in wanted:
             # a hang inside C is not interrupted by a signal: the check, its seed and where it hangs are printed then
             print(f"\r{check.name}, seed {seed} ...", end="\x1b[K", file=sys.stderr, flush=True)
-            faulthandler.dump_traceback_later(given.examples * LONGEST, exit=True)
+            faulthandler.dump_traceback_later(given.examples * 4 * LONGEST, exit=True)
             for kind, (smallest, trace) in search(check, seed, given.examples, tried, refusals).items():
                 found[f"{check.name}: {kind}"] += 1
                 if found[f"{check.name}: {kind}"] == 1:

@@ -532,8 +532,8 @@ def _tried(content: Mapping[str, Any]) -> Law:
     """The law of some plain data, asked once for a prediction and its summary: a state that cannot be used is told
     where it is read, with the name of the file, and not wherever it is first used."""
     law = Law.from_dict(content)
-    if "feature_names_in_" not in vars(law):
-        return law  # saved before it was fitted
+    if "feature_names_in_" not in vars(law) or law.kind == "joint":
+        return law  # saved before it was fitted; or fitted at each size anew, which takes its time
     asked = copy.deepcopy(law)  # some keep what they work out
     domains = domains_of(law.feature_names_in_)
     row = {name: [1 / len(domains) if name in domains else _TYPICAL[name]] for name in law.feature_names_in_}
