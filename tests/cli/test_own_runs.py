@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from mixlaw.cli.app import app
 from mixlaw.data.recipe import Recipe
+from mixlaw.laws import Law
+from mixlaw.study.fit_folder import predict_fit
 
 DOMAINS = ("web", "code & maths", "wiki")
 COUNTS = ["--counts", "web=3T", "--counts", "code & maths=400B", "--counts", "wiki=20B"]
@@ -125,6 +127,17 @@ def test_a_mixture_is_predicted_by_the_law_of_a_fit(fitted):
     for more, words in [(["--params", "1B"], "does not know params"), (["--weight", "wikis=0"], "Did you mean 'wiki'")]:
         said = mixlaw("predict", folder, *weights, *more)
         assert said.exit_code != 0 and words in str(said.output) + str(said.exception)
+
+
+def test_where_no_run_was_the_predicted_interval_allows_for_a_wrong_form(fitted, tmp_path):
+    folder, _ = fitted
+    assert mixlaw("fit", folder.parent / "runs.csv", "--out", tmp_path / "m4", "--law", "m4").exit_code == 0
+    law = Law.from_json((tmp_path / "m4" / "law.json").read_text())
+    low, high = law.predict_interval({"web": [0.0], "code & maths": [1.0], "wiki": [0.0]})
+    found = predict_fit(tmp_path / "m4", {"code & maths": 1.0})["exam"]
+    truth = 3 - np.log([0.1, 1.1, 0.1]) @ [0.2, 0.05, 0.1]  # no form of M4
+    assert found.low <= truth <= found.high
+    assert found.high - found.low > 1.5 * float((high - low)[0, law.target_names_.index("exam")])
 
 
 def test_the_law_of_a_fit_can_be_chosen(fitted, tmp_path):

@@ -155,7 +155,7 @@ def predict_fit(
                 f"--{name} out."
             )
     row |= {name: [float(parse_count(sizes[name], f"--{name}"))] for name in asked if name in sizes}
-    return predictions_at(law, row, 0.9)
+    return predictions_at(law, row, 0.9, fitted_rows(Observations.load(Path(folder) / "observations"), law))
 
 
 def _law_of_mixtures(folder: Path, otherwise: str) -> tuple[Any, list[str]]:

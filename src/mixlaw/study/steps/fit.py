@@ -72,8 +72,6 @@ def predict(study: StudyFolder, mixture: Mixture | Mapping[str, float]) -> dict[
         ConfigError: the mixture names a domain that the corpus lacks, or the target's size is not known.
         DataError: nothing fitted yet, or runs or settings changed since.
     """
-    from mixlaw.laws import interval_with_form
-
     corpus = study.corpus
     if not isinstance(mixture, Mixture):
         unknown = [d for d in mixture if d not in corpus.names]
@@ -87,22 +85,27 @@ def predict(study: StudyFolder, mixture: Mixture | Mapping[str, float]) -> dict[
         if study.budget.params is None:
             raise ConfigError("The law depends on the model's size: give budget.params, that of the target.")
         X |= {"params": [float(study.budget.params)], "tokens": [float(study.budget.tokens)]}
-    return predictions_at(law, X, level)
+    return predictions_at(law, X, level, table(study))
 
 
-def predictions_at(law: Any, X: Mapping[str, Any], level: float) -> dict[str, Prediction]:
+def predictions_at(law: Any, X: Mapping[str, Any], level: float, runs: tuple[Any, Any]) -> dict[str, Prediction]:
     """Predictions of a law at one row, with intervals at ``level``: ``{target: prediction}``.
+
+    Args:
+        runs: ``(X, y)`` that the law was fitted to; intervals allow for a wrong form of the law as those tell.
 
     Example:
         >>> from mixlaw.laws import LogLinear
         >>> web = np.linspace(0.1, 0.9, 12)
-        >>> law = LogLinear().fit({"web": web, "code": 1 - web}, {"exam": 3 - np.log(web + 0.1)})
-        >>> found = predictions_at(law, {"web": [0.5], "code": [0.5]}, 0.9)["exam"]
+        >>> runs = {"web": web, "code": 1 - web}, {"exam": 3 - np.log(web + 0.1)}
+        >>> found = predictions_at(LogLinear().fit(*runs), {"web": [0.5], "code": [0.5]}, 0.9, runs)["exam"]
         >>> found.low < found.mean < found.high
         True
     """
+    from mixlaw.laws import interval_with_form
+
     mean = np.atleast_2d(law.predict(X))[0]
-    low, high = (np.atleast_2d(side)[0] for side in interval_with_form(law, X, level, runs=table(study)))
+    low, high = (np.atleast_2d(side)[0] for side in interval_with_form(law, X, level, runs))
     return {
         t: Prediction(float(m), float(min(a, m)), float(max(b, m)), level)
         for t, m, a, b in zip(law.target_names_, mean, low, high)
