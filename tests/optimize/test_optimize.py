@@ -689,3 +689,23 @@ def test_an_accuracy_fitted_by_hand_is_never_minimised(corpus):
     law = M4().fit(columns, {"exam (1 - accuracy)": 1 - accuracy})
     assert optimize(law, "exam (1 - accuracy)", BUDGET, corpus, num_bootstrap=0).mixture[NAMES[0]] > 0.5
     assert M4().fit(columns, 1 - accuracy).rising_targets_ == ()
+
+
+def test_the_weighted_mean_can_be_guarded_as_a_single_set_can(law, corpus):
+    """A guard bounded single sets alone: the worst case could be bought with the mean."""
+    today = Mixture(dict(zip(NAMES, [0.4, 0.3, 0.2, 0.1])))
+    weights = {"a": 0.6, "b": 0.3, "c": 0.1}
+
+    def mean_at(mixture):
+        at = LawView(law, corpus, BUDGET).predict(mixture.array(NAMES)[None])[0]
+        return sum(w * at[law.target_names_.index(t)] for t, w in weights.items())
+
+    options = {"reference": today, "kind": "worst", "num_bootstrap": 0}
+    lowest = mean_at(optimize(law, weights, BUDGET, corpus, reference=today, num_bootstrap=0).mixture)
+    free = mean_at(optimize(law, weights, BUDGET, corpus, **options).mixture)
+    assert free > lowest + 1e-3
+    slack = (free + lowest) / 2 - mean_at(today)
+    held = optimize(law, weights, BUDGET, corpus, guard={"objective": slack}, **options)
+    assert held.certificate.kind == "certified"
+    assert mean_at(held.mixture) == pytest.approx((free + lowest) / 2, abs=1e-6)
+    assert any("weighted mean: at most" in text for text in held.objective["guards"])

@@ -158,6 +158,8 @@ def _body(title: str, member: Any, law: Any, data: Mapping[str, Any], level: flo
 <section aria-labelledby="v"><h2 id="v">What moves</h2>
 <p class="key"><span><i></i>lower loss</span><span><i class="worse"></i>higher loss</span>{interval}</p>
 <div id="moves"></div></section>
-<section aria-labelledby="p"><h2 id="p">What the caps cost</h2><ul id="prices"></ul></section>
+<section aria-labelledby="p"><h2 id="p">What the caps cost</h2><ul id="prices"></ul>
+<p class="key">Slopes as this page's solver meets them at the optimum, for caps alone. Where a cap and another limit
+bind together, the recipe of <code>mixlaw optimize</code> has the exact derivative for each.</p></section>
 </div></main>
 <script type="application/json" id="data">{payload}</script>"""

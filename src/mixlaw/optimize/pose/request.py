@@ -139,7 +139,7 @@ class Request:
         W[view.index(weights, "The objective")] = list(weights.values())
         today = corpus.natural if reference is None else _mixture(reference, domains, "reference")
         at_reference = view.predict(today.array(domains)[None])[0]
-        guards = [_guard(view, name, slack, at_reference) for name, slack in (guard or {}).items()]
+        guards = [_guard(view, name, slack, at_reference, W) for name, slack in (guard or {}).items()]
         _check_wishes(kind, guards, gain, robust, kl_limit, kl_weight)
         prior = None
         if kl_weight > 0 or kl_limit is not None:
@@ -262,13 +262,15 @@ def _asked(objective: Objective, kind: Kind) -> tuple[Mapping[str, float], Kind]
     return objective.targets, "worst"
 
 
-def _guard(view: LawView, name: str, slack: float, at_reference: Array) -> Function:
-    i = view.index([name], "guard")[0]
+def _guard(view: LawView, name: str, slack: float, at_reference: Array, W: Array) -> Function:
+    """A bound on the loss of one set, or, under the name ``"objective"``, on the weighted mean W (T,) of them."""
+    whole = name == "objective" and name not in view.targets
+    counted = W if whole else np.eye(len(at_reference))[view.index([name], "guard")[0]]
     if not np.isfinite(slack):
         raise ConfigError(f"guard[{name!r}] must be a finite number of nats, got {slack!r}.")
-    before = float(at_reference[i])
-    label = f"{name}: at most {slack:+.4g} nats of the reference's {before:.4f}"
-    return Function(np.eye(len(at_reference))[i], const=-(before + float(slack)), label=label)
+    before = float(counted @ at_reference)
+    label = f"{'weighted mean' if whole else name}: at most {slack:+.4g} nats of the reference's {before:.4f}"
+    return Function(counted, const=-(before + float(slack)), label=label)
 
 
 def _kl_guard(kl_limit: float, name: str, num_targets: int) -> Function:
