@@ -96,6 +96,15 @@ BENCHMARKS: dict[str, Benchmark] = {
         and priors were chosen while 305M was hidden instead of 410M.
         """,
     ),
+    "laws_extrapolate": Benchmark(
+        "How well are the losses of larger runs predicted from smaller ones, and do the intervals hold?",
+        """
+        Of each published record with parameters, tokens and losses the largest scale (the largest size, or compute
+        where runs are isoFLOP curves) is hidden and predicted from what is smaller; then the two largest. *Before* is
+        `Chinchilla` on the first count of parameters with 80 bootstraps, *now* `laws.extrapolate`. *Ways differ* says
+        how far the predictions lie apart of those ways that did as well in the backtests.
+        """,
+    ),
     "laws_growth": Benchmark(
         "How do Auto's time and memory grow with runs, domains and targets?",
         """

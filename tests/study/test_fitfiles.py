@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from mixlaw.errors import DataError
+from mixlaw.data import formats
+from mixlaw.errors import ConfigError, DataError
 from mixlaw.io.importers import read
+from mixlaw.kit.store import Store
 from mixlaw.laws import suitable
 from mixlaw.study.fit_files import _explained, _per_training_set, _rows_to_fit, _table, fit_files
 from mixlaw.study.runs import left_out_text, of_one_size
@@ -92,3 +94,37 @@ def test_a_table_of_sizes_and_training_sets_end_to_end(tmp_path):
         assert np.atleast_1d(law.parameters_["E"])[k] == pytest.approx(e, abs=0.02)
     assert (tmp_path / "fit" / "law.json").exists()
     assert list((tmp_path / "fit" / "plots").glob("*.png"))
+
+
+def test_a_larger_run_is_predicted_with_every_count_of_parameters(tmp_path):
+    rows = [(n + 2e7, n, d, 1.5 + 400 / n**0.34 + 1500 / d**0.37) for _, n, d, _ in scaling_rows({"web": 1.5})]
+    runs, said = table(tmp_path, "total_params,params,tokens,loss_c4", rows), []
+    folder = tmp_path / "fit"
+    fit_files([runs], folder, at=["params=10B,params_total=10.02B,tokens=200B"], say=said.append)
+    [answer] = [text for text in said if text.startswith("c4 at params 1e+10")]
+    assert "Chosen in backtests" in answer and "params_total" in answer and "ways that did as well differ" in answer
+    stored = formats.read(Store(folder), "extrapolation.json", "extrapolation")["targets"][0]
+    truth = 1.5 + 400 / 1e10**0.34 + 1500 / 2e11**0.37
+    assert stored["low"][0] < truth < stored["high"][0]
+    assert {way["count"] for way in stored["ways"]} == {"params", "params_total"}
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("params=7B", "needs params and tokens"),
+        ("params:7B,tokens=1B", "must look like params=7B,tokens=140B"),
+        ("params=7B,tokens=1B,active_params=1B", "names active_params, which the runs do not have"),
+    ],
+)
+def test_a_larger_run_that_is_asked_for_wrongly(tmp_path, at, words):
+    rows = [row[1:] for row in scaling_rows({"web": 1.5})]
+    with pytest.raises(ConfigError, match=words):
+        fit_files([table(tmp_path, "params,tokens,loss_c4", rows)], tmp_path / "fit", at=[at], say=str)
+
+
+def test_a_larger_run_of_several_mixtures_is_the_optimisers(tmp_path):
+    rows = [(w, 1 - w, 1e8, 1e9, 3 + w) for w in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    runs = table(tmp_path, "weight_a,weight_b,params,tokens,loss_a", rows)
+    with pytest.raises(ConfigError, match="mixlaw optimize"):
+        fit_files([runs], tmp_path / "fit", at=["params=7B,tokens=140B"], say=str)

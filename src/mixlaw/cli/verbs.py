@@ -227,6 +227,13 @@ def fit(
         typer.Option(help="For files: the law, such as m2 or effective_tokens, instead of the one that suits them."),
     ] = None,
     seed: Annotated[int, typer.Option(help="For files: seed of everything random.")] = 0,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For files of sizes: predict a larger run, such as params=7B,tokens=140B, by the fit that backtests "
+            "inside the record choose; repeat."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option(help="Print what each column is taken as and what would be fitted; write nothing.")
     ] = False,
@@ -246,6 +253,7 @@ def fit(
             "--format": format,
             "--law": law,
             "--seed": seed,
+            "--at": at,
         }
         ignored = [name for name, value_given in given.items() if value_given]
         if ignored:
@@ -285,6 +293,7 @@ def fit(
             law=law,
             seed=seed,
             dry_run=dry_run,
+            at=at or (),
             progress=progress,
             say=echo,
         )

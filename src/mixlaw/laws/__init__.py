@@ -28,6 +28,7 @@ _ATTRIBUTES = {
     "compare": "mixlaw.laws.choose.league",
     "interval_with_form": "mixlaw.laws.choose.form_interval",
     "effects": "mixlaw.laws.read.effects",
+    "extrapolate": "mixlaw.laws.choose.extrapolate",
     "published": "mixlaw.laws.published_laws:published",
     "suitable": "mixlaw.laws.choose.suitable",
     "probability": "mixlaw.laws.core.response",

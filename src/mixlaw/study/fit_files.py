@@ -14,6 +14,7 @@ from mixlaw.data.observations import Observations, Table
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.store import Store
 from mixlaw.study.equal_inputs import warn_unexplained
+from mixlaw.study.larger_runs import asked_runs, larger_runs
 from mixlaw.study.runs import left_out_text, of_one_size
 from mixlaw.study.steps.fit import rivals
 from mixlaw.verify.transfer import rank_evidence
@@ -37,6 +38,7 @@ def fit_files(
     law: str | None = None,
     seed: int = 0,
     dry_run: bool = False,
+    at: Sequence[str] = (),
     progress: Callable[[str, float, float], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> Any:
@@ -56,7 +58,12 @@ def fit_files(
             not say so.
         ignore: columns to leave out.
         format: importer, where the files do not tell.
+<<<<<<< HEAD
         law: registry name of the law, such as ``"m2"``, instead of the one that suits the runs.
+=======
+        at: larger runs to predict, such as ``"params=7B,tokens=140B"``: see :func:`mixlaw.laws.extrapolate`. For runs
+            of sizes and tokens without mixtures.
+>>>>>>> bf66082 (Larger runs are predicted by the fit that backtests inside the record choose; off the line of collinear sizes intervals hold what any falling loss allows)
         dry_run: say what each column is taken as and what would be fitted; fit and write nothing.
 
     Returns:
@@ -64,7 +71,11 @@ def fit_files(
 
     Raises:
         DataError: files that cannot be read, or runs that have neither mixtures nor sizes and tokens.
+<<<<<<< HEAD
         ConfigError: there is no such law, or it explains other columns than the runs have.
+=======
+        ConfigError: ``at`` is of another form, or the runs have mixtures.
+>>>>>>> bf66082 (Larger runs are predicted by the fit that backtests inside the record choose; off the line of collinear sizes intervals hold what any falling loss allows)
         FitError: too few runs for a law.
 
     Example:
@@ -74,14 +85,24 @@ def fit_files(
     from mixlaw.io import importers
     from mixlaw.report import plots
 
+    asked = asked_runs(at) if at else {}
     given = {"repair": repair, "mixtures": mixtures, "weights": weights, "values": values, "ignore": ignore}
     options: dict[str, Any] = {name: value for name, value in given.items() if value}
     everything = importers.read(list(source), format=format, **options)
     if text := everything.columns_text():
         say(text)
+<<<<<<< HEAD
     features, at = _rows_to_fit(everything, None if law is None else laws.LAWS[law])
+=======
+    features, steps = _rows_to_fit(everything)
+    if asked and features not in ("scale", "repeated"):
+        raise ConfigError(
+            "--at predicts larger runs of one mixture. These runs have several mixtures: give `mixlaw optimize` the "
+            "size with --params and --tokens instead."
+        )
+>>>>>>> bf66082 (Larger runs are predicted by the fit that backtests inside the record choose; off the line of collinear sizes intervals hold what any falling loss allows)
     observations = _explained(everything, features, say)
-    X, y = _table(observations, features, at, targets, say)
+    X, y = _table(observations, features, steps, targets, say)
     if dry_run:
         return None
     tick = progress or (lambda what, done, total: None)
@@ -103,6 +124,13 @@ def fit_files(
     observations.save(Path(folder) / "observations")
     if features in ("mixture", "joint"):
         say(str(rank_evidence(everything)))
+    if asked:
+        metric = _metric(observations)
+        runs = observations.table(targets, metric=metric, at=steps, features=features, missing="keep").runs
+        found = larger_runs(observations, X, y, runs, asked)
+        for one in found:
+            say(str(one))
+        formats.write(store, "extrapolation.json", "extrapolation", {"targets": [one.to_dict() for one in found]})
     tick("fit", 1, 2)
     plots.save_all(fitted, X, y, Path(folder) / "plots")
     tick("fit", 2, 2)

@@ -148,6 +148,8 @@ class ScaleLaw(ScaleForm):
     level: float
     _limits: tuple[Sides, Array] | None = None  # sides and bounds (T, n) of censored values
     _for_predictions: bool = False  # a refit to a part of the rows is not asked what it does not know
+    line_: dict[str, Any] | None = None
+    """Where two sizes move together in the rows: the line (:func:`mixlaw.laws.fit.off_line.strip`); None elsewhere."""
     rivals_: Sequence[Array] | None = None
     """Of each target (R, P) internal parameters that fit as well as the optimum and say something else elsewhere; None
     where the runs identify the law."""
@@ -248,7 +250,7 @@ class ScaleLaw(ScaleForm):
 
     # ---- fitting ------------------------------------------------------------------------------------------
     def _fit(self, X: Array, Y: Array, sample_weight: Array) -> None:
-        for name in ("intervals_", "conformal_", "identifiability_", "bootstrap_theta_", "rivals_"):
+        for name in ("intervals_", "conformal_", "identifiability_", "bootstrap_theta_", "rivals_", "line_"):
             self.__dict__.pop(name, None)
         rows = self._read(X, Y, sample_weight)
         starts = [
@@ -302,6 +304,9 @@ class ScaleLaw(ScaleForm):
                 said.append(of + found.text)
                 runs[target] = found.run
         self.rivals_ = rivals if any(len(r) for r in rivals) else None
+        self.line_ = self._line(rows)
+        if self.line_ is not None and said:
+            said[-1] += " Off that line intervals hold all that a loss allows which falls with both."
         if self.rivals_ is not None and self.bootstrap:
             self._widen(rivals)
         if self.__dict__.get("identifiability_") is None:
@@ -314,6 +319,32 @@ class ScaleLaw(ScaleForm):
                 MixlawWarning,
                 stacklevel=5,
             )
+
+    def _line(self, rows: Rows) -> dict[str, Any] | None:
+        """The line on which two of the law's counts move together in these rows; None where they do not."""
+        from mixlaw.laws.fit.off_line import strip
+
+        seen = (rows.measured > 0).any(axis=0)
+        values = {n: np.log(c[seen]) for n, c in zip(self.columns, rows.columns) if n in ("params", "tokens")}
+        return strip("params", values["params"], "tokens", values["tokens"]) if len(values) == 2 else None
+
+    def _off_line(self, columns: Sequence[Array]) -> tuple[Array, Array]:
+        """How far below and above the prediction (T, n) the loss may lie off the line of the rows; 0 without one."""
+        from mixlaw.laws.fit.off_line import allowed
+
+        line = self.line_
+        if line is None:
+            zero = np.zeros((len(self.theta_), len(columns[0])))
+            return zero, zero
+        at = {name: list(self.columns).index(name) for name in (line["a"], line["b"])}
+
+        def predict(a: Array, b: Array) -> Array:
+            moved = list(columns)
+            moved[at[line["a"]]], moved[at[line["b"]]] = a, b
+            with np.errstate(all="ignore"):
+                return self.values_at(self.theta_, moved)
+
+        return allowed(line, predict, columns[at[line["a"]]], columns[at[line["b"]]])
 
     def copy_to_refit(self) -> Self:
         """As of every law; what its rows do not know has been said of the whole fit."""
@@ -467,6 +498,9 @@ class ScaleLaw(ScaleForm):
             counts = rng.standard_exponential((num, len(given.X)))
             draws = self._resampled(rows, counts / counts.mean(axis=1, keepdims=True), gtol=1e-5)
         out = np.stack([self.values_at(theta, there) for theta in draws], axis=-1)
+        down, up = self._off_line(there)
+        chance = rng.random((len(out), 1, 1))
+        out += (down + (up - down) * chance).transpose(0, 2, 1) if self.line_ is not None else 0.0
         for t, rivals in enumerate(self.rivals_ or ()):
             if len(rivals):  # refits begin at the optimum and stay near it where nothing pulls them away
                 away = self.values_at(np.asarray(rivals), there) - self.values_at(self.theta_[[t]], there)
@@ -493,7 +527,7 @@ class ScaleLaw(ScaleForm):
         """
         low, high = super().predict_interval(X, level)
         columns = self._used(self._align(X))
-        if self.rivals_ is not None:
+        if self.rivals_ is not None or self.line_ is not None:
             low, high = self._with_rivals(low, high, columns)
         if self.bootstrap_theta_ is None:
             return low, high
@@ -508,14 +542,17 @@ class ScaleLaw(ScaleForm):
         )
 
     def _with_rivals(self, low: Array, high: Array, columns: Sequence[Array]) -> tuple[Array, Array]:
-        """Ends that hold what rivals of equal fit predict, as far from theirs as the ends were from the optimum's."""
+        """Ends that hold what rivals of equal fit predict, and off the line of the rows what any form may, as far from
+        theirs as the ends were from the optimum's."""
         least, largest = self.response.range
         out = [np.array(v, dtype=float).reshape(len(low), -1) for v in (low, high)]
-        for t, rivals in enumerate(self.rivals_ or ()):
+        for t, (down, up) in enumerate(zip(*self._off_line(columns))):
+            rivals = () if self.rivals_ is None else self.rivals_[t]
             if len(rivals):
                 away = self.values_at(np.asarray(rivals), columns) - self.values_at(self.theta_[[t]], columns)
-                out[0][:, t] = np.maximum(out[0][:, t] + np.minimum(away.min(axis=0), 0.0), least)
-                out[1][:, t] = np.minimum(out[1][:, t] + np.maximum(away.max(axis=0), 0.0), largest)
+                down, up = np.minimum(down, away.min(axis=0)), np.maximum(up, away.max(axis=0))
+            out[0][:, t] = np.maximum(out[0][:, t] + down, least)
+            out[1][:, t] = np.minimum(out[1][:, t] + up, largest)
         return out[0].reshape(low.shape), out[1].reshape(high.shape)
 
     def gradient(self, X: Any) -> Array:

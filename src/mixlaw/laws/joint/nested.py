@@ -24,12 +24,16 @@ from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.parameters import Free, Positive
 from mixlaw.laws.fit.engine import Ints
 from mixlaw.laws.fit.mixture_at_scale import MixtureAtScale
+from mixlaw.laws.fit.off_line import allowed, strip
 from mixlaw.laws.fit.power_curves import power_curves
 
 __all__ = ["Nested"]
 
 _OFFSET = 4e-3
 """Prior for how far off, in nats, all runs of one size can be; worth four backtests, as in Joint."""
+
+_HALF = 1.645
+"""Standard deviations from the middle of a 90% interval to its end."""
 
 
 class Nested(MixtureAtScale):
@@ -138,7 +142,20 @@ class Nested(MixtureAtScale):
         last = float(self.cells_[:, 1].max())
         self.parameters_ = {"b": self.curves_["exponent"], "a": self._size_laws(self.curves_, last)[0]}
         self.intervals_: dict[str, Any] = {}
-        self.converged_ = True
+        self._note_bounds()
+
+    def _note_bounds(self) -> None:
+        """Says which exponent stands at its bound; such a fit does not call itself converged. Sets ``converged_``."""
+        held = []
+        for name, value in self.parameters_.items():
+            for bound in (self.parameters[name].low, self.parameters[name].high):
+                if abs(np.log(value / bound)) < 1e-3:
+                    held.append(f"{name} = {value:.3g} at its bound ({bound:g})")
+        self.converged_ = None if held else True
+        if held:
+            text = "exponent at its bound: " + "; ".join(held) + ". The rows do not say where it ends."
+            self.notes_ = [*self.notes_, text]
+            warnings.warn(f"Nested: {text}", MixlawWarning, stacklevel=5)
 
     def _anchors(self) -> npt.NDArray[np.bool_]:
         return super()._anchors() & (self.curves_["use"].sum(axis=1) >= 3)
@@ -236,7 +253,21 @@ class Nested(MixtureAtScale):
         own = size_noise[np.searchsorted(np.unique(step), step)]
         x, seen = self._x(step), self._x(self.cells_[:, 1])
         beyond = np.maximum(np.log(x / seen.max()), 0.0)
-        return answer * (self.offset_sd_**2 + own) + self.curves_["noise"] + (self.late_error_ * beyond) ** 2
+        variance = answer * (self.offset_sd_**2 + own) + self.curves_["noise"] + (self.late_error_ * beyond) ** 2
+        return variance + self._off_line(t, group, params, step) ** 2
+
+    def _off_line(self, t: int, group: Ints, params: Array, step: Array) -> Array:
+        """(n,) standard deviation off the line on which sizes and lengths move together in the rows: a 90% interval
+        then holds all that a loss allows which falls with both. 0 where they do not."""
+        line = strip("params", np.log(self.cells_[:, 0]), "step", np.log(np.maximum(self.cells_[:, 1], 1.0)))
+        if line is None:
+            return np.zeros(len(group))
+
+        def predict(a: Array, b: Array) -> Array:
+            return self._evaluate(self.curves_, group, a, b)[:, t]
+
+        down, up = allowed(line, predict, params, step)
+        return np.maximum(up, -down) / _HALF
 
     def _backtest(self, table: Array, weight: Array) -> None:
         sizes, step = np.unique(self.cells_[:, 0]), self.cells_[:, 1]

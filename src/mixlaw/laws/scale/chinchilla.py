@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mixlaw.errors import DataError, NotIdentifiableError
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.scale_law import ScaleLaw
 
@@ -135,6 +136,11 @@ class Chinchilla(ScaleLaw):
     ) -> None:
         super().__init__(seed, loss, delta, bootstrap, level)
         self.tied = tied
+
+    @classmethod
+    def examples(cls) -> list[Law]:
+        """Both forms."""
+        return [cls(), cls(tied=True)]
 
     @property
     def parameters(self) -> dict[str, Parameter]:  # type: ignore[override]
