@@ -58,12 +58,9 @@ def fit_files(
             not say so.
         ignore: columns to leave out.
         format: importer, where the files do not tell.
-<<<<<<< HEAD
         law: registry name of the law, such as ``"m2"``, instead of the one that suits the runs.
-=======
         at: larger runs to predict, such as ``"params=7B,tokens=140B"``: see :func:`mixlaw.laws.extrapolate`. For runs
             of sizes and tokens without mixtures.
->>>>>>> bf66082 (Larger runs are predicted by the fit that backtests inside the record choose; off the line of collinear sizes intervals hold what any falling loss allows)
         dry_run: say what each column is taken as and what would be fitted; fit and write nothing.
 
     Returns:
@@ -71,11 +68,8 @@ def fit_files(
 
     Raises:
         DataError: files that cannot be read, or runs that have neither mixtures nor sizes and tokens.
-<<<<<<< HEAD
-        ConfigError: there is no such law, or it explains other columns than the runs have.
-=======
-        ConfigError: ``at`` is of another form, or the runs have mixtures.
->>>>>>> bf66082 (Larger runs are predicted by the fit that backtests inside the record choose; off the line of collinear sizes intervals hold what any falling loss allows)
+        ConfigError: there is no such law, or it explains other columns than the runs have; ``at`` is of another form,
+            or the runs have mixtures.
         FitError: too few runs for a law.
 
     Example:
@@ -91,16 +85,12 @@ def fit_files(
     everything = importers.read(list(source), format=format, **options)
     if text := everything.columns_text():
         say(text)
-<<<<<<< HEAD
-    features, at = _rows_to_fit(everything, None if law is None else laws.LAWS[law])
-=======
-    features, steps = _rows_to_fit(everything)
+    features, steps = _rows_to_fit(everything, None if law is None else laws.LAWS[law])
     if asked and features not in ("scale", "repeated"):
         raise ConfigError(
             "--at predicts larger runs of one mixture. These runs have several mixtures: give `mixlaw optimize` the "
             "size with --params and --tokens instead."
         )
->>>>>>> bf66082 (Larger runs are predicted by the fit that backtests inside the record choose; off the line of collinear sizes intervals hold what any falling loss allows)
     observations = _explained(everything, features, say)
     X, y = _table(observations, features, steps, targets, say)
     if dry_run:

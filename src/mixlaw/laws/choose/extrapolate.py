@@ -475,7 +475,8 @@ class _Places:
 
 def _judged(tries: Sequence[_Try], folds: Sequence[_Fold], distance: Array, dof: int) -> list[Way]:
     """All ways, fitted to all their rows and at every origin."""
-    ways, errors = [], []
+    ways: list[Way] = []
+    errors: list[list[Array | None]] = []
     for one in tries:
         everything = np.ones(len(one.record.y), dtype=bool)
         rows = one.rows(everything)

@@ -91,7 +91,7 @@ def allowed(line: dict[str, Any], predict: Callable[[Array, Array], Array], a: A
 def _fastest(line: dict[str, Any], predict: Callable[[Array, Array], Array], num: int) -> Array:
     """(..., num) the largest change of the loss along the rows' part of the line, at each of the places' other columns,
     per unit of ln a or of ln b, whichever is less."""
-    x = np.linspace(*line["ends"], 12)
+    x = np.linspace(line["ends"][0], line["ends"][1], 12)
     y = line["intercept"] + line["slope"] * x
     along = np.stack([predict(np.full(num, np.exp(u)), np.full(num, np.exp(v))) for u, v in zip(x, y)])
     rate = np.abs(np.diff(along, axis=0)).max(axis=0) / (x[1] - x[0])
