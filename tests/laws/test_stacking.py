@@ -80,3 +80,13 @@ def test_a_prior_counts_as_four_mixtures_a_free_weight_and_replicates_as_one():
     assert stack_weights(heldout, truth, prior=prior)[:, 0] == pytest.approx([0.5, 0.5, 0.0])  # 8 rows against 2 x 4
     twice = stack_weights(heldout, truth, prior=prior, groups=np.arange(8) // 2)[:, 0]
     assert twice == pytest.approx([2 / 3, 1 / 3, 0.0])  # 4 mixtures against 2 x 4
+
+
+def test_only_allowed_laws_have_weight_and_all_where_none_is():
+    truth = np.arange(8.0)[:, None] * np.ones((1, 2))
+    heldout = np.stack([truth, truth + 5.0, truth + 9.0])  # the first law is right
+    allowed = np.array([[False, False], [True, False], [True, False]])
+    weights = stack_weights(heldout, truth, prior=np.array([0.0, 0.0, 1.0]), allowed=allowed)
+    # of two laws the better one, and 4 mixtures' worth of the prior against 8
+    assert weights[:, 0] == pytest.approx([0.0, 2 / 3, 1 / 3], abs=0.01)
+    assert weights[0, 1] == pytest.approx(0.5, abs=0.01)  # no law is allowed: as if all were

@@ -203,7 +203,8 @@ class Auto(Law):
             notes.append(
                 f"Parametric laws were fitted on {len(used)} of {len(X)} runs; the others judged every family."
             )
-        trials = Runs(X, Y, weight, domains, self.target_names_, self.seed).fit_all(laws, used)
+        runs = Runs(X, Y, weight, domains, self.target_names_, self.seed)
+        trials = runs.fit_all(laws, used)
         fitted, heldout = trials.fitted, trials.heldout
         if not fitted:
             raise FitError("No family could be fitted: " + "; ".join(f"{k}: {v}" for k, v in trials.failed.items()))
@@ -211,9 +212,15 @@ class Auto(Law):
         names = list(fitted)
         stacked = np.stack([heldout[k] for k in names])
         prior, groups = trusted_before(names), replicate_groups(X)
-        weights = stack_weights(stacked, Y, prior=prior, groups=groups)
+        tame = runs.tame(fitted)
+        notes += [
+            f"{name} explodes between the runs for {int((~ok).sum())} of {len(ok)} targets and has no weight there."
+            for name, ok in zip(names, tame, strict=True)
+            if not ok.all()
+        ]
+        weights = stack_weights(stacked, Y, prior=prior, groups=groups, allowed=tame)
         self.weights_ = {k: weights[f].tolist() for f, k in enumerate(names)}
-        self.heldout_values_ = cross_fitted(stacked, Y, ids, prior, groups) if len(names) > 1 else stacked[0]
+        self.heldout_values_ = cross_fitted(stacked, Y, ids, prior, groups, tame) if len(names) > 1 else stacked[0]
         self._keep(fitted, heldout, Y)
         self._calibrate(X, Y)
         self.notes_ = notes

@@ -22,6 +22,7 @@ def stack_weights(
     rows: npt.NDArray[np.bool_] | None = None,
     prior: Array | None = None,
     groups: Ints | None = None,
+    allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Array:
     """Non-negative weights that sum to one, per target, of F laws.
 
@@ -36,6 +37,7 @@ def stack_weights(
         rows: (n,) True for the rows to use (default all).
         prior: (F,) weights that sum to one, believed in before any run (default: none, the runs alone choose).
         groups: (n,) of replicates, which count as one mixture (default: all rows are different).
+        allowed: (F, T) which laws may have weight (default: all; also for a target for which none may).
 
     Returns:
         (F, T).
@@ -74,11 +76,14 @@ def stack_weights(
     out = np.empty((F, T))
     for t in range(T):
         own = count[t] / (count[t] + _FEW)
-        out[:, t] = _on_simplex(own * grams[t] + (1 - own) * together)
-        if prior is not None:
+        few = np.arange(F) if allowed is None or not allowed[:, t].any() else np.flatnonzero(allowed[:, t])
+        gram = own * grams[t] + (1 - own) * together
+        out[:, t] = 0.0
+        out[few, t] = _on_simplex(gram[np.ix_(few, few)])
+        if prior is not None and prior[few].sum() > 0:
             seen = int(count[t]) if groups is None else len(np.unique(groups[usable[:, t]]))
-            before = _PER_WEIGHT * (F - 1) / max(_PER_WEIGHT * (F - 1) + seen, 1.0)
-            out[:, t] = (1 - before) * out[:, t] + before * prior
+            before = _PER_WEIGHT * (len(few) - 1) / max(_PER_WEIGHT * (len(few) - 1) + seen, 1.0)
+            out[few, t] = (1 - before) * out[few, t] + before * prior[few] / prior[few].sum()
     return out
 
 
@@ -99,14 +104,21 @@ def _on_simplex(gram: Array) -> Array:
     return np.asarray(weights / weights.sum())
 
 
-def cross_fitted(heldout: Array, Y: Array, ids: Ints, prior: Array | None = None, groups: Ints | None = None) -> Array:
+def cross_fitted(
+    heldout: Array,
+    Y: Array,
+    ids: Ints,
+    prior: Array | None = None,
+    groups: Ints | None = None,
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> Array:
     """(n, T) held-out predictions of the average, its weights too chosen without the row's fold ``ids``.
 
     Args:
         heldout: (F, n, T) predictions, NaN where a law has none.
         Y: (n, T), NaN where not measured.
         ids: (n,) fold of each run.
-        prior, groups: as for :func:`stack_weights`.
+        prior, groups, allowed: as for :func:`stack_weights`.
 
     Example:
         >>> Y = np.array([[2.0], [2.5], [3.0], [2.2]])
@@ -117,6 +129,6 @@ def cross_fitted(heldout: Array, Y: Array, ids: Ints, prior: Array | None = None
     out = np.full(Y.shape, np.nan)
     for fold in np.unique(ids):
         held = ids == fold
-        weights = stack_weights(heldout, Y, ~held, prior, groups)
+        weights = stack_weights(heldout, Y, ~held, prior, groups, allowed)
         out[held] = np.einsum("fnt,ft->nt", heldout[:, held], weights)
     return out

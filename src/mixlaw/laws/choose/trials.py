@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from mixlaw.errors import DataError, FitError, MissingExtraError, MixlawWarning
 from mixlaw.kit.arrays import Array
@@ -20,6 +21,9 @@ __all__ = ["Runs", "Trials", "named"]
 
 _FEWEST_UNSEEN = 8  # different mixtures that a fit to part of the runs must not have seen, to be judged by them
 _ONE_FOLD_FROM = 3000  # runs from which one fold judges a family that has no held-out predictions of its own
+_MOST_PLACES = 200
+_WILD = 5.0
+"""Ranges of the measured losses beyond their extremes from which a prediction says only that the law explodes."""
 _FAR = 1.25  # times the best squared error, on every target: such trees never had a weight that mattered
 
 
@@ -101,6 +105,23 @@ class Runs:
             trials.seconds[name] = time.perf_counter() - began
             trials.fitted[name], trials.heldout[name] = law, values
         return trials
+
+    def tame(self, laws: Mapping[str, Law]) -> npt.NDArray[np.bool_]:
+        """(F, T) whether a fitted law stays within reach of the measured losses halfway from the runs to pure mixtures.
+
+        The fit to all runs can end in another valley than the fits that held-out runs judged, and explode between the
+        runs: no error of theirs shows it.
+        """
+        rows = np.arange(len(self.X))[:_MOST_PLACES]
+        K = self.X.shape[1]
+        halfway = 0.5 * (self.X[rows] + np.eye(K)[rows % K])
+        low, high = np.nanmin(self.Y, axis=0), np.nanmax(self.Y, axis=0)
+        reach = _WILD * np.maximum(high - low, 1e-6 * np.abs(high))
+        out = np.empty((len(laws), self.Y.shape[1]), dtype=bool)
+        for f, law in enumerate(laws.values()):
+            there = np.asarray(law.predict(named(self.domains, halfway))).reshape(len(rows), -1)
+            out[f] = ((there >= low - reach) & (there <= high + reach)).all(axis=0)
+        return out
 
     def _fit(self, law: Law, rows: Ints) -> None:
         law.fit(named(self.domains, self.X[rows]), named(self.targets, self.Y[rows]), self.weight[rows])
