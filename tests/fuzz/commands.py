@@ -31,6 +31,7 @@ _COMMANDS = (
     "optimize runs-fit --tokens 1B --counts web=3T,code=4B --kind least_change --gain 0.01",
     "optimize runs-fit --tokens 1B --counts web=3T,code=4B --kind guard --guard exam=0.01",
     "export runs-fit megatron out.yaml",
+    "predict runs-fit --weight web=0.5 --weight code=0.5",
     "status study",
     "ledger verify study",
     "corpus diff study study",
@@ -133,9 +134,9 @@ def commanded(words: list[str]) -> None:
         changed = sorted(str(p) for p in {*now, *before} if now.get(p) != before.get(p))
         assert not any(".tmp" in name for name in changed), f"left behind: {changed}"
         if status:
-            assert told.strip() and "Traceback" not in told, "refused without words"
+            assert (said + told).strip() and "Traceback" not in told, "refused without words"
             assert not changed, f"refused, and yet changed {changed}"
-            raise ConfigError(told)
+            raise ConfigError(told or said)
         assert said.strip(), "answered without a word"
         if "--dry-run" in words:
             assert not changed, f"a dry run changed {changed}"

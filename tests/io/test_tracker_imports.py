@@ -221,6 +221,20 @@ def test_mlflow_divergence_is_censored(store):
     assert set(losses(obs, "web")) == {"first", "second"}
 
 
+@pytest.mark.parametrize("file", ["meta.yaml", "params/weight_web", "metrics/loss", "tags/mlflow.runName"])
+def test_a_file_of_mlflow_that_is_no_text_is_named(tmp_path, file):
+    for name, text in (
+        ("meta.yaml", "run_id: a"),
+        ("params/weight_web", "1"),
+        ("metrics/loss", "1700000000000 2.5 10"),
+    ):
+        write(tmp_path / "1" / "a" / name, text)
+    path = write(tmp_path / "1" / "a" / file, "")
+    path.write_bytes(b"\x80\xff")
+    with pytest.raises(DataError, match=f"{file} is no text"):
+        read(tmp_path, format="mlflow")
+
+
 def test_bad_mlflow_stores(store, tmp_path):
     write(store / "0" / "aaa" / "metrics" / "bpb" / "web", "17 high 3\n")
     with pytest.raises(DataError, match=r"line 1: '17 high 3' is not 'timestamp value step'"):

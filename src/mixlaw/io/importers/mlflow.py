@@ -91,25 +91,37 @@ def read(
 
 def _read_run(folder: Path) -> RunLog | None:
     try:
-        meta = load_yaml((folder / "meta.yaml").read_text(encoding="utf-8"), str(folder / "meta.yaml"))
-    except (ConfigError, UnicodeDecodeError) as error:
+        meta = load_yaml(_text(folder / "meta.yaml"), str(folder / "meta.yaml"))
+    except ConfigError as error:
         raise DataError(f"{folder / 'meta.yaml'} cannot be read: {error}") from None
     if not isinstance(meta, dict):
         raise DataError(f"{folder / 'meta.yaml'} does not describe a run.")
     if meta.get("lifecycle_stage") == "deleted":
         return None
     tag = folder / "tags" / _NAME_TAG
-    name = meta.get("run_name") or (tag.read_text(encoding="utf-8").strip() if tag.is_file() else "")
+    name = meta.get("run_name") or (_text(tag).strip() if tag.is_file() else "")
     log = RunLog(
         run=str(meta.get("run_id") or meta.get("run_uuid") or folder.name),
         name=str(name),
         status="done" if str(meta.get("status", "3")) in _FINISHED else "partial",
     )
     for file in _files(folder / "params"):
-        log.config[file.relative_to(folder / "params").as_posix()] = file.read_text(encoding="utf-8").strip()
+        log.config[file.relative_to(folder / "params").as_posix()] = _text(file).strip()
     for file in _files(folder / "metrics"):
         log.metrics += _read_metric(file, file.relative_to(folder / "metrics").as_posix())
     return log
+
+
+def _text(file: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        DataError: bytes that are no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is no text ({error}). Restore it from a copy, or leave its run out.") from None
 
 
 def _files(folder: Path) -> list[Path]:
@@ -119,7 +131,7 @@ def _files(folder: Path) -> list[Path]:
 def _read_metric(file: Path, key: str) -> list[Logged]:
     """Lines ``timestamp value [step [dataset]]``."""
     entries: list[Logged] = []
-    for row, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for row, line in enumerate(_text(file).splitlines(), start=1):
         parts = line.split()
         if not parts:
             continue
