@@ -356,6 +356,8 @@ def main():
     done = [one for one in read_kept(options.kept) if one[0] in set(jobs)]
     left = [job for job in jobs if job not in {one[0] for one in done}]
     before = len(done)
+    if options.kept is not None:
+        options.kept.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(options.workers) as pool:
         running = set()
         while (left and time.perf_counter() - began < 60 * options.minutes) or running:
