@@ -1,6 +1,7 @@
 """Intervals at a law's own optimum: other families say how wrong the law's form may be where no run was."""
 
 import warnings
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -93,6 +94,17 @@ def test_the_gain_of_a_recipe_close_to_the_reference_is_known_better():
     corpus = Corpus.declared(dict.fromkeys(DOMAINS, 10**9), source="test")
     near = optimize(law, SETS, Budget(tokens=10**6, floors=floors), corpus, runs=runs).difference
     assert near.high - near.low < 0.3 * (far.high - far.low)
+
+
+def test_the_law_that_chose_the_recipe_votes_as_the_others_do_on_whether_it_is_better():
+    _, law, runs = fitted(power_sums, 0)
+    recipe = recipe_of(law, runs)
+    corpus = Corpus.declared(dict.fromkeys(DOMAINS, 10**9), source="test")
+    q = Request.of(law, SETS, Budget(tokens=10**6), corpus, runs=runs)
+    r, today = recipe.mixture.array(DOMAINS), recipe.reference.array(DOMAINS)
+    share, difference, sd = np.array(list(FormError.of(q).differences(r, today, q.W).values())).T
+    expected = share @ [NormalDist().cdf(-d / s) for d, s in zip(difference, sd)]
+    assert recipe.probability_better == pytest.approx(expected, abs=1e-6)
 
 
 def test_rivals_count_by_their_held_out_errors():

@@ -117,16 +117,15 @@ def predicted_gain(
 def _with_form(q: Request, r: Array, found: Gain, optimism: float, form: FormError, warnings: list[str]) -> Gain:
     """The same with what other families say: the interval is that of all that is not known, of every family's
     difference and of which family is right, and the probability of a gain is the mean of the families', each by its own
-    difference and error. (A law's own probability at its own optimum is too sure: that it looks best there is why it
-    was chosen.) What the law's refits and held-out pairs of runs say of its own form is part of the families' say, and
-    not added again. By how much an optimum of drawn runs looks better than it is, is."""
+    difference and intervals. (The law votes as they do, and not by its refits: they all agree that its own optimum is
+    good, which is why it was chosen.) What refits and held-out pairs of runs say of the law's form is part of the
+    families' say, and not added again. By how much an optimum of drawn runs looks better than it is, is."""
     change = found.prediction
     half = q.z * math.sqrt(form.variance_of_difference(r, q.today, q.W))
     wide = Prediction(change.mean, change.mean - half, change.mean + half + max(optimism, 0.0), change.level)
     chance, against = 0.0, {}
     for name, (share, difference, sd) in form.differences(r, q.today, q.W).items():
-        own = found.probability if name == form.view.law.name else None
-        chance += share * (own if own is not None else NormalDist().cdf(-difference / sd) if sd > 0 else difference < 0)
+        chance += share * (NormalDist().cdf(-difference / sd) if sd > 0 else difference < 0)
         if difference >= 0:
             against[name] = (share, difference)
     if change.mean < 0 and chance < 0.5 and against:
