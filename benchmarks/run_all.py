@@ -37,6 +37,16 @@ class Benchmark:
 
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "laws_average": Benchmark(
+        "Is the average of families worth more than its members, from 4 to 128 runs?",
+        """
+        Of each published record some runs are kept and the others judge. All families of `Auto` are fitted to the same
+        kept runs, so each row compares like with like. Errors are root mean squares over targets in units of the kept
+        runs' spread, over that of the Gaussian process. *Without a prior* are the weights that held-out runs alone
+        choose, as `Auto` had them before; *equal* gives each family the same weight. The recommended mixture is the one
+        that a law likes best among the runs that judge, or among all runs at a larger size.
+        """,
+    ),
     "laws_regmix": Benchmark(
         "How well do the laws predict mixtures of RegMix that nobody trained on?",
         """
