@@ -82,3 +82,10 @@ def test_columns_of_an_mlflow_table_that_are_neither_params_nor_metrics_are_said
         "weight_web": "weight",
         "loss_web": "value",
     }
+
+
+def test_parquet_with_text_that_is_none_is_refused(tmp_path):
+    column = pa.Array.from_buffers(pa.binary(), 1, pa.array([b"\x80"]).buffers()).view(pa.string())
+    pq.write_table(pa.table({"run": column, "weight_a": [1.0], "loss_a": [2.0]}), tmp_path / "runs.parquet")
+    with pytest.raises(DataError, match=r"runs\.parquet cannot be read as Parquet.*UTF8"):
+        read(tmp_path / "runs.parquet")

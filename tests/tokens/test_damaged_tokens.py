@@ -116,7 +116,10 @@ def test_damaged_notes_are_told(copy, name, content):
         Loader(tiny_spec(corpus), corpus, root)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"[]", b"PK\x03\x04"])
+UNCLOSED = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|u1'{ 'shape': (64,), }".ljust(117) + b"\n" + bytes(64)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"[]", b"PK\x03\x04", UNCLOSED])
 def test_arrays_that_are_none_are_told(copy, content, tmp_path):
     corpus, root = copy
     (root / "token_bytes.npy").write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from mixlaw.errors import DataError
 __all__ = ["Array", "alike", "load_array"]
 
 Array = npt.NDArray[np.float64]
+
+_DAMAGED = (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile)
+"""What numpy raises of a damaged file; its header is Python text, which is parsed."""
 
 
 def alike(a: Array, b: Array) -> bool:
@@ -47,7 +51,7 @@ def load_array(path: str | Path, *, mapped: bool = False) -> npt.NDArray[Any]:
         array = np.load(path, mmap_mode=mode, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{str(path)!r} does not exist.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise DataError(f"{path} is not a .npy array: {error}.") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} is not a .npy array: it packs several.")

@@ -103,6 +103,7 @@ def read_table(source: str | Path | bytes, where: str) -> pa.Table:
                 _check_size(sum(map(_length, column.chunks)), size, where)
             if column.type != kind:
                 table = table.set_column(index, pa.field(name, kind), column.cast(kind))
+        table.validate(full=True)  # text that is no UTF-8
         return table.replace_schema_metadata(file.schema_arrow.metadata)
     except _FAILURES as error:
         raise DataError(f"{where} cannot be read as Parquet: {error}.") from None
