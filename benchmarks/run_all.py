@@ -153,7 +153,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         single sets; then the half width and the mean error of the loss, and those of the gain, in nats. The probability
         of a gain is true if of the recipes said to be better with probability p a share p is.
         """,
-        ("--minutes", "60", "--kept", ".cache/recipe_intervals.jsonl"),
+        ("--workers", "1", "--minutes", "60", "--kept", ".cache/recipe_intervals.jsonl"),
     ),
     "design": Benchmark(
         "How many sequentially chosen runs are as good as 512 random ones?",
