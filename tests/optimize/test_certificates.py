@@ -80,7 +80,7 @@ def test_no_law_certifies_a_worst_case_counted_from_local_searches(name, wish):
 
 @pytest.mark.parametrize("name", ["implicit", "m4", "effective_tokens"])
 def test_a_kl_term_beside_the_worst_case_is_solved_to_the_end(name):
-    """A domain that the KL term drives to a share of 1e-10 must not hold back the others: see the merit of the solver."""
+    """A domain that the KL term drives to a share of 1e-10 must not hold back the others."""
     rng = np.random.default_rng(3)
     R = rng.dirichlet(np.ones(3), 30)
     y = {"exam": 3 - 0.3 * np.log(R[:, 0] + 0.1) + 0.3 * R[:, 2], "bugs": 3 - 0.3 * np.log(R[:, 1] + 0.1)}

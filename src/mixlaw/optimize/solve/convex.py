@@ -213,7 +213,8 @@ class _InteriorPoint:
         dual = J[:, 0] + np.matmul(x.p[:, None], J[:, 1:])[:, 0] + np.matmul(x.y[:, None], program.matrix)[:, 0]
         sl, su = self.room(x.z)
         slope = dual + x.v @ program.equal - x.a + x.b
-        if program.kl.any():  # log r changes with every step of a tiny r: a slope counts as what moving r to 0 is worth, as in lower_bound
+        if program.kl.any():
+            # log r changes with every step of a tiny r: its slope counts as what r is worth, as in lower_bound
             k = len(program.prior)
             slope = np.hstack([slope[:, :k] * np.minimum(1.0, sl[:, :k]), slope[:, k:]])
         parts = (
