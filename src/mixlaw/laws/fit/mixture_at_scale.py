@@ -40,6 +40,12 @@ _DIGITS = 6
 (:func:`mixlaw.data.mixture.rounded`): laws that the first version saved hold no more, and must know their runs."""
 
 
+FULL_DECAY = 0.025
+"""What a decay of the learning rate to nearly 0 takes off the loss, as a share of it: root mean square of 0.013 and
+0.017 (the studies of arXiv:2403.16952) and 0.041 (arXiv:2408.11029)."""
+_BEYOND = 1.05  # of the longest run: what is still the same run
+
+
 class MixtureAtScale(ScaleForm):
     """Base of laws of mixture, size and tokens with a fit of their own. (A law whose formula can be fitted as it stands
     is a :class:`mixlaw.laws.JointLaw`.)
@@ -234,21 +240,23 @@ class MixtureAtScale(ScaleForm):
     def _warn_of_schedule(self, table: Array, weight: Array) -> None:
         """Where runs are given at several lengths and no schedule is known: what that hides, what hiding the late rows
         shows, and how to tell the law. Sets ``late_fall_``."""
-        self.late_fall_ = None
+        self.late_fall_, self.longest_ = None, None
         most = max(most_lengths(w, self.cells_) for w in weight)
         if self.schedule is not None or most < 2:
             return
+        self.longest_ = float(self.cells_[:, 1].max())
         found = [late_fall(y, w, self.cells_) for y, w in zip(table, weight)]
         known = [f for f in found if f is not None]
         unit = "steps" if self._by_step() else "tokens"
         per = 1.0 if self._by_step() else float(self.tokens_per_step or 1.0)
         text = (
             "No learning-rate schedule is known, and runs are given at several lengths. A rate that decays lowers late "
-            "losses in a way that no curve over tokens foresees (by about 0.04 nats per token in all), so that a run "
-            "of another length ends elsewhere than its neighbours' curves say. "
+            f"losses in a way that no curve over tokens foresees (by {FULL_DECAY:.1%} of the loss, as published), so "
+            "that a run of another length ends elsewhere than its neighbours' curves say: of runs longer than any here "
+            "the intervals hold that, of shorter runs with a decay of their own they do not. "
         )
         if not known:
-            text += f"With at most {most} rows of a run nothing can be said of it here, and intervals do not hold it."
+            text += f"With at most {most} rows of a run no decay can be looked for here."
         else:
             mean = float(np.mean([f.bias for f in known]))
             start, reach = min(f.start for f in known), float(np.mean([f.reach for f in known]))
@@ -276,12 +284,17 @@ class MixtureAtScale(ScaleForm):
         self.notes_ = [*self.notes_, text]
         warnings.warn(f"{name}: {text}", MixlawWarning, stacklevel=5)
 
-    def _late_variance(self, t: int, step: Array) -> Array:
-        """(n,) what a changing rate adds: the bias of hidden late rows, growing with ln(length) as it did there."""
-        if self.late_fall_ is None or not self.late_fall_["likely"]:
-            return np.zeros(len(step))
-        ahead = np.maximum(np.log(step / self.late_fall_["start"]) / self.late_fall_["reach"], 0.0)
-        return np.asarray((self.late_fall_["bias"][t] * ahead) ** 2)
+    def _late_variance(self, t: int, step: Array, loss: Array) -> Array:
+        """(n,) what an unknown schedule adds: beyond the longest run, whose end a decay of its own may lower, the gain
+        of a full decay; where late rows left the curve, their bias, growing with ln(length) as it did there."""
+        longest = self.__dict__.get("longest_")  # None where the schedule is known; laws saved before have none
+        variance = np.zeros(len(step))
+        if longest is not None:
+            variance += (FULL_DECAY * loss * (step > _BEYOND * longest)) ** 2
+        if self.late_fall_ is not None and self.late_fall_["likely"]:
+            ahead = np.maximum(np.log(step / self.late_fall_["start"]) / self.late_fall_["reach"], 0.0)
+            variance += (self.late_fall_["bias"][t] * ahead) ** 2
+        return variance
 
     def _warn_sums(self, W: Array) -> None:
         off = np.unique(W[np.abs(W.sum(axis=1) - 1) > 5e-3], axis=0)
@@ -414,7 +427,7 @@ class MixtureAtScale(ScaleForm):
         known = group >= 0
         nearest = np.where(known, group, 0)
         for t in range(self.n_targets_):
-            variance[:, t] = self._variance(t, nearest, params, step, known) + self._late_variance(t, step)
+            variance[:, t] = self._variance(t, nearest, params, step, known) + self._late_variance(t, step, mean[:, t])
         extra = np.zeros_like(mean)
         for N, S in {(N, S) for N, S in zip(params[~known], step[~known])}:
             rows = ~known & (params == N) & (step == S)

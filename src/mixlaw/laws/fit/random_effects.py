@@ -20,7 +20,7 @@ Sources: Laird & Ware 1982 (random-effects models by EM); Harville 1977 (margina
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from mixlaw.kit.arrays import Array
 
 __all__ = ["MixedFit", "MixedModel"]
 
+_SETTLED = 0.1
+"""Of minus twice the log likelihood: a last step that gained less moved theta by a small part of its standard error."""
 Design = Callable[[Array], Array]
 """theta (B, k) -> columns (B, C, p)."""
 
@@ -63,6 +65,8 @@ class MixedFit:
     spread: Array
     """(M, R, R) posterior covariance of ``effects``, in squared units of y."""
     objective: float
+    settled: bool = True
+    """Whether the last step gained next to nothing."""
 
 
 @dataclass
@@ -93,7 +97,7 @@ class MixedModel:
     num_random: int
     last_prior: tuple[float, float] | None = None
     max_ratio: float = 1.0
-    _noise: float = field(default=1e-4, init=False)
+    _noise: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self.Y = np.where(self.weight > 0, self.Y, 0.0)
@@ -104,6 +108,7 @@ class MixedModel:
         self._weighted = self.Y * self.weight
         self._total = float((self._weighted * self.Y).sum())
         self._num = float((self.weight > 0).sum())
+        self._noise = 1e-3 * self._total / max(self._num, 1.0)  # to begin with, in the unit of Y
 
     # ---- linear algebra ----------------------------------------------------------------------------
     def _grams(self, phi: Array) -> tuple[Array, Array, int]:
@@ -173,6 +178,25 @@ class MixedModel:
                 break
         return covariance, ratio
 
+    def _objective(self, design: Design, theta: Array, covariance: Array, ratio: float) -> Array:
+        """(B,) minus twice the log likelihood at theta (B, k)."""
+        return self._solve(self._grams(design(theta)), covariance, ratio)[0]
+
+    def at(self, design: Design, theta: Array, fit: MixedFit, last: float | None = None) -> MixedFit:
+        """The linear part at another theta (k,), or with another last coefficient; variances as in ``fit``."""
+        grams = self._grams(design(theta[None]))
+        self._noise = fit.noise
+        prior = self.last_prior
+        if last is not None:
+            self.last_prior = (last, 1e-6 * abs(last) + 1e-12)
+        objective, coef, effects, _, noise, _ = self._solve(grams, fit.covariance, fit.crossed_ratio, True)
+        self.last_prior = prior
+        p = grams[2]
+        return replace(
+            fit, theta=theta, beta=coef[0, :p], crossed=coef[0, p:], effects=effects[0], noise=float(noise[0]),
+            objective=float(objective[0]),
+        )  # fmt: skip
+
     # ---- search --------------------------------------------------------------------------------------
     def fit(
         self,
@@ -197,15 +221,20 @@ class MixedModel:
         if warm is not None:
             self._noise, theta = warm.noise, np.clip(warm.theta, lower, upper)
         else:
-            scores = self._solve(self._grams(design(starts)), covariance, ratio)[0]
+            scores = self._objective(design, starts, covariance, ratio)
             theta = starts[int(np.argmin(scores))]
-        for turn in range(rounds if free else 1):
+        settled = not free
+        for turn in range(3 * rounds if free else 1):
             covariance, ratio = self._em(self._grams(design(theta[None])), covariance, ratio, em_rounds)
             if not free:
                 break
             before = theta
             theta = self._newton(design, theta, lower, upper, covariance, ratio, tolerance)
+            worse, better = self._objective(design, np.stack([before, theta]), covariance, ratio)
+            settled = bool(worse - better <= _SETTLED)
             if turn and (np.abs(theta - before) <= tolerance * width).all():
+                settled = True
+            if (turn + 1 >= rounds and settled) or (rounds == 1):
                 break
         grams = self._grams(design(theta[None]))
         covariance, ratio = self._em(grams, covariance, ratio, em_rounds)
@@ -221,6 +250,7 @@ class MixedModel:
             noise=float(noise[0]),
             spread=V[0][self._pattern] * noise[0],
             objective=float(objective[0]),
+            settled=settled,
         )
 
     def _newton(
@@ -235,25 +265,16 @@ class MixedModel:
     ) -> Array:
         """Damped Newton steps on theta at fixed variances; stencil and step lengths are evaluated as batches."""
         width, k = upper - lower, len(theta)
-        d = 1e-3 * width
-        pairs = [(i, j) for i in range(k) for j in range(i)]
-        E = np.diag(d)
-        stencil = np.concatenate(
-            [np.zeros((1, k)), np.stack([E, -E], axis=1).reshape(-1, k)] + [(E[i] + E[j])[None] for i, j in pairs]
-        )
+        stencil, pairs = _stencil(width, 1e-3)
         damping = np.array([0.0, 1e-2, 1e-1, 1.0, 10.0, 100.0])[:, None]
         for _ in range(12):
-            f = self._solve(self._grams(design(theta + stencil)), covariance, ratio)[0]
-            up, down = f[1 : 1 + 2 * k : 2], f[2 : 2 + 2 * k : 2]
-            slope = (up - down) / 2e-3  # per unit of the box
-            H = np.diag((up + down - 2 * f[0]) / 1e-6)
-            for n, (i, j) in enumerate(pairs):
-                H[i, j] = H[j, i] = (f[1 + 2 * k + n] - up[i] - up[j] + f[0]) / 1e-6
+            f = self._objective(design, theta + stencil, covariance, ratio)
+            slope, H = _curvature(f, pairs, k)
             value, vector = np.linalg.eigh(H)
             value = np.maximum(np.abs(value), 1e-3 * np.abs(value).max() + 1e-12)
             step = -((vector.T @ slope) / (value + damping * value.max())) @ vector.T * width
             points = np.clip(theta + np.clip(step, -0.25 * width, 0.25 * width), lower, upper)
-            scores = self._solve(self._grams(design(points)), covariance, ratio)[0]
+            scores = self._objective(design, points, covariance, ratio)
             best = int(np.argmin(scores))
             if not scores[best] < f[0] - 1e-6:
                 break
@@ -262,3 +283,45 @@ class MixedModel:
             if (moved <= tolerance * width).all():
                 break
         return theta
+
+    def last_error(self, design: Design, fit: MixedFit, temper: float) -> float:
+        """Standard error of the last coefficient at this theta, if ``temper`` rows are worth one."""
+        grams = self._grams(design(fit.theta[None]))
+        self._noise = fit.noise
+        A = self._solve(grams, fit.covariance, fit.crossed_ratio)[5][0]
+        return float(np.sqrt(fit.noise * temper * np.linalg.inv(A)[grams[2] - 1, grams[2] - 1]))
+
+    def theta_axes(self, design: Design, fit: MixedFit, lower: Array, upper: Array, temper: float) -> Array:
+        """(k, k) principal axes of what the rows leave open in theta, each as long as its standard error.
+
+        The curvature of the objective at the optimum, of which ``temper`` rows are worth one. No axis is longer than a
+        quarter of the box, beyond which a curvature says nothing.
+        """
+        width = upper - lower
+        free = width > 0
+        stencil, pairs = _stencil(np.where(free, width, 0.0), 1e-2)
+        self._noise = fit.noise
+        f = self._objective(design, fit.theta + stencil, fit.covariance, fit.crossed_ratio)
+        H = _curvature(f, pairs, len(width), 1e-2)[1][np.ix_(free, free)] / (2.0 * temper)
+        value, vector = np.linalg.eigh(H)
+        out = np.zeros((len(width), len(width)))
+        out[np.ix_(free, free)] = (vector * np.minimum(1.0 / np.sqrt(np.maximum(value, 1e-300)), 0.25)).T
+        return out * width
+
+
+def _stencil(width: Array, share: float) -> tuple[Array, list[tuple[int, int]]]:
+    """Points (1 + 2 k + pairs, k) around 0 for second differences, ``share`` of the box's width apart."""
+    k = len(width)
+    pairs = [(i, j) for i in range(k) for j in range(i)]
+    E = np.diag(share * width)
+    around = [np.zeros((1, k)), np.stack([E, -E], axis=1).reshape(-1, k)] + [(E[i] + E[j])[None] for i, j in pairs]
+    return np.concatenate(around), pairs
+
+
+def _curvature(f: Array, pairs: list[tuple[int, int]], k: int, share: float = 1e-3) -> tuple[Array, Array]:
+    """Slope (k,) and second derivatives (k, k) per width of the box, from the values at a stencil."""
+    up, down = f[1 : 1 + 2 * k : 2], f[2 : 2 + 2 * k : 2]
+    H = np.diag((up + down - 2 * f[0]) / share**2)
+    for n, (i, j) in enumerate(pairs):
+        H[i, j] = H[j, i] = (f[1 + 2 * k + n] - up[i] - up[j] + f[0]) / share**2
+    return (up - down) / (2 * share), H
