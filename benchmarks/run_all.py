@@ -47,6 +47,15 @@ BENCHMARKS: dict[str, Benchmark] = {
         that a law likes best among the runs that judge, or among all runs at a larger size.
         """,
     ),
+    "laws_hidden": Benchmark(
+        "What does Joint predict of late steps, larger models and mixtures that it did not see?",
+        """
+        Rows of three published records are hidden and predicted: every late step (so that no row is left in which the
+        learning rate has decayed), the largest size, and half of the mixtures at the largest size, at every size, or at
+        every size but the smallest. *Gaps* are differences between mixtures, which choose a recipe; their error stands
+        beside their mean size.
+        """,
+    ),
     "laws_regmix": Benchmark(
         "How well do the laws predict mixtures of RegMix that nobody trained on?",
         """

@@ -308,7 +308,7 @@ class MixtureAtScale(ScaleForm):
             )
 
     def _aggregate(self, table: Array, weight: Array) -> tuple[Array, Array]:
-        """The weighted loss whose exponents all targets share, where every target was measured."""
+        """The weighted loss, where every target was measured."""
         T = len(table)
         if isinstance(self.target_weights, Mapping):
             unknown = [k for k in self.target_weights if k not in self.target_names_]

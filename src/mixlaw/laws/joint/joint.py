@@ -9,11 +9,12 @@ schedule is not known), with n = N^-a, s = S1^-b and g = 1 - rate / peak, three 
 
 (the first is what the law declares and writes as ``loss``, with E a mean over domains: contracts and examples stand on
 it), each for the loss and for its logarithm, with the first two and with the first three coefficients varying by
-mixture: 12 fits, averaged with equal weights. a, b, c and G are shared by all mixtures; the mixture's own
+mixture: 12 fits, averaged with equal weights (24 where no row is far into a decay: with and without G). a, b, c and G
+are shared by all mixtures; the mixture's own
 coefficients are shrunk toward the common ones by a covariance that is estimated; what all runs share at one step
 is a random effect too (see :mod:`mixlaw.laws.fit.random_effects`).
 
-Legend: E irreducible loss, A/B size and data terms, C their interaction, G nats that a full annealing to rate 0
+Legend: E irreducible loss, A/B size and data terms, C their interaction, G what a full annealing to rate 0
 takes off, a/b/c exponents. N and S1 are in units of their geometric means among the observations.
 """
 
@@ -87,17 +88,18 @@ class Joint(MixtureAtScale):
             ``schedule``; without one 0, a sixth or a third of the usual run, chosen by hiding the last third.
         forms: which of ``"power"``, ``"logarithm"``, ``"product"`` to average.
         random: how many leading coefficients vary by mixture; one fit for each entry.
-        annealing_prior: (mean, sd) of G at 1e8 parameters, in nats. The default was measured on both
-            late-curve records of Data Mixing Laws. It matters only where no run was observed far into its
-            decay; ``None`` drops the annealing term there.
-        target_weights: {target: weight} or (T,): the aggregate whose exponents all targets share; equal when
-            not given. With one target nothing is aggregated (the implicit way: give the weighted loss as y).
+        annealing_prior: (mean, sd) of G at 1e8 parameters, in the unit of y. It matters only where no run was observed
+            far into its decay: then half of the fits have the term and half do not. The default is 2.0% +- 1.5% of the
+            loss (see ``_ANNEALING``); ``None`` drops the term there.
+        target_weights: {target: weight} or (T,): the aggregate from whose exponents those of each target are searched,
+            and of which backtests are made; equal when not given. With one target nothing is aggregated (the implicit
+            way: give the weighted loss as y).
         mixture_law: law of the mixture used for mixtures that were not run; fitted to the predicted losses of
             those that were, at the size and tokens asked for. Default :class:`~mixlaw.laws.Auto`.
         backtest: whether to hide the largest size, and the late steps, and measure the bias (``backtest_``).
 
     Fitted: ``parameters_`` (means over the fits), ``intervals_`` (their range), ``backtest_`` (list of dicts:
-    what was hidden, bias and mean absolute error in nats), ``mixtures_`` (M, K), ``members_``.
+    what was hidden, bias and mean absolute error in the unit of y), ``mixtures_`` (M, K), ``members_``.
 
     Not for: repeated data (epochs above 4, use :class:`RepeatedData`), fewer than three sizes, runs whose
     schedules differ (fit them apart).
