@@ -136,7 +136,7 @@ def commanded(words: list[str]) -> None:
         if status:
             assert (said + told).strip() and "Traceback" not in told, "refused without words"
             assert not changed, f"refused, and yet changed {changed}"
-            raise ConfigError(told or said)
+            raise ConfigError(told + said)
         assert said.strip(), "answered without a word"
         if "--dry-run" in words:
             assert not changed, f"a dry run changed {changed}"

@@ -104,3 +104,10 @@ def test_a_bomb_in_a_trackers_file_is_told(tmp_path):
         (folder / "meta.yaml").write_text(text)
         with pytest.raises(DataError, match=r"meta\.yaml cannot be read"):
             Observations.read(tmp_path / "mlruns", format="mlflow")
+
+
+@pytest.mark.parametrize("mark", ["\r", "\x85", "\u2028", "\u2029", "\ufeff"])
+def test_what_yaml_takes_for_the_end_of_a_line_is_kept_in_keys_and_texts(mark):
+    for text in (mark, f"a{mark}b", f"{mark} {mark}"):
+        data = {text: None, "a": {text: [text]}}
+        assert load_yaml(dump_yaml(data), "written") == data

@@ -109,6 +109,17 @@ class _Dumper(yaml.SafeDumper):
     """Quotes what either version of YAML would not take for a text."""
 
 
+_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A text; where it holds what YAML takes for the end of a line, in quotes that escape it."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _BREAKS.search(text) else None)
+
+
+_Dumper.add_representer(str, _quoted)
+
+
 class _Loader(yaml.SafeLoader):
     """Plain data with the numbers of YAML 1.2, and without its surprises."""
 
