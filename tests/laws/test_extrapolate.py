@@ -108,12 +108,42 @@ def test_what_cannot_be_answered_is_refused_in_words():
         extrapolate(X, np.column_stack([y, y]), AT)
     with pytest.raises(DataError, match="millions or billions"):
         extrapolate(X, y, {**AT, "tokens": 200.0})
+    with pytest.raises(DataError, match="could not convert string to float: '7B'"):
+        extrapolate(X, y, {**AT, "tokens": "7B"})
+    with pytest.raises(DataError, match="columns of at differ in length"):
+        extrapolate(X, y, {**AT, "tokens": [1e11, 2e11]})
+    with pytest.raises(DataError, match=r"at holds \[nan\] as tokens"):
+        extrapolate(X, y, {**AT, "tokens": np.nan})
+    with pytest.raises(TooFewRunsError, match="one compute budget"):
+        extrapolate({"params": PARAMS, "tokens": 1e18 / PARAMS}, y, {"params": 1e8, "tokens": 1e10})
     few = NON_EMBEDDING < 5e7
     with pytest.raises(TooFewRunsError, match="no scale can be hidden"):
         extrapolate({k: v[few] for k, v in X.items()}, y[few], AT)
     y = y.copy()
     y[3] = np.nan
     assert np.isfinite(extrapolate(X, y, AT).predicted).all()
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1000.0])
+@pytest.mark.parametrize("power", [1.0, 0.7])
+def test_where_size_and_tokens_move_together_the_interval_off_their_line_holds_other_forms(power, ratio):
+    """Kaplan's form as the truth, whose losses off the line none of the laws that are tried has."""
+    n = np.geomspace(1e7, 1e10, 12)
+
+    def truth(n, d):
+        return ((6.4e13 / n) ** (0.076 / 0.103) + 1.8e13 / d) ** 0.103
+
+    def tokens(n):
+        return 20 * 1e8 * (n / 1e8) ** power
+
+    y = truth(n, tokens(n)) * np.exp(0.002 * np.random.default_rng(0).normal(size=12))
+    at = {"params": np.array([1e9, 3e9]), "tokens": np.array([1e9, 3e9]) * ratio}
+    found = extrapolate({"params": n, "tokens": tokens(n)}, y, at)
+    value = truth(at["params"], at["tokens"])
+    assert ((found.low < value) & (value < found.high)).all(), (found.low, value, found.high)
+    assert "no backtest leaves their line" in str(found)
+    on = extrapolate({"params": n, "tokens": tokens(n)}, y, {"params": 5e9, "tokens": tokens(5e9)})
+    assert "leaves their line" not in str(on) and on.high[0] / on.low[0] < 1.1
 
 
 @pytest.mark.parametrize("corpus", ["c4_original", "rw_original"])

@@ -121,6 +121,7 @@ def test_a_larger_run_that_is_asked_for_wrongly(tmp_path, at, words):
     rows = [row[1:] for row in scaling_rows({"web": 1.5})]
     with pytest.raises(ConfigError, match=words):
         fit_files([table(tmp_path, "params,tokens,loss_c4", rows)], tmp_path / "fit", at=[at], say=str)
+    assert not (tmp_path / "fit").exists()
 
 
 def test_a_larger_run_of_several_mixtures_is_the_optimisers(tmp_path):

@@ -101,6 +101,11 @@ def fit_files(
     if "seed" in fitted.get_params():
         fitted.set_params(seed=seed)
     fitted.fit(X, y)
+    found = []
+    if asked:  # before anything is written: what cannot be answered leaves the folder as it was
+        metric = _metric(observations)
+        runs = observations.table(targets, metric=metric, at=steps, features=features, missing="keep").runs
+        found = larger_runs(observations, X, y, runs, asked)
     store = Store(folder)
     store.write_bytes("law.json", fitted.to_json().encode())
     league = fitted.league_
@@ -114,12 +119,9 @@ def fit_files(
     observations.save(Path(folder) / "observations")
     if features in ("mixture", "joint"):
         say(str(rank_evidence(everything)))
-    if asked:
-        metric = _metric(observations)
-        runs = observations.table(targets, metric=metric, at=steps, features=features, missing="keep").runs
-        found = larger_runs(observations, X, y, runs, asked)
-        for one in found:
-            say(str(one))
+    for one in found:
+        say(str(one))
+    if found:
         formats.write(store, "extrapolation.json", "extrapolation", {"targets": [one.to_dict() for one in found]})
     tick("fit", 1, 2)
     plots.save_all(fitted, X, y, Path(folder) / "plots")

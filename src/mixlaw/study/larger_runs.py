@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mixlaw.data.observations import Observations
-from mixlaw.errors import ConfigError, MixlawWarning, TooFewRunsError
+from mixlaw.errors import ConfigError, DataError, FitError, MixlawWarning
 from mixlaw.kit.units import parse_count
 
 __all__ = ["asked_runs", "larger_runs"]
@@ -66,10 +66,10 @@ def larger_runs(
         losses = y.column(target).to_numpy().astype(float)
         try:
             found.append(extrapolate(columns, {target: losses}, at))
-        except TooFewRunsError as error:
+        except (FitError, DataError) as error:
             failed.append(f"{target}: {error}")
     if not found:
-        raise TooFewRunsError("Nothing could be extrapolated. " + " ".join(failed[:3]))
+        raise FitError("Nothing could be extrapolated. " + " ".join(failed[:3]))
     for text in failed:
         warnings.warn(text, MixlawWarning, stacklevel=2)
     return found

@@ -14,6 +14,10 @@ else make the interval wider.
                                       sd is raised to what it is on average over the ways, since the least is too low
     its prediction                    Student's t with dof degrees of freedom, in log loss
 
+Where a count of parameters and the tokens move together in all rows, no backtest leaves their line, so nothing was
+tested there: off it each way's interval reaches as far as any loss may lie that falls with both
+(:mod:`mixlaw.laws.fit.off_line`).
+
 Legend: n rows, m asked runs, F folds (origins), W ways.
 """
 
@@ -34,6 +38,7 @@ from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import check_counts
 from mixlaw.laws.core.intervals import check_level
 from mixlaw.laws.core.table import as_matrix, as_targets
+from mixlaw.laws.fit.off_line import allowed, strip
 
 __all__ = ["Extrapolation", "Way", "extrapolate"]
 
@@ -59,6 +64,8 @@ class Way:
         predicted: (m,) losses of the asked runs.
         sd: (m,) relative error to be expected there; not less than that of the ways on average.
         weight: (m,) in the interval of each asked run.
+        below, above: (m,) how much less (<= 0) and more (>= 0) the log loss may be off the line on which parameters and
+            tokens move together; 0 on it, and where they vary alone.
         failed: why it could not be fitted; empty where it was.
         fitted: the law, fitted to all its rows.
 
@@ -80,6 +87,8 @@ class Way:
     predicted: Array = field(default_factory=lambda: np.zeros(0))
     sd: Array = field(default_factory=lambda: np.zeros(0))
     weight: Array = field(default_factory=lambda: np.zeros(0))
+    below: Array = field(default_factory=lambda: np.zeros(0))
+    above: Array = field(default_factory=lambda: np.zeros(0))
     failed: str = ""
     fitted: Any = None
 
@@ -150,9 +159,14 @@ class Extrapolation:
         """(m,) how far the predictions of ways with a say in the interval lie apart, as a share of the chosen one's: of
         those whose weight is at least a tenth of the largest, which is as likely as not to be ruled out by the record.
         """
-        weight = np.stack([w.weight for w in self.judged])
-        values = np.where(weight >= 0.1 * weight.max(axis=0), np.stack([w.predicted for w in self.judged]), np.nan)
+        values = np.where(self._with_a_say, np.stack([w.predicted for w in self.judged]), np.nan)
         return np.asarray((np.nanmax(values, axis=0) - np.nanmin(values, axis=0)) / self.chosen.predicted)
+
+    @property
+    def _with_a_say(self) -> npt.NDArray[np.bool_]:
+        """(W, m) which judged ways count for how far they lie apart."""
+        weight = np.stack([w.weight for w in self.judged])
+        return np.asarray(weight >= 0.1 * weight.max(axis=0))
 
     def interval(self, level: float) -> tuple[Array, Array]:
         """Ends (m,) of an interval for a run at each asked point: quantiles of the mixture of all ways.
@@ -161,14 +175,15 @@ class Extrapolation:
             ConfigError: level outside (0, 1).
         """
         check_level(level)
-        return self._quantile((1 - level) / 2), self._quantile((1 + level) / 2)
+        below, above = (np.stack(room) for room in zip(*((w.below, w.above) for w in self.judged)))
+        return self._quantile((1 - level) / 2, below), self._quantile((1 + level) / 2, above)
 
-    def _quantile(self, p: float) -> Array:
-        """(m,) losses below which the mixture of all ways has a share p."""
+    def _quantile(self, p: float, moved: Array | float = 0.0) -> Array:
+        """(m,) losses below which the mixture of all ways has a share p, their log losses ``moved`` (W, m)."""
         from scipy.special import stdtr, stdtrit
 
         ways = self.judged
-        centre = np.log(np.stack([w.predicted for w in ways]))  # (W, m)
+        centre = np.log(np.stack([w.predicted for w in ways])) + moved  # (W, m)
         sd, weight = np.stack([w.sd for w in ways]), np.stack([w.weight for w in ways])
         far = centre + stdtrit(self.dof, p) * sd
         below, above = far.min(axis=0), far.max(axis=0)
@@ -180,16 +195,26 @@ class Extrapolation:
 
     def __str__(self) -> str:
         low, high = self.interval(self.level)
-        lines = []
+        lines, say = [], self._with_a_say.sum(axis=0)
         for i, value in enumerate(self.predicted):
             place = ", ".join(f"{name} {values[i]:.4g}" for name, values in self.at.items())
             lines.append(
                 f"{self.target} at {place}: {value:.4g}, {self.level:.0%} interval {low[i]:.4g} to {high[i]:.4g} "
-                f"({self.distance[i]:.2g} of the record's range beyond it; ways that did as well differ by "
-                f"{self.apart[i]:.1%})"
+                f"({self.distance[i]:.2g} of the record's range beyond it; "
+                + (
+                    f"ways that did as well differ by {self.apart[i]:.1%})"
+                    if say[i] > 1
+                    else "no other way did as well)"
+                )
             )
         lines.append(f"Chosen in backtests, with the most weight: {self.chosen.label}. Hidden and predicted: ")
         lines[-1] += "; ".join(self.folds) + "."
+        if any((way.above > 1e-9).any() or (way.below < -1e-9).any() for way in self.judged):
+            lines.append(
+                "In these runs parameters and tokens move together, so no backtest leaves their line: off it the "
+                "prediction is the law's form, and the interval holds all that a loss allows which falls with both. "
+                "Runs of equal size with other tokens would tell."
+            )
         if self.distance.max() > max(self.tested, 1e-9):
             lines.append(
                 f"No backtest reached as far: {self.tested:.2g} of the shown range at most. The growth of the errors "
@@ -212,6 +237,7 @@ class Extrapolation:
         """Plain data: the answer, and all ways without their laws."""
         low, high = self.interval(self.level)
         keys = ("law", "count", "rows", "num_rows", "error", "base", "growth", "predicted", "sd", "weight", "failed")
+        said = (*keys, "below", "above")
         return {
             "target": self.target,
             "at": {name: values.tolist() for name, values in self.at.items()},
@@ -224,7 +250,7 @@ class Extrapolation:
             "tested": self.tested,
             "folds": self.folds,
             "dof": self.dof,
-            "ways": [{k: _plain(getattr(way, k)) for k in keys} for way in self.ways],
+            "ways": [{k: _plain(getattr(way, k)) for k in said} for way in self.ways],
         }
 
 
@@ -273,9 +299,10 @@ def extrapolate(X: Any, y: Any, at: Any, level: float = 0.9) -> Extrapolation:
     folds = places.folds()
     if not folds:
         sizes = len(np.unique(record.columns[record.counts[0]]))
+        budget = " and one compute budget" if sizes > 1 and np.ptp(places.rows["compute"]) < 0.1 else ""
         raise TooFewRunsError(
-            f"{len(record.y)} runs of {sizes} sizes: no scale can be hidden and predicted from {_MIN_SIZES} sizes or "
-            f"more below it. Add runs of other sizes."
+            f"{len(record.y)} runs of {sizes} sizes{budget}: no scale can be hidden and predicted from {_MIN_SIZES} "
+            f"sizes or more below it. Add runs of other {'budgets' if budget else 'sizes'}."
         )
     distance = places.beyond(np.ones(len(record.y), dtype=bool), places.asked)
     dof = max(sum(fold.column == column for fold in folds) for column in places.rows)
@@ -305,8 +332,7 @@ class _Record:
             raise DataError(f"y must be one target, got {Y.shape[1]}. Ask for them one after another.")
         if len(matrix) != len(Y):
             raise DataError(f"X has {len(matrix)} runs but y has {len(Y)}.")
-        asked, given = as_matrix({n: np.atleast_1d(np.asarray(v, dtype=float)) for n, v in dict(at).items()})
-        asked_columns = dict(zip(given or [], asked.T))
+        asked_columns = _asked(at)
         columns = dict(zip(names, matrix.T))
         every = [name for name in names if "params" in name.lower()]
         counts = [name for name in every if name in asked_columns]
@@ -339,6 +365,24 @@ class _Record:
         """The rows whose tokens per parameter are near those of the asked runs."""
         ratio, asked = (c["tokens"] / c[count] for c in (self.columns, self.at))
         return (ratio >= asked.min() / _NEAR) & (ratio <= asked.max() * _NEAR)
+
+
+def _asked(at: Any) -> dict[str, Array]:
+    """Columns (m,) of the asked runs.
+
+    Raises:
+        DataError: what is no finite number, or columns of different lengths; says that it is ``at``.
+    """
+    try:
+        columns = {str(n): np.atleast_1d(np.asarray(v, dtype=float)) for n, v in dict(at).items()}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"at must be a mapping from column to numbers: {error}. Got {at!r}.") from None
+    if len({column.shape for column in columns.values()}) > 1 or any(c.ndim > 1 for c in columns.values()):
+        raise DataError(f"The columns of at differ in length: { {n: len(c) for n, c in columns.items()} }.")
+    for name, column in columns.items():
+        if not np.isfinite(column).all() or not len(column):
+            raise DataError(f"at holds {column.tolist()} as {name}, which is not one finite number for each run.")
+    return columns
 
 
 def _named(law: Law, count: str) -> dict[str, str]:
@@ -391,6 +435,24 @@ class _Try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MixlawWarning)  # what rows do not tell shows in the backtests
             return self.law.copy_to_refit().fit(table, self.record.y[rows])
+
+    def off_line(self, law: Law) -> tuple[Array, Array]:
+        """How much less and more (m,) the log loss of the asked runs may be where this count and the tokens move
+        together in the record, whatever the law's form says there."""
+        columns, at = self.record.columns, self.record.at
+        line = strip(self.count, np.log(columns[self.count]), "tokens", np.log(columns["tokens"]))
+        if line is None:
+            return np.zeros(len(at["tokens"])), np.zeros(len(at["tokens"]))
+        table, size = self.record.table(self.law, self.count, None), len(at["tokens"])
+
+        def losses(params: Array, tokens: Array) -> Array:
+            return np.asarray(law.predict({**table, "params": params, "tokens": tokens}), dtype=float).reshape(size)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixlawWarning)
+            here = losses(at[self.count], at["tokens"])
+            down, up = allowed(line, losses, at[self.count], at["tokens"])
+        return np.log(np.maximum(here + down, 1e-3 * here) / here), np.log((here + up) / here)
 
     def predict(self, law: Law, rows: Mask | None) -> Array:
         """Logarithms of the law's losses at rows, or at the asked runs.
@@ -487,6 +549,7 @@ def _judged(tries: Sequence[_Try], folds: Sequence[_Fold], distance: Array, dof:
             law = one.fit(rows)
             left = one.predict(law, rows) - np.log(one.record.y[rows])
             predicted = np.exp(one.predict(law, None))
+            below, above = one.off_line(law)
         except (FitError, DataError) as error:
             ways.append(replace(way, failed=f"{type(error).__name__}: {error}"))
             errors.append([])
@@ -497,7 +560,7 @@ def _judged(tries: Sequence[_Try], folds: Sequence[_Fold], distance: Array, dof:
         like = one.record.like_asked(one.count)[rows]
         own = np.abs(left[like] if like.sum() > 2 else left).mean()
         base = float(own * np.sqrt(np.pi / 2 * len(left) / max(len(left) - free, 1)))
-        ways.append(replace(way, base=base, predicted=predicted, fitted=law))
+        ways.append(replace(way, base=base, predicted=predicted, below=below, above=above, fitted=law))
         errors.append([_errors(one, fold) for fold in folds])
     return _weighted(ways, errors, folds, distance, dof)
 
@@ -517,7 +580,7 @@ def _weighted(
     """The ways with their errors, by rising error to be expected; compared on origins that most could be fitted at."""
     fitted = [i for i, way in enumerate(ways) if not way.failed]
     if not fitted:
-        raise FitError("No law of size could be fitted: " + "; ".join(f"{w.label}: {w.failed}" for w in ways))
+        raise FitError("No law of size could be fitted: " + " ".join(dict.fromkeys(way.failed for way in ways)))
     common = [f for f in range(len(folds)) if sum(errors[i][f] is not None for i in fitted) > len(fitted) / 2]
     out = []
     for way, errs in zip(ways, errors):
