@@ -83,6 +83,8 @@ def runs_read(given: tuple[Runs, tuple[str, bytes], int]) -> None:
             observations = Observations.read(path, **runs.options)
             everything_said([path], observations)
             _right(runs, observations)
+        if any(" - " in column for column in runs.columns):
+            return  # a chart's first column is its axis
         moved = Path(folder) / "moved.csv"
         moved.write_text(_moved(runs, order), encoding="utf-8")
         first, second = (_answer(Path(folder) / name, runs) for name in (path.name, moved.name))

@@ -249,3 +249,20 @@ def test_runs_keep_their_names_unless_one_name_is_several_sizes(tmp_path):
     text = "run,params,weight_a,weight_b,target,value\nbase,1e7,.4,.6,a,3\nx,1e7,.5,.5,a,2.9\nx,5e7,.5,.5,a,2.5\n"
     obs = read(write(tmp_path / "runs.csv", text))
     assert obs.runs.column("run").to_pylist() == ["base", "x@1e+07", "x@5e+07"]
+
+
+@pytest.mark.parametrize(("column", "cells"), [("params", ("1M", "7M")), ("seed", (1, 2)), ("params_total", (10, 20))])
+def test_a_run_with_two_sizes_or_seeds_is_refused(tmp_path, column, cells):
+    def text(first, second):
+        return f"run,weight_a,{column},tokens,loss_a\nr,1,{first},1e8,3\nr,1,{second},2e8,2\n"
+
+    with pytest.raises(DataError, match=rf"run 'r' has two values of '{column}'.*rows 2 and 3"):
+        read(write(tmp_path / "runs.csv", text(*cells)))
+    assert len(read(write(tmp_path / "runs.csv", text(cells[0], cells[0])))) == 1
+
+
+def test_a_domain_with_the_name_of_a_size_is_refused(tmp_path):
+    path = write(tmp_path / "runs.csv", "weight_params,weight_web,loss_web\n0.25,0.75,3\n0.5,0.5,2\n")
+    with pytest.raises(DataError, match="called 'params', which is the name of a size"):
+        read(path).table()
+    assert read(path, weights={"p": "weight_params", "web": "weight_web"}).table()[0].column_names == ["p", "web"]

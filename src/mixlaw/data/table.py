@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from mixlaw.data.columns import sizes_of
 from mixlaw.data.mixture import Schedule
 from mixlaw.errors import DataError, MixlawWarning, did_you_mean
 
@@ -96,6 +97,11 @@ def tabulate(
         _warn_mixed_sizes(runs, {run for run, _ in keys})
     if features in ("mixture", "joint", "phases"):
         columns |= _weight_columns(keys, schedules, by_phase=features == "phases")
+        if taken := sizes_of(columns):
+            raise DataError(
+                f"A domain is called {taken[0]!r}, which is the name of a size in every table of runs. Give it another "
+                f"name, for a file --weight NAME=COLUMN (weights={{NAME: COLUMN}})."
+            )
     if features in ("scale", "repeated", "joint"):
         columns |= _size_columns(keys, measured, runs, features)
     if features == "joint" and at == "all":

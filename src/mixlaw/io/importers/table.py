@@ -501,6 +501,8 @@ def _runs(
                 f"Give each run its own name."
             )
         first.setdefault(run, i)
+    for field in ("params", "params_total", "seed"):
+        _refuse_two(table, run_ids, sizes.get(field), known.get(field), where)
     names = list(first)
     rows = np.array(list(first.values()))
     schedules: list[Mixture | None] = [None] * len(names)
@@ -541,6 +543,28 @@ def _runs(
             record["seed"] = whole(seeds[row], known["seed"], where)
         runs.append(record)
     return runs
+
+
+def _refuse_two(table: pa.Table, run_ids: Sequence[str], numbers: Any, column: str | None, where: str) -> None:
+    """Refuse a run with two sizes or seeds: which of its rows is right, nobody can know.
+
+    Raises:
+        DataError: names the run and its rows.
+    """
+    if column is None:
+        return
+    cells = table.column(column).to_pylist()
+    seen: dict[str, int] = {}
+    for i, (run, cell) in enumerate(zip(run_ids, cells if numbers is None else numbers)):
+        if cell is None or cell == "" or cell != cell:
+            continue
+        before = seen.setdefault(run, i)
+        if cell != (cells if numbers is None else numbers)[before]:
+            raise DataError(
+                f"{where}: run {run!r} has two values of {column!r}, {cells[before]} and {cells[i]} (rows {before + 2} "
+                f"and {i + 2}). Give each run its own name, or leave the column out: ignore=[{column!r}] (--ignore "
+                f"{column})."
+            )
 
 
 def _value(run: str, sizes: dict[str, Any], i: int, measure: Measure, value: float, source: str) -> dict[str, Any]:
