@@ -15,7 +15,7 @@ from tiny_tokens import MODEL, RULES, VOCABULARY
 torch = pytest.importorskip("torch")
 
 from mixlaw.models.proxy.model import Decoder  # noqa: E402
-from mixlaw.models.proxy.proxy_model import ProxyModel  # noqa: E402
+from mixlaw.models.torch_model import TorchModel  # noqa: E402
 from mixlaw.train.validation_losses import evaluate  # noqa: E402
 
 CONFIG = model_config(MODEL, VOCABULARY)
@@ -23,7 +23,7 @@ CONFIG = model_config(MODEL, VOCABULARY)
 
 @pytest.fixture(scope="module")
 def model():
-    return ProxyModel(CONFIG, Decoder(CONFIG, seed=1).state_dict())
+    return TorchModel(CONFIG, Decoder(CONFIG, seed=1).state_dict())
 
 
 def test_every_evaluator_keeps_the_contract():

@@ -11,7 +11,7 @@ from mixlaw.cli.options import pairs
 from mixlaw.cli.shared import StudyFolder, echo
 from mixlaw.errors import ConfigError
 
-__all__ = ["critical", "effects", "frontier", "power", "predict", "reuse", "schedule", "steer"]
+__all__ = ["critical", "effects", "evaluate", "frontier", "power", "predict", "reuse", "schedule", "steer"]
 
 
 def power(
@@ -142,6 +142,19 @@ def predict(
         predictions = Study(folder).predict(pairs(weight, "weight"))
     for name, prediction in predictions.items():
         echo(f"{name:<24} {prediction}")
+
+
+def evaluate(
+    folder: StudyFolder,
+    model: Annotated[Path, typer.Argument(help="A checkpoint folder: config.json, safetensors, tokenizer.json.")],
+    context: Annotated[int | None, typer.Option(help="Tokens per sequence; default: training.context.", min=1)] = None,
+) -> None:
+    """Losses of a published model on the study's validation sets, in nats per token and bits per byte."""
+    from mixlaw.study.study import Study
+
+    for name, losses in Study(folder).evaluate(model, context).items():
+        per_byte = f"  {losses['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in losses else ""
+        echo(f"{name:<24} {losses['loss']:.4f} nats per token{per_byte}")
 
 
 def steer(folder: StudyFolder) -> None:

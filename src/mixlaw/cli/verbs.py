@@ -17,6 +17,7 @@ __all__ = [
     "corpus_diff",
     "design",
     "export",
+    "export_model",
     "fit",
     "init",
     "ledger_verify",
@@ -520,6 +521,18 @@ def _print_draws(drawn: Any, framework: str, written: Path) -> None:
     if len(drawn.phase_tokens) > 1 and not EXPORTERS[framework].switches:
         echo(f"{framework} has no phases within a run: train one after another, each from the checkpoint before.")
     echo(f"Wrote {written}.")
+
+
+def export_model(
+    folder: StudyFolder,
+    run: Annotated[str, typer.Argument(help="Id of a finished run, or the first digits of it.")],
+    path: Annotated[Path, typer.Argument(help="A folder that is not there yet.")],
+) -> None:
+    """Write the model of a finished run as a Hugging Face folder that transformers loads."""
+    from mixlaw.study.study import Study
+
+    Study(folder).export_model(run, path)
+    echo(f"Wrote {path}. In Python: transformers.AutoModelForCausalLM.from_pretrained({str(path)!r})")
 
 
 def report(folder: StudyFolder) -> None:

@@ -155,9 +155,11 @@ class RunSpec:
         """Content hash: the same run is never trained twice, different runs never collide.
 
         It covers every field of the first version, and of the later fields those that differ from their default. So a
-        new field renames no old run.
+        new field renames no old run. Of a checkpoint elsewhere it covers the content and not the place.
         """
         data = self.to_dict()
+        if isinstance(self.start, Mapping):
+            data["start"] = {key: value for key, value in self.start.items() if key != "checkpoint"}
         return content_hash({name: data[name] for name in (*_FIRST, *self.changed())})
 
     @property

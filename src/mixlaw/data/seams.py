@@ -12,6 +12,7 @@ __all__ = [
     "EVALUATORS",
     "EXECUTORS",
     "EXPORTERS",
+    "FAMILIES",
     "IMPORTERS",
     "LAWS",
     "MIGRATIONS",
@@ -71,6 +72,11 @@ STRATEGIES = Registry("strategy", rooms=("mixlaw.train.strategies",), group="mix
 
 EVALUATORS = Registry("evaluator", rooms=("mixlaw.evaluate",), group="mixlaw.evaluators")
 """Evaluators: what is measured of a model; the contract is :class:`mixlaw.evaluate.Evaluator`."""
+
+FAMILIES = Registry(
+    "family", rooms=("mixlaw.models.hugging_face.families",), group="mixlaw.families", methods=("config", "tensors")
+)
+"""Families of published models; the contract is :class:`mixlaw.models.hugging_face.families.contract.Family`."""
 
 STEPS = Registry("step", rooms=("mixlaw.curate.steps",), group="mixlaw.steps", methods=("apply",))
 """Steps of curation; the contract is :class:`mixlaw.curate.Step`."""

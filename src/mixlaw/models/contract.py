@@ -1,7 +1,7 @@
 """What a model gives to whoever scores, selects or watches: log-probabilities, losses, text and gradients.
 
 Everything goes in and comes out as NumPy arrays, so that rooms which use a model need no torch. A model is one file in
-this room or in one of its folders; :class:`mixlaw.models.proxy.proxy_model.ProxyModel` is the first.
+this room or in one of its folders; :class:`mixlaw.models.torch_model.TorchModel` is the first.
 """
 
 from __future__ import annotations

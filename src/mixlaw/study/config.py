@@ -81,6 +81,10 @@ class CorpusConfig(_Section):
         return self
 
 
+_PROXY = {"preset": "d64"}
+_PROXY_RATE = {"name": "wsd", "peak": 4e-3}
+
+
 class TrainingConfig(_Section):
     """One proxy run."""
 
@@ -92,11 +96,14 @@ class TrainingConfig(_Section):
     """For ``command``: seconds after which a run counts as failed."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The trainer's own, such as ``device`` of ``torch`` or those of a trainer that you registered."""
-    model: dict[str, Any] = Field(default_factory=lambda: {"preset": "d64"})
+    start: str | None = None
+    """A checkpoint folder of a published model (Llama, GPT-NeoX, Gemma 3) that every run continues, instead of a proxy
+    trained from scratch; relative to the study folder's parent, like text."""
+    model: dict[str, Any] = Field(default_factory=lambda: dict(_PROXY))
     tokens: int = 2_000_000
     batch: int = 8
     context: int = 256
-    learning_rate: dict[str, Any] = Field(default_factory=lambda: {"name": "wsd", "peak": 4e-3})
+    learning_rate: dict[str, Any] = Field(default_factory=lambda: dict(_PROXY_RATE))
     optimizer: dict[str, Any] = Field(default_factory=lambda: {"name": "adamw"})
     evaluations: int = 10
     """How many times along a run the validation losses are measured."""
@@ -113,6 +120,17 @@ class TrainingConfig(_Section):
             if name in value:
                 raise ValueError(f"{name!r} is the study's own and no option of a trainer; leave it out")
         return value
+
+    @model_validator(mode="after")
+    def _of_the_start(self) -> TrainingConfig:
+        if self.start is not None and self.model != _PROXY:
+            raise ValueError("start brings its own model; leave out training.model")
+        if self.start is not None and self.learning_rate == _PROXY_RATE:
+            raise ValueError(
+                f"start needs a learning_rate of its own: the default, {_PROXY_RATE}, is that of a small proxy from "
+                f"scratch. Give for example {{name: cosine, peak: 1e-4}}, below the peak the model was trained with"
+            )
+        return self
 
     def trainer_options(self) -> dict[str, Any]:
         """The options that the trainer is made with: ``options``, and ``command`` and ``timeout`` where it has them.
@@ -261,6 +279,8 @@ class StudyConfig(_Section):
         if not self.objective or any(w < 0 for w in self.objective.values()) or sum(self.objective.values()) <= 0:
             raise ValueError(f"objective needs non-negative weights with a positive sum, got {self.objective}")
         self.make_budget()
+        if self.training.start is not None and self.design.sizes:
+            raise ValueError("design.sizes are proxies of other sizes, and training.start is one model; leave one out")
         return self
 
     def make_budget(self) -> Budget:

@@ -63,7 +63,9 @@ def runs_of_one_size(study: StudyFolder) -> Observations:
     """
     observations, t = study.observations(), study.config.training
     params = dict(zip(*(observations.runs[c].to_pylist() for c in ("run", "params"))))
-    designed = [s.id for s in study.designed() if s.model == t.model and s.tokens == t.tokens]
+    # With a start every run has its model; without, runs of design.sizes have others.
+    ours = [s for s in study.designed() if s.tokens == t.tokens and (t.start is not None or s.model == t.model)]
+    designed = [s.id for s in ours]
     return of_one_size(observations, next((params[run] for run in designed if params.get(run) is not None), None))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mixlaw.kit.lock import exclusive, hold
 from mixlaw.study import freshness, progress, runs, templates
 from mixlaw.study.folder import StudyFolder
-from mixlaw.study.steps import export, fit, optimize, report, schedule, tokenize, train, verify
+from mixlaw.study.steps import export, fit, models, optimize, report, schedule, tokenize, train, verify
 from mixlaw.study.steps.design import Swarm
 
 if TYPE_CHECKING:
@@ -88,6 +88,14 @@ class Study(StudyFolder):
     def export(self, framework: str, path: str | Path, *, schedule: bool = False, **options: Any) -> Any:
         """Write the recipe (with ``schedule`` the one with phases) for a training framework."""
         return export.export(self, framework, path, schedule=schedule, **options)
+
+    def evaluate(self, checkpoint: str | Path, context: int | None = None) -> dict[str, dict[str, float]]:
+        """Losses of a checkpoint folder's model on the study's validation sets."""
+        return models.evaluate_checkpoint(self, checkpoint, context)
+
+    def export_model(self, run: str, path: str | Path) -> None:
+        """Write the model of a finished run as a folder that ``transformers`` loads."""
+        models.export_model(self, run, path)
 
     def report(self) -> Path:
         """Write ``report.html``: one self-contained page of what exists so far."""

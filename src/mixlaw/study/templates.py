@@ -9,6 +9,7 @@ from mixlaw.data.corpus import Corpus
 from mixlaw.data.mixture import Schedule
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import TRAINERS
+from mixlaw.models.hugging_face import starting_from
 from mixlaw.study.config import DesignConfig
 from mixlaw.study.folder import StudyFolder
 from mixlaw.train.contract import version_of
@@ -20,15 +21,16 @@ def template(study: StudyFolder) -> RunSpec:
     """A run of the reference mixture with the study's model and training; the swarm varies its schedule.
 
     Raises:
-        ConfigError: an unknown trainer.
-        DataError: not tokenised yet.
+        ConfigError: an unknown trainer, or a start that is not supported.
+        DataError: not tokenised yet, or a start that is missing or damaged.
     """
     corpus, t = study.corpus, study.config.training
+    published = {} if t.start is None else starting_from(study.resolve([t.start])[0])
     points = np.linspace(0, 1, t.evaluations + 1)[1:]
     return RunSpec(
         Schedule.constant(study.reference),
         tokens=t.tokens,
-        model=t.model,
+        **{"model": t.model, **published},
         optimizer=t.optimizer,
         learning_rate=t.learning_rate,
         batch=t.batch,

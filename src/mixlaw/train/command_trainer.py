@@ -22,11 +22,11 @@ from typing import Any, ClassVar
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.observations import VALUES_SCHEMA, Observations
 from mixlaw.data.runspec import RunSpec
-from mixlaw.errors import ConfigError, RunError, RunStopped, did_you_mean
+from mixlaw.errors import ConfigError, DataError, RunError, RunStopped, did_you_mean
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.logs import log_tail
 from mixlaw.kit.store import Store, folder_name
-from mixlaw.models.proxy.presets import model_config
+from mixlaw.models.architecture import architecture
 from mixlaw.tokens.shards import check_tokens, read_index
 from mixlaw.train.claim import Claim
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
@@ -256,9 +256,9 @@ class CommandTrainer:
         rows = [r for r in rows if r["metric"] not in ("params", "params_total")]
         if not facts:
             try:
-                config = model_config(spec.model, self.corpus.vocab_size)
+                config = architecture(spec.model, self.corpus.vocab_size)
                 facts = {"params": float(config.params), "params_total": float(config.params_total)}
-            except ConfigError:  # a model of the user's own, in words of their own
+            except (ConfigError, DataError):  # a model of the user's own, in words of their own
                 facts = {}
         diverged = any(not math.isfinite(r["value"]) for r in rows)
         last = max((r["step"] for r in rows), default=0)

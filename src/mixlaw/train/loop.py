@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mixlaw.errors import ConfigError
-from mixlaw.models.proxy.model import Decoder
 from mixlaw.train.optimizer_options import optimizer_options
 
 __all__ = ["Training", "choose_device", "choose_precision"]
@@ -59,21 +58,21 @@ class Training:
     learning rate times ``weight_decay`` at every width.
 
     Args:
-        model: trained in place.
+        model: trained in place: a proxy's decoder, or a published one (:func:`mixlaw.models.architecture.build`).
         optimizer: see :func:`optimizer_options`.
         precision: ``"bf16"`` or ``"fp32"``, of matrix products.
 
     Example:
-        >>> from mixlaw.models.proxy.presets import model_config
-        >>> config = model_config({"width": 32, "layers": 1, "heads": 2, "mlp_width": 64}, vocab_size=16)
-        >>> training = Training(Decoder(config, seed=0), {}, "fp32")
+        >>> from mixlaw.models.architecture import architecture, build
+        >>> config = architecture({"width": 32, "layers": 1, "heads": 2, "mlp_width": 64}, vocab_size=16)
+        >>> training = Training(build(config, seed=0), {}, "fp32")
         >>> batch = np.tile(np.arange(9), (4, 1))  # (batch, context + 1): each token foretells the next
         >>> losses = [training.step(batch, 1e-2)[0] for _ in range(30)]
         >>> losses[-1] < losses[0]
         True
     """
 
-    def __init__(self, model: Decoder, optimizer: Mapping[str, Any], precision: str) -> None:
+    def __init__(self, model: Any, optimizer: Mapping[str, Any], precision: str) -> None:
         self.model = model
         self.options = optimizer_options(optimizer)
         self.precision = precision

@@ -10,7 +10,9 @@ from typing import Any
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import RunError
 from mixlaw.kit.cores import cores, worker_environment
-from mixlaw.models.proxy.presets import ModelConfig, model_config
+from mixlaw.models.architecture import architecture, build
+from mixlaw.models.hugging_face.decoder_config import DecoderConfig
+from mixlaw.models.proxy.presets import ModelConfig
 
 __all__ = ["Throughput", "checkpoint_bytes", "default_workers", "flops", "measure", "measure_parts"]
 
@@ -25,10 +27,12 @@ def default_workers() -> int:
     return cores()
 
 
-def flops_per_token(config: ModelConfig, context: int) -> float:
+def flops_per_token(config: ModelConfig | DecoderConfig, context: int) -> float:
     """Training operations per token: ``6`` per parameter of a matrix product, the unembedding's included (it is most
-    of a small model), and causal attention ``6 * layers * width * context``."""
-    return 6.0 * (config.params + config.vocab_size * config.width) + 6.0 * config.layers * config.width * context
+    of a small model), and causal attention ``6 * layers * width of all heads * context``, of layers with a window
+    too."""
+    products = config.params + config.vocab_size * config.width
+    return 6.0 * products + 6.0 * config.layers * config.attention_width * context
 
 
 def flops(spec: RunSpec, vocab_size: int | None = None) -> float:
@@ -47,7 +51,7 @@ def flops(spec: RunSpec, vocab_size: int | None = None) -> float:
         >>> flops(spec, vocab_size=256)
         1011351552.0
     """
-    config = model_config(spec.model, vocab_size)
+    config = architecture(spec.model, vocab_size)
     return flops_per_token(config, spec.context) * spec.num_steps * spec.batch * spec.context
 
 
@@ -64,7 +68,7 @@ def checkpoint_bytes(spec: RunSpec, vocab_size: int | None = None) -> int:
         >>> checkpoint_bytes(spec, vocab_size=256) % 12
         0
     """
-    return 12 * model_config(spec.model, vocab_size).params_total
+    return 12 * architecture(spec.model, vocab_size).params_total
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def measure_parts(
         >>> measure_parts(spec, vocab_size=256, workers=1, seconds=0.1).workers  # doctest: +SKIP
         1
     """
-    model_config(spec.model, vocab_size)
+    architecture(spec.model, vocab_size)
     count = workers or default_workers()
     context = multiprocessing.get_context("spawn")
     began = time.monotonic()
@@ -197,16 +201,19 @@ def _time_steps(pipe: Any, spec: RunSpec, vocab_size: int | None, seconds: float
     import numpy as np
     import torch
 
-    from mixlaw.models.proxy.model import Decoder
     from mixlaw.train.loop import Training, choose_device, choose_precision
     from mixlaw.train.optimizer_options import optimizer_options
     from mixlaw.train.validation_losses import evaluate
 
     torch.set_num_threads(1)
     device = choose_device("auto")
-    config = model_config(spec.model, vocab_size)
+    config = architecture(spec.model, vocab_size)
     precision = choose_precision(optimizer_options(spec.optimizer)["precision"], device)
-    training = Training(Decoder(config).to(device), spec.optimizer, precision)
+    model = build(config)
+    if isinstance(config, DecoderConfig):  # it holds nothing before weights are loaded, and any weights take as long
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
+    training = Training(model.to(device), spec.optimizer, precision)
     shape = (spec.batch, spec.context + 1)
     batches = np.random.default_rng(0).integers(0, config.vocab_size, (8, *shape), dtype=np.int64)
     sets = {"random": (batches[0], 0)}

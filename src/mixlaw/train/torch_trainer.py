@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,12 +20,15 @@ from mixlaw.errors import ConfigError, RunError, RunStopped
 from mixlaw.kit.extras import require_extra
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
-from mixlaw.models.proxy.presets import model_config
+from mixlaw.models.architecture import architecture, build, is_published
+from mixlaw.models.hugging_face.checkpoint_folder import CheckpointFolder
+from mixlaw.models.hugging_face.decoder_config import DecoderConfig
 from mixlaw.train import checkpoint
 from mixlaw.train.claim import Claim
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 from mixlaw.train.optimizer_options import optimizer_options
-from mixlaw.train.validation_losses import evaluate, value_rows
+from mixlaw.train.published_start import checked_start
+from mixlaw.train.validation_losses import evaluate, logits_at_once, value_rows
 
 __all__ = ["TorchTrainer", "evaluation_steps"]
 
@@ -107,12 +110,26 @@ class TorchTrainer:
         """Everything that can be wrong with a spec before it trains; without torch.
 
         Raises:
-            ConfigError: model, optimiser or learning-rate fields are off, the run has no whole step, or it asks for
-                what this trainer does not do (a strategy, tuning, LoRA, evaluators, ...).
+            ConfigError: model, optimiser or learning-rate fields are off, the run has no whole step, it asks for
+                what this trainer does not do (a strategy, tuning, LoRA, evaluators, ...), or its start is a checkpoint
+                of another architecture, tokenizer or content.
+            DataError: a checkpoint to start from that is missing or damaged.
             RunError: the spec was made for another corpus, or other validation sets.
         """
-        refuse(spec, self.name)
-        model_config(spec.model, self.corpus.vocab_size)
+        refuse(spec, self.name, can=("checkpoint",))
+        config = architecture(spec.model, self.corpus.vocab_size)
+        if isinstance(config, DecoderConfig) and spec.context > config.context:
+            raise ConfigError(
+                f"The model was made for sequences of at most {config.context} tokens, and context is {spec.context}. "
+                f"Lower context."
+            )
+        if is_published(spec.model) and spec.start is None:
+            raise ConfigError(
+                "A published architecture is trained from a checkpoint only: give the run a start "
+                "(mixlaw.models.hugging_face.starting_from), or train a proxy from scratch (model: {preset: d64})."
+            )
+        if spec.start is not None and spec.start_run is None:
+            checked_start(spec, config, self.corpus.tokenizer)
         optimizer_options(spec.optimizer)
         LearningRate(spec.learning_rate, max(spec.num_steps, 1))
         if spec.num_steps < 1:
@@ -164,7 +181,6 @@ class _Run:
     """One run's state while it trains."""
 
     def __init__(self, trainer: TorchTrainer, spec: RunSpec, folder: Path, device: Any, log: Any, claim: Claim) -> None:
-        from mixlaw.models.proxy.model import Decoder
         from mixlaw.tokens.loader import Loader, validation
         from mixlaw.train.loop import Training, choose_precision
 
@@ -173,7 +189,7 @@ class _Run:
         self.loader = Loader(spec, trainer.corpus, root)
         self.validation = validation(trainer.corpus, root, spec.context)
         self.hashes = {v.name: v.hash for v in trainer.corpus.validation}
-        self.config = model_config(spec.model, trainer.corpus.vocab_size)
+        self.config = architecture(spec.model, trainer.corpus.vocab_size)
         self.rate = LearningRate(spec.learning_rate, spec.num_steps)
         options = optimizer_options(spec.optimizer)
         found = checkpoint.load(folder)
@@ -191,13 +207,15 @@ class _Run:
         precision = found[0].precision if found else choose_precision(options["precision"], device)
         self.state = found[0] if found else checkpoint.Progressed(spec.id, precision=precision, device=device.type)
         model_seed = int(content_hash({"model": spec.seed})[:15], 16)
-        self.training = Training(Decoder(self.config, model_seed).to(device), spec.optimizer, precision)
+        self.training = Training(build(self.config, model_seed).to(device), spec.optimizer, precision)
         if found is not None:
             self.training.load(found[1])
             self.write(f"continue at step {self.state.step} of {spec.num_steps}")
         elif spec.start_run is not None:
             given = spec.start.get("moments") if isinstance(spec.start, Mapping) else None
             self.start_from(folder.parent / spec.start_run, (given or options["moments"]) == "keep")
+        elif spec.start is not None:
+            self.start_published()
         store = Store(folder)
         store.write_json(
             "machine.json",
@@ -232,6 +250,23 @@ class _Run:
         self.training.load(found[1], moments)
         self.write(f"start from run {self.spec.start_run} ({'with' if moments else 'without'} its Adam moments)")
 
+    def start_published(self) -> None:
+        """Begin from a checkpoint folder's weights, and record the losses that they have before any step."""
+        assert isinstance(self.spec.start, Mapping)
+        path = self.spec.start["checkpoint"]
+        weights = CheckpointFolder(path).weights()
+        self.training.load({f"model.{name}": tensor for name, tensor in weights.items()}, moments=False)
+        losses = self.losses()
+        rows = value_rows(self.spec.id, 0, 0, losses, self.validation, self.hashes)
+        self.state.values += [{**row, "metric": f"start_{row['metric']}"} for row in rows]
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        self.write(f"start from the checkpoint {path}; validation loss before the first step: {shown}")
+
+    def losses(self) -> dict[str, float]:
+        """Validation losses of the model as it is now."""
+        at_once = logits_at_once(self.spec.context, self.config.vocab_size)
+        return evaluate(self.training.model, self.validation, min(self.trainer.evaluation_batch, at_once))
+
     def check_end(self, folder: Path, reached: checkpoint.Progressed) -> None:
         """The checkpoint to start from is that of the run it should be, and of that run's end."""
         status = Observations.load(folder).runs["status"].to_pylist()
@@ -265,7 +300,7 @@ class _Run:
             if state.step in curve:
                 self.record_curve()
             if state.step in evaluations:
-                losses = evaluate(self.training.model, self.validation, self.trainer.evaluation_batch)
+                losses = self.losses()
                 if not all(math.isfinite(value) for value in losses.values()):
                     return self.diverged(loss, norm)
                 state.values += value_rows(
@@ -330,11 +365,11 @@ class _Run:
             "seed": spec.seed,
             "replicate_group": spec.replicate_group or None,
             "epochs": self.loader.epochs(),
-            "start": spec.start_run,
+            "start": spec.start_run or (spec.start["hash"] if isinstance(spec.start, Mapping) else None),
             "trainer": f"{trainer.name}-{trainer.version} {state.device} {state.precision}",
             "corpus_hash": spec.corpus_hash or trainer.corpus.hash,
             "status": status,
-            "settings": asdict(self.config),
+            "settings": self.config.settings(),
             "realised": self.loader.realised(state.step),
         }
         if trainer.keep == "none":

@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 from mixlaw.kit.units import bits_per_byte
 
-__all__ = ["Validation", "evaluate", "value_rows"]
+__all__ = ["Validation", "evaluate", "logits_at_once", "value_rows"]
+
+_LOGITS = 1 << 28
+"""Logits of one forward pass at most: a gigabyte, and as much again for their probabilities."""
 
 Validation = Mapping[str, tuple[npt.NDArray[np.int64], int]]
 """``{set: (sequences (n, context + 1), bytes they spell)}``."""
@@ -56,6 +59,16 @@ def evaluate(model: Any, validation: Validation, batch: int = 8) -> dict[str, fl
             losses[name] = total / count if count else math.nan
     model.train(was_training)
     return losses
+
+
+def logits_at_once(context: int, vocab_size: int) -> int:
+    """How many sequences of ``context`` tokens to score in one forward pass, so that their logits fit into memory.
+
+    Example:
+        >>> logits_at_once(256, 2048), logits_at_once(512, 262_144)
+        (512, 2)
+    """
+    return max(1, _LOGITS // (context * vocab_size))
 
 
 def value_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from mixlaw.errors import ConfigError, did_you_mean
@@ -68,6 +68,15 @@ class ModelConfig:
     def head_dim(self) -> int:
         """Features per attention head."""
         return self.width // self.heads
+
+    @property
+    def attention_width(self) -> int:
+        """Features of all attention heads together."""
+        return self.width
+
+    def settings(self) -> dict[str, float | str]:
+        """What a table of runs says of the model."""
+        return asdict(self)
 
     @property
     def params(self) -> int:

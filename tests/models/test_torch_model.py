@@ -1,4 +1,4 @@
-"""The proxy as a Model: it scores as the trainer does, and its gradients are those of its losses."""
+"""A decoder as a Model: it scores as the trainer does, and its gradients are those of its losses."""
 
 import math
 
@@ -17,7 +17,7 @@ from tiny_tokens import MODEL, RULES, VOCABULARY, tiny_spec
 torch = pytest.importorskip("torch")
 
 from mixlaw.models.proxy.model import Decoder  # noqa: E402
-from mixlaw.models.proxy.proxy_model import ProxyModel  # noqa: E402
+from mixlaw.models.torch_model import TorchModel  # noqa: E402
 from mixlaw.train import TorchTrainer, checkpoint  # noqa: E402
 
 CONFIG = model_config({"width": 16, "layers": 2, "heads": 2, "mlp_width": 32}, VOCABULARY)
@@ -34,7 +34,7 @@ def decoder():
 
 @pytest.fixture
 def model(decoder):
-    return ProxyModel(CONFIG, decoder.state_dict())
+    return TorchModel(CONFIG, decoder.state_dict())
 
 
 def items(*lengths, seed=0):
@@ -52,7 +52,7 @@ def test_a_trained_run_scores_as_its_trainer_measured(tiny, tmp_path):
     spec = tiny_spec(corpus, 0.7, steps=20, optimizer={"precision": "fp32"})
     TorchTrainer(*tiny).run(spec, tmp_path / spec.id)
     config = model_config(MODEL, corpus.vocab_size)
-    model = ProxyModel(config, checkpoint.load_weights(tmp_path / spec.id))
+    model = TorchModel(config, checkpoint.load_weights(tmp_path / spec.id))
     sets = validation(corpus, root, spec.context)
     rows = Observations.load(tmp_path / spec.id).values.to_pylist()
     measured = {r["target"]: r["value"] for r in rows if r["metric"] == "loss" and r["step"] == 20}
@@ -109,7 +109,7 @@ def test_generation_ends_at_the_end_token(model, decoder):
         def encode(self, texts):
             raise NotImplementedError
 
-    ending = ProxyModel(CONFIG, decoder.state_dict(), tokenizer=Ends())
+    ending = TorchModel(CONFIG, decoder.state_dict(), tokenizer=Ends())
     written = ending.generate([np.array([7, 3, 50])], 20)[0]
     assert written[-1] == Ends.end
     assert len(written) <= 2
@@ -136,8 +136,8 @@ def test_gradients_are_the_slope_of_the_losses(model, decoder):
 
 
 def test_the_hash_names_the_weights(model, decoder):
-    assert ProxyModel(CONFIG, decoder.state_dict()).hash == model.hash
-    assert ProxyModel(CONFIG, Decoder(CONFIG, seed=3).state_dict()).hash != model.hash
+    assert TorchModel(CONFIG, decoder.state_dict()).hash == model.hash
+    assert TorchModel(CONFIG, Decoder(CONFIG, seed=3).state_dict()).hash != model.hash
 
 
 def test_what_it_cannot_take_is_explained(model, decoder):
@@ -148,6 +148,6 @@ def test_what_it_cannot_take_is_explained(model, decoder):
     with pytest.raises(DataError, match="nothing is scored"):
         Item("x", np.array([1, 2, 3]), scored_from=3)
     with pytest.raises(DataError, match="not those of"):
-        ProxyModel(model_config({**MODEL, "layers": 3}, VOCABULARY), decoder.state_dict())
+        TorchModel(model_config({**MODEL, "layers": 3}, VOCABULARY), decoder.state_dict())
     with pytest.raises(ConfigError, match="Projection size"):
         Projection(0)

@@ -1,4 +1,4 @@
-"""The proxy as a :class:`~mixlaw.models.contract.Model`: scores, text and gradients from a trained run's weights."""
+"""A decoder in torch as a :class:`~mixlaw.models.contract.Model`: scores, text and gradients from fixed weights."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from torch.nn import functional as F
 
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
+from mixlaw.models.architecture import build
 from mixlaw.models.contract import Floats, Item, Projection, Tokenizer, Tokens
-from mixlaw.models.proxy.model import Decoder
+from mixlaw.models.hugging_face.decoder_config import DecoderConfig
 from mixlaw.models.proxy.presets import ModelConfig
 
-__all__ = ["ProxyModel"]
+__all__ = ["TorchModel"]
 
 _SIGNS = 1 << 22  # entries of the projection that are in memory at once
-_TOGETHER = 8  # items of one forward pass, or one batch of gradients
+_TOGETHER = 8  # items of one forward pass at most, or one batch of gradients
+_LOGITS = 1 << 27  # logits in memory at once, half a gigabyte: of a large vocabulary fewer items go together
 
 
-class ProxyModel:
-    """A decoder with fixed weights, in fp32.
+class TorchModel:
+    """A decoder with fixed weights, in fp32: a proxy, or a published architecture.
 
     Args:
         config: the architecture, with its vocabulary size.
@@ -37,16 +39,16 @@ class ProxyModel:
         DataError: the weights are not those of this architecture.
 
     Example:
-        >>> from mixlaw.models.proxy.presets import model_config
-        >>> config = model_config({"width": 16, "layers": 1, "heads": 2, "mlp_width": 32}, 50)
-        >>> model = ProxyModel(config, Decoder(config).state_dict())
+        >>> from mixlaw.models.architecture import architecture
+        >>> config = architecture({"width": 16, "layers": 1, "heads": 2, "mlp_width": 32}, 50)
+        >>> model = TorchModel(config, build(config).state_dict())
         >>> model.logprobs(np.array([[3, 1, 4, 1]])).shape
         (1, 3)
     """
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: ModelConfig | DecoderConfig,
         weights: Mapping[str, Tensor],
         tokenizer: Tokenizer | None = None,
         device: str = "cpu",
@@ -54,13 +56,14 @@ class ProxyModel:
         self.config = config
         self.tokenizer = tokenizer
         self.device = torch.device(device)
-        self._decoder = Decoder(config)
+        self.decoder = build(config)
+        """The ``torch.nn.Module``: from tokens (batch, context) to logits (batch, context, vocabulary)."""
         try:
-            self._decoder.load_state_dict(dict(weights))
+            self.decoder.load_state_dict(dict(weights))
         except RuntimeError as error:
             raise DataError(f"These weights are not those of {config}: {error}") from None
-        self._decoder.to(self.device).eval()
-        self.hash = _hash(config, self._decoder)
+        self.decoder.to(self.device).eval()
+        self.hash = _hash(config, self.decoder)
 
     def logprobs(self, tokens: Tokens) -> Floats:
         """(batch, length - 1) log-probabilities in nats; see :meth:`mixlaw.models.contract.Model.logprobs`."""
@@ -68,8 +71,9 @@ class ProxyModel:
         self._check(tokens, "tokens", 2)
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(tokens), _TOGETHER):
-                given = self._tensor(tokens[start : start + _TOGETHER])
+            together = self._together(tokens.shape[1])
+            for start in range(0, len(tokens), together):
+                given = self._tensor(tokens[start : start + together])
                 parts.append(-self._losses(given).double().cpu().numpy())
         return np.concatenate(parts) if parts else np.empty((0, max(tokens.shape[1] - 1, 0)))
 
@@ -95,7 +99,7 @@ class ProxyModel:
             tokens = given.astype(np.int64).tolist()
             with torch.inference_mode():
                 for _ in range(max_tokens):
-                    logits = self._decoder(self._tensor(np.array([tokens])))[0, -1].float().cpu()
+                    logits = self.decoder(self._tensor(np.array([tokens])))[0, -1].float().cpu()
                     if temperature > 0:
                         chances = torch.softmax(logits / temperature, -1)
                         tokens.append(int(torch.multinomial(chances, 1, generator=generator)))
@@ -109,7 +113,7 @@ class ProxyModel:
     def gradients(self, items: Sequence[Item], projection: Projection) -> Floats:
         """(num_items, projection.size) projected gradients; see :class:`~mixlaw.models.contract.Projection`."""
         out = np.zeros((len(items), projection.size))
-        parameters = list(self._decoder.parameters())
+        parameters = list(self.decoder.parameters())
         for start in range(0, len(items), _TOGETHER):
             rows = []
             for item in items[start : start + _TOGETHER]:
@@ -123,7 +127,7 @@ class ProxyModel:
     # ---- inside --------------------------------------------------------------------------------------
     def _losses(self, tokens: Tensor) -> Tensor:
         """(batch, length - 1) loss of each token after the first."""
-        logits = self._decoder(tokens[:, :-1]).float()
+        logits = self.decoder(tokens[:, :-1]).float()
         return F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
 
     def _batches(self, items: Sequence[Item]) -> Iterator[tuple[list[int], Tensor]]:
@@ -131,12 +135,17 @@ class ProxyModel:
         for item in items:
             self._check(item.tokens, f"item {item.id!r}", 1)
         order = sorted(range(len(items)), key=lambda i: len(items[i].tokens))
-        for start in range(0, len(order), _TOGETHER):
-            indices = order[start : start + _TOGETHER]
+        together = self._together(max((len(item.tokens) for item in items), default=1))
+        for start in range(0, len(order), together):
+            indices = order[start : start + together]
             padded = np.zeros((len(indices), max(len(items[i].tokens) for i in indices)), np.int64)
             for row, i in enumerate(indices):
                 padded[row, : len(items[i].tokens)] = items[i].tokens
             yield indices, self._tensor(padded)
+
+    def _together(self, length: int) -> int:
+        """How many items of so many tokens go through the model at once."""
+        return max(1, min(_TOGETHER, _LOGITS // max(length * self.config.vocab_size, 1)))
 
     def _tensor(self, tokens: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(tokens, np.int64)).to(self.device)
@@ -155,7 +164,7 @@ class ProxyModel:
             )
 
 
-def _hash(config: ModelConfig, decoder: Decoder) -> str:
+def _hash(config: ModelConfig | DecoderConfig, decoder: Any) -> str:
     weights = {
         name: hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
         for name, tensor in decoder.state_dict().items()

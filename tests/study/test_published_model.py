@@ -1,0 +1,161 @@
+"""A study whose runs continue a published model: designed, trained, evaluated and exported from the command line."""
+
+import json
+import random
+
+import pytest
+from typer.testing import CliRunner
+
+from mixlaw.cli.app import app
+from mixlaw.errors import ConfigError, DataError
+from mixlaw.models.architecture import architecture
+from mixlaw.models.hugging_face import load, write_folder
+from mixlaw.study.study import Study
+from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+WORDS = {"digits": ("one", "two", "three", "four", "five"), "colours": ("red", "green", "blue", "black", "grey")}
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 320,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
+
+
+def write_texts(folder):
+    paths, rng = {}, random.Random(0)
+    for name, words in WORDS.items():
+        path = folder / f"{name}.jsonl"
+        lines = [json.dumps({"text": " ".join(rng.choice(words) for _ in range(40))}) for _ in range(200)]
+        path.write_text("\n".join(lines) + "\n")
+        paths[name] = str(path)
+    return paths
+
+
+def configuration(folder, **training):
+    return {
+        "corpus": {
+            "domains": write_texts(folder),
+            "tokenizer": str(folder / "model" / "tokenizer.json"),
+            "validation_tokens": 512,
+        },
+        "objective": {"digits": 1.0},
+        "budget": {"tokens": 4096, "max_epochs": 50},
+        "training": {
+            "start": "model",
+            "tokens": 4096,
+            "batch": 4,
+            "context": 32,
+            "learning_rate": {"name": "constant", "peak": 1e-3},
+            "evaluations": 2,
+            **training,
+        },
+        "design": {"num": 2, "replicates": 0},
+        "executor": {"workers": 1},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    encoder = Encoder(train_tokenizer([" ".join(word for words in WORDS.values() for word in words)], 300))
+    config = architecture({"config": LLAMA})
+    generator = torch.Generator().manual_seed(0)
+    weights = {n: torch.randn(shape, generator=generator) * 0.2 for n, shape in config.shapes().items()}
+    write_folder(tmp_path / "model", {"config": LLAMA}, weights, context=64, tokenizer=encoder.text, end=encoder.end)
+    return tmp_path
+
+
+def said(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_runs_continue_the_model_and_come_out_as_folders(folder):
+    study = Study.create(folder / "s", configuration(folder))
+    study.tokenize()
+    before = study.evaluate(folder / "model")
+    printed = said("evaluate", study.folder, folder / "model")
+    assert all(f"{losses['loss']:.4f} nats per token" in printed for losses in before.values())
+    specs = study.design()
+    assert study.train() == {}
+    values = study.observations().values.to_pylist()
+    for spec in specs:
+        at_start = {v["target"]: v["value"] for v in values if v["run"] == spec.id and v["metric"] == "start_loss"}
+        assert at_start == {name: losses["loss"] for name, losses in before.items()}
+    assert len(study.runs_of_one_size()) == len(specs)
+
+    out = folder / "out"
+    assert "from_pretrained" in said("export-model", study.folder, specs[0].id[:9], out)
+    ends = {v["target"]: v["value"] for v in values if v["run"] == specs[0].id and v["metric"] == "loss"}
+    after = study.evaluate(out)
+    for name, losses in after.items():
+        assert losses["loss"] == ends[name] and losses["bits_per_byte"] > 0
+    for run, says in (("nothing", "none begins with it"), ("", "none begins with it")):
+        with pytest.raises(ConfigError, match=says):
+            study.export_model(run, folder / "other")
+
+
+def test_a_proxy_comes_out_as_a_llama_with_its_losses(folder):
+    proxy = {"width": 16, "layers": 1, "heads": 2}
+    study = Study.create(folder / "s", configuration(folder, start=None, model=proxy))
+    study.tokenize()
+    spec = study.design()[0]
+    with pytest.raises(ConfigError, match="is not the id of one run"):
+        study.export_model(spec.id, folder / "out")
+    (study.folder / "runs" / spec.id).mkdir(parents=True)
+    with pytest.raises(DataError, match="is not done"):
+        study.export_model(spec.id, folder / "out")
+    assert study.train() == {}
+    study.export_model(spec.id, folder / "out")
+    values = study.observations().values.to_pylist()
+    ends = {v["target"]: v["value"] for v in values if v["run"] == spec.id and v["metric"] == "loss" and v["step"] > 16}
+    for name, losses in study.evaluate(folder / "out").items():
+        assert losses["loss"] == pytest.approx(ends[name], abs=1e-5)
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "out")
+    text = "one two black"
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.decode(ids) == text and tokenizer.eos_token == "<|endoftext|>"
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder / "out").eval()
+    with torch.inference_mode():
+        expected = theirs(torch.tensor([ids])).logits
+        assert torch.allclose(load(folder / "out").decoder(torch.tensor([ids])), expected, atol=1e-4)
+
+
+def test_settings_that_do_not_go_with_a_start_are_refused(folder):
+    for training, says in (
+        ({"model": {"preset": "d96"}}, "start brings its own model"),
+        ({"learning_rate": {"name": "wsd", "peak": 4e-3}}, "start needs a learning_rate of its own"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            Study.create(folder / "s", configuration(folder, **training))
+    given = configuration(folder)
+    given["design"]["sizes"] = [{"num": 1, "tokens": 8192, "model": {"preset": "d96"}}]
+    with pytest.raises(ConfigError, match="leave one out"):
+        Study.create(folder / "s", given)
+
+
+def test_another_tokenizer_is_told_before_anything_is_trained(folder):
+    given = configuration(folder)
+    given["corpus"] |= {"tokenizer": None, "vocab_size": 280}
+    study = Study.create(folder / "s", given)
+    study.tokenize()
+    with pytest.raises(ConfigError, match=r"has another.*Tokenise with corpus\.tokenizer"):
+        study.design()
+    with pytest.raises(ConfigError, match="has another"):
+        study.evaluate(folder / "model")
+    assert not (study.folder / "design.json").exists()
+
+
+def test_a_context_beyond_the_models_is_refused(folder):
+    study = Study.create(folder / "s", configuration(folder))
+    study.tokenize()
+    with pytest.raises(ConfigError, match="at most 64 tokens, and 65 are asked for"):
+        study.evaluate(folder / "model", context=65)
