@@ -13,8 +13,8 @@ from mixlaw.data.recipe import Recipe
 from mixlaw.laws import Law
 from mixlaw.study.fit_folder import predict_fit
 
-DOMAINS = ("web", "code & maths", "wiki")
-COUNTS = ["--counts", "web=3T", "--counts", "code & maths=400B", "--counts", "wiki=20B"]
+DOMAINS = ("web", "code, & maths", "wiki")
+COUNTS = ["--counts", "web=3T", "--counts", "code, & maths=400B", "--counts", "wiki=20B"]
 
 
 def mixlaw(*arguments):
@@ -57,14 +57,14 @@ def test_the_recipe_comes_from_the_law_as_fitted_and_no_text(fitted):
     recipe = Recipe.load(folder / "recipe.json")
     assert (folder / "law.json").read_bytes() == before
     assert recipe.tokens == 300 * 10**9
-    assert recipe.corpus.unique_tokens == {"web": 3 * 10**12, "code & maths": 4 * 10**11, "wiki": 2 * 10**10}
+    assert recipe.corpus.unique_tokens == {"web": 3 * 10**12, "code, & maths": 4 * 10**11, "wiki": 2 * 10**10}
     assert recipe.epochs["wiki"] <= 4 + 1e-6
     assert recipe.objective["weights"] == {"exam": 0.7, "bugs": 0.3}
     assert recipe.difference.low < recipe.difference.high  # the folder's runs are behind the interval
     assert re.search(r"exam: .*reference \d", said.output)
     exported = mixlaw("export", folder, "streaming", folder / "blend.py")
     assert exported.exit_code == 0, exported.output
-    assert "code & maths" in (folder / "blend.py").read_text()
+    assert "code, & maths" in (folder / "blend.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,10 @@ def test_limits_and_tasks_work_on_a_fit_as_on_a_study(fitted):
     folder, _ = fitted
     plain = ["optimize", folder, "--tokens", "300B", *COUNTS]
     assert mixlaw(*plain).exit_code == 0
-    free = Recipe.load(folder / "recipe.json").mixture["code & maths"]
-    said = mixlaw(*plain, "--limit", f"pay={0.5 * free * 300e9}:code & maths=1")
+    free = Recipe.load(folder / "recipe.json").mixture["code, & maths"]
+    said = mixlaw(*plain, "--limit", f"pay={0.5 * free * 300e9}:code, & maths=1")
     assert said.exit_code == 0, said.output
-    assert Recipe.load(folder / "recipe.json").mixture["code & maths"] == pytest.approx(0.5 * free, rel=1e-4)
+    assert Recipe.load(folder / "recipe.json").mixture["code, & maths"] == pytest.approx(0.5 * free, rel=1e-4)
     assert "keeps no ledger" in said.output
     loss = np.linspace(2.5, 4.5, 12)
     table = np.column_stack([loss, 0.25 + 0.7 / (1 + np.exp(3 * (loss - 3.4)))])
@@ -119,7 +119,7 @@ def test_limits_and_tasks_work_on_a_fit_as_on_a_study(fitted):
 
 def test_a_mixture_is_predicted_by_the_law_of_a_fit(fitted):
     folder, _ = fitted
-    weights = ["--weight", "web=0.5", "--weight", "code & maths=0.5"]
+    weights = ["--weight", "web=0.5", "--weight", "code, & maths=0.5"]
     said = mixlaw("predict", folder, *weights)
     assert said.exit_code == 0, said.output
     mean = float(re.search(r"exam +(\d\.\d+) \[", said.output)[1])
@@ -133,7 +133,7 @@ def test_where_no_run_was_the_predicted_interval_allows_for_a_wrong_form(fitted,
     folder, _ = fitted
     assert mixlaw("fit", folder.parent / "runs.csv", "--out", tmp_path / "m4", "--law", "m4").exit_code == 0
     law = Law.from_json((tmp_path / "m4" / "law.json").read_text())
-    low, high = law.predict_interval({"web": [0.0], "code & maths": [0.0], "wiki": [1.0]})
+    low, high = law.predict_interval({"web": [0.0], "code, & maths": [0.0], "wiki": [1.0]})
     found = predict_fit(tmp_path / "m4", {"wiki": 1.0})
     truth = 3 - np.log([0.1, 0.1, 1.1]) @ np.array([[0.2, 0.05, 0.1], [0.05, 0.3, 0.02]]).T  # no form of M4
     for t, (name, loss) in enumerate(zip(("exam", "bugs"), truth)):

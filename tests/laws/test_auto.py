@@ -336,6 +336,20 @@ def test_a_law_that_explodes_between_the_runs_has_no_weight():
     assert any("m4 explodes between the runs for" in note for note in law.notes_)
 
 
+def test_a_law_that_explodes_between_the_runs_is_not_offered_for_a_certificate():
+    """Of four runs of five domains effective tokens had the least held-out error of the convex laws, and exploded."""
+    table = pq.read_table(experiments("dml_five_domains.parquet")).to_pandas()
+    table = table[table.model_size == "70M"]
+    table = table[table.step == table.groupby("run").step.transform("max")]
+    weights = [c for c in table if c.startswith("weight_")]
+    wide = table.pivot_table(index=["run", *weights], columns="validation_domain", values="loss").reset_index()
+    few = wide.sort_values("run").iloc[:4]
+    law = Auto().fit(few[weights], few[[c for c in wide if c not in ("run", *weights)]])
+    exploded = {note.split()[0] for note in law.notes_ if "explodes between the runs" in note}
+    assert "effective_tokens" in exploded and law.certifiable_name_ not in exploded
+    assert "Gaussian process 8 folds" not in law.summary()  # of four runs they are one each
+
+
 def test_a_covariance_that_rounding_makes_indefinite_is_no_raw_error():
     """Ten runs of 24 domains and 111 targets ended in a LinAlgError of the process' folds."""
     table = pq.read_table(experiments("olmix_30m_20_mixtures.parquet")).to_pandas()

@@ -130,6 +130,9 @@ def test_leaving_out_what_no_run_left_out_is_a_step_beyond_them():
     assert tried.reach(np.array([[0.5, 0.5], [0.03, 0.97]])).tolist() == [0.0, 0.0]
     assert tried.reach(np.array([[0.0, 1.0]]))[0] == pytest.approx((0.2 / (np.sqrt(0.305) - 0.2)) ** 2)
     assert not ZeroShares.of(np.vstack([shares, [0.0, 1.0]])).untried(np.array([[0.0, 1.0]])).any()
+    # shares between 85% and 99%: the step to 0 is 13 times as long as any tried, and the loss is not 13 times unknown
+    narrow = np.linspace(0.85, 0.99, 8)
+    assert ZeroShares.of(np.column_stack([narrow, 1 - narrow])).reach(np.array([[0.0, 1.0]]))[0] == 1.0
 
 
 def test_where_a_domain_is_left_out_untried_the_families_are_trusted_less():

@@ -194,6 +194,22 @@ def test_impossible_guard_is_explained(law, corpus):
     assert len(caught.value.conflict) == 1  # the harmless guard is not part of the conflict
 
 
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"guard": "a"}, {"guard": ["a"]}, {"guard": {"a": "0"}}, {"guard": {"objective": None}}, {"task": "a"},
+        {"gain": "1", "kind": "least_change"}, {"kl_weight": "x"}, {"kl_weight": None}, {"kl_limit": "x"},
+        {"level": "x"}, {"near": None}, {"starts": "x"}, {"num_bootstrap": 1.5}, {"seed": None}, {"seed": -1},
+        {"repetition": "x"}, {"runs": (np.eye(3),)}, {"runs": "x"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wishes_of_another_kind_are_refused_by_name(law, corpus, wish):
+    name = next(iter(wish))
+    with pytest.raises(ConfigError, match=name):
+        optimize(law, "b", BUDGET, corpus, **{**FAST, **wish})
+
+
 def test_a_search_names_what_it_cannot_satisfy(corpus):
     asked = (Function(np.zeros(1), const=1.0, label="a: at most 0"), Function(np.zeros(1), const=-1.0, label="b"))
     problem = mean(BUDGET.check(corpus), np.ones(1), asked)

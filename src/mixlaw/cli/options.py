@@ -12,7 +12,17 @@ from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.units import parse_count, parse_number
 from mixlaw.kit.yaml_text import load_yaml
 
-__all__ = ["check_kind", "further_limits", "mixture", "mixture_or_name", "pairs", "places", "task_files", "values"]
+__all__ = [
+    "check_kind",
+    "further_limits",
+    "listed",
+    "mixture",
+    "mixture_or_name",
+    "pairs",
+    "places",
+    "task_files",
+    "values",
+]
 
 
 def mixture_or_name(text: str, where: str) -> dict[str, float] | str:
@@ -137,9 +147,27 @@ def pairs(texts: Sequence[str], what: str, number: bool = True) -> dict[str, Any
     return result
 
 
+def listed(text: str) -> list[str]:
+    """``"a=1,b=2"`` -> ``["a=1", "b=2"]``; a piece without an equals sign is the beginning of a name with a comma.
+
+    Example:
+        >>> listed("web, en=1,code=2")
+        ['web, en=1', 'code=2']
+    """
+    out: list[str] = []
+    begun = ""
+    for part in text.split(","):
+        begun += part
+        if "=" in part:
+            out, begun = [*out, begun], ""
+        else:
+            begun += ","
+    return [*out, begun[:-1]] if begun else out
+
+
 def _numbers(text: str, where: str) -> dict[str, float]:
     out = {}
-    for part in text.split(","):
+    for part in listed(text):
         name, sign, value = part.partition("=")
         if not sign or not name.strip():
             raise ConfigError(f"{where}: {part!r} must look like DOMAIN=NUMBER.")

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from mixlaw.cli.options import check_kind, further_limits, mixture, mixture_or_name, pairs, places, task_files, values
+from mixlaw.cli.options import (
+    check_kind,
+    further_limits,
+    listed,
+    mixture,
+    mixture_or_name,
+    pairs,
+    places,
+    task_files,
+    values,
+)
 from mixlaw.cli.shared import StudyFolder, draws_text, echo, next_step, progress_bar, schedule_text
 from mixlaw.data.budget import Budget
 from mixlaw.data.seams import EXPORTERS, IMPORTERS, SAMPLERS
@@ -429,7 +439,7 @@ def _optimize_fit(
             f"{folder} holds a fit of files, which does not say how long the target run is. Add --tokens, for example "
             f"--tokens 300B, and --counts DOMAIN=TOKENS for each domain."
         )
-    counts = [part for text in of_files["--counts"] or [] for part in text.split(",")]
+    counts = [part for text in of_files["--counts"] or [] for part in listed(text)]
     reference = of_files["--reference"]
     recipe = optimize_fit(
         folder,

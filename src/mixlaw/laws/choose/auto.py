@@ -68,8 +68,8 @@ class Auto(Law):
         league_: :class:`mixlaw.laws.choose.league.League` of held-out scores, the average included (its weights are
             cross-fitted for that, so the score is honest).
         heldout_values_: (n, T) predictions of the training runs without themselves (``heldout_``).
-        certifiable_name_: the convex parametric family with the lowest held-out error; ``certifiable_`` is
-            that law, whose optimum :func:`mixlaw.optimize` can certify.
+        certifiable_name_: the convex parametric family with the lowest held-out error, of those that do not
+            explode between the runs; ``certifiable_`` is that law, whose optimum :func:`mixlaw.optimize` can certify.
         noise_ (Array): (T,) standard deviation of the seed noise from replicates, in the unit of y (NaN without any).
         notes_: everything about the rows worth knowing, in sentences.
 
@@ -221,17 +221,18 @@ class Auto(Law):
         weights = stack_weights(stacked, Y, prior=prior, groups=groups, allowed=tame)
         self.weights_ = {k: weights[f].tolist() for f, k in enumerate(names)}
         self.heldout_values_ = cross_fitted(stacked, Y, ids, prior, groups, tame) if len(names) > 1 else stacked[0]
-        self._keep(fitted, heldout, Y)
+        self._keep(fitted, heldout, Y, {name for name, ok in zip(names, tame, strict=True) if ok.all()})
         self._calibrate(X, Y)
         self.notes_ = notes
         self._rate(trials)
         mean = {k: float(np.mean(v)) for k, v in self.weights_.items()}
         self.parameters_ = {"weights": mean}
 
-    def _keep(self, fitted: dict[str, Law], heldout: dict[str, Array], Y: Array) -> None:
-        """The members with weight, and the convex law that an optimiser can certify."""
+    def _keep(self, fitted: dict[str, Law], heldout: dict[str, Array], Y: Array, tame: set[str]) -> None:
+        """The members with weight, and the convex law that an optimiser can certify: one that does not explode between
+        the runs, where optima lie."""
         error = {k: float(np.nanmean(_scaled_error(heldout[k], Y))) for k in fitted}
-        convex = [k for k, law in fitted.items() if _all_convex(law)]
+        convex = [k for k, law in fitted.items() if k in tame and _all_convex(law)]
         if convex:
             self.certifiable_name_ = min(convex, key=lambda k: error[k])
             off = np.abs(heldout[self.certifiable_name_] - Y)  # the league's number: targets count alike
@@ -463,7 +464,7 @@ class Auto(Law):
         rows.sort(key=lambda r: (bool(r.error), r.mae))
         distinct = count_different(self.train_X_)
         splits = "leave-one-out" if distinct <= 24 else "5 folds or leave-one-out"
-        if distinct <= 24 and PROCESS in trials.heldout:
+        if 8 < distinct <= 24 and PROCESS in trials.heldout:
             splits += ", the Gaussian process 8 folds"
         self._league = League(rows, len(self.train_X_), 5, 0.9, splits)
         self.league_rows_ = [

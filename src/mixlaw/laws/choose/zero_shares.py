@@ -48,7 +48,8 @@ class ZeroShares:
     def reach(self, R: Array) -> Array:
         """(m,) how far mixtures R (m, K) lie beyond what was tried, by leaving domains out: the sum, over the domains
         left out untried, of the squared length of the step from the smallest share that was run to the mixture's,
-        beside that from the median share to the smallest."""
+        beside that from the median share to the smallest. A longer step counts as one as long: where shares hardly
+        varied, what lies so far off is far from the runs in every way, and the families' disagreement says so."""
         least, middle, here = (np.sqrt(np.maximum(v, 0.0)) for v in (self.least, self.middle, R))
         length = (least - here) / np.where(middle > least, middle - least, np.inf)
-        return np.asarray((np.where(self.untried(R), length, 0.0) ** 2).sum(axis=1))
+        return np.asarray((np.where(self.untried(R), np.minimum(length, 1.0), 0.0) ** 2).sum(axis=1))

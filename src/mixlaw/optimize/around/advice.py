@@ -104,7 +104,7 @@ def outside_hull(points: Array, r: Array, warnings: list[str]) -> None:
 
 
 def untried_zeros(points: Array, domains: Sequence[str], r: Array, wider: float | None, warnings: list[str]) -> None:
-    """Warn where the answer ``r`` (K,) leaves out domains that every run of ``points`` (n, K) drew from.
+    """Warn where the answer ``r`` (K,) has far less of domains than every run of ``points`` (n, K) had, or none.
 
     Args:
         domains: names of the K columns.
@@ -114,14 +114,14 @@ def untried_zeros(points: Array, domains: Sequence[str], r: Array, wider: float 
     Example:
         >>> warnings, points = [], np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
         >>> untried_zeros(points, ["web", "code"], np.array([1.0, 0.0]), 1.2, warnings)
-        >>> warnings[0][:80]
-        'No run left out code (smallest share that was run: 10.00%), and the mixture does'
+        >>> warnings[0].partition(":")[0]
+        'No run had as little code (0.00% here, at least 10.00% in the runs) as the mixture'
     """
     tried = ZeroShares.of(points)
     found = np.flatnonzero(tried.untried(r[None])[0])
     if not len(found):
         return
-    shown = [f"{domains[j]} (smallest share that was run: {tried.least[j]:.2%})" for j in found[:6]]
+    shown = [f"{domains[j]} ({r[j]:.2%} here, at least {tried.least[j]:.2%} in the runs)" for j in found[:6]]
     more = f" and {len(found) - 6} more" if len(found) > 6 else ""
     allowed = (
         "The intervals do not allow for it."
@@ -129,9 +129,8 @@ def untried_zeros(points: Array, domains: Sequence[str], r: Array, wider: float 
         else f"The intervals allow {wider:.2g} times as much for a wrong form because of it, which is a guess."
     )
     warnings.append(
-        f"No run left out {', '.join(shown)}{more}, and the mixture does: the price of leaving a domain out entirely "
-        f"is not in the runs, and a loss may rise steeply close to 0. {allowed} Train a run without them, or set a "
-        f"floor."
+        f"No run had as little {', '.join(shown)}{more} as the mixture: what the last step down costs is not in the "
+        f"runs, and a loss may rise steeply close to 0. {allowed} Train a run with as little, or set a floor."
     )
 
 

@@ -62,6 +62,8 @@ class Repetition:
         """
         if option is None or option is False:
             return None
+        if not isinstance(option, int | float | np.integer | np.floating):
+            raise ConfigError(f"repetition={option!r} must be True, False or R*, a number of epochs.")
         once = np.array([u / budget_tokens for u in unique_tokens])
         return Repetition(once, PUBLISHED_DECAY if option is True else float(option))
 

@@ -127,7 +127,12 @@ class Request:
             DataError: a law that is not fitted or knows no mixtures, or ``runs`` it was not fitted on.
             InfeasibleBudgetError: no mixture satisfies the budget.
         """
-        _check_numbers(level, near)
+        _check_numbers(level, near, starts, seed, num_bootstrap)
+        for what, given in (("guard", guard), ("task", task)):
+            if given is not None and not isinstance(given, Mapping):
+                raise ConfigError(
+                    f"{what} must be a mapping from validation set to what is asked of it, got {given!r}."
+                )
         objective, kind = _objective(objective, kind)
         constraints = budget.check(corpus)
         domains = corpus.names
@@ -147,11 +152,13 @@ class Request:
             prior, name = _prior(kl_to, known, domains)
             if kl_limit is not None:
                 guards.append(_kl_guard(kl_limit, name, len(W)))
-        given = runs if runs is not None else view.training
+        if runs is not None and not (isinstance(runs, tuple | list) and len(runs) == 2):
+            raise ConfigError("runs must be the pair (X, y) that the law was fitted to.")
+        training = runs if runs is not None else view.training
         num = (_PARAMETRIC if view.refits_in_one_batch else _OTHER) if num_bootstrap is None else num_bootstrap
         return cls(
             view=view,
-            rows=None if given is None else Rows.of(view, given),
+            rows=None if training is None else Rows.of(view, training),
             budget=budget,
             constraints=constraints,
             unique=unique,
@@ -206,10 +213,21 @@ class Request:
         return len(counted) > 1 or (bool(self.tasks) and len(self.weights) > 1)
 
 
-def _check_numbers(level: float, near: float) -> None:
-    if not 0 < level < 1:
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+
+
+def _check_numbers(level: float, near: float, starts: int, seed: int, num_bootstrap: int | None) -> None:
+    for name, value in (("starts", starts), ("seed", seed), ("num_bootstrap", num_bootstrap)):
+        if not _whole(value) and not (name == "num_bootstrap" and value is None):
+            raise ConfigError(f"{name}={value!r} must be a whole number, 0 or more.")
+    if not (_number(level) and 0 < level < 1):
         raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
-    if not 0 < near < np.inf:
+    if not (_number(near) and near > 0):
         raise ConfigError(f"near={near!r} must be a positive share of the objective, for example 0.001.")
 
 
@@ -266,7 +284,7 @@ def _guard(view: LawView, name: str, slack: float, at_reference: Array, W: Array
     """A bound on the loss of one set, or, under the name ``"objective"``, on the weighted mean W (T,) of them."""
     whole = name == "objective" and name not in view.targets
     counted = W if whole else np.eye(len(at_reference))[view.index([name], "guard")[0]]
-    if not np.isfinite(slack):
+    if not _number(slack):
         raise ConfigError(f"guard[{name!r}] must be a finite number of nats, got {slack!r}.")
     before = float(counted @ at_reference)
     label = f"{'weighted mean' if whole else name}: at most {slack:+.4g} nats of the reference's {before:.4f}"
@@ -294,13 +312,13 @@ def _check_wishes(
         raise ConfigError(
             f"kind='least_change' and gain=(nats to win) belong together, got kind={kind!r}, gain={gain!r}."
         )
-    if gain is not None and not (np.isfinite(gain) and gain >= 0):
+    if gain is not None and not (_number(gain) and gain >= 0):
         raise ConfigError(f"gain={gain!r} must be a number >= 0: the nats by which the objective is to fall.")
     if robust is not None and robust not in MEASURES:  # before a minute of refits
         raise ConfigError(f"Unknown robust measure {robust!r}.{did_you_mean(robust, MEASURES)}")
-    if kl_limit is not None and not (np.isfinite(kl_limit) and kl_limit > 0):
+    if kl_limit is not None and not (_number(kl_limit) and kl_limit > 0):
         raise ConfigError(f"kl_limit must be a positive number of nats, got {kl_limit!r}.")
-    if not (np.isfinite(kl_weight) and kl_weight >= 0):
+    if not (_number(kl_weight) and kl_weight >= 0):
         raise ConfigError(f"kl_weight must be a number >= 0, got {kl_weight!r}.")
     if kind == "least_change" and kl_weight > 0:
         raise ConfigError("kind='least_change' has a distance of its own; leave out kl_weight.")
