@@ -36,7 +36,7 @@ def test_every_set_is_shown_at_the_recipe_and_at_the_reference(runs):
         assert f"reference {before[name]:.4f} ({change:+.4f})" in text
     worse = [n for n in before if recipe.predictions[n].mean > before[n] + 5e-5]
     assert "arxiv" in worse
-    assert f"Worse than at the reference, {len(worse)} of 3 sets: arxiv +" in text
+    assert f"Predicted worse than at the reference, {len(worse)} of 3 sets (best guesses): arxiv +" in text
 
 
 def test_the_cost_of_a_guard_is_what_asking_for_it_costs(runs):

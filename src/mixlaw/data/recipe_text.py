@@ -240,7 +240,7 @@ def worse_text(
         >>> known = {"exam": {"reference": 2.5}, "bugs": {"reference": 2.75, "guard_costs": 0.014}}
         >>> for line in worse_text(predictions, known):
         ...     print(line)
-        Worse than at the reference, 1 of 2 sets: bugs +0.2500.
+        Predicted worse than at the reference, 1 of 2 sets (best guesses): bugs +0.2500.
         Cheapest guard: guarding bugs costs 0.014 of the objective (guard bugs=0).
     """
     worse = worse_sets(predictions, changes)
@@ -248,7 +248,7 @@ def worse_text(
         return []
     count = sum(name in predictions for name in changes)
     shown = ", ".join(f"{name} {rise:+.4f}" for name, rise in worse)
-    lines = [f"Worse than at the {against}, {len(worse)} of {count} sets: {shown}."]
+    lines = [f"Predicted worse than at the {against}, {len(worse)} of {count} sets (best guesses): {shown}."]
     priced = {n: float(c) for n, _ in worse if (c := changes[n].get("guard_costs")) is not None}
     lost = [n for n, _ in worse if "guard_costs" in changes[n] and changes[n]["guard_costs"] is None]
     offers = [

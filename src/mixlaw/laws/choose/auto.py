@@ -245,7 +245,7 @@ class Auto(Law):
 
     @property
     def certifiable_(self) -> Law | None:
-        """The convex parametric law with the lowest held-out error, or None."""
+        """The convex parametric law with the lowest held-out error of those that do not explode, or None."""
         return None if self.certifiable_name_ is None else self.members_[self.certifiable_name_]
 
     @property
