@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -38,8 +39,8 @@ def slimpajama() -> dict[str, Array]:
     """52 mixtures of seven domains at three sizes, 11 checkpoints a run, eight targets (the schedule is unknown)."""
     table = pq.read_table(experiments("slimpajama7_mixture_scale.parquet")).to_pydict()
     key = list(zip(table["mixture"], table["model_size"], table["n_tokens"]))
-    first = [i for i, k in enumerate(key) if key.index(k) == i]
     domains, losses = ([c for c in table if c.startswith(p)] for p in ("weight_", "loss_"))
+    first = [i for i, k in enumerate(key) if key.index(k) == i and all(table[c][i] is not None for c in losses)]
     weights = np.array([table[c] for c in domains]).T[first]
     return {
         "domains": np.array(domains),
@@ -47,7 +48,7 @@ def slimpajama() -> dict[str, Array]:
         "run": np.array([str(table["mixture"][i]) for i in first]),
         "params": np.array(table["model_size"], dtype=float)[first],
         "tokens": np.array(table["n_tokens"], dtype=float)[first],
-        "losses": np.array([table[c] for c in losses]).T[first],
+        "losses": np.array([table[c] for c in losses], dtype=float).T[first],
         "weight": np.full(len(losses), 1 / len(losses)),
     }
 
@@ -121,7 +122,7 @@ def main() -> None:
         options = {} if name == "slimpajama" else known
         Y, weight = data["losses"], data["weight"]
         sets = [f"set {t}" for t in range(Y.shape[1])]
-        ways = [("as defaults", options)]
+        ways: list[tuple[str, dict[str, Any]]] = [("as defaults", options)]
         if options:
             ways += [("annealing dropped", known | {"annealing_prior": None}), ("blind to the schedule", {})]
         for label, chosen in ways:

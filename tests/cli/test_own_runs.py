@@ -153,3 +153,26 @@ def test_the_law_of_a_fit_can_be_chosen(fitted, tmp_path):
     for law, words in [("m22", "Unknown law 'm22'"), ("chinchilla", "of the kind 'scale'"), ("joint", "params")]:
         said = mixlaw("fit", folder.parent / "runs.csv", "--out", tmp_path / "no", "--law", law)
         assert said.exit_code != 0 and words in str(said.output) + str(said.exception)
+
+
+def test_runs_of_three_sizes_and_several_lengths_give_a_recipe_at_a_larger_size(tmp_path):
+    """Evaluations along runs have steps; a budget states none, and tokens say the same."""
+    rows = []
+    for web in (0.2, 0.4, 0.6, 0.8):
+        for params in (10_000_000, 30_000_000, 100_000_000):
+            for step in (1_000, 2_000, 4_000):
+                tokens = step * 1_000_000
+                loss = 2 + (web - 0.5) ** 2 + 30 * params**-0.25 + 900 * tokens**-0.35
+                rows.append([f"{web}-{params}", web, 1 - web, params, step, tokens, loss])
+    with (tmp_path / "runs.csv").open("w") as out:
+        writer = csv.writer(out)
+        writer.writerow(["run", "weight_web", "weight_code", "params", "step", "tokens", "loss_exam"])
+        writer.writerows(rows)
+    said = mixlaw("fit", tmp_path / "runs.csv", "--out", tmp_path / "runs-fit")
+    assert said.exit_code == 0, said.output
+    counts = ["--counts", "web=3T", "--counts", "code=3T"]
+    said = mixlaw("optimize", tmp_path / "runs-fit", "--tokens", "8B", "--params", "200M", *counts)
+    assert said.exit_code == 0, said.output
+    recipe = Recipe.load(tmp_path / "runs-fit" / "recipe.json")
+    assert recipe.mixture.to_dict()["web"] == pytest.approx(0.5, abs=0.1)
+    assert "No evidence was given" not in said.output and "larger than any of them" in said.output

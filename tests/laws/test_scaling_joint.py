@@ -17,7 +17,7 @@ from mixlaw.laws.core.base import Law
 from mixlaw.laws.fit.late_fall import late_fall
 from mixlaw.laws.fit.power_curves import power_curves
 from mixlaw.laws.fit.random_effects import MixedModel
-from mixlaw.laws.joint.joint import _run_noise
+from mixlaw.laws.fit.run_noise import run_noise
 
 from shared import experiments
 
@@ -157,12 +157,12 @@ def test_noise_of_a_run_is_told_from_noise_of_an_evaluation():
     residual = 0.001 * rng.standard_normal((40, 18)) + np.repeat(0.003 * rng.standard_normal((40, 3)), 6, axis=1)
     seen = rng.random((40, 18)) < 0.7
     fit = SimpleNamespace(beta=np.zeros(3), theta=np.zeros(3), noise=1e-5)
-    found = _run_noise(residual * seen, seen, params, fit)
+    found = run_noise(residual * seen, seen, params, fit)
     assert found["run"] ** 0.5 == pytest.approx(0.003, rel=0.2)
     assert found["within"] ** 0.5 == pytest.approx(0.001, rel=0.1)
     assert found["looks"] == pytest.approx(4.2, abs=0.3)
     once = np.arange(18) % 6 == 0  # one evaluation of each run: nothing can be told apart
-    assert _run_noise(residual * once, seen & once, params, fit) == {"run": 0.0, "within": 1e-5, "looks": 1.0}
+    assert run_noise(residual * once, seen & once, params, fit) == {"run": 0.0, "within": 1e-5, "looks": 1.0}
 
 
 def test_what_runs_share_widens_the_interval():
@@ -489,3 +489,20 @@ def test_sizes_and_lengths_that_move_together_leave_the_rest_open():
         at = np.array([0.1, 0.5, 0.9]), np.full(3, size), np.full(3, tokens)
         low, high = law.predict_interval({"web": at[0], "code": 1 - at[0], "params": at[1], "tokens": at[2]})
         assert ((low < truth(*at)) & (truth(*at) < high)).all()
+
+
+@pytest.mark.parametrize("kind", [Joint, Nested])
+def test_the_difference_of_two_mixtures_is_known_as_well_as_their_runs(kind):
+    """Runs whose losses have an error of 0.02 each: gaps between mixtures at a larger size are off by more than the
+    law of the mixture, fitted to smooth predictions, can know."""
+    X, y = simulated(mixtures=8, sizes=SIZES[:3], steps=STEPS[::2])
+    run = np.unique(np.column_stack([X["web"], X["params"]]), axis=0, return_inverse=True)[1].ravel()
+    y = y + 0.02 * np.random.default_rng(3).standard_normal(run.max() + 1)[run]
+    law = kind(schedule=COSINE, tokens_per_step=BATCH, mixture_law=LogLinear(), backtest=False).fit(X, y)
+    ends = np.array([[0.1, 0.9, 0, 0], [0.9, 0.1, 0, 0]])
+    size = {"params": 1e9, "tokens": 1e10}
+    far = law.difference_variance(ends, np.ones(1), **size)
+    near = law.difference_variance(np.array([ends[0], ends[0]]), np.ones(1), **size)
+    assert 2 * 0.01**2 < near < far
+    assert law.difference_variance(ends, np.array([2.0]), **size) == pytest.approx(4 * far)
+    assert law.difference_variance(ends[::-1], np.ones(1), **size) == pytest.approx(far)

@@ -163,6 +163,8 @@ def _table(
     """``(X, y)`` of the metric that was measured, and its shape in words."""
     metric = _metric(observations)
     table = observations.table(targets, metric=metric, at=at, features=features, missing="keep")
+    if "step" in table.X.column_names:  # every row has its tokens, and a budget states these
+        table = Table(table.X.drop_columns(["step"]), table.y, table.runs)
     warn_unexplained(observations, table)
     X, y = table
     if features in ("scale", "repeated"):

@@ -24,6 +24,7 @@ from mixlaw.kit.units import parse_count
 from mixlaw.study.fit_files import fitted_rows
 from mixlaw.study.steps.fit import predictions_at
 from mixlaw.study.steps.task import task_laws
+from mixlaw.verify.transfer import rank_evidence
 
 __all__ = ["is_fit", "next_command", "optimize_fit", "predict_fit"]
 
@@ -105,6 +106,9 @@ def optimize_fit(
         {d: parse_count(counts[d], f"--counts {d}") for d in domains}, source="given on the command line"
     )
     observations = Observations.load(folder / "observations")
+    size = None if params is None else float(parse_count(params, "--params"))
+    found = rank_evidence(observations, objective)
+    ranks = None if not found.tables else "" if found.reassures(size) else found.sentence(size)
     recipe = optimize(
         law,
         objective or dict.fromkeys(law.target_names_, 1.0),
@@ -113,6 +117,7 @@ def optimize_fit(
         None if reference is None else Mixture({d: reference.get(d, 0.0) for d in domains} | dict(reference)),
         runs=fitted_rows(observations, law),
         task=task_laws(lambda: observations, task_files or {}) or None,
+        rank_transfer=ranks,
         **options,
     )
     recipe.save(folder / "recipe.json")

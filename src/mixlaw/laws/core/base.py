@@ -239,6 +239,27 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
         values = self._predict(self._align(X))
         return values[:, 0] if self.single_target_ else values
 
+    def difference_variance(
+        self, X: Array, weights: Array, params: float, tokens: float | None = None, step: float | None = None
+    ) -> float:
+        """Variance of the weighted loss at the first row of X (2, K) less that at the second, one run each: what a law
+        of mixtures and sizes leaves open before a law of the mixture is fitted to its predictions at one size and
+        length. 0 where there is no such step.
+
+        Args:
+            X: columns as the law was fitted on; only the mixtures count.
+            weights: (T,) of the targets in the loss.
+            params, tokens, step: the size and length.
+
+        Example:
+            >>> from mixlaw.laws import LogLinear
+            >>> r = np.linspace(0.1, 0.9, 8)
+            >>> law = LogLinear().fit(np.column_stack([r, 1 - r]), 3 - r)
+            >>> law.difference_variance(np.eye(2), np.ones(1), params=1e9)
+            0.0
+        """
+        return 0.0
+
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
         """Ends (low, high) of an interval for a **new observation** at X, each shaped like ``predict``'s and in its
         unit. ``level`` is the probability that it contains the observation, **at mixtures like those that were run**.

@@ -335,6 +335,25 @@ class MixtureAtScale(ScaleForm):
         _, _, params, step = self._rows(self._align(X))
         return params * step / float((self.cells_[:, 0] * self.cells_[:, 1]).max())
 
+    def difference_variance(
+        self, X: Array, weights: Array, params: float, tokens: float | None = None, step: float | None = None
+    ) -> float:
+        """As in the base: the variance of a loss of each mixture that was run, carried to the two along the plane
+        through these mixtures, and that of the two runs."""
+        carried = self._carried(X)
+        M, every = len(self.mixtures_), np.ones(len(self.mixtures_), dtype=bool)
+        at = np.full(M, float(params)), np.full(M, self._one_step(tokens, step))
+        sd = sum(abs(w) * np.sqrt(self._variance(t, np.arange(M), *at, every)) for t, w in enumerate(weights))
+        squares = np.asarray(sd) ** 2
+        return float((carried**2 * squares).sum() + 2 * squares.mean())
+
+    def _carried(self, X: Array) -> Array:
+        """(M,) by how much the difference of two mixtures, rows of X (2, K), moves with the loss of each mixture that
+        was run, along the plane through them."""
+        plane = np.linalg.pinv(np.column_stack([np.ones(len(self.mixtures_)), self.mixtures_]), rcond=1e-6)
+        W = np.asarray(X, dtype=float)[:, list(self.columns_["weights"])]
+        return np.asarray((W[0] - W[1]) @ plane[1:])
+
     # ---- predicting --------------------------------------------------------------------------------------
     def at(self, params: float, tokens: float | None = None, step: float | None = None) -> Law:
         """The law of the mixture at one size and length: fitted to the predicted losses of all mixtures that were

@@ -35,6 +35,7 @@ from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.engine import Ints
 from mixlaw.laws.fit.mixture_at_scale import MixtureAtScale
 from mixlaw.laws.fit.random_effects import MixedFit, MixedModel
+from mixlaw.laws.fit.run_noise import run_noise, worth_one
 
 __all__ = ["Joint"]
 
@@ -328,13 +329,13 @@ class Joint(MixtureAtScale):
             phi = design(fit.theta[None])[0]
             fitted = phi @ fit.beta + fit.effects @ phi[:, :R].T
             fitted += shared @ fit.crossed if shared.shape[1] else 0.0
-            return _run_noise((Y[rows][:, used] - fitted) * seen, seen, params, fit)
+            return run_noise((Y[rows][:, used] - fitted) * seen, seen, params, fit)
 
         if short:
             fit = model.fit(design, _STARTS, lower, upper, warm=warm, rounds=1, em_rounds=5)
         else:
             fit = model.fit(design, np.clip(_STARTS, lower, upper), lower, upper, warm=warm)
-        worth = _worth_one(shares(fit))
+        worth = worth_one(shares(fit))
         if prior is not None and not short:  # a prior knows of one look at a run, not of all its evaluations
             model.last_prior = (prior[0], prior[1] / np.sqrt(worth))
             fit = model.fit(design, _STARTS, lower, upper, warm=fit, rounds=2)
@@ -448,22 +449,52 @@ class Joint(MixtureAtScale):
             value, slope, own = self._of_member(m, group, params, step)
             values.append(value)
             # what a run's evaluations share makes them that much fewer looks at the mixture's own coefficients
-            spread.append(slope**2 * _worth_one(m) * np.einsum("ni,nij,nj->n", own, m["spread"][group], own) * known)
+            spread.append(slope**2 * worth_one(m) * np.einsum("ni,nij,nj->n", own, m["spread"][group], own) * known)
             noise.append(slope**2 * (max(m["noise"], m["within"] + m["run"]) + m["noise"] * m["ratio"]))
         unknown = np.mean([self._open(m, group, params, step) for m in self.members_[t]], axis=0)
         disagree = np.var(values, axis=0) + unknown
         offset = self._sensitivity(group, params, step) ** 2 * self.offset_sd_**2
         return disagree + np.mean(spread, axis=0) + offset + np.mean(noise, axis=0)
 
-    def _open(self, member: dict[str, Any], group: Ints, params: Array, step: Array) -> Array:
-        """(n,) variance by what the rows leave open in the exponents and in the gain from annealing."""
-        total = np.zeros(len(params))
+    def _half(self, member: dict[str, Any], group: Ints, params: Array, step: Array) -> list[Array]:
+        """(n,) half the way between the two ends of each direction that the rows leave open."""
+        out = []
         for pair in member.get("near", []):
             low, high = (self._of_member({**member, **part}, group, params, step)[0] for part in pair)
             # along the logarithm, where the member fits that: what an exponential makes of a wide range says nothing
-            half = low * np.log(np.maximum(high, 1e-300) / low) / 2 if member["log"] else (high - low) / 2
-            total += half**2
-        return total
+            out.append(low * np.log(np.maximum(high, 1e-300) / low) / 2 if member["log"] else (high - low) / 2)
+        return out
+
+    def _open(self, member: dict[str, Any], group: Ints, params: Array, step: Array) -> Array:
+        """(n,) variance by what the rows leave open in the exponents and in the gain from annealing."""
+        return np.sum([half**2 for half in self._half(member, group, params, step)] or [np.zeros(len(params))], axis=0)
+
+    def difference_variance(
+        self, X: Array, weights: Array, params: float, tokens: float | None = None, step: float | None = None
+    ) -> float:
+        """As in the base. What the fits and their open exponents and coefficients say of each mixture that was run is
+        carried to the two along the plane through these mixtures."""
+        carried = self._carried(X)
+        M = len(self.mixtures_)
+        at = np.arange(M), np.full(M, float(params)), np.full(M, self._one_step(tokens, step))
+        members = zip(*self.members_)
+        values, open_, own, noise = [], [], [], []
+        for of_targets in members:
+            value, sd, single, pairs = 0.0, np.zeros(M), 0.0, []
+            for w, m in zip(weights, of_targets):
+                predicted, slope, columns = self._of_member(m, *at)
+                value += w * float(carried @ predicted)
+                sd += abs(w) * np.sqrt(
+                    slope**2 * worth_one(m) * np.einsum("ni,nij,nj->n", columns, m["spread"], columns)
+                )
+                single += abs(w) * float(np.sqrt((slope**2 * max(m["noise"], m["within"] + m["run"])).mean()))
+                pairs.append([w * float(carried @ half) for half in self._half(m, *at)])
+            values.append(value)
+            own.append(float((carried**2 * sd**2).sum()))
+            noise.append(2 * single**2)
+            widest = max(len(p) for p in pairs)  # the axes of different targets are not the same: each by itself
+            open_.append(float(sum(sum(abs(p[k]) for p in pairs if k < len(p)) ** 2 for k in range(widest))))
+        return float(np.var(values) + np.mean(open_) + np.mean(own) + np.mean(noise))
 
     # ---- how far off it may be -----------------------------------------------------------------------
     def _offset_sd(self, table: Array, weight: Array) -> None:
@@ -544,29 +575,3 @@ def _as_fit(m: dict[str, Any]) -> MixedFit:
     return MixedFit(
         m["theta"], m["beta"], m["effects"], m["on_steps"], m["covariance"], m["ratio"], m["noise"], m["spread"], 0.0
     )
-
-
-def _worth_one(shares: Mapping[str, Any]) -> float:
-    """How many evaluations are worth one, for the share of their noise that those of a run have in common."""
-    return 1 + (shares["looks"] - 1) * shares["run"] / max(shares["run"] + shares["within"], 1e-300)
-
-
-def _run_noise(residual: Array, seen: npt.NDArray[np.bool_], params: Array, fit: MixedFit) -> dict[str, float]:
-    """Variance of what all evaluations of one run share (``run``; its seed, mostly) and of a single one (``within``),
-    and the mean number of ``looks`` at a run, from residuals (M, C) of cells of the sizes ``params`` (C,).
-
-    Analysis of variance with unequal groups. Too low rather than too high: the mixtures' own coefficients have followed
-    their runs a little.
-    """
-    sizes, at = np.unique(params, return_inverse=True)
-    belongs = (at[:, None] == np.arange(len(sizes))).astype(float)
-    count = seen.astype(float) @ belongs
-    mean = np.divide(residual @ belongs, count, out=np.zeros_like(count), where=count > 0)
-    runs, rows = int((count > 0).sum()), int(seen.sum())
-    if rows <= runs:
-        return {"run": 0.0, "within": fit.noise, "looks": 1.0}
-    within = float((((residual - mean[:, at]) * seen) ** 2).sum()) / (rows - runs)
-    taken = len(fit.beta) + len(fit.theta)
-    looks = rows / runs
-    between = float((count * mean**2).sum()) / max(runs - taken, 1.0)
-    return {"run": max(0.0, (between - within) / looks), "within": within, "looks": looks}

@@ -23,7 +23,8 @@ class FormError:
     """The families beside a law, as functions of weights over the corpus' domains; make it with :meth:`of`.
 
     Args:
-        view: the law whose form is in question.
+        view: the law whose form is in question; of a law of mixtures and sizes, what it says at the size asked about.
+        asked: the law itself.
         families: that law and the others by name. ``rivals``: what they do on runs that they had not seen.
         tried: (n, K) mixtures of the runs.
         level: of intervals.
@@ -42,6 +43,7 @@ class FormError:
     """
 
     view: LawView
+    asked: LawView
     families: Mapping[str, LawView]
     rivals: Rivals
     tried: Array
@@ -67,7 +69,7 @@ class FormError:
         if q.repetition is not None:  # only laws of linear forms can be asked about repeated tokens
             families = {name: one for name, one in families.items() if one.atoms() is not None}
             rivals = rivals.only(families)
-        return cls(view, families, rivals, rows.weights, q.level) if len(families) > 1 else None
+        return cls(view, q.view, families, rivals, rows.weights, q.level) if len(families) > 1 else None
 
     def _others(self, R: Array) -> Array:
         """(F, m, T) predictions of the families at weights (m, K)."""
@@ -94,7 +96,8 @@ class FormError:
         both = np.stack([a, b])
         own, others = self.view.predict(both), self._others(both)
         differences, beyond = others[:, 0] - others[:, 1], float(self.beyond(both).sum())
-        return self.rivals.variance_of_difference(own[0] - own[1], differences, self._reach(a, b), W, beyond)
+        form = self.rivals.variance_of_difference(own[0] - own[1], differences, self._reach(a, b), W, beyond)
+        return form + self.asked.difference_variance(a, b, W)
 
     def _reach(self, a: Array, b: Array) -> float:
         """Leverage of the difference of two mixtures (K,) among the runs: small where they lie close together, or
@@ -109,12 +112,13 @@ class FormError:
         """By family: how much it counts; the difference that it predicts of the objective ``W`` (T,), at weights a (K,)
         less at b (K,); and the standard deviation of that by its own intervals at the two, taken to err apart."""
         both, z = np.stack([a, b]), NormalDist().inv_cdf((1 + self.level) / 2)
+        before = np.sqrt(self.asked.difference_variance(a, b, W))
         out = {}
         for (name, one), share, error in zip(self.families.items(), self.rivals.shares(W), self.rivals.errors):
             low, high = one.interval(both, self.level)
             widest = (high - low) / 2 @ np.abs(W)
             apart = float(np.abs(W) @ np.sqrt(np.diag(error)))  # how far errors of different sets go together
             together = min(1.0, np.sqrt(max(float(W @ error @ W), 0.0)) / apart) if apart > 0 else 1.0
-            sd = together * float(np.hypot(*widest)) / z
+            sd = float(np.hypot(together * np.hypot(*widest) / z, before))
             out[name] = (float(share), float(np.subtract(*(one.predict(both) @ W))), sd)
         return out

@@ -203,6 +203,17 @@ class LawView:
             there = Restricted.of(there, self.domains)
         return LawView(there, self.corpus, self.budget)
 
+    def difference_variance(self, a: Array, b: Array, W: Array) -> float:
+        """Of the objective ``W`` (T,) at weights a (K,) less that at b (K,): what a law of mixtures and sizes leaves
+        open before a law of the mixture is fitted at the size that is asked about. 0 for other laws."""
+        law = self.law
+        if len(law.averaged) == 1:
+            law = next(iter(law.averaged.values()))
+        if law.kind != "joint":
+            return 0.0
+        sizes = {self._names[c]: value for c, value in self._fixed.items() if self._names[c] not in self._former}
+        return law.difference_variance(np.column_stack(list(self._matrix(np.stack([a, b])).values())), W, **sizes)
+
     @property
     def columns(self) -> list[str]:
         """Names of the law's own columns, in its order."""
