@@ -176,7 +176,7 @@ def main() -> None:
     if not quick:
         rows |= {
             "Joint, annealing dropped without late data": lambda name: Joint(**base, **fast, annealing_prior=None),
-            "Joint, defaults (prior from both studies)": lambda name: Joint(**base, **fast),
+            "Joint, defaults (prior from three records)": lambda name: Joint(**base, **fast),
             "Joint, blind to the schedule": lambda name: Joint(**blind, **fast),
             "Nested on tokens": lambda name: Nested(**blind),
         }
