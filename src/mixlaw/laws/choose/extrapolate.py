@@ -34,6 +34,7 @@ import numpy.typing as npt
 from mixlaw.data.seams import LAWS
 from mixlaw.errors import DataError, FitError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.choose.growth import likeliest_growth
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import check_counts
 from mixlaw.laws.core.intervals import check_level
@@ -593,7 +594,7 @@ def _weighted(
                 replace(way, failed=f"could not be fitted at {len(common) - len(mine)} of {len(common)} origins")
             )
             continue
-        growth = _growth(way.base, [folds[f].distance for f in common], mine)
+        growth = likeliest_growth(way.base, [folds[f].distance for f in common], mine)
         sd = np.sqrt(way.base**2 + (growth * distance) ** 2)
         error = float(np.mean([np.abs(e).mean() for e in mine]))
         out.append(replace(way, error=error, growth=growth, sd=np.maximum(sd, 1e-12)))
@@ -606,13 +607,3 @@ def _weighted(
     average = np.sqrt((weight * np.stack([w.sd for w in good]) ** 2).sum(axis=0))
     good = [replace(good[i], weight=weight[i], sd=np.maximum(good[i].sd, average)) for i in order]
     return good + [w for w in out if w.failed]
-
-
-def _growth(base: float, distances: Sequence[Array], errors: Sequence[Array]) -> float:
-    """Most likely growth of errors with distance, every origin counted as one."""
-    grid = np.append(0.0, np.geomspace(1e-6, 1e2, 1601))
-    total = np.zeros(len(grid))
-    for u, e in zip(distances, errors):
-        variance = max(base, 1e-12) ** 2 + (grid[:, None] * u) ** 2
-        total -= (0.5 * np.log(variance) + 0.5 * e**2 / variance).mean(axis=1)
-    return float(grid[int(total.argmax())])

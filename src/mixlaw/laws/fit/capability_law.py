@@ -28,7 +28,8 @@ from mixlaw.errors import ConfigError
 from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.response import Response, probability
 from mixlaw.laws.fit.engine import Ints
-from mixlaw.laws.fit.scale_law import Criterion, ScaleLaw
+from mixlaw.laws.fit.scale_law import ScaleLaw
+from mixlaw.laws.fit.scale_rows import Criterion
 
 __all__ = ["CapabilityLaw"]
 

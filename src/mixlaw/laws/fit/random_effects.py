@@ -125,6 +125,9 @@ class MixedModel:
         R, t = self.num_random, gram.shape[-1]
         prior = np.linalg.inv(covariance)
         inside = gram[:, :, :R, :R] + prior
+        # rows without noise tell a mixture's coefficients exactly where they tell them, and not at all elsewhere
+        k = np.arange(R)
+        inside[..., k, k] += 1e-13 * np.trace(inside, axis1=-2, axis2=-1)[..., None]
         V = np.linalg.inv(inside)
         border = gram[:, :, :, :R]
         A = (self._count[:, None, None] * (gram - border @ V @ np.swapaxes(border, -1, -2))).sum(axis=1)

@@ -26,8 +26,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,58 +41,15 @@ from mixlaw.laws.fit.declared_starts import check_formula, declared_starts, line
 from mixlaw.laws.fit.engine import BatchFit, Best, Model, fit_batch, resample_weights
 from mixlaw.laws.fit.first_version import migrated
 from mixlaw.laws.fit.scale_form import ScaleForm
+from mixlaw.laws.fit.scale_rows import Criterion, Rows
 
 if TYPE_CHECKING:
     from mixlaw.laws.fit.likelihood import Profile
     from mixlaw.laws.fit.profile import ProfileProblem
 
-__all__ = ["Criterion", "Rows", "ScaleLaw"]
+__all__ = ["ScaleLaw"]
 
 _LINEAR: dict[tuple[Any, ...], list[str]] = {}  # which parameters a family's loss is linear in: found once
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a fit: ``columns`` in the law's order, (n,) each and weights (n, K), losses ``Y`` (T, n), ``weights``
-    (T, n) of all values (0 where there is none), ``measured`` (T, n) those of measurements alone, and ``side`` (T, n):
-    +1 or -1 where Y is a bound, None without bounds.
-
-    Example:
-        >>> tokens, Y, ones = np.array([1e8, 1e9]), np.array([[3.0, 2.5], [2.0, 1.9]]), np.ones((2, 2))
-        >>> rows = Rows((tokens,), Y, ones, ones, None)
-        >>> rows.of(1).Y.tolist()
-        [[2.0, 1.9]]
-    """
-
-    columns: tuple[Array, ...]
-    Y: Array
-    weights: Array
-    measured: Array
-    side: Sides | None
-
-    def of(self, target: int) -> Rows:
-        """The rows of one target."""
-        one = slice(target, target + 1)
-        side = None if self.side is None else self.side[one]
-        return Rows(self.columns, self.Y[one], self.weights[one], self.measured[one], side)
-
-
-class Criterion(NamedTuple):
-    """What a fit makes small: ``loss`` (with Huber's ``delta``) of ``model`` minus ``Y`` (T, n), or with ``log`` of the
-    difference of their logarithms.
-
-    Example:
-        >>> from mixlaw.laws import Chinchilla
-        >>> columns = (np.array([1e8, 1e9]), np.array([1e9, 1e10]))
-        >>> Chinchilla()._criterion(columns, np.array([[3.0, 2.5]])).log
-        True
-    """
-
-    model: Model
-    Y: Array
-    loss: Literal["squared", "huber"]
-    delta: float
-    log: bool
 
 
 class ScaleLaw(ScaleForm):

@@ -21,7 +21,8 @@ from mixlaw.kit.arrays import Array
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.parameters import Free, Parameter
 from mixlaw.laws.fit.engine import BatchFit, Best
-from mixlaw.laws.fit.scale_law import Rows, ScaleLaw
+from mixlaw.laws.fit.scale_law import ScaleLaw
+from mixlaw.laws.fit.scale_rows import Rows
 
 __all__ = ["Kaplan"]
 

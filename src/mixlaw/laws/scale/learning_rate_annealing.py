@@ -23,7 +23,8 @@ from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import check_counts
 from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.engine import BatchFit, Ints, Model, fit_batch
-from mixlaw.laws.fit.scale_law import Rows, ScaleLaw
+from mixlaw.laws.fit.scale_law import ScaleLaw
+from mixlaw.laws.fit.scale_rows import Rows
 
 if TYPE_CHECKING:
     from mixlaw.laws.fit.profile import ProfileProblem

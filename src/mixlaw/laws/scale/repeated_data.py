@@ -25,7 +25,8 @@ from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.parameters import Free, Parameter, Positive
 from mixlaw.laws.fit.declared_starts import grid, solved
 from mixlaw.laws.fit.engine import BatchFit, Best, fit_batch, huber
-from mixlaw.laws.fit.scale_law import Rows, ScaleLaw
+from mixlaw.laws.fit.scale_law import ScaleLaw
+from mixlaw.laws.fit.scale_rows import Rows
 
 __all__ = ["RepeatedData", "effective_epochs"]
 
