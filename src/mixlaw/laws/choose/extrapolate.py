@@ -34,6 +34,7 @@ import numpy.typing as npt
 from mixlaw.data.seams import LAWS
 from mixlaw.errors import DataError, FitError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
+from mixlaw.laws.choose.asked import asked_at
 from mixlaw.laws.choose.growth import likeliest_growth
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import check_counts
@@ -333,7 +334,7 @@ class _Record:
             raise DataError(f"y must be one target, got {Y.shape[1]}. Ask for them one after another.")
         if len(matrix) != len(Y):
             raise DataError(f"X has {len(matrix)} runs but y has {len(Y)}.")
-        asked_columns = _asked(at)
+        asked_columns = asked_at(at)
         columns = dict(zip(names, matrix.T))
         every = [name for name in names if "params" in name.lower()]
         counts = [name for name in every if name in asked_columns]
@@ -366,24 +367,6 @@ class _Record:
         """The rows whose tokens per parameter are near those of the asked runs."""
         ratio, asked = (c["tokens"] / c[count] for c in (self.columns, self.at))
         return (ratio >= asked.min() / _NEAR) & (ratio <= asked.max() * _NEAR)
-
-
-def _asked(at: Any) -> dict[str, Array]:
-    """Columns (m,) of the asked runs.
-
-    Raises:
-        DataError: what is no finite number, or columns of different lengths; says that it is ``at``.
-    """
-    try:
-        columns = {str(n): np.atleast_1d(np.asarray(v, dtype=float)) for n, v in dict(at).items()}
-    except (TypeError, ValueError) as error:
-        raise DataError(f"at must be a mapping from column to numbers: {error}. Got {at!r}.") from None
-    if len({column.shape for column in columns.values()}) > 1 or any(c.ndim > 1 for c in columns.values()):
-        raise DataError(f"The columns of at differ in length: { {n: len(c) for n, c in columns.items()} }.")
-    for name, column in columns.items():
-        if not np.isfinite(column).all() or not len(column):
-            raise DataError(f"at holds {column.tolist()} as {name}, which is not one finite number for each run.")
-    return columns
 
 
 def _named(law: Law, count: str) -> dict[str, str]:
