@@ -312,3 +312,20 @@ def test_options_an_importer_does_not_take_are_named(store, tmp_path):
         read(runs, mixtures="w.csv")
     with pytest.raises(ConfigError, match="Did you mean 'wandb'"):
         read(runs, format="wandbi")
+
+
+def test_columns_of_exports_that_hold_no_number_are_named(tmp_path):
+    page = "ID,State,weight_web,loss/web,loss_code,lr\na,finished,1,2.5,oops,\n"
+    search = "run_id,params.weight_web,params.lr,metrics.loss/web,metrics.loss/code\na,1,,2.5,oops\n"
+    for format, text, empty in (("wandb", page, "loss_code"), ("mlflow", search, "metrics.loss/code")):
+        columns = read(write(tmp_path / f"{format}.csv", text), format=format).columns.to_pylist()
+        notes = {c["column"]: (c["taken_as"], c["note"]) for c in columns}
+        assert notes[empty] == ("unused", "holds no number")
+        assert notes["params.lr" if format == "mlflow" else "lr"][0] == "unused"
+
+
+def test_cells_too_deep_to_be_read_are_refused(tmp_path):
+    cell = "[" * 100_000
+    path = write(tmp_path / "runs.csv", f"name,config,summary\na,{cell},{{}}\n")
+    with pytest.raises(DataError, match="neither JSON nor a Python dict"):
+        read(path, format="wandb")

@@ -182,3 +182,10 @@ def test_a_file_that_was_never_compressed_is_not_called_damaged(tmp_path, name, 
     (tmp_path / name).write_text('{"text": "one"}\n')
     with pytest.raises(DataError, match=rf"{name} is not {kind}, though its name ends so"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+def test_a_json_file_of_brackets_alone_is_refused(tmp_path, encoding):
+    (tmp_path / "deep.json").write_bytes(("[" * 100_000).encode(encoding))
+    with pytest.raises(DataError, match=r"deep\.json"):
+        read(tmp_path / "deep.json")

@@ -205,6 +205,8 @@ def _is_json_lines(file: SourceFile, text_field: str) -> bool:
     first = head.lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n", 1)[0]
     try:
         record = json.loads(first)
+    except RecursionError:
+        return False  # brackets in brackets, a thousand deep: no document
     except ValueError:
         # a first line longer than what was read can only be told by how it begins
         start = f"{{\\s*{json.dumps(text_field)}\\s*:".encode()

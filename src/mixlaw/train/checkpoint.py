@@ -118,7 +118,7 @@ def load(folder: Path) -> tuple[Progressed, dict[str, Any]] | None:
         raise DataError(f"{path} was changed or damaged after it was written: it does not give its checksum. {again}")
     try:
         return Progressed(**json.loads(metadata["state"])), tensors
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} does not say how far its run is ({error!r}). {again}") from None
 
 

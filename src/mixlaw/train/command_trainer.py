@@ -336,7 +336,7 @@ def read_metrics(path: Path, spec: RunSpec) -> list[dict[str, Any]]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise RunError(f"{path} line {number} is not JSON ({error}): {line[:200]!r}.", spec, tail) from None
             raw.append((number, record))
     else:

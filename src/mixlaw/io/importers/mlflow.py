@@ -69,8 +69,9 @@ def read(
         if path.is_dir():
             logs += [log for f in _run_folders(path) if (log := _read_run(f))]
         else:
-            logs += _read_search(path)
-            aside += _aside(read_columns(path) or read_frame(path).column_names, path.name)
+            searched = _read_search(path)
+            logs += searched
+            aside += _aside(read_columns(path) or read_frame(path).column_names, searched, path.name)
     names = [log.name for log in logs]
     if len(set(names)) == len(names) and all(names):  # people know their runs by name
         for log in logs:
@@ -143,8 +144,10 @@ def _read_metric(file: Path, key: str) -> list[Logged]:
     return entries
 
 
-def _aside(columns: Sequence[str], where: str) -> list[Taken]:
-    """Columns of a table of ``mlflow.search_runs`` that are neither params nor metrics."""
+def _aside(columns: Sequence[str], logs: Sequence[RunLog], where: str) -> list[Taken]:
+    """Columns of a table of ``mlflow.search_runs`` that are neither params nor metrics, or that hold nothing."""
+    params = {f"params.{key}" for log in logs for key in log.config}
+    metrics = {f"metrics.{entry.key}" for log in logs for entry in log.metrics}
     taken = []
     for column in columns:
         if column in ("run_id", f"tags.{_NAME_TAG}"):
@@ -153,6 +156,9 @@ def _aside(columns: Sequence[str], where: str) -> list[Taken]:
             taken.append(Taken(where, column, "setting", "status", note="whether the run finished"))
         elif not column.startswith(("params.", "metrics.")):
             taken.append(Taken(where, column, "unused", note="neither params.* nor metrics.*"))
+        elif column not in params | metrics:
+            note = "empty" if column.startswith("params.") else "holds no number"
+            taken.append(Taken(where, column, "unused", note=note))
     return taken
 
 

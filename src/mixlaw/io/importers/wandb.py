@@ -89,8 +89,9 @@ def read(
             charts.append((path, table))
             aside += _aside_of_chart(table, where)
         elif _is_runs_table(table.column_names):
-            aside += _aside(table, where)
-            for log in _read_runs(table, _names_of(weights), _names_of(values)):
+            rows = _read_runs(table, _names_of(weights), _names_of(values))
+            aside += _aside(table, where) + _no_numbers(table, rows, where)
+            for log in rows:
                 if log.run in logs:
                     raise DataError(
                         f"{path.name} has several runs named {log.run!r}. Add the column ID to the export (runs table, "
@@ -150,6 +151,27 @@ def _aside(table: pa.Table, where: str) -> list[Taken]:
     return taken
 
 
+def _no_numbers(table: pa.Table, logs: Sequence[RunLog], where: str) -> list[Taken]:
+    """Columns of a runs table that no run has as a setting or as a number."""
+    label, name = _labels(table.column_names)
+    known = {key for log in logs for key in log.config} | {entry.key for log in logs for entry in log.metrics}
+    aside = {label, name, "State", "state", "config", "summary", *_PAGE}
+    lacking = [c for c in table.column_names if c not in aside and not {c, _key(c)} & known]
+    return [
+        Taken(where, c, "size", "step") if _key(c) == "_step" else Taken(where, c, "unused", note="holds no number")
+        for c in lacking
+    ]
+
+
+def _key(column: str) -> str:
+    """The key of the configuration or the summary that a column holds."""
+    if column.startswith(("config.", "config/")):
+        return column[len("config.") :]
+    if column.startswith(("summary.", "summary/", "summary_metrics.")):
+        return column.split("." if "." in column[:16] else "/", 1)[1]
+    return column
+
+
 def _aside_of_chart(table: pa.Table, where: str) -> list[Taken]:
     """The axis of a chart, and its bands in one line."""
     label = table.column_names[0]
@@ -201,9 +223,9 @@ def _config_and_summary(
         if key in ("config", "summary") and isinstance(value, str):
             (config if key == "config" else summary).update(_flatten(_parse(value, key)))
         elif key.startswith(("config.", "config/")):
-            config[key[len("config.") :]] = value
+            config[_key(key)] = value
         elif key.startswith(("summary.", "summary/", "summary_metrics.")):
-            summary[key.split("." if "." in key[:16] else "/", 1)[1]] = value
+            summary[_key(key)] = value
         else:
             mixed[key] = value
     measured = measured_values(list(mixed))  # the web page does not say which column is which
@@ -219,10 +241,10 @@ def _config_and_summary(
 def _parse(text: str, what: str) -> Mapping[str, Any]:
     try:
         parsed = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         try:
             parsed = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise DataError(f"The W&B column {what!r} holds {text[:60]!r}, neither JSON nor a Python dict.") from None
     if not isinstance(parsed, Mapping):
         raise DataError(f"The W&B column {what!r} holds {text[:60]!r}, which is not a mapping.")
