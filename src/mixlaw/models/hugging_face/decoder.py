@@ -28,7 +28,7 @@ class Block(nn.Module):
 
     def get(self, name: str) -> Tensor | None:
         """A parameter, or None where this family has none of that name."""
-        return self._parameters.get(name)
+        return getattr(self, name, None)
 
 
 class PublishedDecoder(nn.Module):
