@@ -17,7 +17,7 @@ EXPECTED = (
     r"does not declare it$|has no such form$",  # a property that only some laws have, in the test of every law
 )
 CORE_ONLY = (
-    r"^could not import '(torch|safetensors|transformers|tensorboard|datasets)'",
+    r"^could not import '(torch|safetensors|transformers|gguf|tensorboard|datasets)'",
     r"needs the \[trees\] extra",
 )
 

@@ -273,6 +273,38 @@ def test_unknown_fields_and_dropout_are_reported(tmp_path):
         CheckpointFolder(path)
 
 
+# ---- the token before every sequence -----------------------------------------------------------------------
+def start_tokenizer(start=True):
+    from tokenizers import Tokenizer, models, processors
+
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "<s>": 1, "</s>": 2, "<unk>": 3}, unk_token="<unk>"))
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    if start:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return tokenizer.to_str()
+
+
+@pytest.mark.parametrize("fields", [LLAMA, NEOX, GEMMA], ids=["llama", "neox", "gemma"])
+def test_the_token_that_the_tokenizer_puts_first_stands_before_every_sequence(fields, tmp_path):
+    path = folder_of(tmp_path, fields)
+    bare = load(path)
+    (path / "tokenizer.json").write_text(start_tokenizer(start=False))
+    assert np.array_equal(logits(load(path)), logits(bare))
+    (path / "tokenizer.json").write_text(start_tokenizer())
+    with_it = np.concatenate([np.ones((len(TOKENS), 1), np.int64), TOKENS], axis=1)
+    assert np.array_equal(logits(load(path)), logits(bare, with_it)[:, 1:])
+    model = starting_from(path)["model"]
+    assert model["start_token"] == 1
+    assert architecture(model) == CheckpointFolder(path).config
+    assert architecture(model).longest == 63
+    for start, says in ((61, "vocabulary ends at 60"), ("<s>", "must be the id of a token")):
+        with pytest.raises(ConfigError, match=says):
+            architecture({**model, "start_token": start})
+    (path / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match="is not a tokenizer"):
+        load(path)
+
+
 # ---- as the start of a run -------------------------------------------------------------------------------
 def test_a_start_names_the_content_and_not_only_the_place(tmp_path):
     path = folder_of(tmp_path, LLAMA)

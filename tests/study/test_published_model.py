@@ -102,6 +102,46 @@ def test_runs_continue_the_model_and_come_out_as_folders(folder):
             study.export_model(run, folder / "other")
 
 
+def test_a_gguf_file_is_evaluated_like_the_folder_it_was_made_of(folder):
+    gguf = pytest.importorskip("gguf")
+    study = Study.create(folder / "s", configuration(folder))
+    study.tokenize()
+    weights = load(folder / "model").decoder.state_dict()
+    vocabulary = Encoder.load(folder / "model" / "tokenizer.json").tokenizer.get_vocab()
+    names = {"query": "attn_q", "key": "attn_k", "value": "attn_v", "attention_out": "attn_output"}
+    names |= {"attention_norm": "attn_norm", "mlp_norm": "ffn_norm", "gate": "ffn_gate", "up": "ffn_up"}
+    names |= {"mlp_out": "ffn_down", "embedding": "token_embd", "final_norm": "output_norm", "unembedding": "output"}
+
+    def write(tokens):
+        writer = gguf.GGUFWriter(folder / "m.gguf", "llama")
+        writer.add_context_length(64)
+        writer.add_embedding_length(16)
+        writer.add_block_count(1)
+        writer.add_feed_forward_length(24)
+        writer.add_head_count(2)
+        writer.add_layer_norm_rms_eps(1e-6)
+        writer.add_tokenizer_model("gpt2")
+        writer.add_token_list(tokens)
+        for ours, values in weights.items():
+            stem, name = ("blk.0." if "." in ours else ""), ours.rpartition(".")[2]
+            if name in ("query", "key"):  # halves of each head become neighbours
+                values = values.view(2, 2, 4, 16).transpose(1, 2).reshape(16, 16)
+            writer.add_tensor(f"{stem}{names[name]}.weight", values.numpy())
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+    spelled = sorted(vocabulary, key=vocabulary.get)
+    write(spelled)
+    found, expected = study.evaluate(folder / "m.gguf"), study.evaluate(folder / "model")
+    for name, losses in expected.items():
+        assert found[name]["loss"] == pytest.approx(losses["loss"], abs=1e-5)
+    write(spelled[::-1])
+    with pytest.raises(ConfigError, match="the same ids mean other text"):
+        study.evaluate(folder / "m.gguf")
+
+
 def test_a_proxy_comes_out_as_a_llama_with_its_losses(folder):
     proxy = {"width": 16, "layers": 1, "heads": 2}
     study = Study.create(folder / "s", configuration(folder, start=None, model=proxy))

@@ -146,7 +146,9 @@ def predict(
 
 def evaluate(
     folder: StudyFolder,
-    model: Annotated[Path, typer.Argument(help="A checkpoint folder: config.json, safetensors, tokenizer.json.")],
+    model: Annotated[
+        Path, typer.Argument(help="A checkpoint folder (config.json, safetensors, tokenizer.json) or a .gguf file.")
+    ],
     context: Annotated[int | None, typer.Option(help="Tokens per sequence; default: training.context.", min=1)] = None,
 ) -> None:
     """Losses of a published model on the study's validation sets, in nats per token and bits per byte."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mixlaw.errors import ConfigError, did_you_mean
@@ -23,7 +24,8 @@ def architecture(model: Mapping[str, Any], vocab_size: int | None = None) -> Mod
 
     Args:
         model: of the proxy (see :func:`~mixlaw.models.proxy.presets.model_config`), or ``{"config": {...}}`` with the
-            fields of a config.json, as :func:`mixlaw.models.hugging_face.starting_from` gives it.
+            fields of a config.json and, where sequences start with a token of their own, its ``start_token``, as
+            :func:`mixlaw.models.hugging_face.starting_from` gives it.
         vocab_size: of the corpus; used where a proxy's ``model`` does not say.
 
     Raises:
@@ -41,11 +43,15 @@ def architecture(model: Mapping[str, Any], vocab_size: int | None = None) -> Mod
     if not is_published(model):
         return model_config(model, vocab_size)
     for key in model:
-        if key != "config":
-            raise ConfigError(f"Unknown model field {key!r} beside config.{did_you_mean(str(key), ['config'])}")
+        if key not in ("config", "start_token"):
+            raise ConfigError(f"Unknown model field {key!r} beside config.{did_you_mean(str(key), ['start_token'])}")
     if not isinstance(model["config"], Mapping):
         raise ConfigError(f"Model config must be the fields of a config.json, got {model['config']!r}.")
     config, _ = config_of(model["config"], "model.config")
+    start = model.get("start_token")
+    if start is not None and (not isinstance(start, int) or isinstance(start, bool)):
+        raise ConfigError(f"Model start_token must be the id of a token, got {start!r}.")
+    config = replace(config, start_token=start)
     if vocab_size is not None and vocab_size > config.vocab_size:
         raise ConfigError(
             f"The corpus has token ids up to {vocab_size - 1}, and the model's vocabulary ends at "

@@ -90,7 +90,7 @@ class Study(StudyFolder):
         return export.export(self, framework, path, schedule=schedule, **options)
 
     def evaluate(self, checkpoint: str | Path, context: int | None = None) -> dict[str, dict[str, float]]:
-        """Losses of a checkpoint folder's model on the study's validation sets."""
+        """Losses of a published model, a checkpoint folder or a GGUF file, on the study's validation sets."""
         return models.evaluate_checkpoint(self, checkpoint, context)
 
     def export_model(self, run: str, path: str | Path) -> None:

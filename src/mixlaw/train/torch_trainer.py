@@ -118,9 +118,9 @@ class TorchTrainer:
         """
         refuse(spec, self.name, can=("checkpoint",))
         config = architecture(spec.model, self.corpus.vocab_size)
-        if isinstance(config, DecoderConfig) and spec.context > config.context:
+        if isinstance(config, DecoderConfig) and spec.context > config.longest:
             raise ConfigError(
-                f"The model was made for sequences of at most {config.context} tokens, and context is {spec.context}. "
+                f"The model was made for sequences of at most {config.longest} tokens, and context is {spec.context}. "
                 f"Lower context."
             )
         if is_published(spec.model) and spec.start is None:

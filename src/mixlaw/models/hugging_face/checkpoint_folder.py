@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,9 @@ class CheckpointFolder:
                 f"safetensors files and tokenizer.json."
             )
         self.config, self.fields = config_of(_json(self.path / "config.json"), str(self.path / "config.json"))
+        self.start_token = _start_token(self.tokenizer_file)
+        """Id of the token that the folder's tokenizer puts before every text; None where it puts none."""
+        self.config = replace(self.config, start_token=self.start_token)
         self._held = family_of(self.fields["model_type"], "").tensors(self.config)
         self._tensors = self._checked(self._listed())
 
@@ -246,6 +249,23 @@ def _header(file: Path) -> dict[str, _Tensor]:
     if (said := 8 + length + max(ends, default=0)) != size:
         raise DataError(f"{damaged}: it has {size} bytes and should have {said}. Download it again.")
     return found
+
+
+def _start_token(file: Path | None) -> int | None:
+    """Id of what a tokenizer puts before every text."""
+    if file is None:
+        return None
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        with_it, without = (tokenizer.encode("a", add_special_tokens=special).ids for special in (True, False))
+    except Exception as error:  # the library raises plain Exception for every malformed file
+        raise DataError(f"{file} is not a tokenizer the tokenizers library can read: {error}.") from error
+    put = next((i for i in range(len(with_it)) if with_it[i : i + len(without)] == without), 0) if without else 0
+    if put > 1:
+        raise ConfigError(f"{file} puts {put} tokens before every text, {with_it[:put]}; one at most is supported.")
+    return int(with_it[0]) if put else None
 
 
 def _sha256(file: Path) -> str:

@@ -61,7 +61,9 @@ class PublishedDecoder(nn.Module):
         self._masks: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, context, vocabulary) for ``tokens`` (batch, context) int64."""
+        """Logits (batch, context, vocabulary) for ``tokens`` (batch, context) int64, which come without the start
+        token where the model has one.
+        """
         return F.linear(self._hidden(tokens), self._unembedding())
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -89,6 +91,9 @@ class PublishedDecoder(nn.Module):
 
     def _hidden(self, tokens: Tensor) -> Tensor:
         """What is unembedded: (B, L, d)."""
+        start = self.config.start_token
+        if start is not None:
+            tokens = F.pad(tokens, (1, 0), value=start)
         x = F.embedding(tokens, self.embedding) * self.config.embedding_scale
         for block, window in zip(self._blocks(), self.config.windows):
             attended = self._attention(self._norm(x, block, "attention_norm"), block, window)
@@ -100,6 +105,7 @@ class PublishedDecoder(nn.Module):
             x = x + attended
             out = self._mlp(self._norm(x, block, "mlp_norm"), block)
             x = x + (self._norm(out, block, "after_mlp_norm") if self.config.norms_after else out)
+        x = x if start is None else x[:, 1:]
         return self._normed(x, self.final_norm, self.final_norm_bias)
 
     def _norm(self, x: Tensor, block: Block, name: str) -> Tensor:

@@ -59,6 +59,8 @@ class DecoderConfig:
         rope: of layers that see the whole context.
         local_rope: of layers with a window.
         windows: per layer, how many tokens a token sees, itself included; 0: all before it.
+        start_token: id of the token that stands before every sequence the model was trained on; None: there is none.
+            The decoder puts it there itself, so sequences come without it.
 
     Raises:
         ConfigError: sizes that do not fit each other.
@@ -90,6 +92,7 @@ class DecoderConfig:
     rope: Rope
     local_rope: Rope
     windows: tuple[int, ...]
+    start_token: int | None = None
 
     def __post_init__(self) -> None:
         if self.heads % self.key_value_heads:
@@ -101,6 +104,11 @@ class DecoderConfig:
             raise ConfigError(
                 f"The {self.family} model turns {self.rotary_dim} of the {self.head_dim} features of a head; rotary "
                 f"positions turn pairs, so this must be an even number of at most {self.head_dim}."
+            )
+        if self.start_token is not None and not 0 <= self.start_token < self.vocab_size:
+            raise ConfigError(
+                f"The {self.family} model's sequences are to start with token {self.start_token}, and its vocabulary "
+                f"ends at {self.vocab_size - 1}."
             )
         if len(self.windows) != self.layers:
             raise ConfigError(
@@ -146,6 +154,11 @@ class DecoderConfig:
         for i in range(self.layers):
             shapes |= {f"blocks.{i}.{name}": shape for name, shape in self.block_shapes().items()}
         return shapes
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence that it takes: ``context``, less the token that stands before it."""
+        return self.context - (self.start_token is not None)
 
     @property
     def params(self) -> int:

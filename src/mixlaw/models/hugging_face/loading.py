@@ -51,8 +51,9 @@ def starting_from(path: str | Path) -> dict[str, Any]:
         >>> RunSpec(Schedule.constant({"web": 1.0}), tokens=1_000_000, **fields)  # doctest: +SKIP
     """
     folder = CheckpointFolder(path)
+    start = {} if folder.start_token is None else {"start_token": folder.start_token}
     return {
-        "model": {"config": folder.fields},
+        "model": {"config": folder.fields, **start},
         "start": {"checkpoint": str(path), "hash": folder.hash, "moments": "reset"},
         "stage": "continue",
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.units import bits_per_byte
+from mixlaw.models.gguf_file import GGUFFile
 from mixlaw.models.hugging_face import CheckpointFolder, load, write_folder
 from mixlaw.study.folder import StudyFolder
 from mixlaw.train import checkpoint
@@ -20,11 +21,11 @@ __all__ = ["evaluate_checkpoint", "export_model"]
 def evaluate_checkpoint(
     study: StudyFolder, path: str | Path, context: int | None = None
 ) -> dict[str, dict[str, float]]:
-    """Losses of a checkpoint folder's model on the study's validation sets, in fp32; writes nothing.
+    """Losses of a published model on the study's validation sets, in fp32; writes nothing.
 
     Args:
         study: tokenised with the model's own tokenizer.
-        path: the folder, with its tokenizer.json.
+        path: a checkpoint folder with its tokenizer.json, or a GGUF file.
         context: tokens per sequence; by default ``training.context``, so that the losses are those that a run which
             continues the checkpoint measures before its first step.
 
@@ -34,20 +35,27 @@ def evaluate_checkpoint(
     Raises:
         ConfigError: an architecture that is not supported, another tokenizer, or a context that is too long.
         DataError: not tokenised yet, or a folder that is missing or damaged.
-        MissingExtraError: torch or safetensors is not installed.
+        MissingExtraError: torch, safetensors or, for a GGUF file, gguf is not installed.
     """
     from mixlaw.tokens.loader import validation
 
     corpus, length = study.corpus, context or study.config.training.context
-    folder = CheckpointFolder(path)
-    check_tokenizer(folder, corpus.tokenizer)
-    if length > folder.config.context:
+    found_model: CheckpointFolder | GGUFFile
+    if Path(path).suffix == ".gguf":
+        found_model = GGUFFile(path)
+        found_model.check_tokenizer(_vocabulary(study))
+    else:
+        found_model = CheckpointFolder(path)
+        check_tokenizer(found_model, corpus.tokenizer)
+    config = found_model.config
+    if length > config.longest:
         raise ConfigError(
-            f"The model in {path} was made for sequences of at most {folder.config.context} tokens, and {length} are "
+            f"The model in {path} was made for sequences of at most {config.longest} tokens, and {length} are "
             f"asked for. Lower the context."
         )
     sets = validation(corpus, study.folder / "tokens", length)
-    losses = evaluate(load(path).decoder, sets, min(8, logits_at_once(length, folder.config.vocab_size)))
+    model = found_model.load() if isinstance(found_model, GGUFFile) else load(path)
+    losses = evaluate(model.decoder, sets, min(8, logits_at_once(length, config.vocab_size)))
     found = {}
     for name, loss in losses.items():
         sequences, num_bytes = sets[name]
@@ -56,6 +64,20 @@ def evaluate_checkpoint(
             predicted = len(sequences) * (sequences.shape[1] - 1)
             found[name]["bits_per_byte"] = bits_per_byte(loss, predicted, num_bytes)
     return found
+
+
+def _vocabulary(study: StudyFolder) -> dict[str, int]:
+    """Ids by token of the study's tokenizer."""
+    from mixlaw.tokens.tokenizer import Encoder
+
+    tokenizer = study.folder / "tokens" / "tokenizer.json"
+    if not tokenizer.is_file():
+        raise ConfigError(
+            f"{study.folder} was given tokens and no tokenizer, so nobody can tell whether they are those of the "
+            f"model. Give corpus.tokenizer."
+        )
+    vocabulary: dict[str, int] = Encoder.load(tokenizer).tokenizer.get_vocab(with_added_tokens=True)
+    return vocabulary
 
 
 def export_model(study: StudyFolder, run: str, path: str | Path) -> None:
