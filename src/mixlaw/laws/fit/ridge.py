@@ -72,7 +72,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Tuned:
-    """Ridges chosen by held-out error, with what the folds found at them."""
+    """Ridges chosen by held-out error, with what the folds found at them.
+
+    Example:
+        >>> one = Tuned(np.array([0.1]), np.zeros((8, 1)), np.array([-2.0]), theta=None, linear=None)
+        >>> one.heldout.shape, one.as_good
+        ((8, 1), {})
+    """
 
     ridge: Array
     heldout: Array
