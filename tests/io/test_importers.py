@@ -266,3 +266,11 @@ def test_a_domain_with_the_name_of_a_size_is_refused(tmp_path):
     with pytest.raises(DataError, match="called 'params', which is the name of a size"):
         read(path).table()
     assert read(path, weights={"p": "weight_params", "web": "weight_web"}).table()[0].column_names == ["p", "web"]
+
+
+@pytest.mark.parametrize("column", ["params", "tokens"])
+def test_a_size_that_no_run_has_is_refused(tmp_path, column):
+    rows = {"params": "1e299,1e9", "tokens": "1e6,1e299"}[column]
+    path = write(tmp_path / "runs.csv", f"params,tokens,loss_a\n{rows},3\n1e6,1e9,2\n")
+    with pytest.raises(DataError, match=rf"1e\+299 {column}, more than any run can have"):
+        Observations.read(path)
