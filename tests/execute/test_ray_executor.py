@@ -227,8 +227,7 @@ def test_torch_runs_on_ray_give_the_same_numbers(tiny, tmp_path):
 
 
 def test_a_study_refuses_options_that_its_executor_does_not_have(tmp_path, text):
-    made = study(tmp_path / "s", text, {"name": "local", "options": {"grace": 1}})
     with pytest.raises(ConfigError, match=r"has no option 'grace'.*grace_seconds"):
-        made.train()
+        study(tmp_path / "s", text, {"name": "local", "options": {"grace": 1}})
     with pytest.raises(ConfigError, match="workers stands beside options"):
         study(tmp_path / "t", text, {"name": "local", "options": {"workers": 1}})
