@@ -309,13 +309,14 @@ class Observations:
 
     def _check_signs(self, where: str) -> None:
         """Losses in nats per token and bits per byte are minus a logarithm of a probability, so never below zero;
-        fractions lie in [0, 1]; and no run has a size of thirty digits."""
-        for run in self.runs.select(["run", "params", "params_total", "tokens"]).to_pylist():
-            for field in ("params", "params_total", "tokens"):
-                if run[field] is not None and run[field] > _LARGEST_SIZE:
+        fractions lie in [0, 1]; and no run has a size below 0 or of thirty digits."""
+        sized = self.runs.select(["run", "params", "params_total", "tokens"]).to_pylist()
+        for run in (*sized, *self.values.select(["run", "tokens"]).to_pylist()):
+            for size in ("params", "params_total", "tokens"):
+                if run.get(size) is not None and not 0 <= run[size] <= _LARGEST_SIZE:
                     raise DataError(
-                        f"{where}: run {run['run']!r} has {run[field]:g} {field}, more than any run can have. Correct "
-                        f"it, or leave the column out: ignore= (--ignore)."
+                        f"{where}: run {run['run']!r} has {run[size]:g} {size}, which no run can have. Correct it, or "
+                        f"leave the column out: ignore= (--ignore)."
                     )
         values = self.values.select(["run", "target", "metric", "unit", "value"]).to_pylist()
         bad = [v for v in values if v["unit"] in ("nats_per_token", "bits_per_byte") and v["value"] < 0]
