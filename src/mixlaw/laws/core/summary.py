@@ -82,7 +82,8 @@ def _count(number: int, word: str) -> str:
 def _inputs(law: _Summarized) -> str:
     if law.kind == "mixture":
         return _count(law.n_features_in_, "domain")
-    return "inputs " + ", ".join(str(n) for n in law.feature_names_in_[:_MOST])
+    names = [str(n) for n in law.feature_names_in_]
+    return "inputs " + ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
 
 
 def _ended(converged: bool, report: Any) -> str:
