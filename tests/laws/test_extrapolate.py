@@ -116,6 +116,8 @@ def test_what_cannot_be_answered_is_refused_in_words():
         extrapolate(X, y, {**AT, "tokens": np.nan})
     with pytest.raises(TooFewRunsError, match="one compute budget"):
         extrapolate({"params": PARAMS, "tokens": 1e18 / PARAMS}, y, {"params": 1e8, "tokens": 1e10})
+    with pytest.raises(DataError, match=r"y rises with compute .* an accuracy, or another column"):
+        extrapolate(X, 1 / y, AT)
     few = NON_EMBEDDING < 5e7
     with pytest.raises(TooFewRunsError, match="no scale can be hidden"):
         extrapolate({k: v[few] for k, v in X.items()}, y[few], AT)

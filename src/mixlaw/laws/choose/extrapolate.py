@@ -34,7 +34,7 @@ import numpy.typing as npt
 from mixlaw.data.seams import LAWS
 from mixlaw.errors import DataError, FitError, MixlawWarning, TooFewRunsError
 from mixlaw.kit.arrays import Array
-from mixlaw.laws.choose.asked import asked_at
+from mixlaw.laws.choose.asked import asked_at, check_falling
 from mixlaw.laws.choose.growth import likeliest_growth
 from mixlaw.laws.core.base import Law
 from mixlaw.laws.core.columns import check_counts
@@ -281,7 +281,7 @@ def extrapolate(X: Any, y: Any, at: Any, level: float = 0.9) -> Extrapolation:
         :class:`Extrapolation`.
 
     Raises:
-        DataError: a column that is missing, or values that are no counts or no losses.
+        DataError: a column that is missing, values that are no counts or no losses, or losses that rise with compute.
         TooFewRunsError: no scale can be hidden and predicted from at least three smaller ones.
         FitError: no law could be fitted.
 
@@ -298,6 +298,7 @@ def extrapolate(X: Any, y: Any, at: Any, level: float = 0.9) -> Extrapolation:
     check_level(level)
     record = _Record.read(X, y, at)
     places = _Places(record)
+    check_falling(record.y, places.rows["compute"], record.target)
     folds = places.folds()
     if not folds:
         sizes = len(np.unique(record.columns[record.counts[0]]))
