@@ -39,13 +39,18 @@ class Static:
         self.schedule, self.num_steps = schedule, num_steps
         self._ends = np.cumsum([phase.fraction for phase in schedule.phases]) * num_steps
 
+    def asks(self, step: int) -> frozenset[Need]:
+        """Nothing."""
+        return frozenset()
+
     def update(
         self,
         step: int,
         losses: Mapping[str, float] | None = None,
         gradients: Mapping[str, npt.NDArray[np.float64]] | None = None,
+        target: npt.NDArray[np.float64] | None = None,
     ) -> Mixture:
-        """The mixture of the phase that holds the middle of ``step`` (from 0). Losses and gradients are ignored."""
+        """The mixture of the phase that holds the middle of ``step`` (from 0). What was measured is ignored."""
         phase = int(np.searchsorted(self._ends, step + 0.5, side="right"))
         return self.schedule.phases[min(phase, len(self._ends) - 1)].mixture
 
