@@ -7,6 +7,10 @@ from mixlaw.kit.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    {"Evaluation": "mixlaw.evaluate.contract", "Evaluator": "mixlaw.evaluate.contract"},
+    {
+        "Evaluation": "mixlaw.evaluate.contract",
+        "Evaluator": "mixlaw.evaluate.contract",
+        "Question": "mixlaw.evaluate.contract",
+    },
     registry=EVALUATORS,
 )

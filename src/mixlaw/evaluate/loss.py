@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from mixlaw.errors import DataError
-from mixlaw.evaluate.contract import Evaluation
-from mixlaw.models.contract import Item, Model
+from mixlaw.evaluate.contract import Evaluation, Record
+from mixlaw.evaluate.tasks import fields, sequences
+from mixlaw.evaluate.tasks.scores import refuse_empty
+from mixlaw.models.contract import Item, Model, Tokenizer
 
 __all__ = ["Loss"]
 
@@ -31,12 +32,23 @@ class Loss:
     direction: Literal["lower"] = "lower"
     floor = None
 
+    def prepare(self, records: Sequence[Record], tokenizer: Tokenizer | None, context: int | None = None) -> list[Item]:
+        """Each document's ``text``, cut into sequences that fit into the context; see
+        :class:`~mixlaw.evaluate.contract.Evaluator`."""
+        texts = sequences.from_records(records, lambda record: fields.text(record, ("text",), "a text"))
+        names = fields.names(records)
+        documents = sequences.whole(sequences.needed(tokenizer), names, texts, context)
+        return [
+            Item(f"{name}.{number}" if len(parts) > 1 else name, part.tokens, part.scored_from)
+            for name, parts in zip(names, documents)
+            for number, part in enumerate(parts)
+        ]
+
     def __call__(self, model: Model, targets: Mapping[str, Sequence[Item]]) -> Evaluation:
         """Measure every target; see :class:`~mixlaw.evaluate.contract.Evaluator`."""
+        refuse_empty(targets)
         values, rows = [], []
         for target, items in targets.items():
-            if not items:
-                raise DataError(f"The target {target!r} has no items to evaluate. Leave it out, or give it some.")
             losses = model.loss_per_item(items)
             tokens = np.array([item.num_scored for item in items], float)
             mean = float(losses @ tokens / tokens.sum())

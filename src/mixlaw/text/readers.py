@@ -35,7 +35,7 @@ import fsspec
 
 from mixlaw.errors import DataError, did_you_mean
 
-__all__ = ["ReadCounts", "SourceFile", "find_files", "read_documents"]
+__all__ = ["ReadCounts", "SourceFile", "find_files", "numbered_lines", "read_documents"]
 
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson")
 _TEXT = (".txt", ".txt.gz", ".txt.zst")
@@ -308,6 +308,22 @@ def _why(file: SourceFile, error: str, block: bytes, inside: bool, position: int
 
 
 def _json_lines(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterator[str]:
+    for number, line in numbered_lines(file, counts):
+        yield _line_text(line, file, number, text_field, counts)
+
+
+def numbered_lines(file: SourceFile, counts: ReadCounts) -> Iterator[tuple[int, bytes]]:
+    """``(number from 1, line)`` of every line that is not blank, decompressed, in bounded memory.
+
+    Raises:
+        DataError: damaged data, text of two or four bytes a character, or a line that is too long; names the file.
+
+    Example:
+        >>> import fsspec
+        >>> with fsspec.open("memory://lines/a.jsonl", "w") as f: _ = f.write('{"a": 1}\\n\\n{"a": 2}')
+        >>> list(numbered_lines(find_files(["memory://lines/a.jsonl"])[0], ReadCounts()))
+        [(1, b'{"a": 1}'), (3, b'{"a": 2}')]
+    """
     number, rest, length = 0, [], 0
     for chunk in _text_chunks(file, counts):
         lines = chunk.split(b"\n")
@@ -326,10 +342,10 @@ def _json_lines(file: SourceFile, text_field: str, counts: ReadCounts) -> Iterat
         for line in lines:
             number += 1
             if line.strip():
-                yield _line_text(line, file, number, text_field, counts)
+                yield number, line
     last = b"".join(rest)
     if last.strip():
-        yield _line_text(last, file, number + 1, text_field, counts)
+        yield number + 1, last
 
 
 def _line_text(line: bytes, file: SourceFile, number: int, text_field: str, counts: ReadCounts) -> str:
