@@ -67,7 +67,13 @@ EXPORTERS = Registry(
 )
 """Exporters: a class with ``write(recipe, path)`` and ``simulate(recipe)``; it sees only the recipe."""
 
-STRATEGIES = Registry("strategy", rooms=("mixlaw.train.strategies",), group="mixlaw.strategies", methods=("update",))
+STRATEGIES = Registry(
+    "strategy",
+    rooms=("mixlaw.train.strategies",),
+    aliases={"stratified": "uniform", "unimax": "uni_max", "do_re_mi": "doremi", "skillit": "skill_it"},
+    group="mixlaw.strategies",
+    methods=("update",),
+)
 """Strategies: what changes the mixture while a run trains; the contract is in :mod:`mixlaw.train.strategies`."""
 
 EVALUATORS = Registry("evaluator", rooms=("mixlaw.evaluate",), group="mixlaw.evaluators")

@@ -8,7 +8,8 @@ A study fills in these options, where a strategy's constructor has an argument o
 
 * ``sizes``: unique tokens of each domain;
 * ``objective``: the weight of each validation set in what the study minimises, summing to one;
-* ``own_sets``: for each training domain that has one, the validation set that was held out of it.
+* ``own_sets``: for each training domain that has one, the validation set that was held out of it;
+* ``tokens``: training tokens of the run.
 """
 
 from __future__ import annotations
