@@ -17,12 +17,15 @@ from mixlaw.kit.hashing import content_hash
 from mixlaw.models.architecture import build
 from mixlaw.models.contract import Floats, Item, Projection, Tokenizer, Tokens
 from mixlaw.models.hugging_face.decoder_config import DecoderConfig
+from mixlaw.models.key_value_cache import KeyValueCache
 from mixlaw.models.proxy.presets import ModelConfig
 
 __all__ = ["TorchModel"]
 
 _SIGNS = 1 << 22  # entries of the projection that are in memory at once
 _TOGETHER = 8  # items of one forward pass at most, or one batch of gradients
+_WRITTEN = 32  # texts that are written together at most
+_KEPT = 1 << 27  # numbers that are kept of them, half a gigabyte
 _LOGITS = 1 << 27  # logits in memory at once, half a gigabyte: of a large vocabulary fewer items go together
 
 
@@ -90,24 +93,24 @@ class TorchModel:
     def generate(
         self, prompts: Sequence[Tokens], max_tokens: int, temperature: float = 0.0, seed: int = 0
     ) -> list[Tokens]:
-        """What the model writes after each prompt; see :meth:`mixlaw.models.contract.Model.generate`."""
-        written = []
-        for prompt in prompts:
-            given = np.asarray(prompt)
-            self._check(given, "a prompt", 1)
-            generator = torch.Generator().manual_seed(seed)
-            tokens = given.astype(np.int64).tolist()
-            with torch.inference_mode():
-                for _ in range(max_tokens):
-                    logits = self.decoder(self._tensor(np.array([tokens])))[0, -1].float().cpu()
-                    if temperature > 0:
-                        chances = torch.softmax(logits / temperature, -1)
-                        tokens.append(int(torch.multinomial(chances, 1, generator=generator)))
-                    else:
-                        tokens.append(int(logits.argmax()))
-                    if self.tokenizer is not None and tokens[-1] == self.tokenizer.end:
-                        break
-            written.append(np.array(tokens[len(given) :], np.int64))
+        """What the model writes after each prompt; see :meth:`mixlaw.models.contract.Model.generate`.
+
+        Prompts of like length go through the model together, and each token once: keys and values of earlier ones are
+        kept. The other prompts of a batch change a prompt's logits by fp32 rounding, so its text can depend on them
+        only where two tokens are tied to about 1e-6 nats.
+        """
+        given = [np.asarray(prompt) for prompt in prompts]
+        for prompt in given:
+            self._check(prompt, "a prompt", 1)
+        written = [np.empty(0, np.int64)] * len(given)
+        order = sorted(range(len(given)), key=lambda i: len(given[i]))
+        while order and max_tokens > 0:
+            # The longest first: how many fit is known from the last of them.
+            together = self._writing(len(given[order[-1]]) + max_tokens)
+            indices, order = order[-together:], order[:-together]
+            texts = self._continued([given[i] for i in indices], max_tokens, temperature, seed)
+            for i, text in zip(indices, texts):
+                written[i] = text
         return written
 
     def gradients(self, items: Sequence[Item], projection: Projection) -> Floats:
@@ -129,6 +132,52 @@ class TorchModel:
         """(batch, length - 1) loss of each token after the first."""
         logits = self.decoder(tokens[:, :-1]).float()
         return F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
+
+    @torch.inference_mode()
+    def _continued(self, prompts: Sequence[Tokens], max_tokens: int, temperature: float, seed: int) -> list[Tokens]:
+        """What follows each prompt of one batch."""
+        end = None if self.tokenizer is None else self.tokenizer.end
+        lengths = np.array([len(prompt) for prompt in prompts])
+        padded = np.zeros((len(prompts), lengths.max()), np.int64)
+        for row, prompt in enumerate(prompts):
+            padded[row, : len(prompt)] = prompt
+        # One more slot than tokens, since a published model may have a start token; rounded up to few different sizes,
+        # since the decoder keeps a table of positions for each.
+        slots = -(-(int(lengths.max()) + max_tokens + 1) // 128) * 128
+        cache = KeyValueCache(self.config.layers, slots)
+        logits = self.decoder.prefill(self._tensor(padded), self._tensor(lengths), cache)
+        generators = [torch.Generator().manual_seed(seed) for _ in prompts]
+        texts: list[list[int]] = [[] for _ in prompts]
+        rows = list(range(len(prompts)))  # which prompt each sequence of the batch continues
+        ended: set[int] = set()
+        while True:
+            scores = logits.float().cpu()
+            if temperature > 0:
+                chances = torch.softmax(scores / temperature, -1)
+                chosen = [
+                    int(torch.multinomial(chance, 1, generator=generators[row])) for row, chance in zip(rows, chances)
+                ]
+            else:
+                chosen = scores.argmax(-1).tolist()
+            for row, token in zip(rows, chosen):
+                if row not in ended:
+                    texts[row].append(token)
+                    if token == end or len(texts[row]) == max_tokens:
+                        ended.add(row)
+            if len(ended) == len(prompts):
+                return [np.array(text, np.int64) for text in texts]
+            going = [place for place, row in enumerate(rows) if row not in ended]
+            if 2 * len(going) <= len(rows):  # copying what is kept costs less than computing what nobody reads
+                cache.keep(going)
+                rows, chosen = [rows[place] for place in going], [chosen[place] for place in going]
+            before = np.array([lengths[row] + min(len(texts[row]), max_tokens) - 1 for row in rows])
+            logits = self.decoder.step(self._tensor(np.array(chosen)), self._tensor(before), cache)
+
+    def _writing(self, length: int) -> int:
+        """How many sequences that end with so many tokens are written at once."""
+        config = self.config
+        kept = 2 * config.layers * config.heads * config.head_dim * length  # keys and values, at most
+        return max(1, min(_WRITTEN, _KEPT // max(kept, length * config.mlp_width), _LOGITS // config.vocab_size))
 
     def _batches(self, items: Sequence[Item]) -> Iterator[tuple[list[int], Tensor]]:
         """Items of like length together, padded at the end, where a causal model's earlier losses do not see it."""

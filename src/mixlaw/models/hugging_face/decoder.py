@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlaw.models.hugging_face.decoder_config import DecoderConfig, Rope
+from mixlaw.models.key_value_cache import KeyValueCache
 from mixlaw.models.proxy import kernels
 
 # Letters in the shape comments: B batch (sequences), L context (tokens), d width, H heads, G heads of keys and values,
@@ -66,6 +67,32 @@ class PublishedDecoder(nn.Module):
         """
         return F.linear(self._hidden(tokens), self._unembedding())
 
+    def prefill(self, tokens: Tensor, lengths: Tensor, cache: KeyValueCache) -> Tensor:
+        """Logits (batch, vocabulary) after each prompt, whose keys and values go into an empty cache.
+
+        Args:
+            tokens: (batch, context) int64, padded at the end, without the start token.
+            lengths: (batch,) of the prompts without padding.
+            cache: with a slot for each token that is to come, and one for the start token where the model has one.
+        """
+        before = int(self.config.start_token is not None)
+        positions = torch.arange(tokens.shape[1] + before, device=tokens.device)
+        cache.place(positions.expand(len(tokens), -1))
+        x = self._hidden(tokens, cache)
+        return F.linear(x[torch.arange(len(x), device=x.device), lengths - 1], self._unembedding())
+
+    def step(self, tokens: Tensor, lengths: Tensor, cache: KeyValueCache) -> Tensor:
+        """Logits (batch, vocabulary) after one more token of each sequence.
+
+        Args:
+            tokens: (batch,) int64.
+            lengths: (batch,) tokens of each sequence before this one, without the start token.
+            cache: what :meth:`prefill` and earlier steps filled.
+        """
+        cache.place(lengths[:, None] + int(self.config.start_token is not None))
+        x = self._normed(self._residual(tokens[:, None], cache)[:, 0], self.final_norm, self.final_norm_bias)
+        return F.linear(x, self._unembedding())
+
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean next-token loss in nats: the plain formula."""
         return F.cross_entropy(self(inputs).flatten(0, 1).float(), targets.flatten())
@@ -89,14 +116,19 @@ class PublishedDecoder(nn.Module):
             assert isinstance(block, Block)
             yield block
 
-    def _hidden(self, tokens: Tensor) -> Tensor:
-        """What is unembedded: (B, L, d)."""
+    def _hidden(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """What is unembedded: (B, L, d), from the beginning of a sequence."""
         start = self.config.start_token
         if start is not None:
             tokens = F.pad(tokens, (1, 0), value=start)
+        x = self._residual(tokens, cache)
+        return self._normed(x if start is None else x[:, 1:], self.final_norm, self.final_norm_bias)
+
+    def _residual(self, tokens: Tensor, cache: KeyValueCache | None) -> Tensor:
+        """The residual stream after the last layer (B, L, d), of the tokens alone or continuing what the cache holds."""
         x = F.embedding(tokens, self.embedding) * self.config.embedding_scale
-        for block, window in zip(self._blocks(), self.config.windows):
-            attended = self._attention(self._norm(x, block, "attention_norm"), block, window)
+        for layer, (block, window) in enumerate(zip(self._blocks(), self.config.windows)):
+            attended = self._attention(self._norm(x, block, "attention_norm"), block, window, layer, cache)
             if self.config.parallel:
                 x = x + attended + self._mlp(self._norm(x, block, "mlp_norm"), block)
                 continue
@@ -105,8 +137,7 @@ class PublishedDecoder(nn.Module):
             x = x + attended
             out = self._mlp(self._norm(x, block, "mlp_norm"), block)
             x = x + (self._norm(out, block, "after_mlp_norm") if self.config.norms_after else out)
-        x = x if start is None else x[:, 1:]
-        return self._normed(x, self.final_norm, self.final_norm_bias)
+        return x
 
     def _norm(self, x: Tensor, block: Block, name: str) -> Tensor:
         gain = block.get(name)
@@ -124,7 +155,7 @@ class PublishedDecoder(nn.Module):
         assert weight is not None
         return F.linear(x, weight, block.get(f"{name}_bias"))
 
-    def _attention(self, x: Tensor, block: Block, window: int) -> Tensor:
+    def _attention(self, x: Tensor, block: Block, window: int, layer: int, cache: KeyValueCache | None) -> Tensor:
         config = self.config
         batch, length, _ = x.shape
 
@@ -135,14 +166,19 @@ class PublishedDecoder(nn.Module):
         k, v = heads("key", config.key_value_heads), heads("value", config.key_value_heads)  # (B, G, L, e)
         if config.head_norms:
             q, k = self._norm(q, block, "query_norm"), self._norm(k, block, "key_norm")
-        cos, sin = self._table(config.local_rope if window else config.rope, length, x.device)
+        cos, sin = self._table(config.local_rope if window else config.rope, cache.slots if cache else length, x.device)
+        if cache is not None:  # (B, 1, L, r / 2): each sequence has its own positions
+            cos, sin = cos[cache.positions][:, None], sin[cache.positions][:, None]
         q, k = _turned(q, cos, sin).to(v.dtype), _turned(k, cos, sin).to(v.dtype)
-        shared = config.heads // config.key_value_heads
-        k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)  # (B, H, L, e)
-        mask = self._mask(length, window, x.device) if 0 < window < length else None
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=config.score_scale
-        )  # (B, H, L, e)
+        if cache is not None:
+            mixed = cache.attend(layer, q, k, v, config.score_scale, window)  # (B, H, L, e)
+        else:
+            shared = config.heads // config.key_value_heads
+            k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)  # (B, H, L, e)
+            mask = self._mask(length, window, x.device) if 0 < window < length else None
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=config.score_scale
+            )  # (B, H, L, e)
         return self._linear(mixed.transpose(1, 2).reshape(batch, length, -1), block, "attention_out")
 
     def _mlp(self, x: Tensor, block: Block) -> Tensor:

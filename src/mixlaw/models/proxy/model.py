@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mixlaw.models.key_value_cache import KeyValueCache
 from mixlaw.models.proxy import kernels
 from mixlaw.models.proxy.presets import ModelConfig
 
@@ -104,21 +105,56 @@ class Decoder(nn.Module):
     # ---- the plain formula -------------------------------------------------------------------------
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (batch, context, vocabulary) for ``tokens`` (batch, context) int64."""
+        return self._logits(self._hidden(tokens, None))
+
+    def prefill(self, tokens: Tensor, lengths: Tensor, cache: KeyValueCache) -> Tensor:
+        """Logits (batch, vocabulary) after each prompt, whose keys and values go into an empty cache.
+
+        Args:
+            tokens: (batch, context) int64, padded at the end.
+            lengths: (batch,) of the prompts without padding.
+            cache: with a slot for each token that is to come.
+        """
+        cache.place(torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape))
+        x = self._hidden(tokens, cache)
+        return self._logits(x[torch.arange(len(x), device=x.device), lengths - 1])
+
+    def step(self, tokens: Tensor, lengths: Tensor, cache: KeyValueCache) -> Tensor:
+        """Logits (batch, vocabulary) after one more token of each sequence.
+
+        Args:
+            tokens: (batch,) int64.
+            lengths: (batch,) tokens of each sequence before this one.
+            cache: what :meth:`prefill` and earlier steps filled.
+        """
+        cache.place(lengths[:, None])
+        return self._logits(self._hidden(tokens[:, None], cache)[:, 0])
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return F.linear(x * self.logit_scale, self.embedding if self.unembedding is None else self.unembedding)
+
+    def _hidden(self, tokens: Tensor, cache: KeyValueCache | None) -> Tensor:
+        """What is unembedded: (B, L, d), of the tokens alone or as the continuation of what the cache holds."""
         config = self.config
         batch, length = tokens.shape
-        table = self._table(length)  # (L, e / 2) complex
+        if cache is None:
+            table = self._table(length)  # (L, e / 2) complex
+        else:
+            table = self._table(cache.slots)[cache.positions][:, None]  # (B, 1, L, e / 2)
         x = F.embedding(tokens, self.embedding)  # (B, L, d)
-        for block in self._blocks():
+        for i, block in enumerate(self._blocks()):
             normed = F.rms_norm(x, (config.width,), block.attention_norm, config.norm_eps)
             parts = F.linear(normed, block.qkv).view(batch, length, 3, config.heads, config.head_dim)
             q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, L, e)
             q, k = _rotary(q, table), _rotary(k, table)
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.score_scale)  # (B, H, L, e)
+            if cache is None:
+                mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.score_scale)  # (B, H, L, e)
+            else:
+                mixed = cache.attend(i, q, k, v, self.score_scale)
             x = x + F.linear(mixed.transpose(1, 2).reshape(batch, length, config.width), block.attention_out)
             normed = F.rms_norm(x, (config.width,), block.mlp_norm, config.norm_eps)
             x = x + F.linear(F.silu(F.linear(normed, block.gate)) * F.linear(normed, block.up), block.mlp_out)
-        x = F.rms_norm(x, (config.width,), self.final_norm, config.norm_eps)
-        return F.linear(x * self.logit_scale, self.embedding if self.unembedding is None else self.unembedding)
+        return F.rms_norm(x, (config.width,), self.final_norm, config.norm_eps)
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean next-token loss in nats: the plain formula."""
