@@ -103,6 +103,9 @@ class Tokenizer(Protocol):
     def encode(self, texts: Iterable[str]) -> Iterator[tuple[npt.NDArray[Any], Tokens]]:
         """Batches of (ids of documents one after the other, each closed by ``end``; tokens of each document)."""
 
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text that tokens spell, without ``end``."""
+
 
 @runtime_checkable
 class Model(Protocol):

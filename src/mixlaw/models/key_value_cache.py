@@ -1,4 +1,4 @@
-"""Keys and values of the tokens a decoder has seen, so that each further token costs one position and not a sequence."""
+"""Keys and values of the tokens a decoder has seen, so that a further token costs one position and not a sequence."""
 
 from __future__ import annotations
 

@@ -134,6 +134,20 @@ class Encoder:
             sizes[added["id"]] = 0 if added.get("special") else len(added["content"].encode())
         return sizes
 
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text that tokens spell, without special tokens such as the end of a document.
+
+        Args:
+            tokens: ids, one after the other.
+
+        Example:
+            >>> encoder = Encoder(train_tokenizer(["one two three"] * 20, 300))
+            >>> ids, _ = next(encoder.encode(["two"]))
+            >>> encoder.decode(ids)
+            'two'
+        """
+        return str(self.tokenizer.decode([int(token) for token in tokens], skip_special_tokens=True))
+
     def encode(self, texts: Iterable[str]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
         """Batches of ``(ids, lengths)``: documents one after the other, each closed by the end token, and how many
         tokens each has. Documents are read in this thread while the previous batch is encoded in another.

@@ -125,7 +125,7 @@ class PublishedDecoder(nn.Module):
         return self._normed(x if start is None else x[:, 1:], self.final_norm, self.final_norm_bias)
 
     def _residual(self, tokens: Tensor, cache: KeyValueCache | None) -> Tensor:
-        """The residual stream after the last layer (B, L, d), of the tokens alone or continuing what the cache holds."""
+        """The residual stream after the last layer (B, L, d), of the tokens alone or after those in the cache."""
         x = F.embedding(tokens, self.embedding) * self.config.embedding_scale
         for layer, (block, window) in enumerate(zip(self._blocks(), self.config.windows)):
             attended = self._attention(self._norm(x, block, "attention_norm"), block, window, layer, cache)
