@@ -115,24 +115,16 @@ class Loader:
         self.num_steps = spec.num_steps
         self.domains = spec.schedule.domains
         self._vocab_size = corpus.vocab_size
-        if spec.corpus_hash and spec.corpus_hash != corpus.hash:
-            raise DataError(
-                f"Run {spec.id} was specified for corpus {spec.corpus_hash}, but this corpus is {corpus.hash}. "
-                f"Train it on its own corpus, or design again."
-            )
-        for name in spec.unique_tokens:
-            corpus[name]
-        self._streams: dict[int, _Stream] = {}
+        check_corpus(spec, corpus)
+        self._streams: dict[int, Stream] = {}
         table = schedule_quotas(spec.schedule, self.num_steps * spec.batch)
         self.quotas = table
         """Sequences (phases, domains)."""
         share = spec.schedule.mixture.array()
         for j, name in enumerate(self.domains):
-            domain = corpus[name]
+            corpus[name]
             if table[:, j].sum():
-                limit = int(spec.unique_tokens.get(name, domain.unique_tokens))
-                self._streams[j] = _Stream(Path(tokens_root), name, domain.hash, limit, spec.context, spec.seed)
-                check_tokens(Path(tokens_root) / folder_name(name), "train", seed=spec.id)
+                self._streams[j] = open_stream(spec, corpus, tokens_root, name)
             elif share[j] > 0:
                 warnings.warn(
                     f"{name!r} has weight {share[j]:.3g}, which is {share[j] * table.sum():.2g} of this run's "
@@ -181,11 +173,7 @@ class Loader:
         result = np.empty((self.spec.batch, self.spec.context + 1), np.int64)
         for row, (j, turn) in enumerate(zip(self._order[where], self._turn[where])):
             result[row] = self._streams[int(j)].sequence(int(turn))
-        if self._vocab_size is not None and result.size and int(result.max()) >= self._vocab_size:
-            raise DataError(
-                f"The tokens of step {step} hold the id {result.max()}, and the corpus has {self._vocab_size} tokens: "
-                f"the token files are damaged. Run `mixlaw tokenize --verify` again."
-            )
+        check_ids(result, self._vocab_size, step)
         return result
 
     def tokens(self) -> dict[str, int]:
@@ -215,7 +203,50 @@ class Loader:
         }
 
 
-class _Stream:
+def check_corpus(spec: RunSpec, corpus: Corpus) -> None:
+    """Whether a run was specified for this corpus, and limits only domains that it has.
+
+    Raises:
+        DataError: another corpus.
+        ConfigError: an unknown domain in ``unique_tokens``.
+    """
+    if spec.corpus_hash and spec.corpus_hash != corpus.hash:
+        raise DataError(
+            f"Run {spec.id} was specified for corpus {spec.corpus_hash}, but this corpus is {corpus.hash}. "
+            f"Train it on its own corpus, or design again."
+        )
+    for name in spec.unique_tokens:
+        corpus[name]
+
+
+def check_ids(batch: npt.NDArray[np.int64], vocab_size: int | None, step: int) -> None:
+    """Whether all token ids of a batch are of the vocabulary.
+
+    Raises:
+        DataError: they are not: the token files are damaged.
+    """
+    if vocab_size is not None and batch.size and int(batch.max()) >= vocab_size:
+        raise DataError(
+            f"The tokens of step {step} hold the id {batch.max()}, and the corpus has {vocab_size} tokens: "
+            f"the token files are damaged. Run `mixlaw tokenize --verify` again."
+        )
+
+
+def open_stream(spec: RunSpec, corpus: Corpus, tokens_root: str | Path, name: str) -> Stream:
+    """One domain's sequences for a run, with some blocks of its token file compared with their hashes.
+
+    Raises:
+        ConfigError: the corpus lacks the domain, or the run may use none of its tokens.
+        DataError: its shard is missing, is of another corpus, or is damaged.
+    """
+    domain = corpus[name]
+    limit = int(spec.unique_tokens.get(name, domain.unique_tokens))
+    stream = Stream(Path(tokens_root), name, domain.hash, limit, spec.context, spec.seed)
+    check_tokens(Path(tokens_root) / folder_name(name), "train", seed=spec.id)
+    return stream
+
+
+class Stream:
     """One domain's endless sequence of sequences."""
 
     def __init__(self, root: Path, name: str, expected: str, limit: int, context: int, seed: int) -> None:
@@ -246,6 +277,7 @@ class _Stream:
         self._epoch, self._visit = -1, np.zeros(0, np.int64)
 
     def sequence(self, turn: int) -> npt.NDArray[Any]:
+        """The tokens (context + 1,) that the domain gives at its ``turn``-th turn, from 0."""
         epoch, place = divmod(turn, self.num_sequences)
         if epoch != self._epoch:
             self._visit = _permutation(self.num_sequences, "epoch", self.seed, self.name, epoch)

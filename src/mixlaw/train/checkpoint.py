@@ -37,6 +37,7 @@ class Progressed:
         loss_sum, loss_count: training losses since the last point of the curve.
         over: consecutive steps with an exploded loss.
         seconds: wall-clock spent in training and evaluation.
+        online: where the strategy stands that chooses the mixture, and its loader; empty without one.
 
     Example:
         >>> Progressed("run-1", step=20, precision="fp32").step
@@ -52,6 +53,7 @@ class Progressed:
     loss_count: int = 0
     over: int = 0
     seconds: float = 0.0
+    online: dict[str, Any] = field(default_factory=dict)
 
 
 def save(folder: Path, progressed: Progressed, tensors: dict[str, Any], claim: Claim | None = None) -> None:

@@ -101,31 +101,61 @@ class Training:
             groups.append({"params": [flat], "factor": factor, "weight_decay": decay / factor})
         self._adam = torch.optim.AdamW(groups, lr=0.0, betas=self.options["betas"], eps=self.options["eps"], fused=True)
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss in nats per token of one batch, in this training's precision: ``inputs`` and ``targets`` (n,
-        context).
+    def loss(
+        self, inputs: Tensor, targets: Tensor, factors: Tensor | None = None, losses: Tensor | None = None
+    ) -> Tensor:
+        """Mean loss in nats per token of one batch, in this training's precision.
+
+        Args:
+            inputs, targets: (n, context).
+            factors: (n * context,) by which the tokens' losses are multiplied before the mean.
+            losses: (n * context,) fp32, filled with the tokens' losses.
         """
         if self.device.type == "cpu":
-            return self.model.fast_loss(inputs, targets, self.dtype)
+            return self.model.fast_loss(inputs, targets, self.dtype, factors, losses)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.model.loss(inputs, targets)
+            return self.model.loss(inputs, targets, factors, losses)
 
-    def step(self, batch: npt.NDArray[np.int64], learning_rate: float) -> tuple[float, float]:
+    def step(
+        self,
+        batch: npt.NDArray[np.int64],
+        learning_rate: float,
+        factors: npt.NDArray[np.float64] | None = None,
+        losses: Tensor | None = None,
+    ) -> tuple[float, float]:
         """One optimiser step on token sequences ``batch`` (n, context + 1), at this ``learning_rate``.
+
+        Args:
+            factors: (n,) by which the sequences' losses are multiplied before the mean.
+            losses: (n * context,) fp32, filled with the tokens' losses before the update.
 
         Returns:
             Mean loss in nats before the update, and the gradient's norm before clipping. Where either is not finite
             the weights are left as they were.
         """
+        return self.update(self.backward(batch, factors, losses), learning_rate)
+
+    def backward(
+        self,
+        batch: npt.NDArray[np.int64],
+        factors: npt.NDArray[np.float64] | None = None,
+        losses: Tensor | None = None,
+    ) -> float:
+        """The gradient of the mean loss of ``batch``, as :meth:`step` takes it, and that loss in nats."""
         tokens = torch.from_numpy(batch).to(self.device)
-        for flat in self._flat:
-            assert flat.grad is not None
-            flat.grad.zero_()
-        loss = self.loss(tokens[:, :-1], tokens[:, 1:])
+        each = None
+        if factors is not None:
+            each = torch.from_numpy(np.repeat(factors, batch.shape[1] - 1)).float().to(self.device)
+        for grad in self._grads():
+            grad.zero_()
+        loss = self.loss(tokens[:, :-1], tokens[:, 1:], each, losses)
         loss.backward()  # type: ignore[no-untyped-call]
-        grads = [flat.grad for flat in self._flat if flat.grad is not None]
+        return float(loss.detach())
+
+    def update(self, value: float, learning_rate: float) -> tuple[float, float]:
+        """Clip the gradient that is there and follow it, at a loss of ``value``; returns as :meth:`step`."""
+        grads = self._grads()
         norm = math.hypot(*(float(torch.linalg.vector_norm(g)) for g in grads))
-        value = float(loss.detach())
         if not math.isfinite(value) or not math.isfinite(norm):
             return value, norm
         if norm > self.options["clip"]:
@@ -135,6 +165,20 @@ class Training:
             group["lr"] = learning_rate * group["factor"]
         self._adam.step()
         return value, norm
+
+    def gradient(self) -> Tensor:
+        """A copy of the gradient that is there, as one vector over all trained parameters, in fp32."""
+        return torch.cat(self._grads())
+
+    def set_gradient(self, gradient: Tensor) -> None:
+        """Inverse of :meth:`gradient`."""
+        start = 0
+        for grad in self._grads():
+            grad.copy_(gradient[start : start + len(grad)])
+            start += len(grad)
+
+    def _grads(self) -> list[Tensor]:
+        return [flat.grad for flat in self._flat if flat.grad is not None]
 
     # ---- state -------------------------------------------------------------------------------------
     def tensors(self) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from mixlaw.train.claim import Claim
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 from mixlaw.train.optimizer_options import optimizer_options
 from mixlaw.train.published_start import checked_start
+from mixlaw.train.strategy_of import strategy_of
 from mixlaw.train.validation_losses import evaluate, logits_at_once, value_rows
 
 __all__ = ["TorchTrainer", "evaluation_steps"]
@@ -111,12 +112,14 @@ class TorchTrainer:
 
         Raises:
             ConfigError: model, optimiser or learning-rate fields are off, the run has no whole step, it asks for
-                what this trainer does not do (a strategy, tuning, LoRA, evaluators, ...), or its start is a checkpoint
-                of another architecture, tokenizer or content.
+                what this trainer does not do (tuning, LoRA, evaluators, ...), its strategy is unknown or lacks what it
+                needs, or its start is a checkpoint of another architecture, tokenizer or content.
             DataError: a checkpoint to start from that is missing or damaged.
             RunError: the spec was made for another corpus, or other validation sets.
         """
-        refuse(spec, self.name, can=("checkpoint",))
+        refuse(spec, self.name, can=("checkpoint", "strategy"))
+        if spec.strategy is not None:
+            strategy_of(spec, [v.name for v in self.corpus.validation])
         config = architecture(spec.model, self.corpus.vocab_size)
         if isinstance(config, DecoderConfig) and spec.context > config.longest:
             raise ConfigError(
@@ -183,10 +186,11 @@ class _Run:
     def __init__(self, trainer: TorchTrainer, spec: RunSpec, folder: Path, device: Any, log: Any, claim: Claim) -> None:
         from mixlaw.tokens.loader import Loader, validation
         from mixlaw.train.loop import Training, choose_precision
+        from mixlaw.train.online_steps import OnlineSteps
 
         self.trainer, self.spec, self.folder, self.log, self.claim = trainer, spec, folder, log, claim
         root = Path(trainer.tokens_root)
-        self.loader = Loader(spec, trainer.corpus, root)
+        self.loader = Loader(spec, trainer.corpus, root) if spec.strategy is None else None
         self.validation = validation(trainer.corpus, root, spec.context)
         self.hashes = {v.name: v.hash for v in trainer.corpus.validation}
         self.config = architecture(spec.model, trainer.corpus.vocab_size)
@@ -208,8 +212,13 @@ class _Run:
         self.state = found[0] if found else checkpoint.Progressed(spec.id, precision=precision, device=device.type)
         model_seed = int(content_hash({"model": spec.seed})[:15], 16)
         self.training = Training(build(self.config, model_seed).to(device), spec.optimizer, precision)
+        self.online: OnlineSteps | None = None
+        if spec.strategy is not None:
+            self.online = OnlineSteps(spec, trainer.corpus, root, self.training, self.validation, folder.parent)
         if found is not None:
             self.training.load(found[1])
+            if self.online is not None:
+                self.online.load(self.state.online, found[1])
             self.write(f"continue at step {self.state.step} of {spec.num_steps}")
         elif spec.start_run is not None:
             given = spec.start.get("moments") if isinstance(spec.start, Mapping) else None
@@ -290,7 +299,7 @@ class _Run:
         before = state.seconds
         self.write(f"train {self.config.params} parameters for {num_steps} steps in {self.training.precision}")
         while state.step < num_steps:
-            loss, norm = self.training.step(self.loader.batch(state.step), self.rate(state.step))
+            loss, norm = self.step(state.step)
             state.step += 1
             state.over = state.over + 1 if loss > exploded else 0
             if not math.isfinite(loss) or not math.isfinite(norm) or state.over >= EXPLODED_STEPS:
@@ -314,7 +323,7 @@ class _Run:
             state.seconds = before + now - began
             stop = should_stop is not None and should_stop()
             if state.step < num_steps and (stop or now - published > self.trainer.checkpoint_seconds):
-                checkpoint.save(self.folder, state, self.training.tensors(), self.claim)
+                self.publish()
                 published = now
                 if stop:
                     self.write(f"stopped at step {state.step} of {num_steps}; run again to continue")
@@ -324,8 +333,25 @@ class _Run:
                     )
         self.close("done")
 
+    def step(self, step: int) -> tuple[float, float]:
+        """One optimiser step: its mean loss in nats per token and its gradient's norm."""
+        if self.online is not None:
+            return self.online.step(step, self.rate(step))
+        assert self.loader is not None
+        return self.training.step(self.loader.batch(step), self.rate(step))
+
+    def publish(self) -> None:
+        """Write a checkpoint from which the run continues bit for bit."""
+        tensors = self.training.tensors()
+        if self.online is not None:
+            self.state.online = self.online.state()
+            tensors |= self.online.tensors()
+        checkpoint.save(self.folder, self.state, tensors, self.claim)
+
     def record_curve(self) -> None:
         state, spec = self.state, self.spec
+        if self.online is not None:
+            state.values += self.online.record(state.step)
         state.values.append(
             {
                 "run": spec.id,
@@ -354,9 +380,14 @@ class _Run:
         state, spec, trainer = self.state, self.spec, self.trainer
         seconds = max(state.seconds, 1e-9)
         tokens = state.step * spec.batch * spec.context
+        if self.online is not None:
+            epochs, realised = self.online.loader.epochs(), self.online.loader.realised()
+        else:
+            assert self.loader is not None
+            epochs, realised = self.loader.epochs(), self.loader.realised(state.step)
         row = {
             "run": spec.id,
-            "schedule": spec.schedule,
+            "schedule": spec.schedule if self.online is None else self.online.schedule(),
             "params": float(self.config.params),
             "params_total": float(self.config.params_total),
             "tokens": float(spec.num_steps * spec.batch * spec.context),
@@ -364,14 +395,16 @@ class _Run:
             "batch_tokens": float(spec.batch * spec.context),
             "seed": spec.seed,
             "replicate_group": spec.replicate_group or None,
-            "epochs": self.loader.epochs(),
+            "epochs": epochs,
             "start": spec.start_run or (spec.start["hash"] if isinstance(spec.start, Mapping) else None),
             "trainer": f"{trainer.name}-{trainer.version} {state.device} {state.precision}",
             "corpus_hash": spec.corpus_hash or trainer.corpus.hash,
             "status": status,
-            "settings": self.config.settings(),
-            "realised": self.loader.realised(state.step),
+            "settings": self.config.settings() | ({} if self.online is None else self.online.settings()),
+            "realised": realised,
         }
+        if self.online is not None:
+            state.values += self.online.average(state.step)
         if trainer.keep == "none":
             with self.claim.publishing():
                 (self.folder / checkpoint.NAME).unlink(missing_ok=True)

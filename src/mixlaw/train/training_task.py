@@ -11,6 +11,7 @@ from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import DataError
 from mixlaw.train.contract import Progress, ShouldStop, Trainer, is_done
+from mixlaw.train.strategy_of import reference_of
 
 __all__ = ["TrainingTask"]
 
@@ -19,7 +20,8 @@ __all__ = ["TrainingTask"]
 class TrainingTask:
     """Trains run specs with ``trainer``; the result of one is its :class:`~mixlaw.data.observations.Observations`.
 
-    A run that starts from another one waits for it. It satisfies :class:`mixlaw.execute.contract.Task`.
+    A run that starts from another one, or compares with one, waits for it. It satisfies
+    :class:`mixlaw.execute.contract.Task`.
 
     Args:
         trainer: see :class:`~mixlaw.train.contract.Trainer`.
@@ -35,8 +37,8 @@ class TrainingTask:
     noun = "run"
 
     def waits_for(self, item: RunSpec) -> Sequence[str]:
-        """The run whose weights this one starts from."""
-        return () if item.start_run is None else (item.start_run,)
+        """The run whose weights this one starts from, and the reference that its strategy compares with."""
+        return tuple(run for run in (item.start_run, reference_of(item)) if run is not None)
 
     def is_done(self, item: RunSpec, folder: Path) -> bool:
         """Whether the run's ``DONE`` is there."""

@@ -93,19 +93,30 @@ class PublishedDecoder(nn.Module):
         x = self._normed(self._residual(tokens[:, None], cache)[:, 0], self.final_norm, self.final_norm_bias)
         return F.linear(x, self._unembedding())
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean next-token loss in nats: the plain formula."""
-        return F.cross_entropy(self(inputs).flatten(0, 1).float(), targets.flatten())
+    def loss(
+        self, inputs: Tensor, targets: Tensor, factors: Tensor | None = None, losses: Tensor | None = None
+    ) -> Tensor:
+        """Mean next-token loss in nats: the plain formula; see :func:`kernels.cross_entropy` for the rest."""
+        return kernels.plain_loss(self(inputs), targets, factors, losses)
 
-    def fast_loss(self, inputs: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    def fast_loss(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        factors: Tensor | None = None,
+        losses: Tensor | None = None,
+    ) -> Tensor:
         """Mean next-token loss in nats on a CPU with matrix products in ``dtype`` (bfloat16 or float32).
 
         The cross-entropy is fused with the unembedding, so that the logits of a large vocabulary are never all in
-        memory.
+        memory. ``factors`` (n,) multiply the tokens' losses, and ``losses`` (n,) is filled with these; n = batch times
+        context.
         """
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             x = self._hidden(inputs)
-        return kernels.cross_entropy(x.flatten(0, 1).to(dtype), self._unembedding().to(dtype), targets.flatten())
+        rows, weight = x.flatten(0, 1).to(dtype), self._unembedding().to(dtype)
+        return kernels.cross_entropy(rows, weight, targets.flatten(), factors, losses)
 
     # ---- inside --------------------------------------------------------------------------------------
     def _unembedding(self) -> Tensor:

@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional
 
 # Letters in the shape comments: B batch, L context, n = B L rows, d width, H heads, e = d / H head dimension, h hidden
 # width, V vocabulary, Q queries of one block, S keys up to the block's end.
 
-__all__ = ["attention_turn", "causal_attention", "cross_entropy", "rms_norm", "rotary_table", "swiglu"]
+__all__ = ["attention_turn", "causal_attention", "cross_entropy", "plain_loss", "rms_norm", "rotary_table", "swiglu"]
 
 QUERY_BLOCK = 128
 """Queries per block of attention: smaller skips more of the masked half, larger has fewer calls."""
@@ -174,7 +175,9 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 class _CrossEntropy(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, factors: Tensor | None, losses: Tensor | None
+    ) -> Tensor:
         count, vocab = x.shape[0], weight.shape[0]
         rows = max(1, min(count, VOCABULARY_CHUNK_ELEMENTS // vocab))
         grad_x = torch.empty_like(x)  # (n, d)
@@ -191,8 +194,14 @@ class _CrossEntropy(Function):
             torch.ops.aten._softmax.out(probability, -1, False, out=probability)
             right = probability.view(-1).take(place)  # (rows,): what the model gave the token that came
             # The smallest normal number keeps a hopeless guess finite; infinities and NaN still pass through.
-            total -= right.float().clamp_min(torch.finfo(torch.float32).tiny).log_().sum(dtype=torch.float64)
+            logs = right.float().clamp_min(torch.finfo(torch.float32).tiny).log_()
+            if losses is not None:
+                torch.neg(logs, out=losses[start:stop])
             probability.view(-1).put_(place, right - 1)
+            if factors is not None:
+                logs.mul_(factors[start:stop])
+                probability.mul_(factors[start:stop, None].to(probability.dtype))
+            total -= logs.sum(dtype=torch.float64)
             torch.mm(probability, weight, out=grad_x[start:stop])
             grad_weight.add_((part.t() @ probability).float())
         ctx.save_for_backward(grad_x, grad_weight)
@@ -203,17 +212,31 @@ class _CrossEntropy(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         grad_x, grad_weight = ctx.saved_tensors
         factor = grad / ctx.count
-        return grad_x * factor.to(grad_x.dtype), (grad_weight.t() * factor).to(ctx.dtype), None
+        return grad_x * factor.to(grad_x.dtype), (grad_weight.t() * factor).to(ctx.dtype), None, None, None
 
 
-def cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(
+    x: Tensor, weight: Tensor, targets: Tensor, factors: Tensor | None = None, losses: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy in nats of logits ``x @ weight.T`` without keeping them.
 
     Args:
         x: (n, width); weight: (vocabulary, width) in the same type; targets: (n,) int64.
+        factors: (n,) by which each token's loss is multiplied before the mean over n.
+        losses: (n,) fp32, filled with the loss of each token (without its factor).
 
     Returns:
         fp32 scalar. In bf16 a single token's loss carries a rounding of up to 0.4%, unbiased; validation losses are
         computed elsewhere, in fp32.
     """
-    return _CrossEntropy.apply(x, weight, targets)  # type: ignore[no-any-return]
+    return _CrossEntropy.apply(x, weight, targets, factors, losses)  # type: ignore[no-any-return]
+
+
+def plain_loss(logits: Tensor, targets: Tensor, factors: Tensor | None = None, losses: Tensor | None = None) -> Tensor:
+    """The same of ``logits`` (batch, context, vocabulary) that are kept: for GPUs, and to compare with."""
+    if factors is None and losses is None:
+        return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    each = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    if losses is not None:
+        losses.copy_(each.detach())
+    return (each if factors is None else each * factors).mean()

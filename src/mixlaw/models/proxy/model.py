@@ -156,15 +156,25 @@ class Decoder(nn.Module):
             x = x + F.linear(F.silu(F.linear(normed, block.gate)) * F.linear(normed, block.up), block.mlp_out)
         return F.rms_norm(x, (config.width,), self.final_norm, config.norm_eps)
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean next-token loss in nats: the plain formula."""
-        return F.cross_entropy(self(inputs).flatten(0, 1).float(), targets.flatten())
+    def loss(
+        self, inputs: Tensor, targets: Tensor, factors: Tensor | None = None, losses: Tensor | None = None
+    ) -> Tensor:
+        """Mean next-token loss in nats: the plain formula; see :func:`kernels.cross_entropy` for the rest."""
+        return kernels.plain_loss(self(inputs), targets, factors, losses)
 
     # ---- the same, fast on a CPU -------------------------------------------------------------------
-    def fast_loss(self, inputs: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    def fast_loss(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        factors: Tensor | None = None,
+        losses: Tensor | None = None,
+    ) -> Tensor:
         """Mean next-token loss in nats with matrix products in ``dtype`` (bfloat16 or float32).
 
-        The residual stream, the norms' statistics and the master weights stay in fp32.
+        The residual stream, the norms' statistics and the master weights stay in fp32. ``factors`` (n,) multiply the
+        tokens' losses, and ``losses`` (n,) is filled with these; n = batch times context.
         """
         config = self.config
         batch, length = inputs.shape
@@ -181,7 +191,7 @@ class Decoder(nn.Module):
             x = x + F.linear(kernels.swiglu(gate, up), block.mlp_out.to(dtype)).float()
         x = kernels.rms_norm(x, self.final_norm * self.logit_scale, config.norm_eps, dtype)
         weight = self.embedding if self.unembedding is None else self.unembedding
-        return kernels.cross_entropy(x, weight.to(dtype), targets.flatten())
+        return kernels.cross_entropy(x, weight.to(dtype), targets.flatten(), factors, losses)
 
 
 def _rotary(x: Tensor, table: Tensor) -> Tensor:

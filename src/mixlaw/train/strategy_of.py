@@ -1,0 +1,70 @@
+"""The strategy that a run spec names, made and checked without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from mixlaw.data.runspec import RunSpec
+from mixlaw.data.seams import STRATEGIES
+from mixlaw.errors import ConfigError, did_you_mean
+from mixlaw.train.strategies.contract import Need, Strategy
+
+__all__ = ["reference_of", "strategy_of"]
+
+NEEDS: frozenset[Need] = frozenset({"losses", "reference", "gradients", "target", "probes"})
+
+
+def strategy_of(spec: RunSpec, sets: Collection[str] | None = None, can: frozenset[Need] = NEEDS) -> Strategy:
+    """The strategy of ``spec``, at its beginning.
+
+    Args:
+        spec: with a strategy.
+        sets: the validation sets that there are, where its objective is to be checked.
+        can: what the trainer can compute.
+
+    Raises:
+        ConfigError: an unknown strategy or option, needs that the trainer does not meet, no reference run where it
+            needs one, or an objective of sets that are not there.
+
+    Example:
+        >>> from mixlaw import Schedule
+        >>> spec = RunSpec(Schedule.constant({"web": 0.5, "code": 0.5}), tokens=20_480, strategy={"name": "static"})
+        >>> strategy_of(spec).update(0)["web"]
+        0.5
+    """
+    assert spec.strategy is not None
+    name, options = spec.strategy["name"], spec.strategy["options"]
+    STRATEGIES.check(name, options)
+    kind = STRATEGIES[name]
+    for bound in ("schedule", "num_steps"):
+        if bound in options:
+            raise ConfigError(f"The strategy {name!r} takes {bound} from the run. Leave it out of the options.")
+    strategy: Strategy = kind(schedule=spec.schedule, num_steps=spec.num_steps, **options)
+    if lacking := sorted(strategy.needs - can):
+        raise ConfigError(
+            f"The strategy {name!r} needs {lacking}, and the trainer {spec.trainer!r} gives "
+            f"{sorted(can) or 'nothing'}. Train with the trainer 'torch', or choose a strategy that needs less."
+        )
+    if "reference" in strategy.needs and not reference_of(spec):
+        raise ConfigError(
+            f"The strategy {name!r} compares with a reference model: give the id of a finished run as its option "
+            f"'reference'. `mixlaw train STUDY --strategy {name}` trains one first."
+        )
+    objective = getattr(strategy, "objective", None)
+    if "target" in strategy.needs and not objective:
+        raise ConfigError(f"The strategy {name!r} needs an objective: its option is {{validation set: weight}}.")
+    for one in objective or ():
+        if sets is not None and one not in sets:
+            raise ConfigError(
+                f"The objective of the strategy {name!r} names {one!r}, which is no validation set."
+                f"{did_you_mean(one, sets)}"
+            )
+    return strategy
+
+
+def reference_of(spec: RunSpec) -> str | None:
+    """Id of the run that the strategy of ``spec`` compares with; None where it compares with none."""
+    if spec.strategy is None:
+        return None
+    found = spec.strategy["options"].get("reference")
+    return found if isinstance(found, str) and found else None
