@@ -60,8 +60,9 @@ class RunSpec:
         update: what is trained, ``{"name": "full" | "lora", "options": {...}}``; the name alone is accepted.
         loss_on: ``"all"`` tokens, or only those of the ``"answer"``.
         examples: content hash of the :class:`~mixlaw.data.selection.Selection` of examples to train on; ``""``: all.
-        evaluators: what is measured beside the validation losses, ``[{"name": ..., "options": {...}, "at": [...]}]``,
-            ``at`` in fractions of the run (default: at its end).
+        evaluators: what is measured beside the validation losses, ``[{"name": ..., "options": {...}, "at": [...],
+            "tasks": {target: {"path": ..., "hash": ...}}}]``, ``at`` in fractions of the run (default: at its end),
+            ``tasks`` with the content hash of each file of records.
 
     Raises:
         ConfigError: a value out of range, an unknown word, or a field in another form.
@@ -155,9 +156,11 @@ class RunSpec:
         """Content hash: the same run is never trained twice, different runs never collide.
 
         It covers every field of the first version, and of the later fields those that differ from their default. So a
-        new field renames no old run. Of a checkpoint elsewhere it covers the content and not the place.
+        new field renames no old run. Of a checkpoint elsewhere, and of a task's file, it covers the content and not the
+        place.
         """
         data = self.to_dict()
+        data["evaluators"] = [_without_paths(one) for one in self.evaluators]
         if isinstance(self.start, Mapping):
             data["start"] = {key: value for key, value in self.start.items() if key != "checkpoint"}
         return content_hash({name: data[name] for name in (*_FIRST, *self.changed())})
@@ -275,7 +278,8 @@ def _part(what: str, value: Any) -> dict[str, Any]:
 
 def _evaluator(value: Any) -> dict[str, Any]:
     """``{name, options, at}``, checked."""
-    rest = {k: v for k, v in value.items() if k != "at"} if isinstance(value, Mapping) else value
+    known = ("at", "tasks")
+    rest = {k: v for k, v in value.items() if k not in known} if isinstance(value, Mapping) else value
     part = _part("evaluators", rest)
     at = value.get("at", (1.0,))
     numbers = [at] if isinstance(at, int | float) and not isinstance(at, bool) else at
@@ -287,7 +291,28 @@ def _evaluator(value: Any) -> dict[str, Any]:
         raise ConfigError(
             f"RunSpec evaluators: {part['name']!r} is asked at {at!r}; give fractions of the run in (0, 1]."
         )
-    return {**part, "at": [float(f) for f in numbers]}
+    tasks = value.get("tasks", {})
+    if not isinstance(tasks, Mapping) or not all(
+        isinstance(target, str)
+        and target
+        and isinstance(file, Mapping)
+        and set(file) == {"path", "hash"}
+        and all(isinstance(text, str) and text for text in file.values())
+        for target, file in tasks.items()
+    ):
+        raise ConfigError(
+            f"RunSpec evaluators: the tasks of {part['name']!r} must be {{target: {{'path': ..., 'hash': ...}}}}, got "
+            f"{tasks!r}."
+        )
+    found = {**part, "at": [float(f) for f in numbers]}
+    return {**found, "tasks": {target: dict(file) for target, file in tasks.items()}} if tasks else found
+
+
+def _without_paths(evaluator: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluator as the id covers it."""
+    if "tasks" not in evaluator:
+        return dict(evaluator)
+    return {**evaluator, "tasks": {target: file["hash"] for target, file in evaluator["tasks"].items()}}
 
 
 def _start(value: Any) -> str | dict[str, Any] | None:

@@ -96,6 +96,20 @@ class CommandTrainer:
     def _arguments(self) -> list[str]:
         return shlex.split(self.command) if isinstance(self.command, str) else [str(a) for a in self.command]
 
+    def check(self, spec: RunSpec) -> None:
+        """What can be wrong with a spec before the command is called for it.
+
+        Raises:
+            ConfigError: the run has no whole step, or asks for what is not passed on to a command (a strategy,
+                tuning, evaluators, ...).
+        """
+        refuse(spec, self.name)
+        if spec.num_steps < 1:
+            raise ConfigError(
+                f"{spec.tokens} tokens are less than one step of {spec.batch} x {spec.context} tokens. "
+                f"Raise tokens, or lower batch or context."
+            )
+
     def run(
         self,
         spec: RunSpec,
@@ -106,8 +120,7 @@ class CommandTrainer:
         """Run the command for ``spec``; a done run returns at once.
 
         Raises:
-            ConfigError: the run has no whole step, or asks for what is not passed on to a command (a strategy,
-                tuning, evaluators, ...).
+            ConfigError: see :meth:`check`.
             RunError: the command cannot be started, exits with another code than 0, takes longer than ``timeout``, or
                 leaves no metrics, or metrics that lack the final loss on some validation set.
             RunStopped: ``should_stop`` said so; the command was ended, and runs again next time.
@@ -115,12 +128,7 @@ class CommandTrainer:
         folder = Path(folder).resolve()
         if is_done(folder):
             return
-        refuse(spec, self.name)
-        if spec.num_steps < 1:
-            raise ConfigError(
-                f"{spec.tokens} tokens are less than one step of {spec.batch} x {spec.context} tokens. "
-                f"Raise tokens, or lower batch or context."
-            )
+        self.check(spec)
         store, claim = Store(folder), Claim(folder)
         spec.save(folder / "spec.json")
         description = self.describe(spec, folder)

@@ -28,6 +28,7 @@ from mixlaw.train.claim import Claim
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
 from mixlaw.train.optimizer_options import optimizer_options
 from mixlaw.train.published_start import checked_start
+from mixlaw.train.run_evaluators import RunEvaluators, check_evaluators
 from mixlaw.train.strategy_of import strategy_of
 from mixlaw.train.validation_losses import evaluate, logits_at_once, value_rows
 
@@ -112,12 +113,12 @@ class TorchTrainer:
 
         Raises:
             ConfigError: model, optimiser or learning-rate fields are off, the run has no whole step, it asks for
-                what this trainer does not do (tuning, LoRA, evaluators, ...), its strategy is unknown or lacks what it
+                what this trainer does not do (tuning, LoRA, ...), its strategy is unknown or lacks what it
                 needs, or its start is a checkpoint of another architecture, tokenizer or content.
             DataError: a checkpoint to start from that is missing or damaged.
             RunError: the spec was made for another corpus, or other validation sets.
         """
-        refuse(spec, self.name, can=("checkpoint", "strategy"))
+        refuse(spec, self.name, can=("checkpoint", "evaluators", "strategy"))
         if spec.strategy is not None:
             strategy_of(spec, [v.name for v in self.corpus.validation])
         config = architecture(spec.model, self.corpus.vocab_size)
@@ -146,6 +147,7 @@ class TorchTrainer:
         ):
             if wanted and wanted != ours:
                 raise RunError(f"The spec was made for {what} {wanted}, but the trainer has {ours}.", spec)
+        check_evaluators(spec, self.corpus, self.tokens_root)
 
     def run(
         self,
@@ -195,6 +197,7 @@ class _Run:
         self.hashes = {v.name: v.hash for v in trainer.corpus.validation}
         self.config = architecture(spec.model, trainer.corpus.vocab_size)
         self.rate = LearningRate(spec.learning_rate, spec.num_steps)
+        self.evaluators = RunEvaluators(spec, folder, root, self.config, claim)
         options = optimizer_options(spec.optimizer)
         found = checkpoint.load(folder)
         if found is not None and found[0].spec != spec.id:
@@ -317,6 +320,8 @@ class _Run:
                 )
                 shown = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
                 self.write(f"step {state.step} validation loss: {shown}")
+            if shown := self.evaluators.measure(state.step, self.training.model):
+                self.write(f"step {state.step} evaluators: {shown}")
             if progress is not None:
                 progress(state.step, num_steps)
             now = time.monotonic()
@@ -414,7 +419,9 @@ class _Run:
                 tensors = {name: t for name, t in tensors.items() if name.startswith("model.")}
             checkpoint.save(self.folder, state, tensors, self.claim)
         self.write(f"{status} after {state.step} steps, {tokens / seconds:.0f} tokens/s")
-        finish(self.folder, Observations.from_records([row], state.values), self.claim)
+        measured = self.evaluators.added_to(Observations.from_records([row], state.values), state.step)
+        finish(self.folder, measured, self.claim)
+        self.evaluators.clear()
 
 
 def torch_version() -> str:
