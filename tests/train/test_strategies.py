@@ -128,8 +128,11 @@ def test_an_unknown_domain_or_set_is_refused(name):
     advance(strategy, range(step))
     given = script(step, strategy.asks(step))
     key = "losses" if "losses" in given else "gradients"
-    given[key]["hils"] = next(iter(given[key].values()))
-    with pytest.raises(DataError, match="'hils'"):
+    if "probes" in strategy.asks(step):  # any set may be probed, but those that count must be there
+        given[key]["hils_val"] = given[key].pop("hills_val")
+    else:
+        given[key]["hils"] = next(iter(given[key].values()))
+    with pytest.raises(DataError, match="'hils"):
         strategy.update(step, **given)
 
 
@@ -179,6 +182,16 @@ def test_a_run_without_steps_and_an_unknown_option_are_refused(name):
         ("doremi", "smoothing", 1.0),
         ("odm", "reward", "loss_"),
         ("odm", "smoothing", 1.5),
+        ("doge", "mu", 0.0),
+        ("doge", "learning_rate", math.inf),
+        ("aioli", "eta", 0.0),
+        ("aioli", "ema", 1.0),
+        ("aioli", "lp_rounds", 0),
+        ("aioli", "one_hot_factor", 0.2),
+        ("aioli", "objective", {"exam": 0.0}),
+        ("skill_it", "eta", -0.5),
+        ("skill_it", "updates", 0),
+        ("skill_it", "window", 0),
     ],
 )
 def test_an_option_out_of_range_is_refused_with_its_value(name, option, value):

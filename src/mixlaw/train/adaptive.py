@@ -153,8 +153,8 @@ class Adaptive:
             ConfigError: there are none.
             DataError: a loss that is not finite, or of a name that is not among them.
         """
-        kind = "domain" if names is None else "validation set"
-        names = self.domains if names is None else names
+        kind = "domain" if names is None else "set"
+        names = list(self.domains if names is None else names)
         if not losses:
             raise ConfigError(
                 f"{self.title} asked for losses before step {step} and was given {losses!r}. Train with a trainer that "
@@ -176,6 +176,21 @@ class Adaptive:
                 f"diverged: lower its learning rate, or look at the {kind}'s tokens."
             )
         return values, present
+
+    def measured_sets(self, step: int, losses: Mapping[str, float] | None, names: Sequence[str]) -> Floats:
+        """Losses (n,) of the validation sets ``names``; those of other sets are passed over.
+
+        Raises:
+            ConfigError: there are none.
+            DataError: one is missing, or is not finite.
+        """
+        lost = [n for n in names if losses and n not in losses]
+        if losses and lost:
+            raise DataError(
+                f"{self.title} needs the losses of {list(names)} before step {step}, and was given none of {lost[0]!r}."
+                f"{did_you_mean(lost[0], losses)}"
+            )
+        return self.measured(step, {n: losses[n] for n in names} if losses else None, names)[0]
 
     def measured_gradients(self, step: int, gradients: Mapping[str, Floats] | None) -> dict[str, Floats]:
         """Gradients (num_params,) by domain, of one length, without those that are not there.
