@@ -151,3 +151,24 @@ def test_what_it_cannot_take_is_explained(model, decoder):
         TorchModel(model_config({**MODEL, "layers": 3}, VOCABULARY), decoder.state_dict())
     with pytest.raises(ConfigError, match="Projection size"):
         Projection(0)
+
+
+def test_items_score_the_same_whatever_goes_with_them_and_on_any_number_of_threads(model):
+    given = items(*np.random.default_rng(1).integers(5, 60, 400))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = model.loss_per_item(given)
+        torch.set_num_threads(3)
+        together = model.loss_per_item(given)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(alone, together)
+    expected = [-model.logprobs(item.tokens[None])[0, item.scored_from - 1 :].mean() for item in given]
+    np.testing.assert_allclose(alone, expected, atol=1e-5)
+
+
+def test_an_item_of_another_vocabulary_is_named(model):
+    with pytest.raises(DataError, match=r"item 'odd' has ids from 3 to 64"):
+        model.loss_per_item([*items(5, 9), Item("odd", np.array([3, VOCABULARY]))])

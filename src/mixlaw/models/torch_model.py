@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
+from mixlaw.models import scoring
 from mixlaw.models.architecture import build
 from mixlaw.models.contract import Floats, Item, Projection, Tokenizer, Tokens
 from mixlaw.models.hugging_face.decoder_config import DecoderConfig
@@ -23,7 +24,8 @@ from mixlaw.models.proxy.presets import ModelConfig
 __all__ = ["TorchModel"]
 
 _SIGNS = 1 << 22  # entries of the projection that are in memory at once
-_TOGETHER = 8  # items of one forward pass at most, or one batch of gradients
+_TOGETHER = 8  # items of one batch of gradients
+_TOKENS = 1536  # of one forward pass
 _WRITTEN = 32  # texts that are written together at most
 _KEPT = 1 << 27  # numbers that are kept of them, half a gigabyte
 _LOGITS = 1 << 27  # logits in memory at once, half a gigabyte: of a large vocabulary fewer items go together
@@ -72,23 +74,27 @@ class TorchModel:
         """(batch, length - 1) log-probabilities in nats; see :meth:`mixlaw.models.contract.Model.logprobs`."""
         tokens = np.asarray(tokens)
         self._check(tokens, "tokens", 2)
+        if tokens.shape[1] < 2:
+            return np.empty((len(tokens), 0))
         parts = []
-        with torch.inference_mode():
-            together = self._together(tokens.shape[1])
-            for start in range(0, len(tokens), together):
-                given = self._tensor(tokens[start : start + together])
-                parts.append(-self._losses(given).double().cpu().numpy())
-        return np.concatenate(parts) if parts else np.empty((0, max(tokens.shape[1] - 1, 0)))
+        for rows in scoring.batches([tokens.shape[1] - 1] * len(tokens), _TOKENS):
+            given = self._tensor(tokens[rows])
+            where = torch.ones_like(given[:, 1:], dtype=torch.bool)
+            losses = scoring.token_losses(self.decoder, given, where, self.config.vocab_size)
+            parts.append(-losses.reshape(len(rows), -1))
+        return np.concatenate(parts) if parts else np.empty((0, tokens.shape[1] - 1))
 
     def loss_per_item(self, items: Sequence[Item]) -> Floats:
-        """(num_items,) mean loss over each item's scored tokens, in nats per token."""
-        out = np.empty(len(items))
-        with torch.inference_mode():
-            for indices, tokens in self._batches(items):
-                losses = self._losses(tokens).double().cpu().numpy()
-                for row, i in enumerate(indices):
-                    out[i] = losses[row, items[i].scored_from - 1 : len(items[i].tokens) - 1].mean()
-        return out
+        """(num_items,) mean loss over each item's scored tokens, in nats per token.
+
+        Items of like length go through the model together. The others of a batch change an item's loss by fp32
+        rounding only. On a CPU every thread of torch scores a batch of its own.
+        """
+        every = np.concatenate([item.tokens for item in items]) if items else np.zeros(1, np.int64)
+        if not 0 <= every.min() <= every.max() < self.config.vocab_size:
+            for item in items:
+                self._check(item.tokens, f"item {item.id!r}", 1)
+        return scoring.item_losses(self.decoder, items, self.config.vocab_size, self.device)
 
     def generate(
         self, prompts: Sequence[Tokens], max_tokens: int, temperature: float = 0.0, seed: int = 0
@@ -178,23 +184,6 @@ class TorchModel:
         config = self.config
         kept = 2 * config.layers * config.heads * config.head_dim * length  # keys and values, at most
         return max(1, min(_WRITTEN, _KEPT // max(kept, length * config.mlp_width), _LOGITS // config.vocab_size))
-
-    def _batches(self, items: Sequence[Item]) -> Iterator[tuple[list[int], Tensor]]:
-        """Items of like length together, padded at the end, where a causal model's earlier losses do not see it."""
-        for item in items:
-            self._check(item.tokens, f"item {item.id!r}", 1)
-        order = sorted(range(len(items)), key=lambda i: len(items[i].tokens))
-        together = self._together(max((len(item.tokens) for item in items), default=1))
-        for start in range(0, len(order), together):
-            indices = order[start : start + together]
-            padded = np.zeros((len(indices), max(len(items[i].tokens) for i in indices)), np.int64)
-            for row, i in enumerate(indices):
-                padded[row, : len(items[i].tokens)] = items[i].tokens
-            yield indices, self._tensor(padded)
-
-    def _together(self, length: int) -> int:
-        """How many items of so many tokens go through the model at once."""
-        return max(1, min(_TOGETHER, _LOGITS // max(length * self.config.vocab_size, 1)))
 
     def _tensor(self, tokens: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(tokens, np.int64)).to(self.device)

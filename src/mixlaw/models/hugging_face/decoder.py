@@ -67,6 +67,12 @@ class PublishedDecoder(nn.Module):
         """
         return F.linear(self._hidden(tokens), self._unembedding())
 
+    def logits_at(self, tokens: Tensor, where: Tensor, rows: int) -> Iterator[Tensor]:
+        """Logits (at most ``rows``, vocabulary) at the positions where ``where`` (batch, context) is true, part by
+        part."""
+        for part in self._hidden(tokens)[where].split(rows):
+            yield F.linear(part, self._unembedding())
+
     def prefill(self, tokens: Tensor, lengths: Tensor, cache: KeyValueCache) -> Tensor:
         """Logits (batch, vocabulary) after each prompt, whose keys and values go into an empty cache.
 

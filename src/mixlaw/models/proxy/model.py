@@ -107,6 +107,12 @@ class Decoder(nn.Module):
         """Logits (batch, context, vocabulary) for ``tokens`` (batch, context) int64."""
         return self._logits(self._hidden(tokens, None))
 
+    def logits_at(self, tokens: Tensor, where: Tensor, rows: int) -> Iterator[Tensor]:
+        """Logits (at most ``rows``, vocabulary) at the positions where ``where`` (batch, context) is true, part by
+        part."""
+        for part in self._hidden(tokens, None)[where].split(rows):
+            yield self._logits(part)
+
     def prefill(self, tokens: Tensor, lengths: Tensor, cache: KeyValueCache) -> Tensor:
         """Logits (batch, vocabulary) after each prompt, whose keys and values go into an empty cache.
 
