@@ -192,6 +192,12 @@ def test_a_run_without_steps_and_an_unknown_option_are_refused(name):
         ("skill_it", "eta", -0.5),
         ("skill_it", "updates", 0),
         ("skill_it", "window", 0),
+        ("ado", "skip", 1.0),
+        ("ado", "refit", 0.0),
+        ("tikmix", "stages", 1),
+        ("tikmix", "samples", 0),
+        ("tikmix", "penalty", 0.0),
+        ("tikmix", "objective", {}),
     ],
 )
 def test_an_option_out_of_range_is_refused_with_its_value(name, option, value):
