@@ -13,7 +13,7 @@ try:  # typer brings its own click since 0.21, and used the public one before
 except ImportError:
     from click.exceptions import ClickException  # type: ignore[assignment]
 
-from mixlaw.cli import questions, verbs
+from mixlaw.cli import questions, selecting, verbs
 from mixlaw.cli.shared import echo
 from mixlaw.errors import MixlawError, MixlawWarning
 
@@ -55,6 +55,9 @@ for _command in (
 _corpus = typer.Typer(help="Look at corpora.", no_args_is_help=True)
 _corpus.command("diff")(verbs.corpus_diff)
 app.add_typer(_corpus, name="corpus")
+_select = typer.Typer(help="Choose documents of a pool.", no_args_is_help=True)
+_select.command("dsir")(selecting.dsir)
+app.add_typer(_select, name="select")
 _ledger = typer.Typer(help="Look at the ledger of a study.", no_args_is_help=True)
 _ledger.command("verify")(verbs.ledger_verify)
 app.add_typer(_ledger, name="ledger")

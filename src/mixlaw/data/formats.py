@@ -63,6 +63,7 @@ KINDS = {
     "made-from": Kind(1, "Or delete it: the verbs write it anew.", told=False),
     "recipe": Kind(1, "Or run `mixlaw optimize` again."),
     "selection": Kind(1, "Or select again."),
+    "selection report": Kind(1, "Or select again.", told=False),
     "spec": Kind(1, "Or delete the run's folder and train it again."),
     "token blocks": Kind(1, "Or run `mixlaw tokenize` again.", told=False),
     "token index": Kind(1, "Or run `mixlaw tokenize` again.", told=False),

@@ -9,8 +9,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Candidates": "mixlaw.select.contract",
+        "NgramImportance": "mixlaw.select.importance",
+        "ResamplingReport": "mixlaw.select.resampling",
         "Scorer": "mixlaw.select.contract",
         "Selector": "mixlaw.select.contract",
+        "resample": "mixlaw.select.resampling",
     },
     registry=SELECTORS,
 )
