@@ -29,7 +29,8 @@ def model():
 def test_every_evaluator_keeps_the_contract():
     assert "loss" in EVALUATORS.names()
     for name in EVALUATORS:
-        evaluator = EVALUATORS.make(name)
+        needed = {"callable": {"function": "math:sqrt"}}
+        evaluator = EVALUATORS.make(name, needed.get(name))
         assert isinstance(evaluator, Evaluator), name
         assert evaluator.direction in ("lower", "higher")
 

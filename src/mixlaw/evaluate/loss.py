@@ -9,7 +9,7 @@ import numpy as np
 
 from mixlaw.evaluate.contract import Evaluation, Record
 from mixlaw.evaluate.tasks import fields, sequences
-from mixlaw.evaluate.tasks.scores import refuse_empty
+from mixlaw.evaluate.tasks.scores import mean_and_error, refuse_empty
 from mixlaw.models.contract import Item, Model, Tokenizer
 
 __all__ = ["Loss"]
@@ -51,11 +51,8 @@ class Loss:
         for target, items in targets.items():
             losses = model.loss_per_item(items)
             tokens = np.array([item.num_scored for item in items], float)
-            mean = float(losses @ tokens / tokens.sum())
-            spread = None
-            if len(items) > 1:  # of a ratio of means: items are drawn whole, tokens within an item go together
-                residual = tokens * (losses - mean)
-                spread = float(np.sqrt(len(items) / (len(items) - 1) * np.sum(residual**2)) / tokens.sum())
+            # items are drawn whole: tokens within one go together
+            mean, spread = mean_and_error(losses, tokens)
             common = {"target": target, "metric": self.metric}
             values.append({**common, "unit": self.unit, "value": mean, "std": spread, "num_items": len(items)})
             rows += [{**common, "item": item.id, "value": float(loss)} for item, loss in zip(items, losses)]

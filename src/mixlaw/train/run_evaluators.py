@@ -39,6 +39,14 @@ def check_evaluators(spec: RunSpec, corpus: Corpus, tokens_root: str | Path) -> 
         ConfigError: an unknown evaluator or option, no tasks, a task of a validation set's name, or a task that one
             evaluator is to measure twice.
         DataError: there is no tokenizer, or a task's file is missing, changed, or of another form.
+
+    Example:
+        >>> from mixlaw.data.mixture import Schedule
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=1000, evaluators=[{"name": "minimal_pairs"}])
+        >>> check_evaluators(spec, Corpus.declared({"web": 9_000}, source="example"), "study/tokens")
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.ConfigError: The evaluator 'minimal_pairs' has nothing to measure: give it tasks, ...
     """
     sets, seen = {v.name for v in corpus.validation}, set[tuple[str, str]]()
     for evaluator in spec.evaluators:
@@ -127,6 +135,22 @@ def measure(
 
     Raises:
         DataError, ConfigError: see :func:`check_evaluators`.
+
+    Example:
+        >>> import tempfile, json
+        >>> from mixlaw.models.architecture import architecture, build
+        >>> from mixlaw.models.torch_model import TorchModel
+        >>> from mixlaw.tokens.tokenizer import train_tokenizer
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "tokenizer.json").write_text(train_tokenizer(["the cat sat"], 260))
+        >>> pair = {"sentence_good": "the cat sat", "sentence_bad": "the sat cat"}
+        >>> _ = (folder / "pairs.jsonl").write_text(json.dumps(pair))
+        >>> task = {"path": str(folder / "pairs.jsonl"), "hash": records_hash([pair])}
+        >>> model = TorchModel(config := architecture({"preset": "d64"}, 260), build(config).state_dict())
+        >>> asked = [{"name": "minimal_pairs", "options": {}, "tasks": {"pairs": task}}]
+        >>> values, items = measure(asked, model, context=256, tokens_root=folder, run="a", step=1, tokens=2048.0)
+        >>> values[0]["metric"], values[0]["num_items"], items[0]["item"]
+        ('accuracy', 1, '0')
     """
     values: Rows = []
     items: Rows = []
@@ -154,14 +178,24 @@ class RunEvaluators:
         tokens_root: folder with ``tokenizer.json``.
         config: the model's architecture.
         claim: by which the run's process publishes.
+
+    Example:
+        >>> import tempfile
+        >>> from mixlaw.data.mixture import Schedule
+        >>> pairs = {"name": "minimal_pairs", "at": [0.5, 1.0]}
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=204_800, evaluators=[pairs])
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> list(RunEvaluators(spec, folder, "study/tokens", None, Claim(folder)).due)
+        [50, 100]
     """
 
     def __init__(self, spec: RunSpec, folder: Path, tokens_root: str | Path, config: Any, claim: Claim) -> None:
         self.spec, self.folder, self.tokens_root, self.config, self.claim = spec, folder, tokens_root, config, claim
-        self._due: dict[int, list[Mapping[str, Any]]] = {}
+        self.due: dict[int, list[Mapping[str, Any]]] = {}
+        """The evaluators after each step that has any."""
         for evaluator in spec.evaluators:
             for step in sorted({max(1, round(fraction * spec.num_steps)) for fraction in evaluator["at"]}):
-                self._due.setdefault(step, []).append(evaluator)
+                self.due.setdefault(step, []).append(evaluator)
 
     def measure(self, step: int, decoder: Any) -> str:
         """Run what is due after a step, and keep what it measured.
@@ -169,7 +203,7 @@ class RunEvaluators:
         Returns:
             In words what was measured; empty where nothing is due.
         """
-        if step not in self._due:
+        if step not in self.due:
             return ""
         from mixlaw.models.torch_model import TorchModel
 
@@ -178,7 +212,7 @@ class RunEvaluators:
         encoder = _encoder(str(Path(self.tokens_root) / "tokenizer.json"))
         model = TorchModel(self.config, decoder.state_dict(), encoder, device)
         tokens = float(step * spec.batch * spec.context)
-        rows = measure(self._due[step], model, spec.context, self.tokens_root, spec.id, step, tokens)
+        rows = measure(self.due[step], model, spec.context, self.tokens_root, spec.id, step, tokens)
         with self.claim.publishing():
             Observations.from_records([{"run": spec.id}], rows[0], items=rows[1]).save(self._place(step))
         shown = [f"{row['target']} {row['metric']} {row['value']:.4f}" for row in rows[0] if "/" not in row["target"]]
@@ -187,7 +221,7 @@ class RunEvaluators:
     def added_to(self, observations: Observations, step: int) -> Observations:
         """The run's observations, with what its evaluators measured until it ended after ``step``."""
         diverged = observations.runs["status"].to_pylist() == ["diverged"]
-        found = [Observations.load(self._place(at)) for at in sorted(self._due) if at < step + (not diverged)]
+        found = [Observations.load(self._place(at)) for at in sorted(self.due) if at < step + (not diverged)]
         if not found:
             return observations
         values, items = (

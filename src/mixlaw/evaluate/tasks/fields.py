@@ -4,9 +4,9 @@
 read as        the first of these keys that the record has
 =============  =================================================================================================
 prompt         ``prompt``, taken as it is; or ``question``, ``problem``, ``input``, put into the evaluator's template
-answer         ``answer``, ``target``, ``canonical_solution``, ``solution``
+answer         the right one of ``choices``; or ``answer``, ``target``, ``canonical_solution``, ``solution``
 rationale      ``rationale``; what stands before ``####`` in ``answer`` (GSM8K); ``solution`` beside an ``answer``
-choices        ``choices``, a list of texts
+choices        ``choices``, a list of texts, or ``{"text": [...], "label": [...]}`` (ARC)
 group          ``group``, ``UID``, ``subject``, ``task``
 id             ``id``, ``task_id``, ``pairID``, ``idx``; else its number, from 0
 split          ``split``
@@ -71,11 +71,18 @@ def prompt(record: Record, template: str) -> str:
 
 
 def answer(record: Record) -> str:
-    """The gold answer as the record has it.
+    """The gold answer as the record has it; of a question with choices, the text of the right one.
 
     Raises:
         DataError: there is none.
+
+    Example:
+        >>> answer({"choices": ["0", "4", "2"], "answer": "B"}), answer({"target": "False"})
+        ('4', 'False')
     """
+    if record.get("choices") is not None:
+        given, right = choices(record)
+        return given[right]
     return text(record, _ANSWER_KEYS, "an answer")
 
 
@@ -120,10 +127,14 @@ def choices(record: Record) -> tuple[list[str], int]:
         >>> choices({"choices": ["0", "4", "2"], "answer": "B"})
         (['0', '4', '2'], 1)
     """
-    given = record.get("choices")
+    given, labels = record.get("choices"), None
+    if isinstance(given, Mapping):
+        given, labels = given.get("text"), given.get("label")
     if not isinstance(given, list) or len(given) < 2 or not all(isinstance(c, str) and c for c in given):
         raise DataError(f"needs 'choices', a list of at least two texts, and has {str(given)[:60]!r} there.")
-    right = record.get("answer")
+    right = record.get("answer", record.get("answerKey"))
+    if isinstance(labels, list) and right in labels and len(labels) == len(given):
+        return list(given), labels.index(right)
     if isinstance(right, int) and not isinstance(right, bool) and 0 <= right < len(given):
         return list(given), right
     if isinstance(right, str):

@@ -34,22 +34,33 @@ def wilson(successes: float, trials: int, z: float = 1.0) -> tuple[float, float]
     return float(middle - half), float(middle + half)
 
 
-def mean_and_error(scores: Floats) -> tuple[float, float | None]:
+def mean_and_error(scores: Floats, weights: Floats | None = None) -> tuple[float, float | None]:
     """The mean over items and its standard error.
 
     Of scores that are all 0 or 1 the error is half of Wilson's interval at one standard deviation, which is not 0 where
-    all are right; of other scores it is their standard deviation over the root of their number, None for one item.
+    all are right; of other scores it is that of a mean over independent items (with weights: of a ratio of means), None
+    for one item.
+
+    Args:
+        scores: one per item.
+        weights: how much each counts, for instance its tokens or bytes; None: all alike.
 
     Example:
         >>> mean, error = mean_and_error(np.array([1.0, 1.0, 1.0, 0.0]))
         >>> mean, round(error, 3)
         (0.75, 0.2)
+        >>> mean_and_error(np.array([2.0, 3.0]), np.array([3.0, 1.0]))
+        (2.25, 0.375)
     """
-    mean = float(scores.mean())
-    if bool(np.isin(scores, (0.0, 1.0)).all()):
-        low, high = wilson(float(scores.sum()), len(scores))
-        return mean, (high - low) / 2
-    return mean, float(scores.std(ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else None
+    count = len(scores)
+    if weights is None and bool(np.isin(scores, (0.0, 1.0)).all()):
+        low, high = wilson(float(scores.sum()), count)
+        return float(scores.mean()), (high - low) / 2
+    shares = np.full(count, 1.0 / count) if weights is None else weights / weights.sum()
+    mean = float(scores @ shares)
+    if count < 2:
+        return mean, None
+    return mean, float(np.sqrt(count / (count - 1) * np.sum((shares * (scores - mean)) ** 2)))
 
 
 def refuse_empty(targets: Mapping[str, Sequence[Any]]) -> None:
@@ -67,6 +78,7 @@ def evaluation(
     targets: Mapping[str, Sequence[Question]],
     scores: Mapping[str, Mapping[str, Floats]],
     units: Mapping[str, str],
+    weights: Mapping[str, Floats] | None = None,
     **further: Any,
 ) -> Evaluation:
     """Rows of every target, of each of its groups where it has two or more, and of its items.
@@ -75,6 +87,7 @@ def evaluation(
         targets: the questions of each target.
         scores: per target and metric, a score of each question.
         units: of each metric.
+        weights: per target, how much each question counts; None: all alike.
         further: columns that every row of the values gets, such as ``shots``.
 
     Example:
@@ -96,7 +109,7 @@ def evaluation(
             parts |= {f"{target}/{name}": rows for name, rows in members.items() if name}
         for metric, given in scores[target].items():
             for name, rows in parts.items():
-                mean, error = mean_and_error(given[rows])
+                mean, error = mean_and_error(given[rows], None if weights is None else weights[target][rows])
                 values.append(
                     {
                         "target": name,
