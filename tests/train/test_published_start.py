@@ -129,13 +129,13 @@ def test_what_is_not_the_checkpoints_is_refused(setting, tmp_path, encoder):
     trainer.check(spec)
     for changed, says in (
         (spec.replace(start=None, stage="pretrain"), "trained from a checkpoint only"),
-        (spec.replace(start={**spec.start, "moments": "keep"}), "holds no Adam moments"),
+        (spec.replace(start={**spec.start, "moments": "keep"}), "comes without Adam moments"),
         (spec.replace(start={**spec.start, "hash": "0" * 16}), "what is there now is"),
         (spec.replace(model={"preset": "d64"}), "The run's model is not the one of"),
         (spec.replace(model={**spec.model, "layers": 2}), "Unknown model field 'layers'"),
         (spec.replace(model={"config": "llama"}), "must be the fields of a config.json"),
         (spec.replace(context=128), "at most 64 tokens, and context is 128"),
-        (spec.replace(update="lora"), "update="),
+        (spec.replace(loss_on="answer"), "loss_on="),
     ):
         with pytest.raises(ConfigError, match=says):
             trainer.check(changed)

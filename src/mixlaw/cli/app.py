@@ -46,6 +46,7 @@ for _command in (
     verbs.verify,
     verbs.export,
     verbs.export_model,
+    verbs.export_tokenizer,
     verbs.report,
     questions.steer,
     verbs.status,

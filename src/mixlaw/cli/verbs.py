@@ -28,6 +28,7 @@ __all__ = [
     "design",
     "export",
     "export_model",
+    "export_tokenizer",
     "fit",
     "init",
     "ledger_verify",
@@ -543,6 +544,21 @@ def export_model(
 
     Study(folder).export_model(run, path)
     echo(f"Wrote {path}. In Python: transformers.AutoModelForCausalLM.from_pretrained({str(path)!r})")
+
+
+def export_tokenizer(
+    model: Annotated[Path, typer.Argument(help="A .gguf file.")],
+    path: Annotated[Path, typer.Argument(help="The tokenizer.json to write.")],
+) -> None:
+    """Write the tokenizer.json of a GGUF file, for corpus.tokenizer of a study that starts from it."""
+    from mixlaw.models.gguf_file import GGUFFile
+
+    if path.exists():
+        raise ConfigError(f"{path} is there already. Give a file that is not there.")
+    text = GGUFFile(model).tokenizer_json()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    echo(f"Wrote {path}. In study.yaml: corpus: {{tokenizer: {path}}}, training: {{start: {model}}}.")
 
 
 def report(folder: StudyFolder) -> None:

@@ -1,17 +1,20 @@
-"""Models in GGUF files, for evaluation: quantised weights are widened to the fp32 numbers that they stand for.
+"""Models in GGUF files: quantised weights are widened to the fp32 numbers that they stand for.
 
 Needs ``pip install 'mixlaw[gguf]'``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.extras import require_extra
 from mixlaw.models.contract import Tokenizer
+from mixlaw.models.gguf_tokenizer import sentencepiece_tokenizer
 from mixlaw.models.hugging_face.checkpoint_folder import config_of
 
 if TYPE_CHECKING:
@@ -87,11 +90,19 @@ class GGUFFile:
                 f"{path}: the architecture {self._architecture!r} is not supported; supported are {', '.join(_BLOCK)}."
             )
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
-        config, _ = config_of(self._fields(), str(path))
-        self.config = replace(config, start_token=self._start_token())
+        config, self.fields = config_of(self._fields(), str(path))
+        self.start_token = self._start_token()
+        """Id of the token that stands before every text; None where there is none."""
+        self.config = replace(config, start_token=self.start_token)
         self._names = self._checked()
 
-    @property
+    @cached_property
+    def hash(self) -> str:
+        """Content hash of the file."""
+        with open(self.path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+
+    @cached_property
     def tokens(self) -> list[str]:
         """The text of each token, by id; empty where the file has none."""
         field = self._reader.get_field("tokenizer.ggml.tokens")
@@ -115,6 +126,36 @@ class GGUFFile:
                     f"mean other text. Tokenise the corpus with the tokenizer.json of this model (corpus.tokenizer)."
                 )
 
+    def tokenizer_json(self) -> str:
+        """Content of the tokenizer.json that its vocabulary makes.
+
+        Raises:
+            ConfigError: the vocabulary is not SentencePiece's byte-pair encoding, so the file does not say how it cuts
+                text; or it is one that a tokenizer.json cannot express.
+
+        Example:
+            >>> Path("tokenizer.json").write_text(GGUFFile("gemma.gguf").tokenizer_json())  # doctest: +SKIP
+        """
+        kind = self._value("tokenizer.ggml.model")
+        more = ("precompiled_charsmap", "remove_extra_whitespaces")
+        beyond = next((key for key in more if self._value(f"tokenizer.ggml.{key}")), None)
+        if kind != "llama" or beyond is not None:
+            what = f"a vocabulary of the kind {kind!r}" if kind != "llama" else f"a rule for text, {beyond},"
+            raise ConfigError(
+                f"{self.path} has {what} from which no tokenizer.json can be made exactly. Give the model's own "
+                f"tokenizer.json (corpus.tokenizer), from where the file was made."
+            )
+        prefix = self._value("tokenizer.ggml.add_space_prefix")
+        return sentencepiece_tokenizer(
+            self.tokens,
+            self._value("tokenizer.ggml.scores") or [],
+            self._value("tokenizer.ggml.token_type") or [],
+            str(self.path),
+            start=self.start_token,
+            unknown=self._value("tokenizer.ggml.unknown_token_id"),
+            space_prefix=True if prefix is None else bool(prefix),
+        )
+
     def load(self, tokenizer: Tokenizer | None = None, device: str = "cpu") -> TorchModel:
         """The model, in fp32.
 
@@ -126,10 +167,19 @@ class GGUFFile:
             DataError: weights of a type that cannot be widened, or that are not finite.
             MissingExtraError: torch is not installed.
         """
-        torch = require_extra("torch", "train")
-        gguf = require_extra("gguf", "gguf")
         from mixlaw.models.torch_model import TorchModel
 
+        return TorchModel(self.config, self.weights(), tokenizer, device)
+
+    def weights(self) -> dict[str, Any]:
+        """fp32 tensors by the names of :meth:`DecoderConfig.shapes`.
+
+        Raises:
+            DataError: weights of a type that cannot be widened, or that are not finite.
+            MissingExtraError: torch is not installed.
+        """
+        torch = require_extra("torch", "train")
+        gguf = require_extra("gguf", "gguf")
         weights, shapes = {}, self.config.shapes()
         for ours, theirs in self._names.items():
             tensor = self._tensors[theirs]
@@ -141,7 +191,7 @@ class GGUFFile:
             if not bool(torch.isfinite(values).all()):
                 raise DataError(f"{self.path}: {theirs} holds numbers that are not finite (NaN or infinity).")
             weights[ours] = self._in_our_order(ours.rpartition(".")[2], values)
-        return TorchModel(self.config, weights, tokenizer, device)
+        return weights
 
     # ---- inside --------------------------------------------------------------------------------------
     def _value(self, key: str) -> Any:

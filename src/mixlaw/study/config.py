@@ -97,8 +97,11 @@ class TrainingConfig(_Section):
     options: dict[str, Any] = Field(default_factory=dict)
     """The trainer's own, such as ``device`` of ``torch`` or those of a trainer that you registered."""
     start: str | None = None
-    """A checkpoint folder of a published model (Llama, GPT-NeoX, Gemma 3) that every run continues, instead of a proxy
-    trained from scratch; relative to the study folder's parent, like text."""
+    """A checkpoint folder of a published model (Llama, GPT-NeoX, Gemma 3), or a GGUF file (Llama, Gemma 3), that every
+    run continues, instead of a proxy trained from scratch; relative to the study folder's parent, like text."""
+    update: dict[str, Any] | str = "full"
+    """What is trained of the start: ``full`` (every weight), or low-rank factors beside its matrices, ``{name: lora,
+    options: {rank: 8}}``."""
     model: dict[str, Any] = Field(default_factory=lambda: dict(_PROXY))
     tokens: int = 2_000_000
     batch: int = 8
@@ -130,6 +133,9 @@ class TrainingConfig(_Section):
                 f"start needs a learning_rate of its own: the default, {_PROXY_RATE}, is that of a small proxy from "
                 f"scratch. Give for example {{name: cosine, peak: 1e-4}}, below the peak the model was trained with"
             )
+        name = self.update if isinstance(self.update, str) else self.update.get("name")
+        if self.start is None and name != "full" and self.trainer == "torch":
+            raise ValueError(f"update: {name} needs a start, whose weights it adds to; give training.start")
         return self
 
     def trainer_options(self) -> dict[str, Any]:

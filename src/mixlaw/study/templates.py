@@ -31,6 +31,7 @@ def template(study: StudyFolder) -> RunSpec:
         Schedule.constant(study.reference),
         tokens=t.tokens,
         **{"model": t.model, **published},
+        update=t.update,
         optimizer=t.optimizer,
         learning_rate=t.learning_rate,
         batch=t.batch,

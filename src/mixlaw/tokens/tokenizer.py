@@ -73,7 +73,9 @@ class Encoder:
         self.tokenizer: Any = Tokenizer.from_str(text)
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        end = next((i for t in _KNOWN_ENDS if (i := self.tokenizer.token_to_id(t)) is not None), None)
+        special = {token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special}
+        known = [t for t in _KNOWN_ENDS if t in special] + list(_KNOWN_ENDS)  # Gemma's "</s>" is a tag of HTML
+        end = next((i for t in known if (i := self.tokenizer.token_to_id(t)) is not None), None)
         if end is None:
             self.tokenizer.add_special_tokens([END_OF_DOCUMENT])
             end = self.tokenizer.token_to_id(END_OF_DOCUMENT)

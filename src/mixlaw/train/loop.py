@@ -55,7 +55,8 @@ class Training:
     Weights, gradients and moments live in two flat fp32 buffers (hidden matrices; all else), so that zeroing,
     clipping and the update are a few calls however many layers there are. Hidden matrices decay and train with the
     learning rate times ``base_width / width``; norms and (un)embeddings do neither. The decay per step is the
-    learning rate times ``weight_decay`` at every width.
+    learning rate times ``weight_decay`` at every width. Parameters that need no gradient stay as they are: they have no
+    gradients and no moments, and are no part of :meth:`tensors`.
 
     Args:
         model: trained in place: a proxy's decoder, or a published one (:func:`mixlaw.models.architecture.build`).
@@ -78,16 +79,16 @@ class Training:
         self.precision = precision
         self.device = model.embedding.device
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        hidden = [(n, p) for n, p in model.named_parameters() if p.ndim == 2 and n.startswith("blocks.")]
+        trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        hidden = [(n, p) for n, p in trained if p.ndim == 2 and n.startswith("blocks.")]
         names = {n for n, _ in hidden}
-        other = [(n, p) for n, p in model.named_parameters() if n not in names]
+        other = [(n, p) for n, p in trained if n not in names]
         scale = model.config.base_width / model.config.width
         self._places: dict[str, tuple[int, int, torch.Size]] = {}
         self._flat: list[Tensor] = []
         groups = []
-        for index, (members, factor, decay) in enumerate(
-            ((hidden, scale, self.options["weight_decay"]), (other, 1.0, 0.0))
-        ):
+        kinds = ((hidden, scale, self.options["weight_decay"]), (other, 1.0, 0.0))
+        for index, (members, factor, decay) in enumerate(kind for kind in kinds if kind[0]):
             flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for _, p in members]))
             flat.grad = torch.zeros_like(flat)
             start = 0

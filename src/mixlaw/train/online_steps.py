@@ -15,11 +15,11 @@ from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import DataError, RunError
 from mixlaw.tokens.online import OnlineLoader
-from mixlaw.train import checkpoint
 from mixlaw.train.contract import is_done
 from mixlaw.train.loop import Training
 from mixlaw.train.strategies.contract import Need, Strategy
 from mixlaw.train.strategy_of import strategy_of
+from mixlaw.train.trained_weights import trained_weights
 from mixlaw.train.validation_losses import Validation, evaluate
 
 __all__ = ["OnlineSteps"]
@@ -88,7 +88,7 @@ class OnlineSteps:
         training = Training(
             build(self.training.model.config).to(self.training.device), self.spec.optimizer, self.training.precision
         )
-        weights = checkpoint.load_weights(runs / name)
+        weights = trained_weights(runs / name)
         training.load({f"model.{key}": tensor for key, tensor in weights.items()}, moments=False)
         return training
 

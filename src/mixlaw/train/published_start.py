@@ -1,26 +1,33 @@
-"""What must hold before a run continues a checkpoint folder; without torch, so that a design can refuse it early."""
+"""What must hold before a run continues a published model; without torch, so that a design can refuse it early."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 
 from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError
+from mixlaw.models.gguf_file import GGUFFile
 from mixlaw.models.hugging_face.checkpoint_folder import CheckpointFolder
 from mixlaw.models.hugging_face.decoder_config import DecoderConfig
 from mixlaw.models.proxy.presets import ModelConfig
+from mixlaw.models.published import opened
 from mixlaw.tokens.tokenizer import Encoder
 
 __all__ = ["check_tokenizer", "checked_start"]
 
 
-def checked_start(spec: RunSpec, config: ModelConfig | DecoderConfig, tokenizer: str) -> CheckpointFolder:
-    """The folder that ``spec`` starts from.
+def checked_start(
+    spec: RunSpec, config: ModelConfig | DecoderConfig, tokenizer: str, tokenizer_file: Path | None = None
+) -> CheckpointFolder | GGUFFile:
+    """The folder or GGUF file that ``spec`` starts from.
 
     Args:
         spec: its start is ``{"checkpoint": path, "hash": ..., ...}``.
         config: of its model.
         tokenizer: content hash of the corpus's tokenizer.
+        tokenizer_file: the corpus's tokenizer.json, for a GGUF file, which lists its tokens only.
 
     Raises:
         ConfigError: the folder's content, architecture or tokenizer is another; or Adam moments are asked of it.
@@ -38,7 +45,7 @@ def checked_start(spec: RunSpec, config: ModelConfig | DecoderConfig, tokenizer:
     """
     assert isinstance(spec.start, Mapping)
     path = spec.start["checkpoint"]
-    folder = CheckpointFolder(path)
+    folder = opened(path)
     if folder.hash != spec.start["hash"]:
         raise ConfigError(
             f"The run starts from the checkpoint {path!r} with the content {spec.start['hash']}, and what is there now "
@@ -51,19 +58,22 @@ def checked_start(spec: RunSpec, config: ModelConfig | DecoderConfig, tokenizer:
         )
     if spec.start.get("moments") == "keep":
         raise ConfigError(
-            f"The run starts from {path!r} with moments='keep', and a checkpoint folder holds no Adam moments. Set "
+            f"The run starts from {path!r} with moments='keep', and a published model comes without Adam moments. Set "
             f"moments to 'reset'."
         )
-    check_tokenizer(folder, tokenizer)
+    check_tokenizer(folder, tokenizer, tokenizer_file)
     return folder
 
 
-def check_tokenizer(folder: CheckpointFolder, tokenizer: str) -> None:
+def check_tokenizer(
+    folder: CheckpointFolder | GGUFFile, tokenizer: str, tokenizer_file: str | Path | None = None
+) -> None:
     """The corpus was tokenised with the model's own tokenizer.
 
     Args:
-        folder: of the model.
+        folder: of the model, or its GGUF file.
         tokenizer: content hash of the corpus's tokenizer.
+        tokenizer_file: the corpus's tokenizer.json; only a GGUF file needs it.
 
     Raises:
         ConfigError: it was another one, or the folder does not say which is its own.
@@ -80,6 +90,15 @@ def check_tokenizer(folder: CheckpointFolder, tokenizer: str) -> None:
         ...     write_folder(path, model, weights, context=64, tokenizer=own.text, end=own.end)
         ...     check_tokenizer(CheckpointFolder(path), own.hash)
     """
+    if isinstance(folder, GGUFFile):
+        if tokenizer_file is None or not Path(tokenizer_file).is_file():
+            raise ConfigError(
+                f"The corpus was given tokens and no tokenizer, so nobody can tell whether they are those of "
+                f"{folder.path}. Give corpus.tokenizer; `mixlaw export-tokenizer {folder.path} tokenizer.json` makes "
+                f"it of the file."
+            )
+        _same_tokens(folder, str(tokenizer_file), tokenizer)
+        return
     if folder.tokenizer_file is None:
         raise ConfigError(
             f"{folder.path} has no tokenizer.json, so nobody can tell whether its tokens are those of the corpus. Put "
@@ -91,3 +110,15 @@ def check_tokenizer(folder: CheckpointFolder, tokenizer: str) -> None:
             f"The corpus was tokenised with the tokenizer {tokenizer!r}, and {folder.path} has another, {own!r}: the "
             f"same ids mean other text. Tokenise with corpus.tokenizer: {folder.tokenizer_file}."
         )
+
+
+@lru_cache(maxsize=4)
+def _same_tokens(file: GGUFFile, path: str, tokenizer: str) -> None:
+    """The tokenizer at ``path`` is the corpus's, and has the tokens of the file: seconds of work for a large one."""
+    encoder = Encoder.load(path)
+    if encoder.hash != tokenizer:
+        raise ConfigError(
+            f"The corpus was tokenised with the tokenizer {tokenizer!r}, and {path} is another, {encoder.hash!r}. "
+            f"Tokenise again."
+        )
+    file.check_tokenizer(encoder.tokenizer.get_vocab(with_added_tokens=True))

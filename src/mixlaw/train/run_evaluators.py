@@ -205,12 +205,13 @@ class RunEvaluators:
         """
         if step not in self.due:
             return ""
+        from mixlaw.models.lora import whole_weights
         from mixlaw.models.torch_model import TorchModel
 
         spec = self.spec
         device = str(next(decoder.parameters()).device)
         encoder = _encoder(str(Path(self.tokens_root) / "tokenizer.json"))
-        model = TorchModel(self.config, decoder.state_dict(), encoder, device)
+        model = TorchModel(self.config, whole_weights(decoder), encoder, device)
         tokens = float(step * spec.batch * spec.context)
         rows = measure(self.due[step], model, spec.context, self.tokens_root, spec.id, step, tokens)
         with self.claim.publishing():

@@ -21,8 +21,9 @@ from mixlaw.kit.extras import require_extra
 from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 from mixlaw.models.architecture import architecture, build, is_published
-from mixlaw.models.hugging_face.checkpoint_folder import CheckpointFolder
 from mixlaw.models.hugging_face.decoder_config import DecoderConfig
+from mixlaw.models.lora_options import lora_options
+from mixlaw.models.published import opened
 from mixlaw.train import checkpoint
 from mixlaw.train.claim import Claim
 from mixlaw.train.contract import Progress, ShouldStop, finish, is_done, refuse
@@ -30,6 +31,7 @@ from mixlaw.train.optimizer_options import optimizer_options
 from mixlaw.train.published_start import checked_start
 from mixlaw.train.run_evaluators import RunEvaluators, check_evaluators
 from mixlaw.train.strategy_of import strategy_of
+from mixlaw.train.trained_weights import check_update, starting_weights, trained_weights
 from mixlaw.train.validation_losses import evaluate, logits_at_once, value_rows
 
 __all__ = ["TorchTrainer", "evaluation_steps"]
@@ -113,12 +115,13 @@ class TorchTrainer:
 
         Raises:
             ConfigError: model, optimiser or learning-rate fields are off, the run has no whole step, it asks for
-                what this trainer does not do (tuning, LoRA, ...), its strategy is unknown or lacks what it
-                needs, or its start is a checkpoint of another architecture, tokenizer or content.
+                what this trainer does not do (tuning, ...), its strategy is unknown or lacks what it needs, its start
+                is a checkpoint of another architecture, tokenizer or content, or its low-rank update does not fit
+                the model.
             DataError: a checkpoint to start from that is missing or damaged.
             RunError: the spec was made for another corpus, or other validation sets.
         """
-        refuse(spec, self.name, can=("checkpoint", "evaluators", "strategy"))
+        refuse(spec, self.name, can=("checkpoint", "evaluators", "strategy", "update"))
         if spec.strategy is not None:
             strategy_of(spec, [v.name for v in self.corpus.validation])
         config = architecture(spec.model, self.corpus.vocab_size)
@@ -133,7 +136,8 @@ class TorchTrainer:
                 "(mixlaw.models.hugging_face.starting_from), or train a proxy from scratch (model: {preset: d64})."
             )
         if spec.start is not None and spec.start_run is None:
-            checked_start(spec, config, self.corpus.tokenizer)
+            checked_start(spec, config, self.corpus.tokenizer, Path(self.tokens_root) / "tokenizer.json")
+        check_update(spec, config)
         optimizer_options(spec.optimizer)
         LearningRate(spec.learning_rate, max(spec.num_steps, 1))
         if spec.num_steps < 1:
@@ -214,7 +218,17 @@ class _Run:
         precision = found[0].precision if found else choose_precision(options["precision"], device)
         self.state = found[0] if found else checkpoint.Progressed(spec.id, precision=precision, device=device.type)
         model_seed = int(content_hash({"model": spec.seed})[:15], 16)
-        self.training = Training(build(self.config, model_seed).to(device), spec.optimizer, precision)
+        model = build(self.config, model_seed).to(device)
+        assert isinstance(spec.update, Mapping)
+        low_rank = spec.update["name"] == "lora"
+        self.update = lora_options(spec.update["options"], self.config) if low_rank else None
+        if self.update is not None:
+            from mixlaw.models.lora import add_low_rank
+
+            if spec.start_run is not None:
+                self.finished(folder.parent / spec.start_run)
+            add_low_rank(model, starting_weights(spec, folder), self.update, model_seed)
+        self.training = Training(model, spec.optimizer, precision)
         self.online: OnlineSteps | None = None
         if spec.strategy is not None:
             self.online = OnlineSteps(spec, trainer.corpus, root, self.training, self.validation, folder.parent)
@@ -223,6 +237,8 @@ class _Run:
             if self.online is not None:
                 self.online.load(self.state.online, found[1])
             self.write(f"continue at step {self.state.step} of {spec.num_steps}")
+        elif spec.start_run is not None and low_rank:
+            self.write(f"start from run {spec.start_run}, beside whose weights low-rank factors are trained")
         elif spec.start_run is not None:
             given = spec.start.get("moments") if isinstance(spec.start, Mapping) else None
             self.start_from(folder.parent / spec.start_run, (given or options["moments"]) == "keep")
@@ -244,7 +260,8 @@ class _Run:
     def write(self, text: str) -> None:
         self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    def start_from(self, folder: Path, moments: bool) -> None:
+    def finished(self, folder: Path) -> dict[str, Any]:
+        """Tensors of the run in ``folder``, which is the one to start from and has reached its end."""
         found = checkpoint.load(folder)
         if found is None or not is_done(folder):
             raise RunError(
@@ -253,21 +270,34 @@ class _Run:
                 self.spec,
             )
         self.check_end(folder, found[0])
-        if moments and "updates" not in found[1]:
+        return found[1]
+
+    def start_from(self, folder: Path, moments: bool) -> None:
+        tensors = self.finished(folder)
+        if "model.embedding" not in tensors:  # low-rank factors, whose moments are none of the weights
+            if moments:
+                raise RunError(
+                    f"Run {self.spec.id} starts from {folder} with its Adam moments, and there only low-rank factors "
+                    f"were trained, which have others. Set optimizer moments to 'reset'.",
+                    self.spec,
+                )
+            tensors = {f"model.{name}": values for name, values in trained_weights(folder).items()}
+        if moments and "updates" not in tensors:
             raise RunError(
                 f"Run {self.spec.id} starts from {folder} with its Adam moments, but only weights were kept there. "
                 f"Set optimizer moments to 'reset', or train {self.spec.start_run} again with keep='full'.",
                 self.spec,
             )
-        self.training.load(found[1], moments)
+        self.training.load(tensors, moments)
         self.write(f"start from run {self.spec.start_run} ({'with' if moments else 'without'} its Adam moments)")
 
     def start_published(self) -> None:
         """Begin from a checkpoint folder's weights, and record the losses that they have before any step."""
         assert isinstance(self.spec.start, Mapping)
         path = self.spec.start["checkpoint"]
-        weights = CheckpointFolder(path).weights()
-        self.training.load({f"model.{name}": tensor for name, tensor in weights.items()}, moments=False)
+        if self.update is None:
+            weights = opened(path).weights()
+            self.training.load({f"model.{name}": tensor for name, tensor in weights.items()}, moments=False)
         losses = self.losses()
         rows = value_rows(self.spec.id, 0, 0, losses, self.validation, self.hashes)
         self.state.values += [{**row, "metric": f"start_{row['metric']}"} for row in rows]
@@ -300,7 +330,8 @@ class _Run:
         exploded = EXPLODED_LOSS * math.log(self.config.vocab_size)
         began = published = time.monotonic()
         before = state.seconds
-        self.write(f"train {self.config.params} parameters for {num_steps} steps in {self.training.precision}")
+        trained = self.config.params if self.update is None else self.update.num_parameters
+        self.write(f"train {trained} parameters for {num_steps} steps in {self.training.precision}")
         while state.step < num_steps:
             loss, norm = self.step(state.step)
             state.step += 1
@@ -405,7 +436,11 @@ class _Run:
             "trainer": f"{trainer.name}-{trainer.version} {state.device} {state.precision}",
             "corpus_hash": spec.corpus_hash or trainer.corpus.hash,
             "status": status,
-            "settings": self.config.settings() | ({} if self.online is None else self.online.settings()),
+            "settings": {
+                **self.config.settings(),
+                **({} if self.online is None else self.online.settings()),
+                **({} if self.update is None else self.update.settings()),
+            },
             "realised": realised,
         }
         if self.online is not None:

@@ -26,6 +26,7 @@ class Block(nn.Module):
         super().__init__()
         for name, shape in config.block_shapes().items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        self.low_rank = nn.ModuleDict()  # updates by the name of their matrix, see mixlaw.models.lora
 
     def get(self, name: str) -> Tensor | None:
         """A parameter, or None where this family has none of that name."""
@@ -170,7 +171,8 @@ class PublishedDecoder(nn.Module):
     def _linear(self, x: Tensor, block: Block, name: str) -> Tensor:
         weight = block.get(name)
         assert weight is not None
-        return F.linear(x, weight, block.get(f"{name}_bias"))
+        out = F.linear(x, weight, block.get(f"{name}_bias"))
+        return out + block.low_rank[name](x) if name in block.low_rank else out
 
     def _attention(self, x: Tensor, block: Block, window: int, layer: int, cache: KeyValueCache | None) -> Tensor:
         config = self.config

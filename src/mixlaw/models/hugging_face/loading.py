@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixlaw.models.contract import Tokenizer
 from mixlaw.models.hugging_face.checkpoint_folder import CheckpointFolder
+from mixlaw.models.published import opened
 
 if TYPE_CHECKING:
     from mixlaw.models.torch_model import TorchModel
@@ -40,17 +41,18 @@ def starting_from(path: str | Path) -> dict[str, Any]:
     """The fields of a run spec that continues the training of a checkpoint: ``model``, ``start`` and ``stage``.
 
     Args:
-        path: the folder; it must be found under the same path where the run is trained.
+        path: the folder, or a GGUF file; it must be found under the same path where the run is trained.
 
     Raises:
-        ConfigError, DataError: see :class:`~mixlaw.models.hugging_face.checkpoint_folder.CheckpointFolder`.
+        ConfigError, DataError: see :class:`~mixlaw.models.hugging_face.checkpoint_folder.CheckpointFolder` and
+            :class:`~mixlaw.models.gguf_file.GGUFFile`.
 
     Example:
         >>> from mixlaw import RunSpec, Schedule
         >>> fields = starting_from("models/pythia-70m")  # doctest: +SKIP
         >>> RunSpec(Schedule.constant({"web": 1.0}), tokens=1_000_000, **fields)  # doctest: +SKIP
     """
-    folder = CheckpointFolder(path)
+    folder = opened(path)
     start = {} if folder.start_token is None else {"start_token": folder.start_token}
     return {
         "model": {"config": folder.fields, **start},

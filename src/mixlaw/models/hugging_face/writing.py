@@ -38,7 +38,8 @@ def write_folder(
     Args:
         path: a folder that is not there, or empty.
         model: ``model`` of the run spec, with the vocabulary size.
-        weights: parameters by name, as :func:`mixlaw.train.checkpoint.load_weights` reads them from a run's folder.
+        weights: parameters by name, as :func:`mixlaw.train.trained_weights.trained_weights` reads them from a run's
+            folder.
         context: longest sequence that the model was trained on, in tokens.
         tokenizer: content of the tokenizer.json.
         end: id of the token that closes a document.

@@ -32,6 +32,13 @@ class Block(nn.Module):
         self.gate = nn.Parameter(torch.empty(hidden, width))  # (h, d)
         self.up = nn.Parameter(torch.empty(hidden, width))  # (h, d)
         self.mlp_out = nn.Parameter(torch.empty(width, hidden))  # (d, h)
+        self.low_rank = nn.ModuleDict()  # updates by the name of their matrix, see mixlaw.models.lora
+
+    def linear(self, x: Tensor, name: str) -> Tensor:
+        """A matrix's product with ``x`` (..., in), in the type of ``x``, with its low-rank update where it has one."""
+        weight: Tensor = getattr(self, name)
+        out = F.linear(x, weight.to(x.dtype))
+        return out + self.low_rank[name](x) if name in self.low_rank else out
 
 
 class Decoder(nn.Module):
@@ -150,16 +157,16 @@ class Decoder(nn.Module):
         x = F.embedding(tokens, self.embedding)  # (B, L, d)
         for i, block in enumerate(self._blocks()):
             normed = F.rms_norm(x, (config.width,), block.attention_norm, config.norm_eps)
-            parts = F.linear(normed, block.qkv).view(batch, length, 3, config.heads, config.head_dim)
+            parts = block.linear(normed, "qkv").view(batch, length, 3, config.heads, config.head_dim)
             q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, L, e)
             q, k = _rotary(q, table), _rotary(k, table)
             if cache is None:
                 mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.score_scale)  # (B, H, L, e)
             else:
                 mixed = cache.attend(i, q, k, v, self.score_scale)
-            x = x + F.linear(mixed.transpose(1, 2).reshape(batch, length, config.width), block.attention_out)
+            x = x + block.linear(mixed.transpose(1, 2).reshape(batch, length, config.width), "attention_out")
             normed = F.rms_norm(x, (config.width,), block.mlp_norm, config.norm_eps)
-            x = x + F.linear(F.silu(F.linear(normed, block.gate)) * F.linear(normed, block.up), block.mlp_out)
+            x = x + block.linear(F.silu(block.linear(normed, "gate")) * block.linear(normed, "up"), "mlp_out")
         return F.rms_norm(x, (config.width,), self.final_norm, config.norm_eps)
 
     def loss(
@@ -188,13 +195,13 @@ class Decoder(nn.Module):
         x = F.embedding(inputs.flatten(), self.embedding)  # (n, d) fp32, the residual stream
         for block in self._blocks():
             normed = kernels.rms_norm(x, block.attention_norm, config.norm_eps, dtype)  # (n, d)
-            qkv = F.linear(normed, block.qkv.to(dtype)).view(batch, length, 3 * config.width)
+            qkv = block.linear(normed, "qkv").view(batch, length, 3 * config.width)
             mixed = kernels.causal_attention(qkv, turn, config.heads)  # (B, L, d)
-            x = x + F.linear(mixed.view(-1, config.width), block.attention_out.to(dtype)).float()
+            x = x + block.linear(mixed.view(-1, config.width), "attention_out").float()
             normed = kernels.rms_norm(x, block.mlp_norm, config.norm_eps, dtype)
-            gate, up = F.linear(normed, block.gate.to(dtype)), F.linear(normed, block.up.to(dtype))
+            gate, up = block.linear(normed, "gate"), block.linear(normed, "up")
             # gate and up are (n, h)
-            x = x + F.linear(kernels.swiglu(gate, up), block.mlp_out.to(dtype)).float()
+            x = x + block.linear(kernels.swiglu(gate, up), "mlp_out").float()
         x = kernels.rms_norm(x, self.final_norm * self.logit_scale, config.norm_eps, dtype)
         weight = self.embedding if self.unembedding is None else self.unembedding
         return kernels.cross_entropy(x, weight.to(dtype), targets.flatten(), factors, losses)

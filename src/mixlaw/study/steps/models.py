@@ -8,11 +8,12 @@ from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.kit.units import bits_per_byte
 from mixlaw.models.gguf_file import GGUFFile
-from mixlaw.models.hugging_face import CheckpointFolder, load, write_folder
+from mixlaw.models.hugging_face import load, write_folder
+from mixlaw.models.published import opened
 from mixlaw.study.folder import StudyFolder
-from mixlaw.train import checkpoint
 from mixlaw.train.contract import is_done
 from mixlaw.train.published_start import check_tokenizer
+from mixlaw.train.trained_weights import trained_weights
 from mixlaw.train.validation_losses import evaluate, logits_at_once
 
 __all__ = ["evaluate_checkpoint", "export_model"]
@@ -40,13 +41,8 @@ def evaluate_checkpoint(
     from mixlaw.tokens.loader import validation
 
     corpus, length = study.corpus, context or study.config.training.context
-    found_model: CheckpointFolder | GGUFFile
-    if Path(path).suffix == ".gguf":
-        found_model = GGUFFile(path)
-        found_model.check_tokenizer(_vocabulary(study))
-    else:
-        found_model = CheckpointFolder(path)
-        check_tokenizer(found_model, corpus.tokenizer)
+    found_model = opened(path)
+    check_tokenizer(found_model, corpus.tokenizer, study.folder / "tokens" / "tokenizer.json")
     config = found_model.config
     if length > config.longest:
         raise ConfigError(
@@ -64,20 +60,6 @@ def evaluate_checkpoint(
             predicted = len(sequences) * (sequences.shape[1] - 1)
             found[name]["bits_per_byte"] = bits_per_byte(loss, predicted, num_bytes)
     return found
-
-
-def _vocabulary(study: StudyFolder) -> dict[str, int]:
-    """Ids by token of the study's tokenizer."""
-    from mixlaw.tokens.tokenizer import Encoder
-
-    tokenizer = study.folder / "tokens" / "tokenizer.json"
-    if not tokenizer.is_file():
-        raise ConfigError(
-            f"{study.folder} was given tokens and no tokenizer, so nobody can tell whether they are those of the "
-            f"model. Give corpus.tokenizer."
-        )
-    vocabulary: dict[str, int] = Encoder.load(tokenizer).tokenizer.get_vocab(with_added_tokens=True)
-    return vocabulary
 
 
 def export_model(study: StudyFolder, run: str, path: str | Path) -> None:
@@ -110,7 +92,7 @@ def export_model(study: StudyFolder, run: str, path: str | Path) -> None:
     write_folder(
         path,
         model,
-        checkpoint.load_weights(folder),
+        trained_weights(folder),
         context=spec.context,
         tokenizer=None if encoder is None else encoder.text,
         end=None if encoder is None else encoder.end,
