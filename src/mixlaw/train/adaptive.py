@@ -235,7 +235,7 @@ class Adaptive:
                 f"{self.title} was given a gradient {whose} of shape {np.shape(gradient)} before step {step}; "
                 f"all must be of one length, {size}."
             )
-        if not np.isfinite(gradient).all():
+        if not math.isfinite(float(gradient @ gradient)):  # one pass, and no array of flags
             raise DataError(
                 f"{self.title} was given a gradient {whose} that is not finite before step {step}. The run has "
                 f"diverged: lower its learning rate."

@@ -52,6 +52,16 @@ def test_the_prior_until_the_first_fit_then_the_domain_that_falls():
     assert weights[-1][0] > 0.4 and weights[-1][2] < 0.1
 
 
+@pytest.mark.parametrize(("noise", "low", "high"), [(0.0, 0.03, 0.05), (0.005, 0.44, 0.54), (0.05, 0.44, 0.54)])
+def test_a_flat_domain_gets_little_without_noise_and_much_with_it(noise, low, high):
+    """docs/strategies/ado.md warns of it: a flat noisy curve is fitted as well by a small exponent and a low floor."""
+    ado, rng = make(sizes={"a": 1, "b": 1, "c": 2}), np.random.default_rng(0)
+    for step in range(600):
+        exact = losses(max(step - 1, 0))
+        mixture = ado.update(step, {d: exact[d] + noise * rng.normal() for d in exact})
+    assert low < mixture["c"] < high
+
+
 def test_no_weight_is_much_below_the_floor():
     ado = make()
     for step in range(600):

@@ -95,13 +95,16 @@ class Doge(Adaptive):
         """The weights of the losses of ``step``, from the gradients of the step before."""
         if self.asks(step):
             given = self.measured_gradients(step, gradients)
-            clipped = np.stack([_clipped(g) for g in given.values()])
+            vectors = list(given.values())
+            shrink = np.array([_shrink(g) for g in vectors])
+            norms = shrink * [np.linalg.norm(g) for g in vectors]
             if "target" in self.needs:
-                agreement = clipped @ _clipped(self.measured_target(step, target, clipped.shape[1]))
+                aim = self.measured_target(step, target, len(vectors[0]))
+                agreement = shrink * [float(g @ aim) for g in vectors] * _shrink(aim)
             else:
-                products = clipped @ clipped.T
-                agreement = products.sum(axis=1) - np.diag(products)
-            relative = agreement / (np.linalg.norm(clipped, axis=1).mean() + 1e-6)
+                aim = sum((s * g for s, g in zip(shrink.tolist(), vectors)), start=np.zeros_like(vectors[0]))
+                agreement = shrink * [float(g @ aim) for g in vectors] - norms**2  # without the own
+            relative = agreement / (norms.mean() + 1e-6)
             score = self._rate(step - 1) * np.clip(relative, 0.0, LARGEST_SCORE)
             at = [self.domains.index(domain) for domain in given]
             self.log_weights[at] += score / self.mu
@@ -112,7 +115,6 @@ class Doge(Adaptive):
         return self.learning_rate * (0.2 + 0.8 * falling)
 
 
-def _clipped(gradient: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The gradient (num_params,), shortened to the norm 1 where it is longer."""
-    norm = float(np.linalg.norm(gradient))
-    return gradient if norm <= 1 else gradient / norm
+def _shrink(gradient: npt.NDArray[np.float64]) -> float:
+    """The factor that shortens the gradient (num_params,) to the norm 1, where it is longer."""
+    return 1 / max(1.0, float(np.linalg.norm(gradient)))
