@@ -160,6 +160,27 @@ def test_the_state_of_another_strategy_or_corpus_is_refused(name):
         make(name).load({**state, "domains": ["hills", "plains", "valley"]})
 
 
+def test_the_state_of_a_run_with_other_options_is_refused():
+    state = make("aioli", objective={"hills_val": 1.0}).state()
+    with pytest.raises(DataError, match="last has the shape"):
+        make("aioli").load(state)
+
+
+@pytest.mark.parametrize("name", [name for name in ONLINE if "gradients" in make(name).needs])
+def test_gradients_of_different_lengths_are_refused(name):
+    strategy = make(name)
+    step = first_ask(strategy)
+    advance(strategy, range(step))
+    given = script(step, strategy.asks(step))
+    given["gradients"]["plains"] = np.zeros(41)
+    with pytest.raises(DataError, match=r"'plains' of shape \(41,\)"):
+        strategy.update(step, **given)
+
+
+def test_any_temperature_gives_weights():
+    assert make("temperature", temperature=1e-6).update(0).weights == (1.0, 0.0, 0.0)
+
+
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_a_run_without_steps_and_an_unknown_option_are_refused(name):
     with pytest.raises(ConfigError, match="num_steps"):
@@ -198,6 +219,13 @@ def test_a_run_without_steps_and_an_unknown_option_are_refused(name):
         ("tikmix", "samples", 0),
         ("tikmix", "penalty", 0.0),
         ("tikmix", "objective", {}),
+        ("tikmix", "objective", {"exam": math.nan}),
+        ("aioli", "objective", ["exam"]),
+        ("skill_it", "objective", {"exam": -1.0, "hills_val": 2.0}),
+        ("skill_it", "graph", "hills"),
+        ("skill_it", "graph", {"hills": 1}),
+        ("recipe", "weights", "hills"),
+        ("natural", "sizes", 3),
     ],
 )
 def test_an_option_out_of_range_is_refused_with_its_value(name, option, value):

@@ -13,7 +13,7 @@ from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.train.strategies.contract import Need
 
-__all__ = ["Adaptive", "softmax", "token_shares", "within"]
+__all__ = ["Adaptive", "softmax", "target_weights", "token_shares", "within"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -88,6 +88,35 @@ def token_shares(strategy: str, sizes: Mapping[str, float] | None, domains: Sequ
             f"with a positive sum."
         )
     return np.asarray(values / values.sum())
+
+
+def target_weights(strategy: str, objective: Mapping[str, float] | None) -> dict[str, float]:
+    """The weights of an objective's validation sets, those above 0.
+
+    Args:
+        strategy: for the message.
+        objective: ``{validation set: weight}``.
+
+    Raises:
+        ConfigError: no objective, or weights that are not finite and non-negative with a positive sum.
+
+    Example:
+        >>> target_weights("tikmix", {"exam": 0.5, "code": 0.5, "web": 0.0})
+        {'exam': 0.5, 'code': 0.5}
+    """
+    help_ = "It is {validation set: weight}; a study fills it in."
+    if not objective:
+        raise ConfigError(f"The strategy {strategy} needs the option objective; got {objective!r}. {help_}")
+    try:
+        weights = {str(name): float(weight) for name, weight in objective.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        weights = {}
+    if not weights or not all(0 <= w < math.inf for w in weights.values()) or not sum(weights.values()) > 0:
+        raise ConfigError(
+            f"The strategy {strategy} was given objective={objective!r}, in which no set has a weight, or one has none "
+            f"that is a finite number from 0 up. {help_}"
+        )
+    return {name: weight for name, weight in weights.items() if weight > 0}
 
 
 class Adaptive:
@@ -168,7 +197,10 @@ class Adaptive:
                     f"{did_you_mean(name, names)}"
                 )
             at = names.index(name)
-            values[at], present[at] = value, True
+            try:
+                values[at], present[at] = value, True
+            except (TypeError, ValueError):
+                values[at] = math.nan
         if not np.isfinite(values).all():
             bad = {n: float(v) for n, v in zip(names, values) if not math.isfinite(v)}
             raise DataError(
@@ -204,15 +236,17 @@ class Adaptive:
                 f"{self.title} asked for gradients before step {step} and was given {gradients!r}. Train with a "
                 f"trainer that computes them (torch), or with a strategy that needs only losses (doremi, odm, ado)."
             )
-        size = len(next(iter(gradients.values())))
-        for name, gradient in gradients.items():
+        size = np.size(next(iter(gradients.values())))
+        for name in gradients:
             if name not in self.domains:
                 raise DataError(
                     f"{self.title} was given the gradient of an unknown domain, {name!r}, before step {step}."
                     f"{did_you_mean(name, self.domains)}"
                 )
+        whole = {d: np.asarray(gradients[d]) for d in self.domains if d in gradients}
+        for name, gradient in whole.items():
             self._check_gradient(step, f"of the domain {name!r}", gradient, size)
-        return {d: np.asarray(gradients[d]) for d in self.domains if d in gradients}
+        return whole
 
     def measured_target(self, step: int, target: Floats | None, size: int) -> Floats:
         """The objective's gradient (size,).
@@ -226,13 +260,14 @@ class Adaptive:
                 f"{self.title} asked for the gradient of the objective before step {step} and was given none. Train "
                 f"with a trainer that computes it (torch)."
             )
-        self._check_gradient(step, "of the objective", target, size)
-        return np.asarray(target)
+        whole = np.asarray(target)
+        self._check_gradient(step, "of the objective", whole, size)
+        return whole
 
     def _check_gradient(self, step: int, whose: str, gradient: Floats, size: int) -> None:
-        if np.shape(gradient) != (size,):
+        if gradient.shape != (size,):
             raise DataError(
-                f"{self.title} was given a gradient {whose} of shape {np.shape(gradient)} before step {step}; "
+                f"{self.title} was given a gradient {whose} of shape {gradient.shape} before step {step}; "
                 f"all must be of one length, {size}."
             )
         if not math.isfinite(float(gradient @ gradient)):  # one pass, and no array of flags
@@ -269,4 +304,11 @@ class Adaptive:
             )
         for field in self.changing:
             now, value = getattr(self, field), state[field]
-            setattr(self, field, np.array(value, dtype=now.dtype) if isinstance(now, np.ndarray) else value)
+            if isinstance(now, np.ndarray):
+                value = np.array(value, dtype=now.dtype)
+                if value.shape != now.shape:
+                    raise DataError(
+                        f"{self.title} was given a state whose {field} has the shape {value.shape}; with its options "
+                        f"it is {now.shape}. Continue with the options that the run began with."
+                    )
+            setattr(self, field, value)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.errors import ConfigError
-from mixlaw.train.adaptive import Adaptive, softmax, within
+from mixlaw.train.adaptive import Adaptive, softmax, target_weights, within
 from mixlaw.train.strategies.contract import Need
 
 __all__ = ["Aioli"]
@@ -76,10 +76,9 @@ class Aioli(Adaptive):
         count = len(self.domains)
         if count < 2:
             raise ConfigError(f"The strategy aioli mixes at least two domains, got {list(self.domains)}.")
-        self.objective = {d: 1 / count for d in self.domains} if objective is None else dict(objective)
-        self.sets = [name for name, weight in self.objective.items() if weight > 0]
-        if not self.sets:
-            raise ConfigError(f"The strategy aioli was given objective={objective!r}, in which no set has a weight.")
+        equal = {d: 1 / count for d in self.domains}
+        self.objective = equal if objective is None else target_weights("aioli", objective)
+        self.sets = list(self.objective)
         self.eta = within("aioli", "eta", eta, 0, math.inf, "()")
         self.ema = None if ema is None else within("aioli", "ema", ema, 0, 1, "[)")
         self.one_hot_factor = within("aioli", "one_hot_factor", one_hot_factor, 1 / count, 1, "(]")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.errors import ConfigError
-from mixlaw.train.adaptive import Adaptive, softmax, within
+from mixlaw.train.adaptive import Adaptive, softmax, target_weights, within
 from mixlaw.train.strategies.contract import Need
 
 __all__ = ["Doge"]
@@ -72,13 +72,8 @@ class Doge(Adaptive):
         if towards not in ("training", "objective"):
             raise ConfigError(f"The strategy doge was given towards={towards!r}; it is 'training' or 'objective'.")
         if towards == "objective":
-            if not objective:
-                raise ConfigError(
-                    f"The strategy doge with towards='objective' needs the option objective, {{validation set: "
-                    f"weight}}; got {objective!r}. A study fills it in."
-                )
+            self.objective = target_weights("doge", objective)
             self.needs = frozenset({"gradients", "target"})
-        self.objective = dict(objective or {})
         self.mu = within("doge", "mu", mu, 0, math.inf, "()")
         rate = PUBLISHED_STEPS * PUBLISHED_RATE / num_steps if learning_rate is None else learning_rate
         self.learning_rate = within("doge", "learning_rate", rate, 0, math.inf, "()")

@@ -35,7 +35,10 @@ class Recipe(Static):
                 "The strategy recipe needs the option weights, {domain: weight}. A study that has a recipe fills them "
                 "in (run `mixlaw optimize` first); a run of your own states them."
             )
-        mixture = Mixture(weights)
+        try:
+            mixture = Mixture(weights)
+        except ConfigError as error:
+            raise ConfigError(f"The strategy recipe was given weights={weights!r}. {error}") from None
         for domain in mixture:
             if domain not in schedule.domains:
                 raise ConfigError(

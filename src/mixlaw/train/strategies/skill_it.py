@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.errors import ConfigError, did_you_mean
-from mixlaw.train.adaptive import Adaptive, softmax, within
+from mixlaw.train.adaptive import Adaptive, softmax, target_weights, within
 from mixlaw.train.strategies.contract import Need
 
 __all__ = ["SkillIt"]
@@ -76,11 +76,10 @@ class SkillIt(Adaptive):
         self.strengths, self.sets = self._read(graph, own)
         self.some = False  # whether only some of the skills are targets
         if objective is not None:
-            targets = [s for s, weight in objective.items() if weight > 0]
-            lost = [s for s in targets if s not in self.sets]
-            if lost or not targets:
+            targets = list(target_weights("skill_it", objective))
+            if lost := [s for s in targets if s not in self.sets]:
                 raise ConfigError(
-                    f"The strategy skill_it minimises {targets or objective!r}, and no column of its graph stands for "
+                    f"The strategy skill_it minimises {targets}, and no column of its graph stands for "
                     f"{lost}: it has {self.sets}. Give the graph a column for each set of the objective."
                 )
             kept = [i for i, s in enumerate(self.sets) if s in targets]
@@ -124,6 +123,8 @@ class SkillIt(Adaptive):
                     f"The graph of skill_it has a row {domain!r}, which is no domain of the run."
                     f"{did_you_mean(domain, self.domains)}"
                 )
+            if not isinstance(row, Mapping):
+                raise ConfigError(f"The graph of skill_it has the row {row!r} for {domain!r} in {graph!r}. {help_}")
             for skill, strength in row.items():
                 if skill in self.domains and skill not in own:
                     raise ConfigError(

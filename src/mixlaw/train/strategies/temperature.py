@@ -40,5 +40,6 @@ class Temperature(Static):
         temperature: float = 10 / 3,
     ) -> None:
         within("temperature", "temperature", temperature, 0, math.inf, "()")
-        weights = token_shares("temperature", sizes, schedule.domains) ** (1 / temperature)
+        shares = token_shares("temperature", sizes, schedule.domains)
+        weights = (shares / shares.max()) ** (1 / temperature)  # the largest is 1, however low the temperature
         super().__init__(Schedule.constant(Mixture.from_array(schedule.domains, weights / weights.sum())), num_steps)

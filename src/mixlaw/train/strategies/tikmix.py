@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlaw.data.mixture import Mixture, Schedule
-from mixlaw.errors import ConfigError
-from mixlaw.train.adaptive import Adaptive, softmax, within
+from mixlaw.train.adaptive import Adaptive, softmax, target_weights, within
 from mixlaw.train.strategies.contract import Need
 
 __all__ = ["TiKMiX"]
@@ -64,12 +63,7 @@ class TiKMiX(Adaptive):
         penalty: float = 1.0,
     ) -> None:
         super().__init__(schedule, num_steps)
-        if not objective:
-            raise ConfigError(
-                f"The strategy tikmix needs the option objective, {{validation set: weight}}; got {objective!r}. "
-                f"A study fills it in."
-            )
-        self.objective = dict(objective)
+        self.objective = target_weights("tikmix", objective)
         self.stages = int(within("tikmix", "stages", stages, 2, math.inf, "[)"))
         self.samples = int(within("tikmix", "samples", samples, 1, math.inf, "[)"))
         self.penalty = within("tikmix", "penalty", penalty, 0, math.inf, "()")
