@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlaw.data.budget import Budget, Limit
-from mixlaw.errors import ConfigError, DataError
+from mixlaw.errors import ConfigError, DataError, did_you_mean
 from mixlaw.kit.units import parse_count, parse_number
 from mixlaw.kit.yaml_text import load_yaml
 
@@ -20,6 +20,7 @@ __all__ = [
     "mixture_or_name",
     "pairs",
     "places",
+    "strategies",
     "task_files",
     "values",
 ]
@@ -183,3 +184,27 @@ def _number(text: str, where: str) -> float:
             return float(parse_count(text, where))
         except (ConfigError, DataError, TypeError):
             raise ConfigError(f"{where}: {text!r} is not a number.") from None
+
+
+def strategies(names: Sequence[str], options: Sequence[str]) -> list[dict[str, Any]]:
+    """Strategies with their options ``STRATEGY.NAME=VALUE``, the value as in study.yaml.
+
+    Raises:
+        ConfigError: a text of another form, or an option of a strategy that is not among ``names``.
+
+    Example:
+        >>> strategies(["stratified", "aioli"], ["aioli.eta=0.3"])
+        [{'name': 'stratified', 'options': {}}, {'name': 'aioli', 'options': {'eta': 0.3}}]
+    """
+    found: dict[str, dict[str, Any]] = {name: {"name": name, "options": {}} for name in names}
+    for text in options:
+        place, sign, value = text.partition("=")
+        name, dot, option = place.partition(".")
+        if not sign or not dot or not option:
+            raise ConfigError(f"--option {text!r} must look like STRATEGY.NAME=VALUE, for example aioli.eta=0.3.")
+        if name not in found:
+            raise ConfigError(
+                f"--option {text!r} is of {name!r}, which no --strategy names.{did_you_mean(name, found)}"
+            )
+        found[name]["options"][option] = load_yaml(value, f"--option {text!r}")
+    return list(found.values())

@@ -15,12 +15,13 @@ from mixlaw.cli.options import (
     mixture_or_name,
     pairs,
     places,
+    strategies,
     task_files,
     values,
 )
 from mixlaw.cli.shared import StudyFolder, draws_text, echo, next_step, progress_bar, schedule_text
 from mixlaw.data.budget import Budget
-from mixlaw.data.seams import EXPORTERS, IMPORTERS, SAMPLERS
+from mixlaw.data.seams import EXPORTERS, IMPORTERS, SAMPLERS, STRATEGIES
 from mixlaw.errors import ConfigError
 
 __all__ = [
@@ -195,10 +196,37 @@ def train(
     folder: StudyFolder,
     dry_run: Annotated[bool, typer.Option(help="Print FLOPs, hours and disk; train nothing.")] = False,
     verify: Annotated[bool, typer.Option(help="Compare all tokens with their hashes first, not only samples.")] = False,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Train a run whose mixture this strategy chooses, instead of the design; repeat to compare with the "
+            f"first. {', '.join(STRATEGIES.names())}."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="With --strategy: STRATEGY.NAME=VALUE, such as aioli.eta=0.3; repeat.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="With --strategy: runs of each, with the same seeds.")] = 1,
+    search: Annotated[
+        float,
+        typer.Option(help="With --strategy: share of the tokens for runs before the final one, where it has some."),
+    ] = 0.25,
+    uncharged: Annotated[
+        bool,
+        typer.Option(help="With --strategy: do not pay these runs and probes from the budget; their cost is said."),
+    ] = False,
 ) -> None:
-    """Train the designed runs that are not done yet."""
+    """Train the designed runs that are not done yet, or with --strategy runs whose mixture changes as they train."""
     from mixlaw.study.study import Study
 
+    if strategy:
+        if dry_run:
+            raise ConfigError("--dry-run is of the design's runs; leave it out with --strategy.")
+        _compare(folder, strategy, option or [], seeds, search, not uncharged)
+        return
+    given = {"--option": option, "--seeds": seeds != 1, "--search": search != 0.25, "--uncharged": uncharged}
+    if used := [name for name, value in given.items() if value]:
+        raise ConfigError(f"{used[0]} goes with --strategy. Name a strategy, or leave it out.")
     if dry_run:
         _print_cost(Study(folder).swarm.estimate())
         return
@@ -214,6 +242,27 @@ def train(
     )
     if failures:
         raise typer.Exit(1)
+
+
+def _compare(folder: Path, names: list[str], options: list[str], seeds: int, search: float, charged: bool) -> None:
+    """Train strategies, print what each was worth, and draw their weights."""
+    from mixlaw.data.observations import Observations
+    from mixlaw.report.plots import weights_along_training
+    from mixlaw.study.study import Study
+    from mixlaw.verify.compared import comparison_text
+
+    asked = strategies(names, options)
+    with progress_bar() as progress:
+        study = Study(folder, progress)
+        found = study.compare(asked, seeds, search=search, charged=charged)
+    echo(comparison_text(found, study.config.law.level))
+    plots = study.folder / "strategies"
+    for label, arm in found.arms.items():
+        if arm.objective:
+            run = arm.runs[min(arm.objective)][-1]
+            plots.mkdir(exist_ok=True)
+            weights_along_training(Observations.load(study.folder / "runs" / run)).savefig(plots / f"{label}.png")
+    echo(f"Wrote {folder / 'strategies.json'}, and the weights along training in {plots}.")
 
 
 def fit(

@@ -68,6 +68,7 @@ KINDS = {
     "token blocks": Kind(1, "Or run `mixlaw tokenize` again.", told=False),
     "token index": Kind(1, "Or run `mixlaw tokenize` again.", told=False),
     "tables": Kind(1, "Or write the observations again."),
+    "strategies": Kind(1, "Or run `mixlaw train --strategy` again."),
     "verification": Kind(1, "Or run `mixlaw verify` again."),
 }
 

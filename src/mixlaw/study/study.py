@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from mixlaw.kit.lock import exclusive, hold
 from mixlaw.study import freshness, progress, runs, templates
 from mixlaw.study.folder import StudyFolder
-from mixlaw.study.steps import export, fit, models, optimize, report, schedule, tokenize, train, verify
+from mixlaw.study.steps import export, fit, models, optimize, report, schedule, strategies, tokenize, train, verify
 from mixlaw.study.steps.design import Swarm
 
 if TYPE_CHECKING:
     from mixlaw.data.budget import Budget
+    from mixlaw.data.comparison import Comparison
     from mixlaw.data.corpus import Corpus
     from mixlaw.data.mixture import Mixture
     from mixlaw.data.observations import Observations
@@ -64,6 +65,11 @@ class Study(StudyFolder):
     ) -> dict[str, RunError]:
         """Train the designed runs that are not done yet; returns the failures by run id."""
         return train.train(self, specs, what, verify)
+
+    @exclusive
+    def compare(self, names: Sequence[str | Mapping[str, Any]], seeds: int = 1, **options: Any) -> Comparison:
+        """Train strategies that choose the mixture while a run trains, on one budget: ``strategies.json``."""
+        return strategies.compare(self, names, seeds, **options)
 
     @exclusive
     def fit(self) -> Any:

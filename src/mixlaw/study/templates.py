@@ -14,7 +14,7 @@ from mixlaw.study.config import DesignConfig
 from mixlaw.study.folder import StudyFolder
 from mixlaw.train.contract import version_of
 
-__all__ = ["made_with", "template", "templates"]
+__all__ = ["made_with", "template", "templates", "unique_tokens"]
 
 
 def template(study: StudyFolder) -> RunSpec:
@@ -39,7 +39,7 @@ def template(study: StudyFolder) -> RunSpec:
         tokenizer=corpus.tokenizer,
         corpus_hash=corpus.hash,
         evaluation_hash=corpus.evaluation_hash,
-        unique_tokens=_unique_tokens(study, corpus, t.tokens),
+        unique_tokens=unique_tokens(study, corpus, t.tokens),
         evaluate_at=tuple(points.tolist()),
         trainer=t.trainer,
         trainer_version=version_of(TRAINERS[t.trainer], t.trainer_options()),
@@ -59,7 +59,7 @@ def templates(study: StudyFolder, settings: DesignConfig | None = None) -> list[
                 learning_rate=size.learning_rate or base.learning_rate,
                 optimizer=size.optimizer or base.optimizer,
                 batch=size.batch or base.batch,
-                unique_tokens=_unique_tokens(study, corpus, size.tokens),
+                unique_tokens=unique_tokens(study, corpus, size.tokens),
             )
             for size in sizes
         ),
@@ -76,7 +76,7 @@ def made_with(study: StudyFolder) -> DesignConfig | None:
     return formats.made("design", study.folder / "design.json", lambda c: DesignConfig(**c["design"]), content)
 
 
-def _unique_tokens(study: StudyFolder, corpus: Corpus, tokens: int) -> dict[str, int]:
+def unique_tokens(study: StudyFolder, corpus: Corpus, tokens: int) -> dict[str, int]:
     """Simulated epoching: shrink every domain by proxy tokens / target tokens, so that epochs agree."""
     share = tokens / study.budget.tokens
     if not study.config.training.simulated_epoching or share >= 1:

@@ -18,17 +18,11 @@ from mixlaw.tokens.online import OnlineLoader
 from mixlaw.train.contract import is_done
 from mixlaw.train.loop import Training
 from mixlaw.train.strategies.contract import Need, Strategy
-from mixlaw.train.strategy_of import strategy_of
+from mixlaw.train.strategy_of import PROBE_TOKENS, TARGET_SEQUENCES, strategy_of
 from mixlaw.train.trained_weights import trained_weights
 from mixlaw.train.validation_losses import Validation, evaluate
 
 __all__ = ["OnlineSteps"]
-
-PROBE_TOKENS = 4096
-"""Validation tokens of each set that a probe scores, where the strategy does not say how many (``probe_tokens``)."""
-
-TARGET_SEQUENCES = 2
-"""Validation sequences of each set of the objective in one gradient of the target."""
 
 
 class OnlineSteps:

@@ -9,7 +9,13 @@ from mixlaw.data.seams import STRATEGIES
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.train.strategies.contract import Need, Strategy
 
-__all__ = ["reference_of", "strategy_of"]
+__all__ = ["PROBE_TOKENS", "TARGET_SEQUENCES", "reference_of", "scored_tokens", "strategy_of"]
+
+PROBE_TOKENS = 4096
+"""Validation tokens of each set that a probe scores, where the strategy does not say how many (``probe_tokens``)."""
+
+TARGET_SEQUENCES = 2
+"""Validation sequences of each set of the objective in one gradient of the target."""
 
 NEEDS: frozenset[Need] = frozenset({"losses", "reference", "gradients", "target", "probes"})
 
@@ -68,3 +74,30 @@ def reference_of(spec: RunSpec) -> str | None:
         return None
     found = spec.strategy["options"].get("reference")
     return found if isinstance(found, str) and found else None
+
+
+def scored_tokens(spec: RunSpec, num_sets: int) -> float:
+    """Tokens that the strategy of ``spec`` will have scored beside training: three of them cost as much as one token of
+    training, of whose three passes through the model scoring is one.
+
+    Args:
+        spec: with or without a strategy.
+        num_sets: validation sets of the corpus, for probes.
+
+    Example:
+        >>> from mixlaw import Schedule
+        >>> scored_tokens(RunSpec(Schedule.constant({"web": 1.0}), tokens=20_480, strategy={"name": "static"}), 4)
+        0.0
+    """
+    if spec.strategy is None:
+        return 0.0
+    strategy = strategy_of(spec)
+    asked = [strategy.asks(step) for step in range(spec.num_steps)]
+    probe = max(1, round(getattr(strategy, "probe_tokens", PROBE_TOKENS) / spec.context)) * spec.context
+    target = 3 * TARGET_SEQUENCES * spec.context * len(getattr(strategy, "objective", None) or ())
+    read = spec.batch * spec.context  # by the reference
+    return float(
+        sum("probes" in one for one in asked) * probe * num_sets
+        + sum("target" in one for one in asked) * target
+        + sum("reference" in one for one in asked) * read
+    )

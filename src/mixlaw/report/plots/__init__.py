@@ -24,6 +24,7 @@ _FUNCTIONS = {
     "extrapolation_fan": "scale",
     "rank_transfer": "scale",
     "learning_curves": "curves",
+    "weights_along_training": "weights",
     "mixture_bars": "mixtures",
     "swarm": "mixtures",
     "pareto": "mixtures",
