@@ -38,6 +38,10 @@ class OnlineSteps:
     Raises:
         ConfigError: an unknown strategy or option.
         RunError: the reference run is not finished, or is of another architecture.
+
+    Example:
+        >>> online = OnlineSteps(spec, corpus, Path("study/tokens"), training, {}, Path("study/runs"))  # doctest: +SKIP
+        >>> loss, norm = online.step(0, learning_rate=3e-3)                                             # doctest: +SKIP
     """
 
     def __init__(

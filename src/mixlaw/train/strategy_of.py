@@ -69,7 +69,14 @@ def strategy_of(spec: RunSpec, sets: Collection[str] | None = None, can: frozens
 
 
 def reference_of(spec: RunSpec) -> str | None:
-    """Id of the run that the strategy of ``spec`` compares with; None where it compares with none."""
+    """Id of the run that the strategy of ``spec`` compares with; None where it compares with none.
+
+    Example:
+        >>> from mixlaw import Schedule
+        >>> doremi = {"name": "doremi", "options": {"reference": "0123456789abcdef"}}
+        >>> reference_of(RunSpec(Schedule.constant({"web": 1.0}), tokens=20_480, strategy=doremi))
+        '0123456789abcdef'
+    """
     if spec.strategy is None:
         return None
     found = spec.strategy["options"].get("reference")
