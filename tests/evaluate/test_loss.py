@@ -19,6 +19,8 @@ from mixlaw.models.torch_model import TorchModel  # noqa: E402
 from mixlaw.train.validation_losses import evaluate  # noqa: E402
 
 CONFIG = model_config(MODEL, VOCABULARY)
+NEEDED = {"callable": {"function": "math:sqrt"}, "pass_at_k": {"run_code": True}}
+"""Options without which an evaluator is refused."""
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,7 @@ def model():
 def test_every_evaluator_keeps_the_contract():
     assert "loss" in EVALUATORS.names()
     for name in EVALUATORS:
-        needed = {"callable": {"function": "math:sqrt"}}
-        evaluator = EVALUATORS.make(name, needed.get(name))
+        evaluator = EVALUATORS.make(name, NEEDED.get(name))
         assert isinstance(evaluator, Evaluator), name
         assert evaluator.direction in ("lower", "higher")
 

@@ -96,18 +96,20 @@ def _namespaces(libc: Any, folder: str, bytes_in_folder: int, user: int) -> None
                 handle.write(line)
     _call("mount", libc.mount(b"none", b"/", None, _PRIVATE | _RECURSIVE, None))
     if os.getuid() != user:
-        _open_paths(libc, [sys.base_prefix, sys.prefix, *filter(os.path.isdir, sys.path), folder])
+        open_paths(libc, [sys.base_prefix, sys.prefix, *filter(os.path.isdir, sys.path), folder])
     said = f"size={bytes_in_folder},nr_inodes=1000,mode=700,uid={user}".encode()
     attributes = _MountAttributes(set=_READ_ONLY)
     _call(
         "mount_setattr",
-        libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, ctypes.byref(attributes), ctypes.sizeof(attributes)),
+        libc.syscall(
+            _MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, ctypes.byref(attributes), ctypes.sizeof(attributes)
+        ),
     )
     _call("mount", libc.mount(b"none", folder.encode(), b"tmpfs", _NOSUID | _NODEV, said))
     os.chdir(folder)
 
 
-def _open_paths(libc: Any, paths: list[str]) -> None:
+def open_paths(libc: Any, paths: list[str]) -> None:
     """Make folders reachable for every user that lie in one which only root may enter, such as a Python in /root.
 
     In this view of the machine an empty folder is put over the closed one, and what is needed of it into that.
@@ -232,10 +234,10 @@ def _run(program: str) -> tuple[str, str]:
         return "failed", f"AssertionError: {error}"
     except SystemExit:
         return "failed", "it left before its tests had ended"
-    except BaseException as error:  # noqa: BLE001: whatever a program raises is its outcome
+    except BaseException as error:  # noqa: BLE001  (whatever a program raises is its outcome)
         try:
             said = str(error)
-        except BaseException:  # noqa: BLE001: also an exception that cannot be printed
+        except BaseException:  # noqa: BLE001  (an exception may not be printable)
             said = ""
         return "error", f"{type(error).__name__}: {said}"
     return "passed", ""
@@ -250,7 +252,7 @@ def main() -> None:
         os.dup2(nothing, descriptor)
 
     def say(**line: str) -> None:
-        os.write(out, json.dumps(line).encode() + b"\n")
+        os.write(out, b"\n" + json.dumps(line).encode() + b"\n")
 
     try:
         isolation = _shut_in(settings)

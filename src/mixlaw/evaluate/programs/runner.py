@@ -13,8 +13,9 @@ What is guaranteed, on Linux on x86_64 and aarch64 (elsewhere nothing is run):
   user can: for root that is a user without files, otherwise it is **your user's files**.
 
 What is not: it can read what its user can read (it has no network to send it to, but nothing hides it); memory in all
-is bounded by ``memory`` times ``processes`` only; and a program that is written to cheat the tests that stand in the same
-process can do so. A fault in the kernel is a way out. Run programs of a model that you do not trust in a virtual machine.
+is bounded by ``memory`` times ``processes`` only; and a program that is written to cheat the tests, which stand in the
+same process, can do so. A fault in the kernel is a way out. Run programs of a model that you do not trust in a virtual
+machine.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def run_program(program: str, limits: Limits | None = None) -> Outcome:
         )
         assert process.stdout is not None
         try:
-            said, in_time = _read(process.stdout.fileno(), process.pid, start + limits.seconds)
+            said, in_time = _read(process.stdout.fileno(), process.pid, start + limits.seconds, secret.encode())
         finally:
             # The leader has not been waited for, so the group still is its own, however many have ended in it.
             with contextlib.suppress(ProcessLookupError):
@@ -166,7 +167,7 @@ def _refuse_other_systems() -> None:
         )
 
 
-def _read(pipe: int, process: int, until: float) -> tuple[list[dict[str, str]], bool]:
+def _read(pipe: int, process: int, until: float, secret: bytes) -> tuple[list[dict[str, str]], bool]:
     """What the process said, until it said its outcome, ended or ran out of time; and whether it was in time."""
     content = b""
     ended = os.pidfd_open(process)
@@ -182,7 +183,7 @@ def _read(pipe: int, process: int, until: float) -> tuple[list[dict[str, str]], 
                 if pipe in ready:
                     with contextlib.suppress(BlockingIOError):
                         content += os.read(pipe, _READ)
-                if ended in ready or content.count(b"\n") >= 2 or len(content) > _READ:
+                if ended in ready or (secret in content and content.endswith(b"\n")) or len(content) > 2 * _READ:
                     return _lines(content), True
     finally:
         os.close(ended)
@@ -203,15 +204,13 @@ def _outcome(said: Sequence[dict[str, str]], in_time: bool, status: int, secret:
             return Outcome("timed out", "its process was not ready in time", "")
         why = said[0].get("setup", "") if said else f"it ended with status {status}"
         raise RunError(
-            f"The process for a program could not be prepared ({why}). It needs {sys.executable} and the packages beside "
-            f"it to be readable by every user where mixlaw runs as root."
+            f"The process for a program could not be prepared ({why}). Where mixlaw runs as root, every user must be "
+            f"able to read {sys.executable} and the packages beside it."
         )
     isolation = said[0]["isolation"]
-    last = said[-1]
-    if last.get("secret") == secret:
-        kind = last["outcome"]
-        assert kind in ("passed", "failed", "error")
-        return Outcome(kind, last["message"], isolation)  # type: ignore[arg-type]
+    for line in said:
+        if line.get("secret") == secret:
+            return Outcome(line["outcome"], line["message"], isolation)  # type: ignore[arg-type]
     if not in_time:
         return Outcome("timed out", "the limit of wall time", isolation)
     if status == -signal.SIGXCPU:
