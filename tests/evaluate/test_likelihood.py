@@ -221,7 +221,7 @@ def test_a_record_of_another_form_is_named(name, record, match):
 
 @pytest.mark.parametrize("name", sorted(set(EVALUATORS.names()) - {"callable"}))
 def test_no_records_no_items_and_no_tokenizer(name):
-    evaluator = EVALUATORS.make(name)
+    evaluator = EVALUATORS.make(name, {"run_code": True} if name == "pass_at_k" else None)
     with pytest.raises(DataError, match="no records"):
         evaluator.prepare([], ENCODER)
     with pytest.raises(DataError, match="'empty' has no items"):
