@@ -15,6 +15,8 @@ from mixlaw.evaluate.programs.runner import Limits, run_program, run_programs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are run on Linux only")
 QUICK = Limits(seconds=1.5, cpu_seconds=1, memory=256 << 20)
+PATIENT = Limits(seconds=60, cpu_seconds=30, memory=256 << 20)
+"""For programs that end by themselves, on the busiest machine too."""
 
 
 def living(marker):
@@ -27,6 +29,14 @@ def living(marker):
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             continue  # ended meanwhile, or another user's
     return found
+
+
+def gone(marker):
+    """Whether all of them end; they were killed, and a killed process takes a moment to go."""
+    until = time.monotonic() + 20
+    while living(marker) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not living(marker)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,7 @@ def living(marker):
     ],
 )
 def test_outcomes(program, kind, message):
-    outcome = run_program(program, QUICK)
+    outcome = run_program(program, PATIENT)
     assert outcome.kind == kind, outcome
     assert message in outcome.message
 
@@ -64,13 +74,13 @@ def test_outcomes(program, kind, message):
 def test_infinite_loops_end_by_either_clock():
     start = time.monotonic()
     busy, asleep = run_programs(["while True: pass", "import time\ntime.sleep(60)"], QUICK)
-    assert time.monotonic() - start < 8  # far from a minute, on the busiest machine
+    assert time.monotonic() - start < 50  # neither ends by itself before a minute
     assert (busy.kind, asleep.kind) == ("timed out", "timed out")
     assert asleep.message == "the limit of wall time"
 
 
 def test_memory_is_bounded():
-    hog, steady = run_programs(["x = bytearray(1 << 30)", "x = []\nwhile True: x.append(bytearray(1 << 20))"], QUICK)
+    hog, steady = run_programs(["x = bytearray(1 << 30)", "x = []\nwhile True: x.append(bytearray(1 << 20))"], PATIENT)
     assert hog.message.startswith("MemoryError")
     assert steady.message.startswith("MemoryError")
 
@@ -87,7 +97,7 @@ def test_memory_is_bounded():
 )
 def test_there_is_no_network(program):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        outcome = run_program(program.replace("PORT", str(server.getsockname()[1])), QUICK)
+        outcome = run_program(program.replace("PORT", str(server.getsockname()[1])), PATIENT)
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -103,7 +113,7 @@ def test_files_are_bounded_and_go_with_the_program(tmp_path):
             f"open({str(tmp_path / 'evil')!r}, 'w').write('x')",
             "open('a', 'w').write('x'); assert open('a').read() == 'x'",
         ],
-        QUICK,
+        PATIENT,
     )
     assert "File too large" in big.message
     assert outside.kind == "error"
@@ -113,7 +123,7 @@ def test_files_are_bounded_and_go_with_the_program(tmp_path):
 
 
 def test_many_files_are_bounded_where_namespaces_can_be_made():
-    outcome = run_program("for i in range(40): open(str(i), 'wb').write(b'x' * (1 << 20))", QUICK)
+    outcome = run_program("for i in range(40): open(str(i), 'wb').write(b'x' * (1 << 20))", PATIENT)
     if outcome.isolation == "namespaces":
         assert "No space left" in outcome.message
     else:
@@ -122,16 +132,16 @@ def test_many_files_are_bounded_where_namespaces_can_be_made():
 
 def test_no_way_out_of_the_group_and_no_signals():
     for program in ("import os; os.setsid()", "import os; os.setpgid(0, 0)", "import os; os.kill(os.getppid(), 9)"):
-        outcome = run_program(f"import os\nif os.fork() == 0:\n    {program}\nelse:\n    {program}", QUICK)
+        outcome = run_program(f"import os\nif os.fork() == 0:\n    {program}\nelse:\n    {program}", PATIENT)
         assert "not permitted" in outcome.message, program
 
 
 def test_children_are_killed_with_it(monkeypatch):
     marker = f"mixlaw-test-{os.getpid()}-{time.monotonic_ns()}"
     monkeypatch.setitem(runner.WORKER_ENVIRONMENT, "MARKER", marker)
-    outcome = run_program("import os, time\nif os.fork() == 0:\n    time.sleep(60)\ntime.sleep(0.2)", QUICK)
+    outcome = run_program("import os, time\nif os.fork() == 0:\n    time.sleep(60)\ntime.sleep(0.2)", PATIENT)
     assert outcome.kind == "passed"
-    assert living(marker) == []
+    assert gone(marker)
 
 
 def test_it_has_no_rights():
@@ -140,7 +150,7 @@ def test_it_has_no_rights():
     )
     if os.getuid():
         program = program.replace("assert os.getuid() != 0", "")
-    assert run_program(program, QUICK).kind == "passed"
+    assert run_program(program, PATIENT).kind == "passed"
 
 
 def test_a_fork_bomb_is_bounded(monkeypatch):
@@ -154,7 +164,7 @@ def test_a_fork_bomb_is_bounded(monkeypatch):
     most = int(watch.communicate()[0])
     assert outcome.kind == "timed out"
     assert 1 <= most <= QUICK.processes
-    assert living(marker) == []
+    assert gone(marker)
 
 
 _WATCH = """

@@ -46,6 +46,7 @@ _INSIDE = str(Path(__file__).with_name("inside.py"))
 _USERS = range(61184, 65520)  # of users that exist for a moment only, as systemd's transient ones
 _MACHINES = ("x86_64", "aarch64")
 _READ = 1 << 16
+_PREPARED = 60.0  # seconds for a process to be ready for its program, on the busiest machine
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Limits:
     """What one program may use.
 
     Args:
-        seconds: from its start to its end.
+        seconds: from its start to its end, the preparation of its process not counted.
         cpu_seconds: of processor time, a whole number, for each of its processes.
         memory: bytes of address space, for each of its processes; Python itself needs about 50 MB.
         file_size: bytes of one file.
@@ -121,7 +122,6 @@ def run_program(program: str, limits: Limits | None = None) -> Outcome:
     _refuse_other_systems()
     limits = limits or Limits()
     secret = secrets.token_hex(16)
-    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mixlaw-program-") as folder, tempfile.TemporaryFile("w+") as given:
         # Two programs at once have two user ids, whose processes are counted apart.
         user = _USERS[secrets.randbelow(len(_USERS))]
@@ -138,7 +138,7 @@ def run_program(program: str, limits: Limits | None = None) -> Outcome:
         )
         assert process.stdout is not None
         try:
-            said, in_time = _read(process.stdout.fileno(), process.pid, start + limits.seconds, secret.encode())
+            said, in_time = _read(process.stdout.fileno(), process.pid, limits.seconds, secret.encode())
         finally:
             # The leader has not been waited for, so the group still is its own, however many have ended in it.
             with contextlib.suppress(ProcessLookupError):
@@ -167,9 +167,9 @@ def _refuse_other_systems() -> None:
         )
 
 
-def _read(pipe: int, process: int, until: float, secret: bytes) -> tuple[list[dict[str, str]], bool]:
+def _read(pipe: int, process: int, seconds: float, secret: bytes) -> tuple[list[dict[str, str]], bool]:
     """What the process said, until it said its outcome, ended or ran out of time; and whether it was in time."""
-    content = b""
+    content, until, started = b"", time.monotonic() + _PREPARED, False
     ended = os.pidfd_open(process)
     try:
         with selectors.DefaultSelector() as selector:
@@ -183,6 +183,8 @@ def _read(pipe: int, process: int, until: float, secret: bytes) -> tuple[list[di
                 if pipe in ready:
                     with contextlib.suppress(BlockingIOError):
                         content += os.read(pipe, _READ)
+                if not started and content.count(b"\n") >= 2:  # the line that says how it is shut in
+                    until, started = time.monotonic() + seconds, True
                 if ended in ready or (secret in content and content.endswith(b"\n")) or len(content) > 2 * _READ:
                     return _lines(content), True
     finally:
@@ -200,9 +202,8 @@ def _lines(content: bytes) -> list[dict[str, str]]:
 
 def _outcome(said: Sequence[dict[str, str]], in_time: bool, status: int, secret: str) -> Outcome:
     if not said or "isolation" not in said[0]:
-        if not in_time:
-            return Outcome("timed out", "its process was not ready in time", "")
         why = said[0].get("setup", "") if said else f"it ended with status {status}"
+        why = why if in_time else f"it was not ready after {_PREPARED:.0f} s"
         raise RunError(
             f"The process for a program could not be prepared ({why}). Where mixlaw runs as root, every user must be "
             f"able to read {sys.executable} and the packages beside it."
