@@ -219,7 +219,10 @@ def test_a_record_of_another_form_is_named(name, record, match):
         EVALUATORS.make(name).prepare([record], ENCODER)
 
 
-@pytest.mark.parametrize("name", sorted(set(EVALUATORS.names()) - {"callable"}))
+@pytest.mark.parametrize(
+    "name",
+    ["loss", "bits_per_byte", "minimal_pairs", "multiple_choice", "gold_answer", "in_context_gain"],
+)
 def test_no_records_no_items_and_no_tokenizer(name):
     evaluator = EVALUATORS.make(name, {"run_code": True} if name == "pass_at_k" else None)
     with pytest.raises(DataError, match="no records"):
@@ -229,7 +232,7 @@ def test_no_records_no_items_and_no_tokenizer(name):
 
 
 def test_without_a_tokenizer_texts_cannot_be_scored():
-    with pytest.raises(DataError, match="has no tokenizer.*corpus.tokenizer"):
+    with pytest.raises(DataError, match=r"has no tokenizer.*corpus\.tokenizer"):
         EVALUATORS.make("gold_answer").prepare([{"question": "a", "answer": "b"}], None)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mixlaw import laws
 from mixlaw.data.mixture import Mixture
+from mixlaw.data.observations import Observations
 from mixlaw.data.prediction import Prediction
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.report import plots
@@ -25,6 +26,18 @@ def law_of_three():
     surface = truths.exponential(3, 2)
     X, Y = surface.sample(30, noise=0.003)
     return M4(seed=0).fit(dict(zip("abc", X.T)), dict(zip(["s", "t"], Y.T))), X, Y
+
+
+SCORES = Observations.from_records(
+    [{"run": "a"}, {"run": "b"}],
+    [
+        {"run": run, "step": step, "target": target, "metric": "accuracy", "value": value, "std": 0.02, "num_items": 9}
+        for run, start in (("a", 0.5), ("b", 0.6))
+        for step, value in ((10, start), (20, start + 0.1))
+        for target in ("pairs", "pairs/islands", "sums")
+    ]
+    + [{"run": "a", "step": 20, "target": "web", "value": 3.0}],
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +70,7 @@ def charts(facts, law_of_three):
         "extrapolation_fan": plots.extrapolation_fan(chinchilla, {"params": 1e8}, X=np.c_[N, D], y=loss),
         "rank_transfer": plots.rank_transfer({"70M": [1.0, 2.0, 3.0], "410M": [1.5, 1.2, 3.0]}),
         "learning_curves": plots.learning_curves(curves),
+        "skills": plots.skills(SCORES),
         "mixture_bars": plots.mixture_bars({"recipe": facts.recipe.mixture, "natural": facts.corpus.natural}),
         "swarm": plots.swarm(X),
         "pareto": plots.pareto([[1.0, 2.0], [1.5, 1.5]], ["a", "b"]),
@@ -205,6 +219,17 @@ def test_learning_curves_of_observations_follow_the_objective(facts):
     expected = sum(w * y.column(t).to_numpy() for t, w in facts.objective.items())
     ends = sorted(line.get_ydata()[-1] for line in chart.axes[0].get_lines())
     assert np.allclose(ends, np.sort(expected)) and X.num_rows == len(ends)
+
+
+def test_skills_show_the_mean_over_runs_and_not_losses():
+    chart = plots.skills(SCORES)
+    assert chart.alt == "Scores along training: pairs accuracy, sums accuracy."
+    assert "mean of 2 runs: 0.6500 ± 0.0400 at step 20" in chart.to_svg()
+    assert "pairs/islands accuracy" in plots.skills(SCORES, tasks=["pairs/islands"]).alt
+    with pytest.raises(DataError, match=r"No score of a task 'pear'.*Did you mean 'pairs'"):
+        plots.skills(SCORES, tasks=["pear"])
+    with pytest.raises(DataError, match="No task was scored"):
+        plots.skills(Observations.from_records([{"run": "a"}], []))
 
 
 def test_rank_transfer_says_where_the_best_small_mixture_ends():

@@ -147,16 +147,28 @@ def predict(
 def evaluate(
     folder: StudyFolder,
     model: Annotated[
-        Path, typer.Argument(help="A checkpoint folder (config.json, safetensors, tokenizer.json) or a .gguf file.")
+        Path,
+        typer.Argument(
+            help="A checkpoint folder (config.json, safetensors, tokenizer.json), a .gguf file, or the id of a "
+            "finished run of the study (its first digits do)."
+        ),
     ],
     context: Annotated[int | None, typer.Option(help="Tokens per sequence; default: training.context.", min=1)] = None,
 ) -> None:
-    """Losses of a published model on the study's validation sets, in nats per token and bits per byte."""
+    """Losses of a model on the study's validation sets, in nats per token and bits per byte, and its scores on the
+    tasks of the study's evaluators, each with its standard error."""
     from mixlaw.study.study import Study
 
-    for name, losses in Study(folder).evaluate(model, context).items():
+    study = Study(folder)
+    for name, losses in study.evaluate(model, context).items():
         per_byte = f"  {losses['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in losses else ""
         echo(f"{name:<24} {losses['loss']:.4f} nats per token{per_byte}")
+    measured = study.evaluate_tasks(model, context)
+    for row in measured.values.to_pylist():
+        error = "" if row["std"] is None else f" ± {row['std']:.4f}"
+        echo(f"{row['target']:<24} {row['metric']} {row['value']:.4f}{error} {row['unit']} ({row['num_items']} items)")
+    if len(measured):
+        echo(f"Wrote {folder / 'evaluations' / measured.runs['run'].to_pylist()[0]}, apart from what runs measured.")
 
 
 def steer(folder: StudyFolder) -> None:

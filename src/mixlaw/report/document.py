@@ -26,6 +26,7 @@ from mixlaw.report.tables import (
     mixture_table,
     phases_table,
     prices_table,
+    skills_table,
     table,
 )
 from mixlaw.verify.paired import lost_runs_text, rate_text
@@ -301,6 +302,21 @@ def _gain(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
         yield _todo("No run is trained yet. `mixlaw train` trains the swarm.")
 
 
+def _skills(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
+    """Empty where no task was scored."""
+    from mixlaw.report import plots
+    from mixlaw.report.plots.task_scores import scores
+
+    observations = facts.observations
+    if observations is None or not scores(observations):
+        return
+    yield chart(
+        lambda width: plots.skills(observations, width=width),
+        "Scores on tasks along training, a thin line per run; the band is two standard errors over the questions.",
+    )
+    yield skills_table(facts)
+
+
 def _range_cell(value: Any, form: str) -> str:
     if value is None:
         return "not shown"
@@ -486,6 +502,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportFacts, _Charts], Iterator[str]]
     ("schedule", "Recommended schedule", _schedule),
     ("check", "Predicted against measured", _check),
     ("training", "Along training", _gain),
+    ("skills", "Skills", _skills),
     ("law", "The law", _law),
     ("swarm", "What was tried", _swarm),
     ("prices", "What limits cost", _prices),

@@ -27,6 +27,7 @@ __all__ = [
     "mixture_table",
     "phases_table",
     "prices_table",
+    "skills_table",
     "table",
 ]
 
@@ -246,6 +247,33 @@ def corpus_table(facts: ReportFacts) -> str:
         ]
         text += table(["validation set", "tokens", "bytes", "split from", "content hash"], sets, "Validation sets")
     return text
+
+
+def skills_table(facts: ReportFacts) -> str:
+    """Scores of the runs on each task where they were measured last."""
+    from mixlaw.report.plots.task_scores import scores
+
+    rows = []
+    for (task, metric), values in scores(facts.observations).items() if facts.observations is not None else ():
+        last: dict[str, dict[str, Any]] = {}
+        for row in values:
+            if row["run"] not in last or row["step"] >= last[row["run"]]["step"]:
+                last[row["run"]] = row
+        numbers = [row["value"] for row in last.values()]
+        errors = [row["std"] for row in last.values() if row["std"] is not None]
+        rows.append(
+            [
+                task,
+                metric.replace("_", " "),
+                f"{np.mean(numbers):.4f}",
+                f"{min(numbers):.4f} to {max(numbers):.4f}",
+                f"{np.mean(errors):.4f}" if errors else "–",
+                f"{values[0]['num_items']}",
+                f"{len(last)}",
+            ]
+        )
+    headers = ["task", "metric", "mean over runs", "range over runs", "standard error over items", "items", "runs"]
+    return table(headers, rows, "Scores where each run was measured last")
 
 
 def ledger_table(facts: ReportFacts) -> str:

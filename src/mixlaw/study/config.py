@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mixlaw.data.budget import Budget
-from mixlaw.data.seams import EXECUTORS, TRAINERS
+from mixlaw.data.seams import EVALUATORS, EXECUTORS, TRAINERS
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.kit.units import parse_count
 from mixlaw.kit.yaml_text import check_plain, dump_yaml, load_yaml
@@ -18,6 +18,7 @@ from mixlaw.kit.yaml_text import check_plain, dump_yaml, load_yaml
 __all__ = [
     "CorpusConfig",
     "DesignConfig",
+    "EvaluatorConfig",
     "ExecutorConfig",
     "LawConfig",
     "SizeConfig",
@@ -234,6 +235,37 @@ class ExecutorConfig(_Section):
         return self
 
 
+class EvaluatorConfig(_Section):
+    """What is measured of every run's model beside its validation losses."""
+
+    name: str
+    """``minimal_pairs``, ``multiple_choice``, ... or a registered name."""
+    tasks: dict[str, str] = Field(min_length=1)
+    """``{name of the task: file of its records}``, relative to the study folder's parent, like text."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The evaluator's own, such as ``shots`` of ``multiple_choice``."""
+    at: list[float] = Field(default_factory=lambda: [1.0], min_length=1)
+    """Fractions of the run, in (0, 1]."""
+
+    _one = field_validator("at", mode="before")(lambda v: [v] if isinstance(v, int | float) else v)
+
+    @field_validator("at")
+    @classmethod
+    def _fractions(cls, value: list[float]) -> list[float]:
+        if any(not 0 < f <= 1 for f in value):
+            raise ValueError("must be fractions of the run in (0, 1], such as [0.5, 1.0]")
+        return value
+
+    @model_validator(mode="after")
+    def _known(self) -> EvaluatorConfig:
+        """Told when the study is read; what an option's value does is told before a run starts."""
+        try:
+            EVALUATORS.check(self.name, self.options)
+        except ConfigError as error:
+            raise ConfigError(f"evaluators: {error}") from None
+        return self
+
+
 class StudyConfig(_Section):
     """The whole of study.yaml."""
 
@@ -257,6 +289,8 @@ class StudyConfig(_Section):
     """The mixture used today; gains are counted against it."""
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     executor: ExecutorConfig = Field(default_factory=ExecutorConfig)
+    evaluators: list[EvaluatorConfig] = Field(default_factory=list)
+    """What is measured of every run beside its validation losses; see docs/skills.md."""
 
     @field_validator("run_options")
     @classmethod

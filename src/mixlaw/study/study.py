@@ -96,8 +96,12 @@ class Study(StudyFolder):
         return export.export(self, framework, path, schedule=schedule, **options)
 
     def evaluate(self, checkpoint: str | Path, context: int | None = None) -> dict[str, dict[str, float]]:
-        """Losses of a published model, a checkpoint folder or a GGUF file, on the study's validation sets."""
+        """Losses of a checkpoint folder, a GGUF file or a finished run on the study's validation sets."""
         return models.evaluate_checkpoint(self, checkpoint, context)
+
+    def evaluate_tasks(self, checkpoint: str | Path, context: int | None = None) -> Observations:
+        """Scores of the same on the tasks of the study's evaluators: ``evaluations/<name>/``."""
+        return models.evaluate_tasks(self, checkpoint, context)
 
     def export_model(self, run: str, path: str | Path) -> None:
         """Write the model of a finished run as a folder that ``transformers`` loads."""

@@ -11,6 +11,7 @@ from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import TRAINERS
 from mixlaw.models.hugging_face import starting_from
 from mixlaw.study.config import DesignConfig
+from mixlaw.study.evaluators import evaluators_of
 from mixlaw.study.folder import StudyFolder
 from mixlaw.train.contract import version_of
 
@@ -22,7 +23,7 @@ def template(study: StudyFolder) -> RunSpec:
 
     Raises:
         ConfigError: an unknown trainer, or a start that is not supported.
-        DataError: not tokenised yet, or a start that is missing or damaged.
+        DataError: not tokenised yet, or a start or the file of a task that is missing or damaged.
     """
     corpus, t = study.corpus, study.config.training
     published = {} if t.start is None else starting_from(study.resolve([t.start])[0])
@@ -43,6 +44,7 @@ def template(study: StudyFolder) -> RunSpec:
         evaluate_at=tuple(points.tolist()),
         trainer=t.trainer,
         trainer_version=version_of(TRAINERS[t.trainer], t.trainer_options()),
+        evaluators=tuple(evaluators_of(study)),
     )
 
 

@@ -127,9 +127,9 @@ def choices(record: Record) -> tuple[list[str], int]:
         >>> choices({"choices": ["0", "4", "2"], "answer": "B"})
         (['0', '4', '2'], 1)
     """
-    given, labels = record.get("choices"), None
-    if isinstance(given, Mapping):
-        given, labels = given.get("text"), given.get("label")
+    given = record.get("choices")
+    labels = given.get("label") if isinstance(given, Mapping) else None
+    given = given.get("text") if isinstance(given, Mapping) else given
     if not isinstance(given, list) or len(given) < 2 or not all(isinstance(c, str) and c for c in given):
         raise DataError(f"needs 'choices', a list of at least two texts, and has {str(given)[:60]!r} there.")
     right = record.get("answer", record.get("answerKey"))
@@ -138,10 +138,10 @@ def choices(record: Record) -> tuple[list[str], int]:
     if isinstance(right, int) and not isinstance(right, bool) and 0 <= right < len(given):
         return list(given), right
     if isinstance(right, str):
+        if len(right) == 1 and 0 <= ord(right) - ord("A") < len(given):  # even where a choice is that letter (MMLU)
+            return list(given), ord(right) - ord("A")
         if right in given:
             return list(given), given.index(right)
-        if len(right) == 1 and 0 <= ord(right) - ord("A") < len(given):
-            return list(given), ord(right) - ord("A")
     raise DataError(
         f"has the answer {right!r}, and its choices are {str(given)[:80]}. Give the letter (A, B, ...), the index from "
         f"0, or the choice itself."

@@ -25,6 +25,7 @@ _FUNCTIONS = {
     "rank_transfer": "scale",
     "learning_curves": "curves",
     "weights_along_training": "weights",
+    "skills": "task_scores",
     "mixture_bars": "mixtures",
     "swarm": "mixtures",
     "pareto": "mixtures",
