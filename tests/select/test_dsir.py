@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import zstandard
 
 from mixlaw.data.selection import Selection
 from mixlaw.errors import ConfigError, DataError
-from mixlaw.select import SELECTORS, Candidates, NgramImportance, Scorer, resample
+from mixlaw.select import SELECTORS, Candidates, NgramImportance, Scorer, importance, resample
+from mixlaw.select import ngrams as hashing
 from mixlaw.select.importance import effective_sample_size
 from mixlaw.select.ngrams import HashedNgrams, ngrams, words
 from mixlaw.text.document import Document
@@ -87,6 +89,32 @@ def test_log_weights_by_hand():
     assert weights.candidates().ids == ("a", "b") and weights.empty["t"] == pytest.approx(1 / 6)
 
 
+def test_short_documents_count_in_the_pool_and_cannot_be_chosen():
+    # with "y" the pool's n-grams are x 3, y 2, "x y" 1, "x x" 1, of 7
+    pool = [Document("a", "x y"), Document("short", "y"), Document("b", "x x")]
+    weights = NgramImportance(min_words=2).fit(pool, {"t": ["x y"]})
+    a = math.log((1 / 3) / (3 / 7)) + math.log((1 / 3) / (2 / 7)) + math.log((1 / 3) / (1 / 7))
+    assert weights(["a", "short"], ()).ravel() == pytest.approx([a, -math.inf], abs=1e-5)
+    assert weights.ids == ("a", "b") and weights.excluded == {"short": "1 word, fewer than 2"}
+
+
+def test_counts_are_read_back_in_parts_and_the_cache_is_bounded(monkeypatch):
+    pool = documents()
+    whole = NgramImportance(min_words=1).fit(pool, {"t": target()})
+    monkeypatch.setattr(importance, "_AT_ONCE", 40)
+    monkeypatch.setattr(hashing, "_REMEMBERED", 10)
+    parts = NgramImportance(min_words=1).fit(pool, {"t": target()})
+    assert np.array_equal(parts.log_weights, whole.log_weights)
+    kept = [d.id for d in pool[3:9]]
+    assert parts.kl_reduction(kept) == whole.kl_reduction(kept)
+    tracemalloc.start()
+    hashed = HashedNgrams()
+    for i in range(200):
+        hashed.counts(" ".join(f"word{i}x{k}" for k in range(100)))
+    assert tracemalloc.get_traced_memory()[0] < 500_000  # 20,000 words and pairs would take 5 MB
+    tracemalloc.stop()
+
+
 def test_explanations_add_up_and_name_what_a_person_can_read():
     pool = documents()
     weights = NgramImportance(min_words=1).fit(pool, {"rivers": target()})
@@ -160,6 +188,8 @@ def test_top_k_takes_the_largest_and_minus_infinity_never_comes():
     choose = SELECTORS.make("dsir", {"top_k": True})
     assert choose(items, (), 2, Given(weights)).kept == ("c", "a")
     assert set(choose(items, ("t", "u"), 100, Given(weights)).kept) == {"a", "c", "d"}
+    for target in ((), ("t", "u")):  # the mean of equal weights is the weight
+        assert choose(items, target, 1, Given(weights)).scores == pytest.approx({"a": 3.0, "c": 5.0, "d": 3.0})
     assert choose(items, (), 1, Given(weights)).scores == {"a": 3.0, "c": 5.0, "d": 3.0}
     large = Candidates(tuple(weights), HASH, [10.0, 1.0, 1.0, 1.0])
     assert choose(large, (), 5, Given(weights)).kept == ("c",)  # the next one would exceed the budget
@@ -188,7 +218,6 @@ def test_the_order_of_the_pool_changes_nothing():
 
 def test_a_selection_says_what_it_is(tmp_path):
     pool = [*documents(), Document("short", "the river"), Document("none", " \n")]
-    # of the short documents the pool's multinomial knows, and no selection
     selection, report = resample(
         pool, {"t": target()}, 10, NgramImportance(min_words=50), folder=tmp_path / "out", write_text=True
     )

@@ -203,7 +203,7 @@ class NgramImportance:
             length = (int(counts.sum()) + 1) // 2
             if length < max(1, self.min_words):
                 self.excluded[document.id] = (
-                    f"{length} words, fewer than {self.min_words}" if length else "it holds no words"
+                    f"{length} word{'s' * (length > 1)}, fewer than {self.min_words}" if length else "it holds no words"
                 )
                 continue
             self._place[document.id] = len(self._place)
