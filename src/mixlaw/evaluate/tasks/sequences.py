@@ -12,7 +12,7 @@ from mixlaw.errors import DataError
 from mixlaw.evaluate.contract import Question, Record
 from mixlaw.models.contract import Item, Model, Tokenizer, Tokens
 
-__all__ = ["continuations", "encoded", "from_records", "needed", "pieces", "spaced", "text_losses", "whole"]
+__all__ = ["after", "continuations", "encoded", "from_records", "needed", "pieces", "spaced", "text_losses", "whole"]
 
 T = TypeVar("T")
 
@@ -113,13 +113,23 @@ def continuations(
     answers: Sequence[str],
     context: int | None,
 ) -> list[tuple[Item, ...]]:
+    """Each answer after its prompt, with a blank between them where neither brings one; see :func:`after`."""
+    return after(tokenizer, names, prompts, [spaced(p, a) for p, a in zip(prompts, answers)], context)
+
+
+def after(
+    tokenizer: Tokenizer,
+    names: Sequence[str],
+    prompts: Sequence[str],
+    answers: Sequence[str],
+    context: int | None,
+) -> list[tuple[Item, ...]]:
     """Each answer after its prompt, the answer's tokens scored.
 
     Prompt and answer are encoded as one text, as they would stand in a document, with the end of a document before
-    them. A blank is put between them where neither brings one. A token that spells the end of the prompt and the
-    beginning of the answer is scored.
+    them. A token that spells the end of the prompt and the beginning of the answer is scored.
     """
-    joined = [prompt + spaced(prompt, answer) for prompt, answer in zip(prompts, answers)]
+    joined = [prompt + answer for prompt, answer in zip(prompts, answers)]
     given = list(dict.fromkeys(prompts))
     alone = dict(zip(given, encoded(tokenizer, given)))
     start = np.array([tokenizer.end], np.int64)
