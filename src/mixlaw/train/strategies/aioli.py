@@ -43,6 +43,7 @@ class Aioli(Adaptive):
         lp_steps: steps of one mixture. None: 4, or fewer where even one sweep of 4 does not fit.
         rounds: None: 20, or as many as leave half of the steps to the learned mixture.
         one_hot_factor: share of the domain whose effect is learned.
+        probe_tokens: validation tokens of each set that a probe scores. There are hundreds of probes, so it is small.
 
     Raises:
         ConfigError: options out of range, or a run too short to learn the effects in half of its steps.
@@ -71,6 +72,7 @@ class Aioli(Adaptive):
         lp_steps: int | None = None,
         rounds: int | None = None,
         one_hot_factor: float = 0.625,
+        probe_tokens: int = 512,
     ) -> None:
         super().__init__(schedule, num_steps)
         count = len(self.domains)
@@ -82,6 +84,7 @@ class Aioli(Adaptive):
         self.eta = within("aioli", "eta", eta, 0, math.inf, "()")
         self.ema = None if ema is None else within("aioli", "ema", ema, 0, 1, "[)")
         self.one_hot_factor = within("aioli", "one_hot_factor", one_hot_factor, 1 / count, 1, "(]")
+        self.probe_tokens = int(within("aioli", "probe_tokens", probe_tokens, 1, math.inf, "[)"))
         self._divide_steps(lp_rounds, lp_steps, rounds)
         self._starts = [number * num_steps // self.rounds for number in range(self.rounds)]
         self._mixtures = np.full((count, count), (1 - one_hot_factor) / (count - 1))
