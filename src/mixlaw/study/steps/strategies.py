@@ -134,15 +134,28 @@ def _filled(study: StudyFolder, name: str, given: Mapping[str, Any]) -> dict[str
     corpus = study.corpus
     ours: dict[str, Any] = {
         "sizes": dict(corpus.unique_tokens),
-        "tokens": study.budget.tokens,
+        "tokens": study.config.training.tokens,
         "objective": study.config.objective_weights(),
         "own_sets": {domain: name for name, domain in study.own_domains().items()},
-        "max_epochs": study.budget.max_epochs,
+        "limits": _limits(study),
+        "batch_tokens": study.config.training.batch * study.config.training.context,
     }
     options = {key: value for key, value in ours.items() if key in known and value is not None}
     if name == "recipe" and "weights" not in given:
         options["weights"] = study.recipe().schedule.mixture.to_dict()
     return {**options, **given}
+
+
+def _limits(study: StudyFolder) -> dict[str, Any] | None:
+    """The budget's limits as shares of the whole run; None where there are none but those of the simplex."""
+    found = study.budget.constraints(study.corpus)
+    names = found.domains
+    high = {name: float(x) for name, x in zip(names, found.high) if x < 1}
+    low = {name: float(x) for name, x in zip(names, found.low) if x > 0}
+    rows = [{name: float(x) for name, x in zip(names, row) if x} for row in found.matrix]
+    if not (low or high or rows):
+        return None
+    return {"low": low, "high": high, "rows": rows, "upper": found.upper.tolist()}
 
 
 class _Plan:
