@@ -134,7 +134,8 @@ def _filled(study: StudyFolder, name: str, given: Mapping[str, Any]) -> dict[str
     corpus = study.corpus
     ours: dict[str, Any] = {
         "sizes": dict(corpus.unique_tokens),
-        "tokens": study.config.training.tokens,
+        # runs that repeat text as often as the target run are, for this, as long as it
+        "tokens": study.budget.tokens if template(study).unique_tokens else study.config.training.tokens,
         "objective": study.config.objective_weights(),
         "own_sets": {domain: name for name, domain in study.own_domains().items()},
         "limits": _limits(study),

@@ -9,7 +9,8 @@ A study fills in these options, where a strategy's constructor has an argument o
 * ``sizes``: unique tokens of each domain;
 * ``objective``: the weight of each validation set in what the study minimises, summing to one;
 * ``own_sets``: for each training domain that has one, the validation set that was held out of it;
-* ``tokens``: training tokens of the run.
+* ``limits``: what the budget allows, as shares of the whole run (see :class:`~mixlaw.train.strategies.replan.Replan`);
+* ``tokens``, ``batch_tokens``: training tokens of the run, and of one of its steps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Replan: learns a law of the run's own losses while it trains, and plans the rest of the run by it, again and again."""
+"""Replan: learns a law of the run's own losses while it trains, and plans the rest by it, again and again."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 _WARM = 0.05  # of the run, before anything is explored: losses fall too fast then to tell what moved them
 _LAST_PLAN = 0.85  # of the run: what is left after it moves little
+_EVEN = 0.25  # of the base: equal weights
 _DRAWS = 48
 _PROBE_SHARE = 0.03  # of the run's cost
 
@@ -29,8 +30,8 @@ _PROBE_SHARE = 0.03  # of the run's cost
 class Replan(Adaptive):
     """Explores around a base mixture, fits the losses it saw, and replans the remaining mixture at each probe.
 
-    *Base.* The mixture that is best under the prior of the law alone: equal weights where the objective is the domains'
-    own sets alike. *Exploration* (``explore`` of the run): in turn each domain gets ``tilt`` of the weight and the base
+    *Base.* Three quarters of the mixture that is best under the prior of the law alone, and a quarter of equal weights:
+    together equal weights where the objective is the domains' own sets alike. *Exploration* (``explore`` of the run): in turn each domain gets ``tilt`` of the weight and the base
     the rest, so the average stays near the base, and a probe follows each turn. *Planning*: at each of ``plans`` probes
     the law of :mod:`mixlaw.train.recency_law` is fitted to all probes, and the weights for the rest of the run are
     those under which the run ends best, over the laws that the probes leave possible; with caution, so that what is not
@@ -101,7 +102,10 @@ class Replan(Adaptive):
         self.shares: list[float] = []
         self.seen: list[list[float]] = []
         self._read_limits(limits or {})
-        self.base = self._planned(prior_draws(self._own, count), np.zeros(count), 1.0, np.full(count, 1 / count))
+        even = np.full(count, 1 / count)
+        best = self._planned(prior_draws(self._own, count), np.zeros(count), 1.0, even)
+        # The prior cannot know that a domain helps no set: none begins at 0.
+        self.base = self._allowed((1 - _EVEN) * best + _EVEN * even, 0)
         begin, end = round(_WARM * num_steps), round((_WARM + explore) * num_steps)
         turns = max(1, min(int(cycles), (end - begin) // count)) * count
         self._turns = [begin + k * (end - begin) // turns for k in range(turns)]
