@@ -53,7 +53,7 @@ def simulated(seed, outside=False, rho=1.0, noise=0.01, **options):
 
 @pytest.mark.parametrize("outside", [False, True])
 def test_most_of_what_a_fixed_mixture_could_gain_is_gained_and_none_is_worse(outside):
-    results = [simulated(seed, outside)[:2] for seed in range(4)]
+    results = [simulated(seed, outside)[:2] for seed in range(2)]
     gained, attainable = np.array(results).T
     assert (gained < 0).all()
     assert gained.sum() < 0.7 * attainable.sum()
@@ -110,10 +110,10 @@ def test_a_known_law_is_found():
 
 
 def test_what_is_wrong_is_explained():
-    with pytest.raises(ConfigError, match=r"'dd', which is no domain.*'d0'"):
+    with pytest.raises(ConfigError, match=r"'dd', which is no domain of this run\. Did you mean"):
         strategy(limits={"high": {"dd": 0.5}})
     with pytest.raises(ConfigError, match="No mixture satisfies"):
         strategy(limits={"high": {"d0": 0.2, "d1": 0.2, "d2": 0.2}})
-    with pytest.raises(ConfigError, match="explore=0.9"):
+    with pytest.raises(ConfigError, match=r"explore=0\.9"):
         strategy(explore=0.9)
     assert prior_draws([0, None], 2).T[0].tolist() == [pytest.approx([1.0, 0.2]), pytest.approx([1.0, 1.0])]

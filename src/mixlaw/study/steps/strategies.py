@@ -239,7 +239,8 @@ class _Plan:
             start = self.last(mine[0], "start_loss") or dict.fromkeys(losses[names[0]], guess)
             try:
                 arm.options["graph"] = learn_graph(start, losses, None, arm.options["own_sets"])
-            except DataError as error:
+                strategy_of(self.base.replace(strategy={"name": arm.name, "options": arm.options}))
+            except MixlawError as error:  # such as a graph without edges
                 arm.lost = str(error)
 
     def one_round(self, arms: Sequence[_Arm]) -> None:
