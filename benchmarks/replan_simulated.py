@@ -3,9 +3,9 @@
     python benchmarks/replan_simulated.py
 
 Simulated runs of 1,953 steps whose losses follow a law of effective tokens with recency, with random exponents,
-amplitudes and transfer, seen through probes with a noise of 0.01 nats. *Own sets*: every domain's held-out set counts alike; *one
-set*: a single set that is none of the domains'. The gain is against equal weights, in nats per token of the objective.
-This is the easy case: real runs need not follow the law.
+amplitudes and transfer, seen through probes with a noise of 0.01 nats. *Own sets*: every domain's held-out set counts
+alike; *one set*: a single set that is none of the domains'. The gain is against equal weights, in nats per token of the
+objective. This is the easy case: real runs need not follow the law.
 """
 
 import argparse

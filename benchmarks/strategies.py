@@ -170,9 +170,7 @@ def tables(found: dict[str, Comparison]) -> None:
     print("## All settings\n")
     print("Objective minus that of stratified, nats per token, mean over the settings; better and worse count the")
     print(f"settings whose own {LEVEL:.0%} interval lies below and above 0.\n")
-    print(
-        "| strategy | minus stratified | better in | worse in | largest loss in a setting | spent before the final run |"
-    )
+    print("| strategy | minus stratified | better in | worse in | largest difference | before the final run |")
     print("|---|---|---|---|---|---|")
     from mixlaw.verify.compared import difference
 

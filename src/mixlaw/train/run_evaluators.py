@@ -206,7 +206,6 @@ class RunEvaluators:
         if step not in self.due:
             return ""
         from mixlaw.models.lora import whole_weights
-        from mixlaw.models.lora import whole_weights
         from mixlaw.models.torch_model import TorchModel
 
         spec = self.spec

@@ -33,10 +33,10 @@ class Replan(Adaptive):
     *Base.* Three quarters of the mixture that is best under the prior of the law alone, and a quarter of equal weights:
     together equal weights where the objective is the domains' own sets alike. *Exploration* (``explore`` of the run):
     in turn each domain gets ``tilt`` of the weight and the base the rest, so the average stays near the base, and a
-    probe follows each turn. *Planning*: at each of ``plans`` probes the law of :mod:`mixlaw.train.recency_law` is fitted
-    to all probes, and the weights for the rest of the run are those under which the run ends best, over the laws that
-    the probes leave possible; with caution, so that what is not known keeps the weights at the base. Limits hold for
-    the whole run: what was drawn counts.
+    probe follows each turn. *Planning*: at each of ``plans`` probes the law of :mod:`mixlaw.train.recency_law` is
+    fitted to all probes, and the weights for the rest of the run are those under which the run ends best, over the laws
+    that the probes leave possible; with caution, so that what is not known keeps the weights at the base. Limits hold
+    for the whole run: what was drawn counts.
 
     Args:
         schedule: names the domains; its weights are not used.
