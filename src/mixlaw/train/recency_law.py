@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RECENCIES", "Draws", "History", "SetFit", "draw", "fit_sets", "prior_draws"]
+__all__ = ["RECENCIES", "Draws", "History", "SetFit", "draw", "fit_sets", "plan", "prior_draws"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,6 +68,10 @@ class SetFit:
         root: (3 + K, 3 + K) with ``root @ root.T`` their covariance.
         scale: nats, the loss of which E is a share.
         cost: sum of squares, of residuals over their noise and of parameters under their prior, for choosing rho.
+
+    Example:
+        >>> SetFit(np.zeros(5), np.zeros((5, 5)), scale=3.0, cost=0.0).scale
+        3.0
     """
 
     theta: Floats
@@ -78,7 +82,12 @@ class SetFit:
 
 @dataclass
 class Draws:
-    """Possible laws: ``E``, ``C``, ``a`` (num, sets) and ``T`` (num, sets, K), at one recency."""
+    """Possible laws: ``E``, ``C``, ``a`` (num, sets) and ``T`` (num, sets, K), at one recency.
+
+    Example:
+        >>> prior_draws([0, 1], 2).E.shape
+        (1, 2)
+    """
 
     E: Floats
     C: Floats
@@ -163,7 +172,13 @@ def _fit_one(u: Floats, mean: Floats, y: Floats, own: int | None) -> SetFit:
 
 
 def draw(fits: Sequence[SetFit], rho: float, num: int, rng: np.random.Generator) -> Draws:
-    """``num`` laws from what the fits leave open; the first is the most likely one."""
+    """``num`` laws from what the fits leave open; the first is the most likely one.
+
+    Example:
+        >>> fit = SetFit(np.zeros(5), 0.1 * np.eye(5), scale=3.0, cost=0.0)
+        >>> draw([fit], 0.0, 8, np.random.default_rng(0)).T.shape
+        (8, 1, 2)
+    """
     count = len(fits[0].theta) - 3
     E, C, a = (np.empty((num, len(fits))) for _ in range(3))
     T = np.empty((num, len(fits), count))
@@ -178,7 +193,12 @@ def draw(fits: Sequence[SetFit], rho: float, num: int, rng: np.random.Generator)
 
 
 def prior_draws(own: Sequence[int | None], count: int) -> Draws:
-    """The law before anything is measured: one draw, the centre of the prior."""
+    """The law before anything is measured: one draw, the centre of the prior.
+
+    Example:
+        >>> prior_draws([0], 2).T.round(2).tolist()  # its own domain, and another
+        [[[1.0, 0.2]]]
+    """
     centres = np.array([_prior(count, one, 1.0)[0] for one in own])
     ones = np.ones((1, len(own)))
     return Draws(0 * ones, ones, np.exp(centres[None, :, 2]), np.exp(centres[None, :, 3:]), 1.0)
@@ -213,6 +233,12 @@ def plan(
         base: (K,) weights of the alternative.
         limits: constraints for ``scipy.optimize.minimize`` and bounds: ``(bounds, constraints)``.
         caution: 0 plans by the mean alone.
+
+    Example:
+        >>> free = [(0.0, 1.0)] * 2, [{"type": "eq", "fun": lambda q: q.sum() - 1}]
+        >>> even = np.full(2, 0.5)
+        >>> plan(prior_draws([0, 1], 2), np.array([0.8, 0.2]), np.zeros(2), 1.0, even, free, 0.0).round(2).tolist()
+        [0.87, 0.13]
     """
     from scipy.optimize import minimize
 
