@@ -84,3 +84,32 @@ def test_no_critical_proportion_is_said_in_words(recwarn):
     assert "ends above 2.5000" in str(critical(SHARES, curve(SHARES), 2.5, noise=1e-3))
     assert "ends below 3.5000" in str(critical(SHARES, curve(SHARES), 3.5, noise=1e-3))
     assert not recwarn.list
+
+
+def test_a_tolerance_moves_the_loss_that_is_kept():
+    before = float(curve(0.3))
+    found = critical(SHARES, curve(SHARES), before, tolerance=float(curve(0.2)) - before, noise=1e-4)
+    assert found.proportion == pytest.approx(0.2, abs=2e-3) and found.new == pytest.approx(0.8, abs=2e-3)
+    assert found.before == pytest.approx(float(curve(0.2)))
+    for tolerance in (-0.01, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="nats per token of at least 0"):
+            critical(SHARES, curve(SHARES), before, tolerance=tolerance)
+
+
+def test_runs_that_continue_a_published_model_measured_the_loss_before():
+    def seen(starts):
+        runs = [{"run": f"r{i}", "schedule": {"old": s, "new": 1 - s}} for i, s in enumerate(SHARES)]
+        values = [{"run": f"r{i}", "step": 9, "target": "old", "value": float(v)} for i, v in enumerate(curve(SHARES))]
+        values += [
+            {"run": f"r{i}", "step": 0, "target": "old", "metric": "start_loss", "value": v}
+            for i, v in enumerate(starts)
+        ]
+        return Observations.from_records(runs, values)
+
+    before = float(curve(0.3))
+    found = critical_from_observations(seen([before] * 4), "old", {"old": 1.0}, "start", tolerance=0.001)
+    assert found.proportion == pytest.approx(critical(SHARES, curve(SHARES), before, tolerance=0.001).proportion)
+    with pytest.raises(DataError, match="did not measure a loss before their first step on 'old'"):
+        critical_from_observations(seen([]), "old", {"old": 1.0}, "start")
+    with pytest.raises(DataError, match="start from models with different losses on 'old'"):
+        critical_from_observations(seen([2.9, 2.8]), "old", {"old": 1.0}, "start")

@@ -13,7 +13,7 @@ try:  # typer brings its own click since 0.21, and used the public one before
 except ImportError:
     from click.exceptions import ClickException  # type: ignore[assignment]
 
-from mixlaw.cli import questions, selecting, verbs
+from mixlaw.cli import exports, questions, selecting, verbs
 from mixlaw.cli.shared import echo
 from mixlaw.errors import MixlawError, MixlawWarning
 
@@ -44,9 +44,9 @@ for _command in (
     questions.predict,
     questions.evaluate,
     verbs.verify,
-    verbs.export,
-    verbs.export_model,
-    verbs.export_tokenizer,
+    exports.export,
+    exports.export_model,
+    exports.export_tokenizer,
     verbs.report,
     questions.steer,
     verbs.status,

@@ -67,13 +67,23 @@ def critical(
     source: Annotated[Path, typer.Argument(help="Runs of continued pretraining (study folder or table).")],
     domain: Annotated[str, typer.Option(help="Training domain that holds the old data.")],
     target: Annotated[list[str], typer.Option(help="SET=WEIGHT of the old skills' validation sets; repeat.")],
-    before: Annotated[str, typer.Option(help="Id of the run that measured the model before continuing.")],
+    before: Annotated[
+        str,
+        typer.Option(
+            help="Id of the run that measured the model before continuing; or start, where the runs continue a "
+            "published model and measured it themselves."
+        ),
+    ],
+    tolerance: Annotated[
+        float, typer.Option(help="Nats per token by which the loss on old data may end higher.")
+    ] = 0.0,
 ) -> None:
     """The share of old data below which old skills get worse, with an interval."""
     from mixlaw.data.observations import Observations
     from mixlaw.optimize import critical_from_observations
 
-    echo(str(critical_from_observations(Observations.read(source), domain, pairs(target, "target"), before)))
+    seen = Observations.read(source)
+    echo(str(critical_from_observations(seen, domain, pairs(target, "target"), before, tolerance=tolerance)))
 
 
 def reuse(

@@ -108,6 +108,10 @@ class GGUFFile:
         field = self._reader.get_field("tokenizer.ggml.tokens")
         return [] if field is None else [str(token) for token in field.contents()]
 
+    def listed(self, key: str) -> list[Any]:
+        """A list of the file's metadata by its key, such as ``"tokenizer.ggml.scores"``; empty where it has none."""
+        return list(self._value(key) or [])
+
     def check_tokenizer(self, vocabulary: dict[str, int]) -> None:
         """Refuse a tokenizer whose ids mean other text than the file's.
 
@@ -148,8 +152,8 @@ class GGUFFile:
         prefix = self._value("tokenizer.ggml.add_space_prefix")
         return sentencepiece_tokenizer(
             self.tokens,
-            self._value("tokenizer.ggml.scores") or [],
-            self._value("tokenizer.ggml.token_type") or [],
+            self.listed("tokenizer.ggml.scores"),
+            self.listed("tokenizer.ggml.token_type"),
             str(self.path),
             start=self.start_token,
             unknown=self._value("tokenizer.ggml.unknown_token_id"),

@@ -2,7 +2,7 @@
 
 The loss on the old data after continuing, as a function of its share r, falls as ``c + a exp(-k r)`` (Data Mixing
 Laws, arXiv:2403.16952, section 5; close to ``c + a r^-g`` where the runs are). The critical proportion solves
-``L(r) = loss before continuing``.
+``L(r) = loss before continuing``, or that plus a tolerance.
 
 The interval is a parametric bootstrap over both forms: noise is read off what the forms leave unexplained, pooled over
 all validation sets, because a handful of runs leaves too few degrees of freedom in any one of them.
@@ -35,7 +35,7 @@ class Critical:
         forms: the same by each form.
         noise: sd of the mean loss that the interval assumes, in nats.
         c, a, k: the exponential ``c + a exp(-k r)`` fitted to the weighted mean loss; c and a in nats.
-        before: the loss to keep, in nats per token.
+        before: the loss to keep, in nats per token; the tolerance is part of it.
 
     Example:
         >>> found = Critical(0.3, 0.25, 0.36, 0.9, {"exponential": 0.3}, 0.002, 2.8, 0.24, 4.0, 2.872)
@@ -53,6 +53,11 @@ class Critical:
     a: float
     k: float
     before: float
+
+    @property
+    def new(self) -> float:
+        """Largest share of new data that keeps the loss on the old: ``1 - proportion``."""
+        return 1.0 - self.proportion
 
     def predict(self, proportion: npt.ArrayLike) -> Array:
         """Loss on the old data (nats) after continuing with this share of it; any shape."""
@@ -78,6 +83,7 @@ def critical(
     losses: npt.ArrayLike,
     before: npt.ArrayLike,
     *,
+    tolerance: float = 0.0,
     weights: npt.ArrayLike | None = None,
     noise: float | None = None,
     level: float = 0.9,
@@ -90,6 +96,7 @@ def critical(
         proportions: (n,) share of old data in each run, n >= 4.
         losses: (n,) loss on the old data after each run, in nats per token, or (n, S) on its validation sets.
         before: loss before continuing, a number or (S,).
+        tolerance: nats per token by which the mean loss may end above that.
         weights: (S,) weight of each set in the mean (default equal).
         level: of the interval.
         num_bootstrap: simulated repeats of the experiment that the interval comes from.
@@ -97,7 +104,7 @@ def critical(
 
     Raises:
         TooFewRunsError: fewer than four different proportions.
-        ConfigError: a negative weight, or none above zero; ``level`` outside (0, 1).
+        ConfigError: a negative weight, or none above zero; ``level`` outside (0, 1); a tolerance below 0.
         DataError: shapes that do not match, values not finite, or losses that do not fall with the old data's share.
 
     Example:
@@ -109,7 +116,9 @@ def critical(
     x, Y, w, at = _checked(proportions, losses, weights, before)
     if not 0 < level < 1:
         raise ConfigError(f"level={level!r} must lie between 0 and 1, for example 0.9.")
-    mean, target = Y @ w, float(at @ w)
+    if not 0 <= tolerance < np.inf:
+        raise ConfigError(f"tolerance={tolerance!r} must be nats per token of at least 0, for example 0.01.")
+    mean, target = Y @ w, float(at @ w) + tolerance
     if np.polyfit(x, mean, 1)[0] >= 0:
         raise DataError(
             "The loss on the old data does not fall as its share grows, so there is no critical proportion. Check that "
@@ -200,14 +209,16 @@ def critical_from_observations(
     weights: Mapping[str, float],
     before: Mapping[str, float] | str,
     *,
+    tolerance: float = 0.0,
     level: float = 0.9,
     seed: int = 0,
 ) -> Critical:
     """The same from observations: ``domain`` holds the old data, ``weights`` its validation sets.
 
     Args:
-        level, seed: as in :func:`critical`.
-        before: loss (nats per token) of each set before continuing, or the id of the run that measured them.
+        tolerance, level, seed: as in :func:`critical`.
+        before: loss (nats per token) of each set before continuing; the id of the run that measured them; or
+            ``"start"``, where the runs continue a published model and measured it before their first step.
 
     Raises:
         DataError: a run, set or domain that the observations lack, or what :func:`critical` refuses.
@@ -225,7 +236,9 @@ def critical_from_observations(
     """
     sets = list(weights)
     _check_weights(weights)
-    if isinstance(before, str):
+    if before == "start":
+        loss_before = _at_the_start(observations, sets)
+    elif isinstance(before, str):
         ids = observations.runs["run"].to_pylist()
         if before not in ids:
             raise DataError(f"No run {before!r} measured the model before continuing.{did_you_mean(before, ids)}")
@@ -245,10 +258,31 @@ def critical_from_observations(
         X.column(domain).to_numpy(),
         np.column_stack([y.column(s).to_numpy() for s in sets]),
         np.array([loss_before[s] for s in sets]),
+        tolerance=tolerance,
         weights=np.array([float(weights[s]) for s in sets]),
         level=level,
         seed=seed,
     )
+
+
+def _at_the_start(observations: Observations, sets: list[str]) -> dict[str, float]:
+    """What all runs measured before their first step (``start_loss``)."""
+    found: dict[str, set[float]] = {name: set() for name in sets}
+    for row in observations.values.to_pylist():
+        if row["metric"] == "start_loss" and row["target"] in found:
+            found[row["target"]].add(float(row["value"]))
+    for name, values in found.items():
+        if len(values) != 1:
+            what = (
+                "start from models with different losses"
+                if values
+                else "did not measure a loss before their first step"
+            )
+            raise DataError(
+                f"before='start': the runs {what} on {name!r}. Give the losses before continuing, or the id of the run "
+                f"that measured them."
+            )
+    return {name: values.pop() for name, values in found.items()}
 
 
 def _check_weights(weights: Mapping[Any, float]) -> None:

@@ -42,6 +42,9 @@ EXPLODED_LOSS = 2.0
 EXPLODED_STEPS = 5
 """So many exploded steps in a row end the run as diverged."""
 
+_losses_at_start: dict[tuple[str, str, int, str], dict[str, float]] = {}
+"""Validation losses of published models before any step, by content of model and sets, context and device."""
+
 
 def evaluation_steps(spec: RunSpec) -> list[int]:
     """Steps (from 1) after which validation losses are measured: ``evaluate_at`` of the run, rounded, at least 1.
@@ -298,7 +301,15 @@ class _Run:
         if self.update is None:
             weights = opened(path).weights()
             self.training.load({f"model.{name}": tensor for name, tensor in weights.items()}, moments=False)
-        losses = self.losses()
+        # The same for every run that continues the model, and of a large one minutes of work: once per process.
+        key = (
+            self.spec.start["hash"],
+            self.trainer.corpus.evaluation_hash,
+            self.spec.context,
+            str(self.training.device),
+        )
+        losses = _losses_at_start.get(key) or self.losses()
+        _losses_at_start[key] = losses
         rows = value_rows(self.spec.id, 0, 0, losses, self.validation, self.hashes)
         self.state.values += [{**row, "metric": f"start_{row['metric']}"} for row in rows]
         shown = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())

@@ -60,7 +60,13 @@ def starting_weights(spec: RunSpec, folder: Path) -> dict[str, Any]:
         MissingExtraError: torch or safetensors is not installed.
 
     Example:
-        >>> starting_weights(spec, Path("study/runs") / spec.id)  # doctest: +SKIP
+        >>> from mixlaw import Schedule
+        >>> start = {"checkpoint": "no such folder", "hash": "0123456789abcdef"}
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=1000, start=start, stage="continue")
+        >>> starting_weights(spec, Path("study/runs") / spec.id)
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.DataError: There is no checkpoint in 'no such folder': it has no config.json. ...
     """
     if spec.start_run is not None:
         return trained_weights(folder.parent / spec.start_run)
@@ -83,7 +89,11 @@ def trained_weights(folder: str | Path) -> dict[str, Any]:
         MissingExtraError: torch or safetensors is not installed.
 
     Example:
-        >>> trained_weights("study/runs/3f2a91c07d5e8b46")  # doctest: +SKIP
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoint.save(Path(folder), checkpoint.Progressed("run-1"), {"model.gain": torch.ones(3)})
+        ...     list(trained_weights(folder))
+        ['gain']
     """
     folder = Path(folder)
     weights = checkpoint.load_weights(folder)

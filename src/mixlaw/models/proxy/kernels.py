@@ -33,6 +33,10 @@ QUERY_BLOCK = 128
 VOCABULARY_CHUNK_ELEMENTS = 2**20
 """Logits per chunk of the fused cross-entropy: 2 MB of bf16, the second-level cache of a server core."""
 
+LARGE_VOCABULARY, ROWS_OF_A_LARGE_VOCABULARY = 2**16, 256
+"""From so many tokens on, chunks are of so many rows: no chunk of logits stays in cache, and what is read and written
+once per chunk, the weights and their gradient, costs most."""
+
 
 class _RMSNorm(Function):
     @staticmethod
@@ -179,9 +183,12 @@ class _CrossEntropy(Function):
         ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, factors: Tensor | None, losses: Tensor | None
     ) -> Tensor:
         count, vocab = x.shape[0], weight.shape[0]
-        rows = max(1, min(count, VOCABULARY_CHUNK_ELEMENTS // vocab))
+        rows = min(
+            count, VOCABULARY_CHUNK_ELEMENTS // vocab if vocab < LARGE_VOCABULARY else ROWS_OF_A_LARGE_VOCABULARY
+        )
         grad_x = torch.empty_like(x)  # (n, d)
-        grad_weight = torch.zeros(weight.shape[::-1], dtype=torch.float32)  # (d, V)
+        # Of a frozen unembedding (d, V) no gradient is made: a third of the products, and for a large one most memory.
+        grad_weight = torch.zeros(weight.shape[::-1], dtype=torch.float32) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), dtype=torch.float64)
         transposed = weight.t()  # (d, V)
         buffer = x.new_empty(rows, vocab)  # (rows, V)
@@ -203,7 +210,8 @@ class _CrossEntropy(Function):
                 probability.mul_(factors[start:stop, None].to(probability.dtype))
             total -= logs.sum(dtype=torch.float64)
             torch.mm(probability, weight, out=grad_x[start:stop])
-            grad_weight.add_((part.t() @ probability).float())
+            if grad_weight is not None:
+                grad_weight.add_((part.t() @ probability).float())
         ctx.save_for_backward(grad_x, grad_weight)
         ctx.count, ctx.dtype = count, weight.dtype
         return (total / count).float()
@@ -212,7 +220,8 @@ class _CrossEntropy(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         grad_x, grad_weight = ctx.saved_tensors
         factor = grad / ctx.count
-        return grad_x * factor.to(grad_x.dtype), (grad_weight.t() * factor).to(ctx.dtype), None, None, None
+        for_weight = None if grad_weight is None else (grad_weight.t() * factor).to(ctx.dtype)
+        return grad_x * factor.to(grad_x.dtype), for_weight, None, None, None
 
 
 def cross_entropy(
