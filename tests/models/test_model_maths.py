@@ -131,6 +131,31 @@ def test_cross_entropy_against_torch_in_chunks(monkeypatch):
     torch.testing.assert_close(weight.grad.double(), w64.grad, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_cross_entropy_of_a_large_vocabulary(frozen, monkeypatch):
+    """Chunks of a fixed number of rows; a frozen unembedding gets no gradient, and no memory for one."""
+    monkeypatch.setattr(kernels, "LARGE_VOCABULARY", 17)
+    monkeypatch.setattr(kernels, "ROWS_OF_A_LARGE_VOCABULARY", 4)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(10, 8, generator=generator, requires_grad=True)
+    weight = torch.randn(17, 8, generator=generator).requires_grad_(not frozen)
+    targets = torch.randint(0, 17, (10,), generator=generator)
+    made = []
+    monkeypatch.setattr(
+        kernels.torch, "zeros", lambda *size, **kind: made.append(size) or torch.full(*size, 0.0, **kind)
+    )
+    loss = kernels.cross_entropy(x, weight, targets)
+    assert len(made) == 1 + (not frozen)  # the total, and the gradient of the weights
+    loss.backward()
+    x64, w64 = x.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
+    torch.nn.functional.cross_entropy(x64 @ w64.t(), targets).backward()
+    torch.testing.assert_close(x.grad.double(), x64.grad, rtol=1e-5, atol=1e-6)
+    if frozen:
+        assert weight.grad is None
+    else:
+        torch.testing.assert_close(weight.grad.double(), w64.grad, rtol=1e-5, atol=1e-6)
+
+
 def test_cross_entropy_gradient_by_finite_differences():
     generator = torch.Generator().manual_seed(3)
     x, weight = torch.randn(5, 4, generator=generator), torch.randn(9, 4, generator=generator)
