@@ -107,12 +107,23 @@ def test_what_cannot_be_measured_is_explained():
     for options, message in (
         ({"extract": "lin"}, "Did you mean 'line'"),
         ({"pattern": "("}, "no regular expression"),
-        ({"template": "no place"}, "no place for"),
+        ({"template": "no place"}, "a template with"),
+        ({"shots": -1}, "shots >= 0"),
         ({"max_tokens": 0}, "at least 1"),
         ({"stop": "x"}, "list of texts"),
     ):
         with pytest.raises(ConfigError, match=message):
             EVALUATORS.make("exact_match", options)
+
+
+def test_examples_stand_before_the_question_with_their_whole_answers():
+    records = [{**SUMS[0], "split": "train"}, *SUMS[2:]]
+    model = ScriptedModel({"Question: three": " 6", "Question: nothing": " 1"})
+    result = measured(model, records, shots=1, shot_split="train")
+    assert [(row["item"], row["value"]) for row in result.items] == [("c", 1), ("d", 0)]
+    shown = "Question: two and two\nAnswer: 2 + 2 = <<2+2=4>>4 ducks\n#### 4\n\n"
+    assert model.asked[0] == f"{shown}Question: three and three\nAnswer:"
+    assert result.values[0]["shots"] == 1
 
 
 def test_gsm8k_gold_answers_are_right():

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.evaluate.contract import Evaluation, Record
-from mixlaw.evaluate.tasks import fields, scores, sequences
+from mixlaw.evaluate.tasks import fields, scores, sequences, shots
 from mixlaw.evaluate.tasks.written import Prompted, checked_length, checked_stops, prompted, written
 from mixlaw.models.contract import Model, Tokenizer
 
@@ -33,15 +33,18 @@ class ExactMatch:
             there, the last number. ``"number"``: the last number. ``"line"``: the first line that is not blank.
             ``"whole"``: the text.
         pattern: a regular expression instead; its last match, or the first group of it.
-        template: the prompt of records without one, with ``{question}`` in it.
+        template: of a question; ``{question}`` is replaced. A record's ``prompt`` is taken as it is.
         max_tokens: of the answer.
         stop: texts before which the answer ends.
+        shots: solved examples before each question, with their whole answers, so that the model sees the form.
+        shot_split: records of this ``split`` are examples and never scored; without it other records are examples.
+        seed: which examples are shown.
 
     Records have a ``prompt`` or a question, and an answer (see :mod:`mixlaw.evaluate.tasks.fields`); of GSM8K's
-    answers the gold one follows ``####``. Examples in the prompt come with the records, in ``prompt``.
+    answers the gold one follows ``####``.
 
     Raises:
-        ConfigError: an unknown way to extract, or a faulty pattern or template.
+        ConfigError: an unknown way to extract, a faulty pattern or template, or options out of range.
 
     Example:
         >>> from mixlaw.data.seams import EVALUATORS
@@ -61,6 +64,9 @@ class ExactMatch:
         template: str = "Question: {question}\nAnswer:",
         max_tokens: int = 128,
         stop: Sequence[str] = ("\nQuestion:",),
+        shots: int = 0,
+        shot_split: str = "",
+        seed: int = 0,
     ) -> None:
         if extract not in _WAYS:
             raise ConfigError(
@@ -71,19 +77,25 @@ class ExactMatch:
             self.pattern = re.compile(pattern, re.DOTALL) if pattern else None
         except re.error as error:
             raise ConfigError(f"The pattern {pattern!r} is no regular expression: {error}.") from None
-        if "{question}" not in template:
-            raise ConfigError(f"The template {template!r} has no place for {{question}}.")
+        if shots < 0 or "{question}" not in template:
+            raise ConfigError(
+                f"exact_match needs shots >= 0 and a template with {{question}}, got {shots} and {template!r}."
+            )
         self.extract, self.template = extract, template
+        self.shots, self.shot_split, self.seed = shots, shot_split, seed
         self.max_tokens, self.stop = checked_length(max_tokens), checked_stops(stop)
 
     def prepare(
         self, records: Sequence[Record], tokenizer: Tokenizer | None, context: int | None = None
     ) -> list[Prompted]:
         """The prompt of each record; see :class:`~mixlaw.evaluate.contract.Evaluator`."""
-        read = sequences.from_records(
+        sequences.from_records(
             records, lambda record: (fields.prompt(record, self.template), fields.final_answer(record))
         )
-        return prompted(records, [prompt for prompt, _ in read], tokenizer, context, self.max_tokens)
+        scored, examples = shots.divided(records, self.shot_split)
+        before = shots.shown(scored, examples, self.shots, self.template, self.seed)
+        prompts = [shown + fields.prompt(record, self.template) for shown, record in zip(before, scored)]
+        return prompted(scored, prompts, tokenizer, context, self.max_tokens)
 
     def __call__(self, model: Model, targets: Mapping[str, Sequence[Prompted]]) -> Evaluation:
         """Measure every target; see :class:`~mixlaw.evaluate.contract.Evaluator`."""
@@ -99,7 +111,7 @@ class ExactMatch:
                 for answer, question in zip(answers, questions)
             ]
             found[target] = {self.metric: np.array(right, float)}
-        return scores.evaluation(targets, found, {self.metric: self.unit})
+        return scores.evaluation(targets, found, {self.metric: self.unit}, shots=self.shots)
 
 
 def extracted(text: str, way: str, pattern: re.Pattern[str] | None = None) -> str | None:
