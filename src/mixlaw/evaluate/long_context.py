@@ -99,7 +99,7 @@ class LongContext:
             raise DataError(
                 f"The context of {context} tokens has room for {max(room, 0)} tokens of filler between the facts and "
                 f"the question, beside {beside} tokens of these, and the distance {(distances or [16])[-1]} was asked "
-                f"for. Give distances up to {max(room, 0)}, or fewer alternatives."
+                f"for. Give distances up to {max(room, 0)}, fewer alternatives, or a longer context."
             )
         start = np.array([known.end], np.int64)
         out = []
