@@ -86,6 +86,9 @@ def test_steps_are_whole_batches(tokens, batch, context):
         {"evaluators": [{"options": {}}]},
         {"evaluators": [{"name": "choice", "at": [0.0]}]},
         {"evaluators": [{"name": "choice", "at": "end"}]},
+        {"evaluators": [{"name": "choice", "tasks": {"a": "b.jsonl"}}]},
+        {"evaluators": [{"name": "choice", "tasks": {"a": {"path": "b.jsonl"}}}]},
+        {"evaluators": [{"name": "choice", "tasks": ["a"]}]},
         {"start": {}},
         {"start": {"run": "a", "checkpoint": "s3://b/c", "hash": "h"}},
         {"start": {"checkpoint": "s3://b/c"}},
@@ -144,6 +147,15 @@ def test_short_forms_are_the_long_ones():
     assert BASE.replace(update="lora").id == BASE.replace(update={"name": "lora", "options": {}}).id
     assert BASE.replace(evaluators=[{"name": "choice"}]).evaluators[0]["at"] == [1.0]
     assert BASE.replace(evaluators=[{"name": "choice", "at": 0.5}]).evaluators[0]["at"] == [0.5]
+
+
+def test_an_evaluators_tasks_count_by_their_content():
+    def spec(path, digest):
+        return BASE.replace(evaluators=[{"name": "choice", "tasks": {"a": {"path": path, "hash": digest}}}])
+
+    assert spec("b.jsonl", "1").id == spec("elsewhere/b.jsonl", "1").id != spec("b.jsonl", "2").id
+    assert RunSpec.from_dict(spec("b.jsonl", "1").to_dict()) == spec("b.jsonl", "1")
+    assert spec("b.jsonl", "1").id != BASE.replace(evaluators=[{"name": "choice"}]).id
 
 
 @pytest.mark.parametrize("name", ["strategy", "stage", "update", "loss_on", "examples", "evaluators"])

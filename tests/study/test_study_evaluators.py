@@ -9,6 +9,7 @@ from mixlaw.cli.app import app
 from mixlaw.data.observations import Observations
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.study.config import parse_config
+from mixlaw.study.runs import table
 from mixlaw.study.steps.train import trainer
 from mixlaw.study.study import Study
 
@@ -76,8 +77,9 @@ def test_scores_are_observations_that_no_law_of_losses_sees(study):
         ),
     }
     assert observations.items.num_rows == 4 * (2 * 2 + 4 * 3)
-    study.fit()
-    assert study.law().target_names_ == ["cats", "sums"]
+    X, y = observations.table(["pairs"], metric="accuracy")
+    assert X.num_rows == 4 and X.column_names == ["cats", "sums"] and y.column_names == ["pairs"]
+    assert table(study)[1].column_names == ["cats", "sums"]  # what a law is fitted to
     page = study.report().read_text()
     assert 'id="skills"' in page and "sums-quiz" in page
 
@@ -97,6 +99,11 @@ def test_a_finished_run_is_scored_again_apart_from_what_it_measured(study):
     for name in ("cats", "sums"):
         assert f"{known[name, 'loss']['value']:.4f} nats per token" in out
     assert study.observations().values.equals(before.values) and study.observations().items.equals(before.items)
+    study.export_model(run, study.folder / "exported")
+    elsewhere = study.evaluate_tasks(study.folder / "exported")
+    assert [r["value"] for r in elsewhere.values.to_pylist()] == [r["value"] for r in rows]
+    (name,) = elsewhere.runs["run"].to_pylist()
+    assert name.startswith("exported-") and (study.folder / "evaluations" / name).is_dir()
     with pytest.raises(ConfigError, match="no file or folder 'zzz', and 'zzz' is not the id of one run"):
         study.evaluate("zzz")
 

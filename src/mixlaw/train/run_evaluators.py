@@ -92,7 +92,7 @@ def _prepared(evaluator: Mapping[str, Any], context: int, tokens_root: str | Pat
     return found
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _items(name: str, options: str, path: str, expected: str, stamp: Any, context: int, tokenizer: str) -> list[Any]:
     """Items of a file: read, checked and prepared once in a process, for all runs and checkpoints."""
     records = read_records(path)
