@@ -146,6 +146,10 @@ def design(
             help="PRESET=NUM:TOKENS, a larger size for NUM of the mixtures, e.g. d128=8:8M; repeat, cheapest first."
         ),
     ] = None,
+    trunk: Annotated[
+        float | None,
+        typer.Option(help="Share of the tokens that all runs have in common, trained once, such as 0.5; 0: none."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option(help="Write nothing: print the runs, and FLOPs, hours and disk of those not trained yet.")
     ] = False,
@@ -156,7 +160,7 @@ def design(
     from mixlaw.study.study import Study
 
     study = Study(folder)
-    settings = design_changes(study.config.design, sampler, num, replicates, option or [], size or [])
+    settings = design_changes(study.config.design, sampler, num, replicates, option or [], size or [], trunk)
     worth, exists = "", study.store.exists("design.json")
     if more and settings is not None:
         raise ConfigError("--more adds runs to the design as it was made; leave out --sampler, --num and the like.")
@@ -329,6 +333,8 @@ def fit(
         if words := study.fitted_to():
             echo(words)
         echo(found.summary())
+        if words := study.equal_tokens_text():
+            echo(words)
         echo(str(study.evidence()))
         echo(f"Wrote {source[0] / 'laws'}. Next: mixlaw optimize {source[0]}")
         return

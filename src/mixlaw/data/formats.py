@@ -54,6 +54,8 @@ class Kind:
 KINDS = {
     "corpus": Kind(1, "Or run `mixlaw tokenize` again."),
     "design": Kind(1, "Or delete it and run `mixlaw design` again."),
+    "equal tokens": Kind(1, "Or delete it and run `mixlaw fit` again."),
+    "expert scores": Kind(1, "Or delete it: `mixlaw fit` scores the expert again."),
     "extrapolation": Kind(1, "Or run `mixlaw fit --at` again."),
     "failures": Kind(1, "Or delete it: `mixlaw train` writes it anew.", told=False),
     "law": Kind(1, "Or run `mixlaw fit` again."),

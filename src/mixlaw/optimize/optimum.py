@@ -39,6 +39,7 @@ from mixlaw.optimize.pose.problem import (
 from mixlaw.optimize.pose.request import KINDS, Kind, Request
 from mixlaw.optimize.pose.task import TaskLaw
 from mixlaw.optimize.solve.convex import Solution, solve
+from mixlaw.optimize.solve.first_order import first_order_gap
 
 __all__ = ["KINDS", "answer", "optimize"]
 
@@ -143,6 +144,8 @@ def answer(q: Request) -> Recipe:
         ('certified', 0.5)
     """
     warnings = advice.standing(q.corpus, q.budget, q.rank_transfer, q.repetition)
+    if q.view.law.caution:
+        warnings.append(q.view.law.caution)
     atoms = q.view.atoms()
     drawn, weighed = refits_for(q, warnings)
     posed = pose(q, atoms, weighed, warnings)
@@ -197,6 +200,13 @@ def answer(q: Request) -> Recipe:
     )
 
 
+_FIRST_ORDER = 1e-3
+"""Nats by which an optimum that a law's slope certifies may still fall."""
+
+_CONVEX_STARTS = 4
+"""Starts where every local optimum is a global one."""
+
+
 @dataclass(frozen=True)
 class _Found:
     """The best weights (K,), how sure that is, and the certified solution where there is one."""
@@ -226,8 +236,13 @@ def _find(q: Request, posed: Posed, atoms: Atoms | None, warnings: list[str]) ->
         raise ConfigError(
             f"robust={q.robust!r} needs a law that is convex for this objective; {why_not(q.view, atoms)}."
         )
-    searched = best_of_starts(q, posed.problem, q.starts)
+    convex = atoms is None and q.view.law.convex and _plain_mean(q, posed)
+    searched = best_of_starts(q, posed.problem, min(q.starts, _CONVEX_STARTS) if convex else q.starts)
     r = searched.z[:k]
+    if convex:
+        gap = first_order_gap(posed.problem, q.W @ q.view.gradient(r[None])[0], r)
+        if gap <= _FIRST_ORDER:
+            return _Found(r, Certificate("certified", gap=gap, solver="SLSQP, certified by the law's slope"), None)
     warnings.append(f"No certificate: {'a mean of sigmoids' if q.several_tasks else why_not(q.view, atoms)}.")
     if branched is not None:
         value = float(branched.value[0])
@@ -236,6 +251,14 @@ def _find(q: Request, posed: Posed, atoms: Atoms | None, warnings: list[str]) ->
         short = min(searched.value, value) - (value - float(branched.gap[0]))
         warnings.append(f"Branch and bound shows that no mixture under this budget is better by more than {short:.2g}.")
     return _Found(r, Certificate("best_of", starts=searched.starts, solver="SLSQP multi-start"), None)
+
+
+def _plain_mean(q: Request, posed: Posed) -> bool:
+    """Whether what is minimised is a weighted mean of losses over the budget's mixtures, and nothing else."""
+    only = len(posed.problem.functions) == 1 and not posed.problem.num_extra and not posed.problem.functions[0].kl
+    return (
+        only and q.kind == "mean" and not q.tasks and not q.guards and q.repetition is None and bool((q.W >= 0).all())
+    )
 
 
 def _plainly(q: Request, posed: Posed, atoms: Atoms | None) -> tuple[Any, Atoms | None]:

@@ -361,6 +361,8 @@ def _law(facts: ReportFacts, chart: _Charts) -> Iterator[str]:
             lambda width: plots.league_table(facts.league, width=width),
             "Laws by their error on held-out runs. The dashed line is the coverage an interval should have.",
         )
+    if facts.equal_tokens:
+        yield f"<h3>Experts and mixtures at equal tokens</h3><pre>{html.escape(facts.equal_tokens)}</pre>"
     if law.kind == "mixture":
         yield "<h3>What each domain does</h3>"
         yield from _domains(facts, chart, *(table or (None, None)))

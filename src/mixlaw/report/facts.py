@@ -52,6 +52,7 @@ class ReportFacts:
         stale: ``{verb: why what it wrote no longer holds}``; see :mod:`mixlaw.study.freshness`.
         schedule: the proposed mixtures of several phases, where runs with phases were there to find them from.
         unsealed: which files carry no checksum, in words; empty where all do.
+        equal_tokens: how experts and mixtures predict at equal tokens, as a table; empty where there are not both.
 
     Example:
         >>> ReportFacts("empty").ledger_head[:4]
@@ -76,6 +77,7 @@ class ReportFacts:
     stale: Mapping[str, str] = field(default_factory=dict)
     schedule: Recipe | None = None
     unsealed: str = ""
+    equal_tokens: str = ""
 
     @property
     def ledger_head(self) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "SizeConfig",
     "StudyConfig",
     "TrainingConfig",
+    "TrunkConfig",
     "VerifyConfig",
     "design_changes",
     "load_config",
@@ -172,6 +173,23 @@ class SizeConfig(_Section):
     _counts = field_validator("tokens", mode="before")(lambda v: parse_count(v, "tokens of design.sizes"))
 
 
+class TrunkConfig(_Section):
+    """A run that others start from: trained once, for all of them."""
+
+    share: float = Field(gt=0, lt=1)
+    """Its part of the tokens of a whole run."""
+    mixture: dict[str, float] | Literal["natural", "uniform"] = "natural"
+    """What it is trained on."""
+
+    @field_validator("mixture", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        names = ("natural", "uniform")
+        if isinstance(value, str) and value not in names:
+            raise ValueError(f"no mixture of that name.{did_you_mean(value, names)} Or give weights: {{web: 0.7, ...}}")
+        return value
+
+
 class DesignConfig(_Section):
     """Which mixtures are tried."""
 
@@ -184,9 +202,33 @@ class DesignConfig(_Section):
     seed: int = Field(default=0, ge=0)
     sizes: list[SizeConfig] = Field(default_factory=list)
     """Larger sizes than that of ``training``, cheapest first, for fewer and fewer of the mixtures."""
+    trunk: TrunkConfig | None = None
+    """What the runs start from: ``{share: 0.5, mixture: natural}``, or the share alone; 0: every run from scratch.
+    With ``sampler: experts`` it is the experts' and half of the tokens where not given."""
+
+    @property
+    def experts(self) -> bool:
+        """Whether one expert per domain is trained, beside ``num`` mixtures."""
+        return self.sampler == "experts"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_experts(cls, data: Any) -> Any:
+        """Experts alone need no mixture beside them and have a trunk; a trunk may be given by its share."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        if data.get("sampler") == "experts":
+            data = {"num": 0, "replicates": 0, "trunk": 0.5} | data
+        trunk = data.get("trunk")
+        if isinstance(trunk, int | float) and not isinstance(trunk, bool):
+            data["trunk"] = {"share": trunk} if trunk != 0 else None
+        return data
 
     @model_validator(mode="after")
     def _ladder(self) -> DesignConfig:
+        if self.sizes and (self.trunk is not None or self.experts):
+            raise ValueError("sizes are of runs from scratch at one size after the other; leave out trunk and experts")
         counts = [self.num, *(size.num for size in self.sizes)]
         if any(b > a for a, b in pairwise(counts)):
             raise ValueError(f"num must not grow from size to size, got {counts}")
@@ -367,12 +409,14 @@ def design_changes(
     replicates: int | None = None,
     options: Sequence[str] = (),
     sizes: Sequence[str] = (),
+    trunk: float | None = None,
 ) -> DesignConfig | None:
     """A design's settings with those of the command line in their place; None where nothing was given there.
 
     Args:
         options: ``"NAME=VALUE"``, the value as in study.yaml.
         sizes: ``"PRESET=NUM:TOKENS"``.
+        trunk: share of the tokens that all runs have in common; 0: none. Its mixture is that of study.yaml.
 
     Raises:
         ConfigError: a text of another form, or settings that do not go together.
@@ -385,6 +429,8 @@ def design_changes(
     changes = {name: value for name, value in given.items() if value is not None}
     if sampler is not None and sampler != design.sampler:
         changes["options"] = {}  # those of study.yaml are of its own sampler
+        if sampler == "experts":  # and so are its numbers of mixtures and replicates
+            changes = {"num": 0, "replicates": 0, "trunk": design.trunk or 0.5, **changes}
     for text in options:
         name, sign, value = text.partition("=")
         if not sign or not name:
@@ -392,6 +438,9 @@ def design_changes(
         changes["options"] = {**changes.get("options", design.options), name: _value(value, f"--option {text!r}")}
     if sizes:
         changes["sizes"] = [_size(text) for text in sizes]
+    if trunk is not None:
+        kept = {} if design.trunk is None else {"mixture": design.trunk.mixture}
+        changes["trunk"] = {**kept, "share": trunk} if trunk != 0 else 0
     if not changes:
         return None
     try:

@@ -1,8 +1,8 @@
 """The folder of a study: what is in it, read back as data types. It knows none of the steps that write it.
 
 ```
-study.yaml  corpus.json  tokens/  design.json  runs/<run-id>/  laws/<name>.json  ledger/  recipe.json
-verification.json  report.html  made-from.json
+study.yaml  corpus.json  tokens/  design.json  runs/<run-id>/  experts/<run-id>.npz  laws/<name>.json  ledger/
+recipe.json  verification.json  report.html  made-from.json
 ```
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ from mixlaw.errors import ConfigError, DataError, MixlawWarning, did_you_mean
 from mixlaw.kit.store import Store
 from mixlaw.study.config import StudyConfig, load_config, parse_config
 
-__all__ = ["Progress", "StudyFolder"]
+__all__ = ["Progress", "SharedRuns", "StudyFolder"]
 
 Progress = Callable[[str, float, float], None]
 """``progress(what, done, total)``, called often; the command line draws it."""
@@ -33,6 +34,23 @@ Progress = Callable[[str, float, float], None]
 
 def _silent(what: str, done: float, total: float) -> None:
     """No progress shown."""
+
+
+@dataclass(frozen=True)
+class SharedRuns:
+    """Ids of the runs of a design that are no mixtures of its swarm.
+
+    Args:
+        trunk: the run that others start from; None: there is none.
+        experts: domain to the run that was trained on it alone.
+
+    Example:
+        >>> SharedRuns().experts
+        {}
+    """
+
+    trunk: str | None = None
+    experts: Mapping[str, str] = field(default_factory=dict)
 
 
 class StudyFolder:
@@ -165,21 +183,38 @@ class StudyFolder:
         """The designed runs; none where nothing is designed yet."""
         return self.specs() if self.store.exists("design.json") else []
 
+    def shared(self) -> SharedRuns:
+        """The designed runs that are no mixtures of the swarm: the trunk, and the expert of each domain."""
+        if not self.store.exists("design.json"):
+            return SharedRuns()
+        content = formats.read(self.store, "design.json", "design")
+        return SharedRuns(content.get("trunk"), dict(content.get("experts") or {}))
+
+    def mixtures(self) -> list[RunSpec]:
+        """The designed runs that laws of mixtures are fitted to: all but trunk and experts; the experts, which are runs
+        of one domain each, where there are no others."""
+        shared, specs = self.shared(), self.designed()
+        others = [s for s in specs if s.id != shared.trunk and s.id not in shared.experts.values()]
+        return others or [s for s in specs if s.id in shared.experts.values()]
+
     def is_done(self, spec: RunSpec) -> bool:
         """Whether a run was trained to its end."""
         return self.store.exists("runs", spec.id, "DONE")
 
     def observations(self, specs: Sequence[RunSpec] | None = None) -> Observations:
-        """What was measured in the designed runs that are done, and in imported runs (or in ``specs`` alone).
+        """What was measured in the designed :meth:`mixtures` that are done, and in imported runs (or in ``specs``
+        alone).
 
         Raises:
             DataError: no run is done yet.
         """
         if specs is None and self.config.runs:
             imported = [self._imported(paths) for paths in self.config.run_files()]
-            trained = [s.id for s in self.designed() if self.is_done(s)]
+            trained = [s.id for s in self.mixtures() if self.is_done(s)]
             return Observations.concat([*imported, Observations.load_runs(self.folder / "runs", trained)])
-        done = dict.fromkeys(s.id for s in (self.specs() if specs is None else specs) if self.is_done(s))
+        if specs is None:
+            self.specs()  # says so where nothing is designed yet
+        done = dict.fromkeys(s.id for s in (self.mixtures() if specs is None else specs) if self.is_done(s))
         if not done:
             raise DataError(f"No run of {self.folder} is done yet. Run `mixlaw train {self.folder}` first.")
         return Observations.load_runs(self.folder / "runs", list(done))

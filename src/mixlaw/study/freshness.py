@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from mixlaw.data import formats
+from mixlaw.data.runspec import RunSpec
 from mixlaw.data.saved_tables import CHECKSUMS
 from mixlaw.data.verification import Verification, agrees
+from mixlaw.design.trunk import branch_of, expert_specs
 from mixlaw.errors import DataError
 from mixlaw.kit.hashing import content_hash
+from mixlaw.study.config import DesignConfig
 from mixlaw.study.folder import StudyFolder
-from mixlaw.study.templates import templates
+from mixlaw.study.templates import made_with, template, templates, trunk_template
 from mixlaw.verify.paired import measurement_of, prediction_of
 
 __all__ = [
@@ -193,7 +196,9 @@ def _design(study: StudyFolder) -> str | None:
             f"design.json was made for corpus {made_for}, today's is {corpus.hash}, and the swarm's runs would not be "
             f"comparable: start a study in a new folder, or restore the old text"
         )
-    made_today = templates(study)
+    made_today, shared, settings = templates(study), study.shared(), made_with(study)
+    if settings is not None and (shared.trunk or shared.experts):
+        made_today += _shared_today(study, settings)
     for spec in study.specs():
         own = {"schedule": spec.schedule, "seed": spec.seed, "replicate_group": spec.replicate_group}
         today = [template.replace(**own) for template in made_today]
@@ -205,6 +210,14 @@ def _design(study: StudyFolder) -> str | None:
                 f"would not be comparable: start a study in a new folder, or restore study.yaml"
             )
     return None
+
+
+def _shared_today(study: StudyFolder, settings: DesignConfig) -> list[RunSpec]:
+    """The trunk, a branch of it and an expert, as the design would make them with today's settings."""
+    base, trunk = template(study), trunk_template(study, settings)
+    share = 0.0 if settings.trunk is None else settings.trunk.share
+    found = [] if trunk is None else [trunk, branch_of(base, trunk, share)]
+    return found + (expert_specs(base, study.corpus.names, trunk, share, 0)[:1] if settings.experts else [])
 
 
 def _verification(study: StudyFolder) -> str | None:

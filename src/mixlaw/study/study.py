@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 from mixlaw.kit.lock import exclusive, hold
 from mixlaw.study import freshness, progress, runs, templates
 from mixlaw.study.folder import StudyFolder
-from mixlaw.study.steps import export, fit, models, optimize, report, schedule, strategies, tokenize, train, verify
+from mixlaw.study.steps import (
+    experts,
+    export,
+    fit,
+    models,
+    optimize,
+    report,
+    schedule,
+    strategies,
+    tokenize,
+    train,
+    verify,
+)
 from mixlaw.study.steps.design import Swarm
 
 if TYPE_CHECKING:
@@ -139,6 +151,14 @@ class Study(StudyFolder):
     def fitted_to(self) -> str:
         """Which runs the law explains, in words; empty where it is all of them."""
         return runs.fitted_to(self)
+
+    def equal_tokens_text(self) -> str:
+        """How experts and mixtures predict at equal training tokens, in words; empty where there are not both."""
+        return fit.equal_tokens_text(self)
+
+    def merged_losses(self, mixture: Mapping[str, float]) -> dict[str, float]:
+        """Validation losses of the experts' weights averaged with a mixture as coefficients."""
+        return experts.merged_losses(self, mixture)
 
     def evidence(self) -> Evidence:
         """Whether mixtures rank alike at the sizes that were run."""

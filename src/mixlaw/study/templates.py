@@ -6,16 +6,19 @@ import numpy as np
 
 from mixlaw.data import formats
 from mixlaw.data.corpus import Corpus
-from mixlaw.data.mixture import Schedule
+from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import TRAINERS
+from mixlaw.design.trunk import trunk_of
+from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.models.hugging_face import starting_from
 from mixlaw.study.config import DesignConfig
 from mixlaw.study.evaluators import evaluators_of
 from mixlaw.study.folder import StudyFolder
+from mixlaw.study.seeds import SEEDS
 from mixlaw.train.contract import version_of
 
-__all__ = ["made_with", "template", "templates", "unique_tokens"]
+__all__ = ["made_with", "template", "templates", "trunk_template", "unique_tokens"]
 
 
 def template(study: StudyFolder) -> RunSpec:
@@ -66,6 +69,25 @@ def templates(study: StudyFolder, settings: DesignConfig | None = None) -> list[
             for size in sizes
         ),
     ]
+
+
+def trunk_template(study: StudyFolder, settings: DesignConfig) -> RunSpec | None:
+    """The run that the swarm or the experts of ``settings`` start from; None where they start from scratch.
+
+    Raises:
+        ConfigError: its mixture names a domain that the corpus lacks, or its share leaves somebody without a step.
+    """
+    trunk, corpus = settings.trunk, study.corpus
+    if trunk is None:
+        return None
+    if isinstance(trunk.mixture, dict):
+        for name in trunk.mixture:
+            if name not in corpus.names:
+                raise ConfigError(f"design.trunk.mixture names {name!r}.{did_you_mean(name, corpus.names)}")
+        mixture = Mixture({name: trunk.mixture.get(name, 0.0) for name in corpus.names})
+    else:
+        mixture = corpus.natural if trunk.mixture == "natural" else Mixture.uniform(corpus.names)
+    return trunk_of(template(study), trunk.share, mixture, seed=SEEDS * settings.seed)
 
 
 def made_with(study: StudyFolder) -> DesignConfig | None:

@@ -68,7 +68,7 @@ def interval_with_form(
     inner, former = (law.law, law.former) if isinstance(law, Restricted) and law.law is not None else (law, ())
     if len(inner.averaged) == 1:  # an average of one law
         inner = next(iter(inner.averaged.values()))
-    if inner.kind not in ("mixture", "joint") or inner.over_phases:
+    if inner.kind not in ("mixture", "joint") or inner.over_phases or inner.caution:
         return low, high
     table = _by_name(law, X) | dict.fromkeys(former, np.zeros(len(low)))
     own = np.asarray(law.predict(X), dtype=float).reshape(len(low), -1)

@@ -93,6 +93,8 @@ class Rivals:
         """
         weights, losses = np.column_stack(list(X.values())), np.column_stack(list(y.values()))
         usable = np.flatnonzero(np.isfinite(losses).any(axis=1) & np.isfinite(heldout).any(axis=1))
+        if law.caution or not len(usable):  # nobody knows its errors, so there is nothing to hold others against
+            return None
         if len(usable) > _MOST_ROWS:
             usable = np.sort(np.random.default_rng(0).permutation(usable)[:_MOST_ROWS])
         if len(usable) < len(losses):

@@ -85,6 +85,9 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
     """Whether predictions are unchanged when domains (columns of X) are permuted together with the fit."""
     over_phases: ClassVar[bool] = False
     """Whether X holds the weights of several phases, in columns ``domain@phase``."""
+    convex: ClassVar[bool] = False
+    """Whether every target is convex in the weights although the law has no :meth:`atoms`: its slope then certifies an
+    optimum."""
     smooth: ClassVar[bool] = True
     """Whether predictions have a derivative everywhere (trees have none)."""
     irreducible: ClassVar[str] = ""
@@ -383,6 +386,11 @@ class Law(Simulated, Refitted, RegressorMixin, BaseEstimator):
         if lowest is None or self.response.unit != "nats":
             return list(self.notes_)
         return [*self.notes_, *below_zero(lowest, self.target_names_)]
+
+    @property
+    def caution(self) -> str:
+        """A sentence that a recipe must hold which rests on this law; empty for most."""
+        return ""
 
     @property
     def runs_text(self) -> str:

@@ -10,15 +10,16 @@ from mixlaw.data import formats
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import TRAINERS
+from mixlaw.design.trunk import branch_of, expert_specs
 from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
 from mixlaw.study.config import DesignConfig
-from mixlaw.study.folder import StudyFolder
+from mixlaw.study.folder import SharedRuns, StudyFolder
 from mixlaw.study.freshness import need
 from mixlaw.study.runs import runs_of_one_size
 from mixlaw.study.seeds import SEEDS
 from mixlaw.study.steps.train import trainer
-from mixlaw.study.templates import made_with, template, templates
+from mixlaw.study.templates import made_with, template, templates, trunk_template
 from mixlaw.train.contract import needs_tokens
 
 if TYPE_CHECKING:
@@ -54,10 +55,24 @@ class Swarm:
         self._check_training(corpus, d)
         self.study.check_objective(corpus)
         self.study.budget.check(corpus)
-        schedules = design.propose(corpus, self.study.budget, d.num, seed=d.seed, sampler=d.sampler, **d.options)
+        self._check_shared(d)
+        schedules = []
+        if d.num or not d.experts:
+            schedules = design.propose(corpus, self.study.budget, d.num, seed=d.seed, sampler=d.sampler, **d.options)
         base, *larger = templates(self.study, d)
         seeds = iter(range(SEEDS * d.seed, SEEDS * (d.seed + 1)))
-        specs = [base.replace(schedule=s, seed=next(seeds)) for s in schedules]
+        specs: list[RunSpec] = []
+        trunk, share = trunk_template(self.study, d), 0.0 if d.trunk is None else d.trunk.share
+        if trunk is not None:
+            specs.append(trunk)
+            next(seeds)  # the trunk's
+        if d.experts:
+            specs += expert_specs(base, corpus.names, trunk, share, next(seeds))
+            for _ in corpus.names[1:]:
+                next(seeds)
+        elif trunk is not None:
+            base = branch_of(base, trunk, share)
+        specs += [base.replace(schedule=s, seed=next(seeds)) for s in schedules]
         specs += [base.replace(seed=next(seeds), replicate_group="reference") for _ in range(d.replicates)]
         if larger:
             rows = nested(schedules, [len(schedules), *(size.num for size in d.sizes)])[1:]
@@ -72,7 +87,8 @@ class Swarm:
             ConfigError: ``settings`` differ from those of the design that is there.
         """
         if not self.store.exists("design.json"):
-            return self._write(self.propose(settings), settings or self.config.design)
+            d = settings or self.config.design
+            return self._write(self.propose(settings), d, self._shared(d))
         need(self.study, "tokenize", "design")
         made = made_with(self.study)
         asked = settings or self.config.design
@@ -93,7 +109,8 @@ class Swarm:
             All designed runs, and in words what the new ones are worth: the stopping rule.
         """
         added, worth = self.further(num)
-        return self._write([*self._specs_so_far(), *added], made_with(self.study) or self.config.design), worth
+        made = made_with(self.study) or self.config.design
+        return self._write([*self._specs_so_far(), *added], made, self.study.shared()), worth
 
     def further(self, num: int) -> tuple[list[RunSpec], str]:
         """The ``num`` runs that are expected to reduce the regret most, given what was observed so far, and in words
@@ -111,7 +128,9 @@ class Swarm:
             seed=settings.seed + len(specs),
             objective=self.config.objective_weights(),
         )
-        base = template(self.study)
+        base, trunk = template(self.study), trunk_template(self.study, settings)
+        if trunk is not None and settings.trunk is not None and not settings.experts:
+            base = branch_of(base, trunk, settings.trunk.share)
         first = SEEDS * settings.seed + len(specs)
         return [base.replace(schedule=s, seed=first + i) for i, s in enumerate(plan.schedules)], str(plan.worth)
 
@@ -120,7 +139,46 @@ class Swarm:
         first = self.config.runs and not self.store.exists("design.json")
         return [] if first else self.study.specs()
 
-    def _write(self, specs: Sequence[RunSpec], settings: DesignConfig) -> list[RunSpec]:
+    def _shared(self, settings: DesignConfig) -> SharedRuns:
+        """Trunk and experts of a design with these settings."""
+        trunk, share = trunk_template(self.study, settings), 0.0 if settings.trunk is None else settings.trunk.share
+        experts: dict[str, str] = {}
+        if settings.experts:
+            names, seed = self.study.corpus.names, SEEDS * settings.seed + (trunk is not None)
+            found = expert_specs(template(self.study), names, trunk, share, seed)
+            experts = {name: spec.id for name, spec in zip(names, found)}
+        return SharedRuns(None if trunk is None else trunk.id, experts)
+
+    def _check_shared(self, settings: DesignConfig) -> None:
+        """What would stop runs that start from others, or the scoring of experts, said before any of them starts."""
+        if settings.trunk is None and not settings.experts:
+            return
+        what = "design.sampler: experts" if settings.experts else "design.trunk"
+        t = self.config.training
+        keep = t.trainer_options().get("keep", "full")
+        if settings.experts and len(self.study.corpus.names) < 2:
+            raise ConfigError(
+                f"{what} trains one expert per domain, and there is only {list(self.study.corpus.names)}: nothing "
+                f"would be mixed. Split the text into at least two domains (corpus.domains)."
+            )
+        if settings.experts and t.trainer != "torch":
+            raise ConfigError(
+                f"{what} scores the experts' weights on the validation sets, which only the trainer 'torch' keeps in a "
+                f"form that can be read; training.trainer is {t.trainer!r}. For runs trained elsewhere give their "
+                f"log-probabilities to mixlaw.laws.MixMin(experts=...)."
+            )
+        if needs_tokens(TRAINERS[t.trainer]) and keep == "none":
+            raise ConfigError(
+                f"{what} needs the weights of runs when they have ended, and training.options.keep is 'none'. Set it "
+                f"to 'full' (the default) or 'weights'."
+            )
+        if settings.trunk is not None and keep == "weights" and t.optimizer.get("moments", "keep") == "keep":
+            raise ConfigError(
+                f"{what} continues a trunk with its Adam moments, and training.options.keep is 'weights', which drops "
+                f"them. Set keep to 'full', or training.optimizer.moments to 'reset'."
+            )
+
+    def _write(self, specs: Sequence[RunSpec], settings: DesignConfig, shared: SharedRuns) -> list[RunSpec]:
         unique = list({spec.id: spec for spec in specs}.values())
         formats.write(
             self.store,
@@ -130,6 +188,8 @@ class Swarm:
                 "corpus_hash": self.study.corpus.hash,
                 "design": settings.model_dump(mode="json"),
                 "specs": [spec.to_dict() for spec in unique],
+                **({"trunk": shared.trunk} if shared.trunk else {}),
+                **({"experts": dict(shared.experts)} if shared.experts else {}),
             },
         )
         return unique

@@ -12,6 +12,7 @@ from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import stale, unsealed, verification
 from mixlaw.study.progress import needless, status
 from mixlaw.study.runs import runs_of_one_size
+from mixlaw.study.steps.fit import equal_tokens_text
 
 __all__ = ["facts", "report", "steer"]
 
@@ -40,6 +41,7 @@ def facts(study: StudyFolder) -> ReportFacts:
         failures=formats.read(store, "failures.json", "failures") if store.exists("failures.json") else {},
         stale=stale(study),
         unsealed=unsealed(study),
+        equal_tokens=equal_tokens_text(study),
         commands=tuple(f"mixlaw {verb} {study.folder.name}" for verb in [*verbs, "report"]),
         next_step=f"mixlaw {todo[0]} {study.folder.name}" if todo else "",
         versions=installed_versions(),

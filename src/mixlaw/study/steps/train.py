@@ -14,6 +14,7 @@ from mixlaw.kit.store import folder_name
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import need
 from mixlaw.study.progress import check_trainable
+from mixlaw.study.steps.experts import score_experts
 from mixlaw.train.training_task import TrainingTask
 
 __all__ = ["train", "trainer"]
@@ -45,6 +46,8 @@ def train(
     earlier = formats.read(study.store, "failures.json", "failures") if study.store.exists("failures.json") else {}
     others = {k: v for k, v in earlier.items() if k not in ids}
     formats.write(study.store, "failures.json", "failures", {**others, **{k: str(v) for k, v in failures.items()}})
+    if specs is None:
+        score_experts(study)
     return failures
 
 
