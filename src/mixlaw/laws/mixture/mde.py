@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from mixlaw.data.expert_scores import ExpertScores
 from mixlaw.errors import ConfigError
-from mixlaw.kit.arrays import Array
+from mixlaw.kit.arrays import Array, alike
 from mixlaw.laws.core.base import Law, TrainingRows
 from mixlaw.laws.core.examples import smooth_losses
 from mixlaw.laws.core.heldout import heldout_predictions
+from mixlaw.laws.core.table import as_targets
 from mixlaw.laws.mixture.gaussian_process import GaussianProcess
 from mixlaw.laws.mixture.mixmin import MixMin
 from mixlaw.laws.process.token_mixture import loss, scaled
@@ -98,14 +99,14 @@ class MDE(Law):
         value = self._value(X)
         self.slope_ = _slopes(value, Y, sample_weight)
         self.centre_ = np.average(value, axis=0, weights=sample_weight)
-        self.process_ = GaussianProcess(own=self._own(), seed=self.seed, draws=self.draws).fit(
+        self.process_ = GaussianProcess(own=self._own(), seed=self.seed, draws=self.draws)
+        self.process_.fit(
             dict(zip(map(str, self.feature_names_in_), X.T)),
             dict(zip(self.target_names_, (Y - self._mean(value)).T)),
             sample_weight,
         )
-        self._training = self.process_.training._replace(
-            Y=self._with_mean(self.process_.train_Y_, self.process_.train_X_)
-        )
+        seen = self.process_.known_runs
+        self._training = TrainingRows(seen.X, self._with_mean(seen.Y, seen.X), seen.weight)
         self.rows_ = self.process_.rows_
         self.notes_ = list(self.process_.notes_)
         self.parameters_ = {"expert_slope": self.slope_.tolist(), **self.process_.parameters_}
@@ -229,8 +230,11 @@ class MDE(Law):
         """Copies under other weights (B, n) of the training rows; slope and hyperparameters are kept. Other rows than
         its own are fitted anew."""
         many = np.atleast_2d(np.asarray(weights, dtype=float))
-        own = X is None or many.shape[1] == len(self.process_.train_X_)
-        if not own:
+        rows = self.known_runs
+        other_rows = X is not None and not (
+            alike(self._align(X), rows.X) and alike(as_targets(y, allow_missing=True)[0], rows.Y)
+        )
+        if other_rows or many.shape[1] != len(rows.X):
             return super().reweighted(many, X, y)
         copies: list[Self | None] = []
         for process in self.process_.reweighted(many):
