@@ -1,10 +1,11 @@
 """One expert per domain against a swarm of 24 runs, at equal tokens and at a quarter of them, on real text.
 
-    python benchmarks/experts.py                # about 25 minutes of one core; continues where it was stopped
+    python benchmarks/experts.py                # about 10 minutes of one core; continues where it was stopped
+    python benchmarks/experts.py --tokens 2048000 --seeds 3 --megabytes 30     # longer runs, more seeds
     python benchmarks/experts.py --quick        # one setting, one seed, runs of 20k tokens
 
-In each of two settings and two seeds: 24 mixtures from scratch (the swarm), 10 held-out mixtures, trunk and experts,
-the same experts from scratch, the swarm's mixtures again as branches of the trunk, and the optimum that each way of
+In each of two settings and as many seeds as asked: 24 mixtures from scratch (the swarm), 10 held-out mixtures, trunk and
+experts, the same experts from scratch, the swarm's mixtures again as branches of the trunk, and the optimum that each way of
 predicting recommends, trained. Tokens are counted in whole runs (trunk and experts together).
 """
 
@@ -25,6 +26,7 @@ from mixlaw.laws import MDE, GaussianProcess, LogLinear, MixMin
 from mixlaw.laws.choose.league import spearman
 from mixlaw.study.steps.experts import expert_scores
 from mixlaw.study.study import Study
+from mixlaw.text.readers import find_files, read_documents
 
 from _data import corpora
 
@@ -47,8 +49,9 @@ SWARM, QUARTER, HELD = 24, 6, 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("studies/experts"))
-    parser.add_argument("--tokens", type=int, default=204_800)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=102_400)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--megabytes", type=float, default=3.0, help="text of each domain")
     parser.add_argument("--print-only", action="store_true", help="print the cells that are done")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
@@ -61,7 +64,7 @@ def main() -> None:
         for name in settings:
             kept = args.out / f"{name.replace(' ', '-')}-{seed}.json"
             if not kept.exists() and not args.print_only:
-                found = cell(args.out, name, seed, args.tokens)
+                found = cell(args.out, name, seed, args.tokens, args.megabytes)
                 kept.write_text(json.dumps(found))
             if kept.exists():
                 cells.append(json.loads(kept.read_text()))
@@ -69,9 +72,9 @@ def main() -> None:
 
 
 # ---- one setting, one seed ------------------------------------------------------------------------------
-def cell(out: Path, name: str, seed: int, tokens: int) -> dict:
+def cell(out: Path, name: str, seed: int, tokens: int, megabytes: float) -> dict:
     """Everything that is trained in a setting under a seed, and how well it predicts the rest."""
-    study, scratch = studies(out, name, seed, tokens)
+    study, scratch = studies(out, name, seed, tokens, megabytes)
     corpus, weights = study.corpus, study.config.objective_weights()
     names, sets = list(corpus.names), [v.name for v in corpus.validation]
     W = np.array([weights.get(s, 0.0) for s in sets])
@@ -177,14 +180,14 @@ def cell(out: Path, name: str, seed: int, tokens: int) -> dict:
     }
 
 
-def studies(out: Path, name: str, seed: int, tokens: int) -> tuple[Study, Study]:
+def studies(out: Path, name: str, seed: int, tokens: int, megabytes: float) -> tuple[Study, Study]:
     """The study with trunk, experts and swarm, and one of experts from scratch on the same tokens."""
     domains, objective, beside = SETTINGS[name]
-    root = corpora("pretraining").resolve()
+    root = beginnings(out.resolve() / "text", [*domains, beside], megabytes)
     config = {
         "corpus": {
-            "domains": {d: str(root / f"{d}.jsonl.zst") for d in domains},
-            "validation": {beside: str(root / f"{beside}.jsonl.zst")},
+            "domains": {d: str(root / f"{d}.jsonl") for d in domains},
+            "validation": {beside: str(root / f"{beside}.jsonl")},
             "vocab_size": 2048,
             "validation_tokens": 8192,
         },
@@ -215,6 +218,23 @@ def studies(out: Path, name: str, seed: int, tokens: int) -> tuple[Study, Study]
     same_tokens(first, alone)
     scratch.design()
     return study, scratch
+
+
+def beginnings(folder: Path, names: list[str], megabytes: float) -> Path:
+    """The first megabytes of each file: much more than any run sees."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        path = folder / f"{name}.jsonl"
+        if path.exists():
+            continue
+        lines, size = [], 0
+        for text in read_documents(find_files([str(corpora("pretraining") / f"{name}.jsonl.zst")])):
+            lines.append(json.dumps({"text": text}))
+            size += len(text)
+            if size > megabytes * 1e6:
+                break
+        path.write_text("\n".join(lines))
+    return folder
 
 
 def same_tokens(first: Path, here: Path) -> None:
