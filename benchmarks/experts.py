@@ -4,9 +4,9 @@
     python benchmarks/experts.py --tokens 2048000 --seeds 3 --megabytes 30     # longer runs, more seeds
     python benchmarks/experts.py --quick        # one setting, one seed, runs of 20k tokens
 
-In each of two settings and as many seeds as asked: 24 mixtures from scratch (the swarm), 10 held-out mixtures, trunk and
-experts, the same experts from scratch, the swarm's mixtures again as branches of the trunk, and the optimum that each way of
-predicting recommends, trained. Tokens are counted in whole runs (trunk and experts together).
+In each of two settings and as many seeds as asked: 24 mixtures from scratch (the swarm), 10 held-out mixtures, trunk
+and experts, the same experts from scratch, the swarm's mixtures again as branches of the trunk, and the optimum that
+each way of predicting recommends, trained. Tokens are counted in whole runs (trunk and experts together).
 """
 
 import argparse
