@@ -14,7 +14,7 @@ from mixlaw.text.records import read_records, records_hash
 
 pytest.importorskip("torch")
 
-from mixlaw.train import TorchTrainer  # noqa: E402
+from mixlaw.train import TorchTrainer
 
 SENTENCE = 'Question: and?\nAnswer: {"a": 1}\n\n'
 
