@@ -95,6 +95,10 @@ class Outcome:
             the limit of wall or processor time; ``"error"``: it raised something else, or was killed.
         message: what was raised.
         isolation: ``"namespaces"`` or ``"limits"``, see :mod:`mixlaw.evaluate.programs.runner`.
+
+    Example:
+        >>> Outcome("failed", "AssertionError: sum", "namespaces").kind
+        'failed'
     """
 
     kind: Literal["passed", "failed", "timed out", "error"]

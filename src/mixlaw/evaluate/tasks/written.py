@@ -35,6 +35,10 @@ def checked_length(max_tokens: int) -> int:
 
     Raises:
         ConfigError: it is below 1.
+
+    Example:
+        >>> checked_length(16)
+        16
     """
     if max_tokens < 1:
         raise ConfigError(f"max_tokens is how many tokens an answer may have, at least 1; got {max_tokens}.")
@@ -78,6 +82,13 @@ def prompted(
 
     Raises:
         DataError: there is no tokenizer, or no room for a prompt beside an answer.
+
+    Example:
+        >>> from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
+        >>> encoder = Encoder(train_tokenizer(["one two three"] * 20, 300))
+        >>> (question,) = prompted([{"id": "a"}], ["one two three"], encoder, context=4, max_tokens=2)
+        >>> question.id, encoder.decode(question.prompt)
+        ('a', ' two three')
     """
     known = sequences.needed(tokenizer)
     if context is not None and max_tokens >= context:
@@ -110,6 +121,17 @@ def written(
 
     A tokenizer that drops the blank before the first word of a text would drop it here too, so prompt and answer are
     turned into text together, and the prompt's text is taken off.
+
+    Example:
+        >>> from mixlaw.models.architecture import architecture, build
+        >>> from mixlaw.models.torch_model import TorchModel
+        >>> from mixlaw.tokens.tokenizer import Encoder, train_tokenizer
+        >>> encoder = Encoder(train_tokenizer(["one two three"] * 20, 300))
+        >>> config = architecture({"width": 16, "layers": 1, "heads": 2, "mlp_width": 32}, encoder.vocab_size)
+        >>> model = TorchModel(config, build(config).state_dict(), encoder)
+        >>> texts = written(model, prompted([{}], ["one two"], encoder, None, 3), max_tokens=3)
+        >>> len(texts)
+        1
     """
     tokenizer = sequences.needed(model.tokenizer)
     texts = []
