@@ -132,13 +132,15 @@ def test_signal_is_the_largest_gap_and_noise_the_spread_of_the_last_checkpoints(
         for step, value in enumerate(curve)
         for target, scale in (("t", 1.0), ("u", 2.0))
     ]
+    values += [{**row, "target": "flat", "value": 0.5} for row in values[::2]]
     values += [{"run": run, "step": 2, "target": "web", "value": 3.0} for run in curves]
     observations = Observations.from_records([{"run": run} for run in curves], values)
     found = signal_to_noise(observations, last=2)
     means = np.array([0.51, 0.58, 0.55])
     noise = np.sqrt((2 * 0.01**2 + 2 * 0.02**2) / 3)
-    assert [one.target for one in found] == ["t", "u"]
-    for one in found:  # a scale of its own changes nothing
+    assert [one.target for one in found] == ["t", "u", "flat"]
+    assert found[2].ratio == found[2].signal == 0.0
+    for one in found[:2]:  # a scale of its own changes nothing
         assert one.signal == pytest.approx(0.07 / means.mean())
         assert one.noise == pytest.approx(noise / means.mean())
         assert one.ratio == pytest.approx(0.07 / noise) and one.low < one.ratio < one.high

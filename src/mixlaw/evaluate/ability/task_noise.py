@@ -55,8 +55,8 @@ def signal_to_noise(
     """Signal and noise of every scored task (Heineman et al. 2025, arXiv:2508.13144), the highest ratio first.
 
     Of each run its ``last`` checkpoints count: their mean is its score, their standard deviation its noise. A score
-    that still rises there counts as noisy; score where the learning rate has decayed. A noise of 0 has an infinite
-    ratio.
+    that still rises there counts as noisy; score where the learning rate has decayed. Without noise the ratio is
+    infinite, or 0 where runs do not differ either.
 
     Args:
         observations: with values of tasks at two checkpoints or more of each run; other runs are left out.
@@ -110,7 +110,7 @@ def _told(target: str, metric: str, ends: Sequence[Any], level: float) -> TaskNo
     middle = abs(float(means.mean()))
     gap = float(np.ptp(means))
     signal, noise = (gap / middle, spread / middle) if middle else (np.inf, np.inf)
-    ratio = gap / spread if spread else np.inf
+    ratio = gap / spread if spread else np.inf if gap else 0.0  # where nothing moves, nothing is told apart
     # the true variance is freedom * spread^2 / chi2, so the ratio scales with the root of chi2 / freedom
     low, high = (ratio * float(np.sqrt(chi2.ppf(q, freedom) / freedom)) for q in ((1 - level) / 2, (1 + level) / 2))
     return TaskNoise(target, metric, signal, noise, ratio, low, high, level, len(ends), sum(len(end) for end in ends))
