@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from mixlaw.cli.app import app
 from mixlaw.data.observations import Observations
+from mixlaw.data.seams import TRAINERS
 from mixlaw.errors import ConfigError, DataError
 from mixlaw.study.config import parse_config
 from mixlaw.study.runs import table
@@ -120,6 +121,35 @@ def test_another_content_of_a_task_is_another_run(study):
     finally:
         path.write_text(content)
     assert [spec.id for spec in study.specs()] == ids and "design" not in study.stale()
+
+
+@pytest.mark.parametrize(
+    ("training", "match"),
+    [
+        ({"trainer": "command", "command": "train {spec} {metrics}"}, "'command' cannot do .* evaluators="),
+        ({"trainer": "silent"}, "'silent' does not say whether it runs them"),
+    ],
+)
+def test_a_trainer_that_runs_no_evaluators_is_refused_where_runs_are_designed(study, tmp_path, training, match):
+    class Silent:
+        def __init__(self, corpus, tokens_root):
+            pass
+
+        def run(self, spec, folder):
+            raise AssertionError("nothing is trained here")
+
+    if "silent" not in TRAINERS:
+        TRAINERS.register("silent", Silent)
+    config = study.config.model_dump(mode="json")
+    corpus = {"counts": {"cats": "1M", "sums": "1M"}}
+    tasks = {"pairs": str(study.folder.parent / "pairs.jsonl")}
+    evaluators = [{"name": "minimal_pairs", "tasks": tasks}]
+    other = Study.create(
+        tmp_path / "other", {**config, "corpus": corpus, "evaluators": evaluators, "training": {**training}}
+    )
+    other.tokenize()
+    with pytest.raises(ConfigError, match=match):
+        other.design()
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,13 @@ class Swarm:
 
     def _check_training(self, corpus: Corpus, settings: DesignConfig) -> None:
         """What would stop every run, said before any of them starts."""
-        checked = trainer(self.study) if hasattr(TRAINERS[self.config.training.trainer], "check") else None
+        name = self.config.training.trainer
+        checked = trainer(self.study) if hasattr(TRAINERS[name], "check") else None
+        if self.config.evaluators and checked is None:
+            raise ConfigError(
+                f"study.yaml asks for evaluators, and the trainer {name!r} does not say whether it runs them: it has "
+                f"no check(spec). Give it one that accepts spec.evaluators, or leave evaluators out."
+            )
         for where, spec in zip(
             ("training", *map("design.sizes[{}]".format, range(99))), templates(self.study, settings)
         ):
