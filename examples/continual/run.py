@@ -61,7 +61,7 @@ def main() -> None:
     after.tokenize()
     specs = sorted(after.design(), key=lambda spec: spec.schedule.mixture["old"])
     check(after.train())
-    seen = after.observations()
+    seen = after.observations().select([spec.id for spec in specs])  # without the runs that judge, of an earlier time
     before = {row["target"]: row["value"] for row in seen.values.to_pylist() if row["metric"] == "start_loss"}
     print(f"\n{first.tokens} tokens of 95% old text, then {options.tokens} more; nats per token\n")
     print("| share of new text | loss on old | change | loss on new | change |\n|--:|--:|--:|--:|--:|")
@@ -77,7 +77,7 @@ def main() -> None:
     )
     if not np.isfinite(found.proportion):
         raise SystemExit("No share between those that were tried keeps the old text's loss there: try others.")
-    print(f"The largest share of new text: {found.new:.3f} [{1 - found.high:.3f}, {1 - found.low:.3f}] (90%)")
+    print(f"The largest share of new text: {found.new:.3f} [{max(0.0, 1 - found.high):.3f}, {1 - found.low:.3f}] (90%)")
 
     # 3. is it true? Runs at that proportion, under seeds that no run above had
     share = round(found.proportion, 4)
