@@ -20,8 +20,9 @@ torch = pytest.importorskip("torch")
 
 from mixlaw.models.architecture import build  # noqa: E402
 from mixlaw.models.lora import add_low_rank, merged, whole_weights  # noqa: E402
-from mixlaw.train import TorchTrainer, checkpoint  # noqa: E402
+from mixlaw.train import TorchTrainer, checkpoint, flops  # noqa: E402
 from mixlaw.train.loop import Training  # noqa: E402
+from mixlaw.train.throughput import checkpoint_bytes  # noqa: E402
 from mixlaw.train.trained_weights import trained_weights  # noqa: E402
 from mixlaw.train.validation_losses import evaluate  # noqa: E402
 
@@ -216,6 +217,21 @@ def test_the_factors_start_is_needed_where_it_was(tiny, tmp_path):
     (tmp_path / first.id / checkpoint.NAME).unlink()
     with pytest.raises(DataError, match="There is no checkpoint"):
         trained_weights(tmp_path / second.id)
+
+
+def test_its_costs_are_those_of_factors(setting, tmp_path, encoder):
+    """By hand for the Llama: a layer has matrices 16x16, 8x16 twice, 16x16, 24x16 twice and 16x24."""
+    corpus, _ = setting
+    spec = spec_of(corpus, published(tmp_path, encoder))
+    per_layer = 16 * 16 + 2 * 8 * 16 + 16 * 16 + 3 * 24 * 16
+    factors = 2 * 3 * ((16 + 16) * 2 + (8 + 16) * 2 + (24 + 16) * 3)
+    assert checkpoint_bytes(spec) == 12 * factors
+    assert checkpoint_bytes(spec.replace(update="full")) > 12 * (2 * per_layer + 300 * 16)
+    norms = 2 * 2 * 16 + 16
+    products = 2 * per_layer + norms + 300 * 16  # norms are counted as if they were products
+    attention = 6 * 2 * 16 * 32
+    assert flops(spec) == (4 * products + 6 * factors + attention) * spec.num_steps * 4 * 32
+    assert flops(spec) < flops(spec.replace(update="full"))
 
 
 def test_what_does_not_fit_the_model_is_refused(setting, tmp_path, encoder):

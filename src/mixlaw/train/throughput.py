@@ -13,6 +13,7 @@ from mixlaw.kit.cores import cores, worker_environment
 from mixlaw.models.architecture import architecture, build
 from mixlaw.models.hugging_face.decoder_config import DecoderConfig
 from mixlaw.models.proxy.presets import ModelConfig
+from mixlaw.train.trained_weights import low_rank_update
 
 __all__ = ["Throughput", "checkpoint_bytes", "default_workers", "flops", "measure", "measure_parts"]
 
@@ -52,11 +53,16 @@ def flops(spec: RunSpec, vocab_size: int | None = None) -> float:
         1011351552.0
     """
     config = architecture(spec.model, vocab_size)
-    return flops_per_token(config, spec.context) * spec.num_steps * spec.batch * spec.context
+    per_token = flops_per_token(config, spec.context)
+    if (update := low_rank_update(spec, config)) is not None:  # of frozen weights no gradient is made
+        products = config.params + config.vocab_size * config.width
+        per_token += 6.0 * update.num_parameters - 2.0 * products
+    return per_token * spec.num_steps * spec.batch * spec.context
 
 
 def checkpoint_bytes(spec: RunSpec, vocab_size: int | None = None) -> int:
-    """Bytes of disk that the run's checkpoint takes: weights and two Adam moments in fp32.
+    """Bytes of disk that the run's checkpoint takes: what is trained (the weights, or low-rank factors) and two Adam
+    moments in fp32.
 
     Raises:
         ConfigError: a model that is not one of mixlaw, or whose vocabulary is not known.
@@ -68,7 +74,9 @@ def checkpoint_bytes(spec: RunSpec, vocab_size: int | None = None) -> int:
         >>> checkpoint_bytes(spec, vocab_size=256) % 12
         0
     """
-    return 12 * architecture(spec.model, vocab_size).params_total
+    config = architecture(spec.model, vocab_size)
+    update = low_rank_update(spec, config)
+    return 12 * (config.params_total if update is None else update.num_parameters)
 
 
 @dataclass(frozen=True)
@@ -213,6 +221,10 @@ def _time_steps(pipe: Any, spec: RunSpec, vocab_size: int | None, seconds: float
     if isinstance(config, DecoderConfig):  # it holds nothing before weights are loaded, and any weights take as long
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.02)
+    if (update := low_rank_update(spec, config)) is not None:
+        from mixlaw.models.lora import add_low_rank
+
+        add_low_rank(model, model.state_dict(), update, seed=0)
     training = Training(model.to(device), spec.optimizer, precision)
     shape = (spec.batch, spec.context + 1)
     batches = np.random.default_rng(0).integers(0, config.vocab_size, (8, *shape), dtype=np.int64)

@@ -22,7 +22,6 @@ from mixlaw.kit.hashing import content_hash
 from mixlaw.kit.store import Store
 from mixlaw.models.architecture import architecture, build, is_published
 from mixlaw.models.hugging_face.decoder_config import DecoderConfig
-from mixlaw.models.lora_options import lora_options
 from mixlaw.models.published import opened
 from mixlaw.train import checkpoint
 from mixlaw.train.claim import Claim
@@ -31,7 +30,7 @@ from mixlaw.train.optimizer_options import optimizer_options
 from mixlaw.train.published_start import checked_start
 from mixlaw.train.run_evaluators import RunEvaluators, check_evaluators
 from mixlaw.train.strategy_of import strategy_of
-from mixlaw.train.trained_weights import check_update, starting_weights, trained_weights
+from mixlaw.train.trained_weights import check_update, low_rank_update, starting_weights, trained_weights
 from mixlaw.train.validation_losses import evaluate, logits_at_once, value_rows
 
 __all__ = ["TorchTrainer", "evaluation_steps"]
@@ -222,9 +221,7 @@ class _Run:
         self.state = found[0] if found else checkpoint.Progressed(spec.id, precision=precision, device=device.type)
         model_seed = int(content_hash({"model": spec.seed})[:15], 16)
         model = build(self.config, model_seed).to(device)
-        assert isinstance(spec.update, Mapping)
-        low_rank = spec.update["name"] == "lora"
-        self.update = lora_options(spec.update["options"], self.config) if low_rank else None
+        self.update = low_rank_update(spec, self.config)
         if self.update is not None:
             from mixlaw.models.lora import add_low_rank
 
@@ -240,7 +237,7 @@ class _Run:
             if self.online is not None:
                 self.online.load(self.state.online, found[1])
             self.write(f"continue at step {self.state.step} of {spec.num_steps}")
-        elif spec.start_run is not None and low_rank:
+        elif spec.start_run is not None and self.update is not None:
             self.write(f"start from run {spec.start_run}, beside whose weights low-rank factors are trained")
         elif spec.start_run is not None:
             given = spec.start.get("moments") if isinstance(spec.start, Mapping) else None

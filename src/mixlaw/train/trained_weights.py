@@ -10,12 +10,27 @@ from mixlaw.data.runspec import RunSpec
 from mixlaw.errors import ConfigError
 from mixlaw.models.architecture import architecture
 from mixlaw.models.hugging_face.decoder_config import DecoderConfig
-from mixlaw.models.lora_options import lora_options
+from mixlaw.models.lora_options import LoRAOptions, lora_options
 from mixlaw.models.proxy.presets import ModelConfig
 from mixlaw.models.published import opened
 from mixlaw.train import checkpoint
 
-__all__ = ["check_update", "starting_weights", "trained_weights"]
+__all__ = ["check_update", "low_rank_update", "starting_weights", "trained_weights"]
+
+
+def low_rank_update(spec: RunSpec, config: ModelConfig | DecoderConfig) -> LoRAOptions | None:
+    """The low-rank update that ``spec`` trains; None where it trains all weights.
+
+    Raises:
+        ConfigError: see :func:`~mixlaw.models.lora_options.lora_options`.
+
+    Example:
+        >>> from mixlaw import Schedule
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=1000, model={"preset": "d64"}, update="lora")
+        >>> low_rank_update(spec, architecture(spec.model, 50)).rank
+        8
+    """
+    return lora_options(_options(spec), config) if _name(spec) == "lora" else None
 
 
 def check_update(spec: RunSpec, config: ModelConfig | DecoderConfig) -> None:
