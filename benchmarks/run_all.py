@@ -218,6 +218,15 @@ BENCHMARKS: dict[str, Benchmark] = {
         """,
         ("--rounds", "3", "--seeds", "3", "--steps", "200"),
     ),
+    "evaluation": Benchmark(
+        "How long does an evaluation of 67,000 minimal pairs take?",
+        """
+        BLiMP (arXiv:1912.00582) has 67 paradigms of 1,000 pairs of sentences. Each of the 134,000 sentences is scored
+        by a proxy of 1.3M parameters, in fp32, as `mixlaw evaluate` does it. The plain loop scores the same sentences
+        one after the other.
+        """,
+        ("--every", "10"),
+    ),
     "quickstart_seeds": Benchmark(
         "Does the gain that the quickstart predicts come true under other seeds?",
         """
