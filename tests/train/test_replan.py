@@ -83,6 +83,19 @@ def test_limits_of_the_whole_run_are_kept_exactly():
     assert 2 * mean[1] + mean[2] <= 1.25 + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("rows", "upper"),
+    [([{"d0": 1.0, "d1": 1.0}], [0.25]), ([{"d0": 1.0, "d1": 2.0, "d2": 8.0}], [2.0])],
+)
+def test_a_base_outside_the_limits_of_groups_and_prices_is_moved_into_them_from_the_first_step(rows, upper):
+    """Equal weights have 0.667 in the group, and cost 3.67: what is explored must leave the rest possible."""
+    *_, drawn = simulated(0, limits={"rows": rows, "upper": upper})
+    cost = np.array([rows[0].get(f"d{i}", 0.0) for i in range(3)])
+    assert drawn.mean(axis=0) @ cost <= upper[0] + 1e-6
+    assert drawn[0] @ cost <= upper[0] + 1e-6
+    assert np.ptp(drawn[: STEPS // 2], axis=0).max() > 0.1  # it explores still
+
+
 def test_the_base_follows_the_objective():
     even = strategy().base
     assert even == pytest.approx(np.full(3, 1 / 3), abs=1e-3)
@@ -114,6 +127,8 @@ def test_what_is_wrong_is_explained():
         strategy(limits={"high": {"dd": 0.5}})
     with pytest.raises(ConfigError, match="No mixture satisfies"):
         strategy(limits={"high": {"d0": 0.2, "d1": 0.2, "d2": 0.2}})
+    with pytest.raises(ConfigError, match="satisfies the limits of replan together"):
+        strategy(limits={"high": {"d2": 0.5}, "rows": [{"d0": 1.0, "d1": 1.0}], "upper": [0.4]})
     with pytest.raises(ConfigError, match=r"explore=0\.9"):
         strategy(explore=0.9)
     assert prior_draws([0, None], 2).T[0].tolist() == [pytest.approx([1.0, 0.2]), pytest.approx([1.0, 1.0])]

@@ -230,7 +230,7 @@ def plan(
         objective: (sets,) weights.
         past: (K,) what the mean mixture of the whole run owes to the tokens drawn so far.
         remaining: what it owes to the rest, in (0, 1].
-        base: (K,) weights of the alternative.
+        base: (K,) weights of the alternative, within the limits.
         limits: constraints for ``scipy.optimize.minimize`` and bounds: ``(bounds, constraints)``.
         caution: 0 plans by the mean alone.
 
@@ -259,6 +259,7 @@ def plan(
             value, start, jac=True, method="SLSQP", bounds=bounds, constraints=constraints, options={"maxiter": 100}
         )
         q = np.clip(found.x, 0, None)
-        if np.isfinite(q).all() and abs(q.sum() - 1) < 1e-6 and value(q)[0] < lowest - 1e-9:
+        kept = all(np.all(one["fun"](q) >= -1e-8) for one in constraints if one["type"] == "ineq")
+        if np.isfinite(q).all() and abs(q.sum() - 1) < 1e-6 and kept and value(q)[0] < lowest - 1e-9:
             best, lowest = q / q.sum(), value(q)[0]
     return np.asarray(best)

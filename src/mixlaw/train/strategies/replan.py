@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlaw.data.conflict import feasible
 from mixlaw.data.mixture import Mixture, Schedule
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.train.adaptive import Adaptive, target_weights, within
@@ -106,7 +107,7 @@ class Replan(Adaptive):
         even = np.full(count, 1 / count)
         best = self._planned(prior_draws(self._own, count), np.zeros(count), 1.0, even)
         # The prior cannot know that a domain helps no set: none begins at 0.
-        self.base = self._allowed((1 - _EVEN) * best + _EVEN * even, 0)
+        self.base = self._allowed((1 - _EVEN) * best + _EVEN * even, 0.0)
         begin, end = round(_WARM * num_steps), round((_WARM + explore) * num_steps)
         turns = max(1, min(int(cycles), (end - begin) // count)) * count
         self._turns = [begin + k * (end - begin) // turns for k in range(turns)]
@@ -141,6 +142,11 @@ class Replan(Adaptive):
             raise ConfigError(
                 f"No mixture satisfies the limits of replan: low {self._low.tolist()}, high {self._high.tolist()}."
             )
+        if len(self._rows) and not feasible(self._low, self._high, self._rows, self._upper):
+            raise ConfigError(
+                f"No mixture satisfies the limits of replan together: low {self._low.tolist()}, high "
+                f"{self._high.tolist()}, rows {self._rows.tolist()} up to {self._upper.tolist()}."
+            )
 
     def asks(self, step: int) -> frozenset[Need]:
         """Probes where a turn of the exploration begins or ends, and where the rest is planned."""
@@ -164,7 +170,7 @@ class Replan(Adaptive):
         elif step >= self._turns[0]:
             turn = self._order[bisect_right(self._turns, step) - 1]
             self.weights = self._allowed(
-                (1 - self.tilt) * self.base + self.tilt * np.eye(len(self.domains))[turn], step
+                (1 - self.tilt) * self.base + self.tilt * np.eye(len(self.domains))[turn], step / self.num_steps
             )
         self._note(step)
         return self.mixture(self.weights)
@@ -198,21 +204,8 @@ class Replan(Adaptive):
         return self._planned(draws, kept * history.mean(share, self.recency), 1 - kept, self.base, share)
 
     def _planned(self, draws: Any, past: Floats, remaining: float, base: Floats, share: float = 0.0) -> Floats:
-        low, high = self._left(share)
-        bounds = list(zip(low, np.maximum(high, low)))
-        constraints: list[dict[str, Any]] = [
-            {"type": "eq", "fun": lambda q: q.sum() - 1, "jac": lambda q: np.ones_like(q)}
-        ]
-        if len(self._rows):
-            spent = self._rows @ (share * self._mean_drawn())
-            constraints.append(
-                {
-                    "type": "ineq",
-                    "fun": lambda q: self._upper - spent - (1 - share) * (self._rows @ q),
-                    "jac": lambda q: -(1 - share) * self._rows,
-                }
-            )
-        start = _into(base, low, high)
+        bounds, constraints = self._limits(share)
+        start = self._allowed(base, share)
         return plan(draws, self._weigh, past, remaining, start, (bounds, constraints), self.caution)
 
     def _mean_drawn(self) -> Floats:
@@ -225,9 +218,41 @@ class Replan(Adaptive):
         left = max(1 - share, 1e-9)
         return np.clip((self._low - done) / left, 0, 1), np.clip((self._high - done) / left, 0, 1)
 
-    def _allowed(self, weights: Floats, step: int) -> Floats:
-        """The nearest weights that the limits of single domains allow."""
-        return _into(weights, *self._left(step / self.num_steps))
+    def _limits(self, share: float) -> tuple[list[tuple[float, float]], list[dict[str, Any]]]:
+        """Bounds and constraints of the weights from here on, as ``scipy.optimize.minimize`` takes them."""
+        low, high = self._left(share)
+        constraints: list[dict[str, Any]] = [
+            {"type": "eq", "fun": lambda q: q.sum() - 1, "jac": lambda q: np.ones_like(q)}
+        ]
+        if len(self._rows):
+            left = self._upper - self._rows @ (share * self._mean_drawn())
+            constraints.append(
+                {
+                    "type": "ineq",
+                    "fun": lambda q: left - (1 - share) * (self._rows @ q),
+                    "jac": lambda q: -(1 - share) * self._rows,
+                }
+            )
+        return list(zip(low, np.maximum(high, low))), constraints
+
+    def _allowed(self, weights: Floats, share: float) -> Floats:
+        """Weights near to these with which the rest of the run, after ``share`` of it, keeps all limits."""
+        found = _into(weights, *self._left(share))
+        bounds, constraints = self._limits(share)
+        if not len(self._rows) or (constraints[1]["fun"](found) >= -1e-9).all():
+            return found
+        from scipy.optimize import minimize
+
+        near = minimize(
+            lambda q: (float((q - weights) @ (q - weights)), 2 * (q - weights)),
+            found,
+            jac=True,
+            method="SLSQP",
+            bounds=bounds,
+            constraints=constraints,
+        )
+        q = np.clip(near.x, 0, None)
+        return np.asarray(q / q.sum())
 
 
 def _into(weights: Floats, low: Floats, high: Floats) -> Floats:
