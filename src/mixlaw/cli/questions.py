@@ -174,11 +174,18 @@ def evaluate(
         per_byte = f"  {losses['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in losses else ""
         echo(f"{name:<24} {losses['loss']:.4f} nats per token{per_byte}")
     measured = study.evaluate_tasks(model, context)
-    for row in measured.values.to_pylist():
+    rows = measured.values.to_pylist()
+    tasks = {row["target"] for row in rows}
+    parts = {row["target"] for row in rows if row["target"].rpartition("/")[0] in tasks}
+    for row in rows:
+        if row["target"] in parts:
+            continue
         error = "" if row["std"] is None else f" ± {row['std']:.4f}"
         echo(f"{row['target']:<24} {row['metric']} {row['value']:.4f}{error} {row['unit']} ({row['num_items']} items)")
     if len(measured):
-        echo(f"Wrote {folder / 'evaluations' / measured.runs['run'].to_pylist()[0]}, apart from what runs measured.")
+        where = folder / "evaluations" / measured.runs["run"].to_pylist()[0]
+        also = f", with {len(parts)} parts of tasks" if parts else ""
+        echo(f"Wrote {where}{also}, apart from what runs measured.")
 
 
 def steer(folder: StudyFolder) -> None:
