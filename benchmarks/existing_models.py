@@ -33,6 +33,7 @@ from mixlaw.models.lora_options import lora_options
 from mixlaw.models.torch_model import TorchModel
 from mixlaw.tokens.tokenizer import Encoder
 from mixlaw.train.loop import Training, choose_precision
+from mixlaw.train.validation_losses import evaluate
 
 from _data import corpora
 
@@ -59,6 +60,7 @@ def main() -> None:
     compare_logits(file, encoder)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    time_evaluation(file)
     for update in ("lora", "full") if options.full else ("lora",):
         time_training(file, update)
 
@@ -146,10 +148,8 @@ def compare_logits(file: GGUFFile, encoder: Encoder) -> None:
     began = time.monotonic()
     model = file.load()
     loaded = time.monotonic() - began
-    began = time.monotonic()
     with torch.inference_mode():
         ours = model.decoder(torch.from_numpy(ids)).numpy()
-    seconds = time.monotonic() - began
     weights = {name: values.clone() for name, values in model.decoder.state_dict().items()}
     loss = -model.logprobs(ids).mean()
     without = -TorchModel(replace(file.config, start_token=None), weights).logprobs(ids).mean()
@@ -163,12 +163,24 @@ def compare_logits(file: GGUFFile, encoder: Encoder) -> None:
         given = torch.from_numpy(np.insert(ids, 0, file.config.start_token, axis=1))
         expected = theirs(given).logits.numpy()[:, 1:]
     print(f"{file.config.params_total / 1e6:.0f}M parameters read in {loaded:.0f} s")
-    print(f"evaluation in fp32: {TOKENS / seconds:.0f} tokens/s with {torch.get_num_threads()} threads")
     print(f"logits of {TOKENS} tokens: largest {np.abs(expected).max():.1f}")
     print(f"largest difference to transformers: {np.abs(ours - expected).max():.1e}")
     print(f"loss: {loss:.2f} nats per token; without the start token {without:.2f}", flush=True)
     del theirs
     gc.collect()
+
+
+def time_evaluation(file: GGUFFile) -> None:
+    """Tokens per second of losses in fp32."""
+    decoder = file.load().decoder
+    ids = np.random.default_rng(0).integers(0, file.config.vocab_size, (BATCH, CONTEXT + 1))
+    sets = {"random": (ids, 0)}
+    evaluate(decoder, sets, BATCH)
+    began, used = time.monotonic(), time.process_time()
+    evaluate(decoder, sets, BATCH)
+    tokens = BATCH * CONTEXT
+    wall, cpu = tokens / (time.monotonic() - began), tokens / (time.process_time() - used)
+    print(f"evaluation in fp32, one thread: {wall:.0f} tokens/s ({cpu:.0f} per second of processor time)", flush=True)
 
 
 def time_training(file: GGUFFile, update: str) -> None:

@@ -254,6 +254,8 @@ def test_settings_that_do_not_go_with_a_start_are_refused(folder):
         ({"model": {"preset": "d96"}}, "start brings its own model"),
         ({"learning_rate": {"name": "wsd", "peak": 4e-3}}, "start needs a learning_rate of its own"),
         ({"start": None, "update": LORA}, "update: lora needs a start"),
+        ({"update": "lowra"}, "'lowra' names neither. Did you mean 'lora'"),
+        ({"update": {"rank": 8}}, r"update must be full, or \{name: lora"),
     ):
         with pytest.raises(ConfigError, match=says):
             Study.create(folder / "s", configuration(folder, **training))

@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch")
 from mixlaw.models.architecture import build  # noqa: E402
 from mixlaw.models.lora import add_low_rank, merged, whole_weights  # noqa: E402
 from mixlaw.train import TorchTrainer, checkpoint, flops  # noqa: E402
+from mixlaw.train.contract import refuse  # noqa: E402
 from mixlaw.train.loop import Training  # noqa: E402
 from mixlaw.train.throughput import checkpoint_bytes  # noqa: E402
 from mixlaw.train.trained_weights import trained_weights  # noqa: E402
@@ -256,3 +257,5 @@ def test_what_does_not_fit_the_model_is_refused(setting, tmp_path, encoder):
         with pytest.raises(ConfigError, match=says):
             trainer.check(asked)
     trainer.check(changed(rank=9, targets=["gate"]))
+    with pytest.raises(ConfigError, match=r"The trainer 'command' cannot do what this run asks for: update=.*lora"):
+        refuse(changed(), "command", can=("checkpoint",))

@@ -92,6 +92,7 @@ def sentencepiece_tokenizer(
         prefix = {"type": "Prepend", "prepend": _BLANK}
         normalizer = {"type": "Sequence", "normalizers": [prefix, blanks]}
         decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    vocabulary = {token: i for i, token in enumerate(spelled)}
     content = {
         "version": "1.0",
         "truncation": None,
@@ -110,11 +111,11 @@ def sentencepiece_tokenizer(
             "fuse_unk": True,
             "byte_fallback": True,
             "ignore_merges": False,
-            "vocab": {token: i for i, token in enumerate(spelled)},
+            "vocab": vocabulary,
             "merges": [pair for _, _, pair in merges],
         },
     }
-    if len(content["model"]["vocab"]) < len(tokens):  # type: ignore[index, arg-type]
+    if len(vocabulary) < len(tokens):
         raise ConfigError(f"{where} has two tokens of the same text. {give}")
     return json.dumps(content, ensure_ascii=False, indent=1)
 

@@ -136,6 +136,11 @@ class TrainingConfig(_Section):
                 f"scratch. Give for example {{name: cosine, peak: 1e-4}}, below the peak the model was trained with"
             )
         name = self.update if isinstance(self.update, str) else self.update.get("name")
+        if name not in ("full", "lora"):
+            raise ValueError(
+                f"update must be full, or {{name: lora, options: {{rank: 8}}}}; {self.update!r} names neither."
+                f"{did_you_mean(str(name), ('full', 'lora'))}"
+            )
         if self.start is None and name != "full" and self.trainer == "torch":
             raise ValueError(f"update: {name} needs a start, whose weights it adds to; give training.start")
         return self
