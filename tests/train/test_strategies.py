@@ -27,6 +27,7 @@ FILLED_IN = {
     "own_sets": {"hills": "hills_val", "plains": "plains_val", "coast": "coast_val"},
     "limits": {"high": {"coast": 0.5}},
     "batch_tokens": 128,
+    "explore": 0.35,
     "weights": {"hills": 0.2, "plains": 0.2, "coast": 0.6},
     "reference": "0123456789ab",
     "graph": {"hills": {"hills": 1, "plains": 1}, "plains": {"plains": 1}, "coast": {"coast": 1, "hills": 1}},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mixlaw.errors import DataError
 
@@ -17,6 +17,7 @@ def learn_graph(
     alone: Mapping[str, Losses],
     pairs: Mapping[tuple[str, str], Losses] | None = None,
     own_sets: Mapping[str, str] | None = None,
+    others: Sequence[str] = (),
 ) -> dict[str, dict[str, float]]:
     """Strength with which training on each domain lowers the loss of each domain's validation set.
 
@@ -32,6 +33,8 @@ def learn_graph(
         pairs: for pairs of domains (in either order), the losses after training on equal parts of both. A pair that is
             not there has no edge.
         own_sets: validation set of each domain. None: sets named like the domains.
+        others: further validation sets, which are no domain's own: a domain's strength is what its run alone lowers
+            the set's loss by, over the most that any domain's does.
 
     Returns:
         ``{domain: {domain: strength}}``, with the edges only.
@@ -49,6 +52,9 @@ def learn_graph(
         {'web': {'web': 1.0, 'code': 0.25}, 'code': {'web': 0.1, 'code': 1.0}}
         >>> learn_graph(start, alone, {("web", "code"): {"web": 3.2, "code": 2.8}})
         {'web': {'web': 1.0, 'code': 0.1}, 'code': {'code': 1.0}}
+        >>> start, alone = {**start, "exam": 5.0}, {d: {**one, "exam": one["web"]} for d, one in alone.items()}
+        >>> learn_graph(start, alone, others=["exam"])["code"]
+        {'web': 0.1, 'code': 1.0, 'exam': 0.1}
     """
     own = {d: d for d in alone} if own_sets is None else dict(own_sets)
     drops = {
@@ -80,6 +86,14 @@ def learn_graph(
                 gain = together.get((i, j), -math.inf) - drops[j][j]
             if gain > 0:
                 graph[i][j] = round(gain / drops[j][j], 12)  # 12 digits: 0.1, not 0.09999999999999998
+    for name in others:
+        fall = {i: _drop(start, alone[i], {i: name}, i, f"{i!r} alone") for i in alone}
+        most = max(fall.values())
+        if not most > 0:
+            raise DataError(f"Training on no domain alone lowers the loss of {name!r}: {fall}. Train the runs longer.")
+        for i in alone:
+            if fall[i] > 0:
+                graph[i][name] = round(fall[i] / most, 12)
     return graph
 
 

@@ -453,6 +453,7 @@ class _Run:
         }
         if self.online is not None:
             state.values += self.online.average(state.step)
+            state.online = self.online.state()
         if trainer.keep == "none":
             with self.claim.publishing():
                 (self.folder / checkpoint.NAME).unlink(missing_ok=True)

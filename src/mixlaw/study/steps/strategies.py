@@ -238,7 +238,9 @@ class _Plan:
             guess = math.log(self.study.corpus.vocab_size or 2)
             start = self.last(mine[0], "start_loss") or dict.fromkeys(losses[names[0]], guess)
             try:
-                arm.options["graph"] = learn_graph(start, losses, None, arm.options["own_sets"])
+                owned = arm.options["own_sets"]
+                others = [name for name in arm.options["objective"] if name not in owned.values()]
+                arm.options["graph"] = learn_graph(start, losses, None, owned, others)
                 strategy_of(self.base.replace(strategy={"name": arm.name, "options": arm.options}))
             except MixlawError as error:  # such as a graph without edges
                 arm.lost = str(error)

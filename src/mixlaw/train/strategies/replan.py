@@ -23,7 +23,9 @@ Floats = npt.NDArray[np.float64]
 
 _WARM = 0.05  # of the run, before anything is explored: losses fall too fast then to tell what moved them
 _LAST_PLAN = 0.85  # of the run: what is left after it moves little
+_EXPLORE = 0.35  # of the run, where there is something to find out
 _EVEN = 0.25  # of the base: equal weights
+_FAR = 2.5  # factor by which a plan's weights may differ from the base
 _DRAWS = 48
 _PROBE_SHARE = 0.03  # of the run's cost
 
@@ -32,12 +34,14 @@ class Replan(Adaptive):
     """Explores around a base mixture, fits the losses it saw, and replans the remaining mixture at each probe.
 
     *Base.* Three quarters of the mixture that is best under the prior of the law alone, and a quarter of equal weights:
-    together equal weights where the objective is the domains' own sets alike. *Exploration* (``explore`` of the run):
-    in turn each domain gets ``tilt`` of the weight and the base the rest, so the average stays near the base, and a
-    probe follows each turn. *Planning*: at each of ``plans`` probes the law of :mod:`mixlaw.train.recency_law` is
-    fitted to all probes, and the weights for the rest of the run are those under which the run ends best, over the laws
-    that the probes leave possible; with caution, so that what is not known keeps the weights at the base. Limits hold
-    for the whole run: what was drawn counts.
+    together equal weights where the objective is the domains' own sets alike. Where every set of the objective was held
+    out of a domain, that is all: what a run can find out about such sets is worth less than finding it out costs.
+
+    *Exploration*, where a set is of no domain (``explore`` of the run): in turn each domain gets ``tilt`` of the weight
+    and the base the rest, so the average stays near the base, and a probe follows each turn. *Planning*: at each of
+    ``plans`` probes the law of :mod:`mixlaw.train.recency_law` is fitted to all probes, and the weights for the rest of
+    the run are those under which the run ends best, over the laws that the probes leave possible; with caution, so that
+    what is not known keeps the weights at the base. Limits hold for the whole run: what was drawn counts.
 
     Args:
         schedule: names the domains; its weights are not used.
@@ -46,7 +50,7 @@ class Replan(Adaptive):
         own_sets: the validation set that was held out of each domain; a study fills them in.
         limits: shares of the whole run, ``{"low": {domain: share}, "high": {domain: share}, "rows": [{domain: cost}],
             "upper": [total]}``; a study fills in those of its budget (floors, caps, epochs, groups, prices).
-        explore: share of the run for exploring.
+        explore: share of the run for exploring. None: 0.35 where a set of the objective is of no domain, else 0.
         tilt: weight that is moved to one domain while exploring.
         cycles: how often each domain has its turn.
         plans: how often the rest is planned.
@@ -59,14 +63,14 @@ class Replan(Adaptive):
 
     Example:
         >>> schedule = Schedule.constant({"web": 0.5, "code": 0.5})
-        >>> replan = Replan(schedule, 200, {"web": 0.5, "code": 0.5}, {"web": "web", "code": "code"})
-        >>> replan.update(0)["web"]
-        0.5
+        >>> replan = Replan(schedule, 200, {"web": 0.8, "code": 0.2}, {"web": "web", "code": "code"})
+        >>> round(replan.update(0)["web"], 2), replan.needs
+        (0.69, frozenset())
+        >>> replan = Replan(schedule, 200, {"exam": 1.0}, {"web": "web", "code": "code"})
         >>> [step for step in range(100) if replan.asks(step)]
         [10, 21, 33, 45, 56, 68, 80, 93]
     """
 
-    needs: frozenset[Need] = frozenset({"probes"})
     changing = ("ends", "drawn", "shares", "seen", "weights", "recency")
 
     def __init__(
@@ -76,7 +80,7 @@ class Replan(Adaptive):
         objective: Mapping[str, float] | None = None,
         own_sets: Mapping[str, str] | None = None,
         limits: Mapping[str, Any] | None = None,
-        explore: float = 0.35,
+        explore: float | None = None,
         tilt: float = 0.3,
         cycles: int = 3,
         plans: int = 8,
@@ -88,7 +92,6 @@ class Replan(Adaptive):
         count = len(self.domains)
         self.objective = target_weights("replan", objective)
         self.sets = list(self.objective)
-        self.explore = within("replan", "explore", explore, 0, _LAST_PLAN - _WARM, "()")
         self.tilt = within("replan", "tilt", tilt, 0, 1, "()")
         self.caution = within("replan", "caution", caution, 0, math.inf, "[)")
         within("replan", "cycles", cycles, 1, math.inf, "[)")
@@ -97,6 +100,10 @@ class Replan(Adaptive):
         self._own: list[int | None] = [
             self.domains.index(back[name]) if back.get(name) in self.domains else None for name in self.sets
         ]
+        if explore is None:
+            explore = _EXPLORE if None in self._own else 0.0
+        within("replan", "explore", explore, 0, _LAST_PLAN - _WARM, "[)")
+        self.needs: frozenset[Need] = frozenset({"probes"} if explore else ())
         self._weigh = np.array([self.objective[name] for name in self.sets])
         self._weigh = self._weigh / self._weigh.sum()
         self.ends: list[float] = []
@@ -113,6 +120,8 @@ class Replan(Adaptive):
         self._turns = [begin + k * (end - begin) // turns for k in range(turns)]
         later = np.linspace(end, max(end, round(_LAST_PLAN * num_steps)), int(plans)).round().astype(int)
         self._plans = sorted(set(later.tolist()))
+        if not explore:
+            self._turns = self._plans = []
         self._probes = frozenset(step for step in (*self._turns, *self._plans) if 0 < step < num_steps)
         if probe_tokens is None:
             scored = 3 * _PROBE_SHARE * num_steps * batch_tokens / (max(len(self._probes), 1) * len(self.sets))
@@ -164,10 +173,10 @@ class Replan(Adaptive):
             now = self.measured_sets(step, losses, self.sets)
             self.shares.append(step / self.num_steps)
             self.seen.append(now.tolist())
-        if step >= self._plans[0]:
+        if self._plans and step >= self._plans[0]:
             if step in self._plans and len(self.seen) >= 3:
                 self.weights = self._replan(step / self.num_steps)
-        elif step >= self._turns[0]:
+        elif self._turns and step >= self._turns[0]:
             turn = self._order[bisect_right(self._turns, step) - 1]
             self.weights = self._allowed(
                 (1 - self.tilt) * self.base + self.tilt * np.eye(len(self.domains))[turn], step / self.num_steps
@@ -193,19 +202,22 @@ class Replan(Adaptive):
         first = round(share * self.num_steps) == self._plans[0]
         chosen = None
         for rho in RECENCIES if first or len(self.shares) % 3 == 0 else (self.recency,):
-            fits = fit_sets(history, shares, seen, self._own, rho)
+            fits = fit_sets(history, shares, seen, self._own, rho, self.base)
             cost = sum(fit.cost for fit in fits)
             if chosen is None or cost < chosen[0]:
                 chosen = cost, rho, fits
         assert chosen is not None
         _, self.recency, fits = chosen
-        draws = draw(fits, self.recency, _DRAWS, np.random.default_rng(len(self.shares)))
+        draws = draw(fits, self.recency, _DRAWS, np.random.default_rng(len(self.shares)), self.base)
         kept = share ** (self.recency + 1)
         return self._planned(draws, kept * history.mean(share, self.recency), 1 - kept, self.base, share)
 
     def _planned(self, draws: Any, past: Floats, remaining: float, base: Floats, share: float = 0.0) -> Floats:
         bounds, constraints = self._limits(share)
         start = self._allowed(base, share)
+        # What a turn of the exploration shows holds near the base: a plan far from it would rest on the law's form.
+        near = [(max(low, x / _FAR), min(high, x * _FAR)) for (low, high), x in zip(bounds, start)]
+        bounds = [(min(low, x), max(high, x)) for (low, high), x in zip(near, start)]
         return plan(draws, self._weigh, past, remaining, start, (bounds, constraints), self.caution)
 
     def _mean_drawn(self) -> Floats:
