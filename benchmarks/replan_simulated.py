@@ -4,8 +4,9 @@
 
 Simulated runs of 1,953 steps whose losses follow a power of the effective tokens, with random exponents, amplitudes and
 transfer, and with recency, seen through probes with a noise of 0.01 nats. That is another law than the one which is
-fitted. *Own sets*: every domain's held-out set counts alike, and exploring is asked for; *one set*: a single set that is
-none of the domains'. The gain is against equal weights, in nats per token of the objective. Real runs need not be so.
+fitted. *Own sets*: every domain's held-out set counts alike, and exploring is asked for; *one set*: a single set that
+is none of the domains'. The gain is against equal weights, in nats per token of the objective. Real runs need not be
+so.
 """
 
 import argparse

@@ -40,8 +40,21 @@ class OnlineSteps:
         RunError: the reference run is not finished, or is of another architecture.
 
     Example:
-        >>> online = OnlineSteps(spec, corpus, Path("study/tokens"), training, {}, Path("study/runs"))  # doctest: +SKIP
-        >>> loss, norm = online.step(0, learning_rate=3e-3)                                             # doctest: +SKIP
+        >>> import tempfile
+        >>> from mixlaw import Schedule, tokens
+        >>> from mixlaw.models.architecture import architecture, build
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name, step in {"web": 3, "code": 5}.items():
+        ...     np.save(folder / f"{name}.npy", np.arange(0, 2000 * step, step, dtype=np.uint16) % 64)
+        >>> paths = {name: folder / f"{name}.npy" for name in ("web", "code")}
+        >>> corpus = tokens.build(paths, folder, validation_tokens=0)
+        >>> mixture = Schedule.constant({"web": 0.75, "code": 0.25})
+        >>> spec = RunSpec(mixture, tokens=1024, batch=4, context=16, strategy={"name": "static"})
+        >>> model = build(architecture({"width": 16, "layers": 1, "heads": 2, "mlp_width": 32}, corpus.vocab_size))
+        >>> online = OnlineSteps(spec, corpus, folder / "tokens", Training(model, {}, "fp32"), {}, folder / "runs")
+        >>> loss, norm = online.step(0, learning_rate=1e-3)
+        >>> online.loader.tokens()
+        {'web': 48, 'code': 16}
     """
 
     def __init__(
