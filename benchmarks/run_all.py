@@ -227,6 +227,24 @@ BENCHMARKS: dict[str, Benchmark] = {
         """,
         ("--every", "10"),
     ),
+    "strategies": Benchmark(
+        "Do online strategies beat a fixed mixture at equal cost?",
+        """
+        Every strategy has the tokens of one d64 run on real text, and the same seeds. References, proxies, the graph's
+        runs, the small runs of the recipe's swarm (a quarter of the tokens where there are any) and probes are paid
+        from these tokens. Losses are those of the validation sets at the end of the final run, in nats per token; the
+        objective is their weighted mean. Equal weights are called *uniform*; the loader draws them stratified.
+        """,
+    ),
+    "replan_simulated": Benchmark(
+        "How much of the attainable gain does replan reach, and what does planning cost?",
+        """
+        Simulated runs of 1,953 steps whose losses follow a power of the effective tokens, with random exponents,
+        amplitudes and transfer, and with recency, seen through probes with a noise of 0.01 nats. That is another law
+        than the one which is fitted. *Own sets*: every domain's held-out set counts alike, and exploring is asked for;
+        *one set*: a single set that is none of the domains'. The gain is against equal weights, in nats per token.
+        """,
+    ),
     "quickstart_seeds": Benchmark(
         "Does the gain that the quickstart predicts come true under other seeds?",
         """

@@ -40,9 +40,9 @@ SETTINGS = {
 }
 """Training domains and the objective; None: the held-out part of every domain alike."""
 
-BASELINE = "stratified"
+BASELINE = "uniform"
 ARMS = (
-    "stratified",
+    "uniform",
     "natural",
     "temperature",
     "replan",
@@ -168,9 +168,9 @@ def pooled(found: dict[str, Comparison], a: str, b: str) -> tuple[float, float, 
 def tables(found: dict[str, Comparison]) -> None:
     labels = list(next(iter(found.values())).arms)
     print("## All settings\n")
-    print("Objective minus that of stratified, nats per token, mean over the settings; better and worse count the")
+    print("Objective minus that of equal weights, nats per token, mean over the settings; better and worse count the")
     print(f"settings whose own {LEVEL:.0%} interval lies below and above 0.\n")
-    print("| strategy | minus stratified | better in | worse in | largest difference | before the final run |")
+    print("| strategy | minus equal weights | better in | worse in | largest difference | before the final run |")
     print("|---|---|---|---|---|---|")
     from mixlaw.verify.compared import difference
 
@@ -199,7 +199,7 @@ def tables(found: dict[str, Comparison]) -> None:
             mean, low, high, _ = pooled(found, "replan", other)
             print(f"\nreplan minus {other}: {mean:+.4f} [{low:+.4f}, {high:+.4f}]")
     if "replan" in labels:
-        print(f"\nreplan minus stratified, one-sided 95% bound: {pooled(found, 'replan', BASELINE)[3]:+.4f}")
+        print(f"\nreplan minus equal weights, one-sided 95% bound: {pooled(found, 'replan', BASELINE)[3]:+.4f}")
     for name, one in found.items():
         domains, objective = SETTINGS[name]
         print(f"\n## {name}\n\nDomains: {', '.join(domains)}. Objective: {objective or 'every domain alike'}.\n")
