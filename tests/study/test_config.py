@@ -51,11 +51,31 @@ def test_yaml_round_trip(tmp_path):
         ({"reference": "natrual"}, "reference: .*Did you mean 'natural'.*'natrual'"),
         ({"reference": {"web": "a"}}, "reference: must be natural, uniform, or weights .*'a'"),
         ({"corpus": {}}, "either 'domains'"),
+        ({"design": {"trunk": {"shaer": 0.5}}}, r"unknown key 'design\.trunk\.shaer'.*Did you mean 'share'"),
+        ({"design": {"trunk": "half"}}, r"trunk must be a share of the tokens, such as 0\.5.*'half'"),
+        ({"training": {"update": 5}}, r"training\.update: must be full or lora.*got 5\)"),
+        ({"training": {"update": {"nam": "lora"}}}, "update must be full, or .*'nam': 'lora'"),
+        ({"training": {"start": ""}}, "start is empty"),
+        ({"evaluators": ["minimal_pairs"]}, r"evaluators\.0: must be a section .*'minimal_pairs'"),
+        (
+            {"evaluators": [{"name": "loss", "tasks": {}}]},
+            r"evaluators\.0\.tasks: must be names with one file each.*{}",
+        ),
+        ({"evaluators": [{"name": "loss", "tasks": "a.jsonl"}]}, r"names with one file each.*'a\.jsonl'"),
+        ({"evaluators": [{"name": "loss", "tasks": {"a": ["b"]}}]}, r"names with one file each.*\['b'\]"),
+        ({"evaluators": [{"name": "loss", "tasks": {"a": "b"}, "at": []}]}, r"at: must be fractions.*\[\]"),
     ],
 )
 def test_mistakes_are_named(change, message):
     with pytest.raises(ConfigError, match=message):
         parse_config({**GOOD, **change}, "here")
+
+
+def test_settings_that_do_not_go_together_are_told_without_the_whole_section():
+    training = {"update": "lora", "learning_rate": {"name": "wsd", "peak": 0.01}, "optimizer": {"name": "adamw"}}
+    with pytest.raises(ConfigError, match=r"update: lora needs a start.*give training\.start") as caught:
+        parse_config({**GOOD, "training": {**training, "tokens": 20_480, "batch": 4, "context": 32}}, "here")
+    assert "adamw" not in str(caught.value)
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):

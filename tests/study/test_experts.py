@@ -253,3 +253,12 @@ def test_an_expert_that_is_missing_or_without_weights_is_named(trained, tmp_path
     (folder / "DONE").unlink()
     with pytest.raises(DataError, match=r"expert of 'digits'.*not trained yet"):
         expert_scores(study)
+
+
+def test_a_mistyped_option_is_told_where_no_mixture_is_proposed(tmp_path):
+    study = Study.create(
+        tmp_path / "s", config(tmp_path, design={"sampler": "experts", "options": {"strength": [1, 2]}})
+    )
+    study.tokenize()
+    with pytest.raises(ConfigError, match=r"'strength'.*Did you mean 'strengths'"):
+        study.swarm.propose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -117,6 +118,13 @@ class TrainingConfig(_Section):
 
     _counts = field_validator("tokens", mode="before")(lambda v: parse_count(v, "training tokens"))
 
+    @field_validator("update", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if not isinstance(value, str | dict):
+            raise ValueError("must be full or lora, or {name: lora, options: {rank: 8}}")
+        return value
+
     @field_validator("options")
     @classmethod
     def _from_the_study(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +136,8 @@ class TrainingConfig(_Section):
 
     @model_validator(mode="after")
     def _of_the_start(self) -> TrainingConfig:
+        if self.start == "":
+            raise ValueError("start is empty: give a checkpoint folder or a GGUF file, or leave start out")
         if self.start is not None and self.model != _PROXY:
             raise ValueError("start brings its own model; leave out training.model")
         if self.start is not None and self.learning_rate == _PROXY_RATE:
@@ -228,6 +238,10 @@ class DesignConfig(_Section):
         trunk = data.get("trunk")
         if isinstance(trunk, int | float) and not isinstance(trunk, bool):
             data["trunk"] = {"share": trunk} if trunk != 0 else None
+        elif isinstance(trunk, str | list):
+            raise ValueError(
+                f"trunk must be a share of the tokens, such as 0.5, or {{share: 0.5, mixture: natural}}, got {trunk!r}"
+            )
         return data
 
     @model_validator(mode="after")
@@ -287,19 +301,26 @@ class EvaluatorConfig(_Section):
 
     name: str
     """``minimal_pairs``, ``multiple_choice``, ... or a registered name."""
-    tasks: dict[str, str] = Field(min_length=1)
+    tasks: dict[str, str]
     """``{name of the task: file of its records}``, relative to the study folder's parent, like text."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The evaluator's own, such as ``shots`` of ``multiple_choice``."""
-    at: list[float] = Field(default_factory=lambda: [1.0], min_length=1)
+    at: list[float] = Field(default_factory=lambda: [1.0])
     """Fractions of the run, in (0, 1]."""
 
     _one = field_validator("at", mode="before")(lambda v: [v] if isinstance(v, int | float) else v)
 
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _files(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not value or not all(isinstance(file, str) for file in value.values()):
+            raise ValueError("must be names with one file each, such as {pairs: tasks/pairs.jsonl}")
+        return value
+
     @field_validator("at")
     @classmethod
     def _fractions(cls, value: list[float]) -> list[float]:
-        if any(not 0 < f <= 1 for f in value):
+        if not value or any(not 0 < f <= 1 for f in value):
             raise ValueError("must be fractions of the run in (0, 1], such as [0.5, 1.0]")
         return value
 
@@ -504,8 +525,16 @@ def _explain(error: Any, section: Any = StudyConfig) -> str:
                 section = section.__args__[0]
             else:
                 section = section.model_fields[part].annotation
+            if isinstance(section, UnionType):  # a section that may be left out
+                section = next(kind for kind in section.__args__ if kind is not NoneType)
         key = error["loc"][-1]
         return f"unknown key {where!r}.{did_you_mean(str(key), section.model_fields)}"
     if error["type"] == "missing":
         return f"{where!r} is missing"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')} (got {error.get('input')!r})"
+    if error["type"] in ("model_type", "model_attributes_type"):
+        return f"{where}: must be a section of keys and values, such as {{name: ...}} (got {error.get('input')!r})"
+    words = f"{where}: {error['msg'].removeprefix('Value error, ')}"
+    given = repr(error.get("input"))
+    if error["type"] == "value_error" and isinstance(error.get("input"), dict) and len(given) > 120:
+        return words  # settings that do not go together: they are named, and the whole section says no more
+    return f"{words} (got {given})"

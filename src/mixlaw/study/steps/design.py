@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mixlaw.data import formats
 from mixlaw.data.corpus import Corpus
 from mixlaw.data.runspec import RunSpec
-from mixlaw.data.seams import TRAINERS
+from mixlaw.data.seams import SAMPLERS, TRAINERS
 from mixlaw.design.trunk import branch_of, expert_specs
 from mixlaw.errors import ConfigError, MixlawWarning
 from mixlaw.kit.hashing import content_hash
@@ -59,6 +59,8 @@ class Swarm:
         schedules = []
         if d.num or not d.experts:
             schedules = design.propose(corpus, self.study.budget, d.num, seed=d.seed, sampler=d.sampler, **d.options)
+        else:  # no mixture to propose, and a mistyped option is one all the same
+            SAMPLERS.check(d.sampler, d.options)
         base, *larger = templates(self.study, d)
         seeds = iter(range(SEEDS * d.seed, SEEDS * (d.seed + 1)))
         specs: list[RunSpec] = []
