@@ -193,7 +193,10 @@ class GGUFFile:
                 raise DataError(f"{self.path}: {theirs} cannot be widened to fp32 ({error}).") from None
             values = torch.from_numpy(numbers.copy()).to(torch.float32).reshape(shapes[ours])
             if not bool(torch.isfinite(values).all()):
-                raise DataError(f"{self.path}: {theirs} holds numbers that are not finite (NaN or infinity).")
+                raise DataError(
+                    f"{self.path}: {theirs} holds numbers that are not finite (NaN or infinity). Such a model cannot "
+                    f"be used: take another file of it."
+                )
             weights[ours] = self._in_our_order(ours.rpartition(".")[2], values)
         return weights
 

@@ -105,6 +105,11 @@ def check_tokenizer(
             f"the model's tokenizer.json there."
         )
     own = Encoder.load(folder.tokenizer_file).hash
+    if not tokenizer:
+        raise ConfigError(
+            f"The corpus has no tokenizer, so nobody can tell whether its tokens are those of {folder.path}. Give text "
+            f"(corpus.domains) and corpus.tokenizer: {folder.tokenizer_file}, then `mixlaw tokenize`."
+        )
     if own != tokenizer:
         raise ConfigError(
             f"The corpus was tokenised with the tokenizer {tokenizer!r}, and {folder.path} has another, {own!r}: the "

@@ -65,7 +65,10 @@ def config_of(values: Mapping[str, Any], where: str) -> tuple[DecoderConfig, dic
         raise ConfigError(f"{where}: quantised weights are not supported. Use the unquantised checkpoint.")
     family = family_of(values.get("model_type"), where)
     fields = Fields(values, where)
-    config = family.config(fields)
+    try:
+        config = family.config(fields)
+    except ConfigError as error:  # numbers that do not go together are told by the architecture, which knows no file
+        raise ConfigError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
     fields.finish()
     return config, {"model_type": values["model_type"], **fields.used}
 
@@ -89,6 +92,11 @@ class CheckpointFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.is_file():
+            raise DataError(
+                f"{str(path)!r} is a file, and a checkpoint is a folder with config.json, safetensors files and "
+                f"tokenizer.json. Give the folder, such as {str(self.path.parent)!r}, or a file that ends in .gguf."
+            )
         if not (self.path / "config.json").is_file():
             raise DataError(
                 f"There is no checkpoint in {str(path)!r}: it has no config.json. Give the folder with config.json, "
@@ -149,11 +157,13 @@ class CheckpointFolder:
         if (self.path / _INDEX).is_file():
             content = _json(self.path / _INDEX).get("weight_map")
             if not isinstance(content, dict) or not content:
-                raise DataError(f"{self.path / _INDEX} has no weight_map of tensors to files.")
+                raise DataError(f"{self.path / _INDEX} has no weight_map of tensors to files. Download it again.")
             files = sorted({str(file) for file in content.values()})
             outside = [file for file in files if Path(file).name != file]
             if outside:
-                raise DataError(f"{self.path / _INDEX} names {outside[0]!r}, which is no file of this folder.")
+                raise DataError(
+                    f"{self.path / _INDEX} names {outside[0]!r}, which is no file of this folder. Download it again."
+                )
             missing = [file for file in files if not (self.path / file).is_file()]
             if missing:
                 raise DataError(
@@ -170,7 +180,10 @@ class CheckpointFolder:
                 f"when it is opened, so mixlaw never does. Save the model as safetensors with transformers "
                 f"(`save_pretrained`), where you trust the file."
             )
-        raise DataError(f"{self.path} has neither {_WEIGHTS} nor {_INDEX}.")
+        raise DataError(
+            f"{self.path} has neither {_WEIGHTS} nor {_INDEX}, so there are no weights. Download the model's "
+            f"safetensors files into it."
+        )
 
     def _listed(self) -> dict[str, _Tensor]:
         """All tensors of all files."""
@@ -212,7 +225,10 @@ class CheckpointFolder:
         for name, tensor in chosen.items():
             shape = wanted.get(name, shapes["embedding"])
             if tensor.shape != shape:
-                raise DataError(f"{tensor.file}: {name} has shape {tensor.shape}, and config.json says {shape}.")
+                raise DataError(
+                    f"{tensor.file}: {name} has shape {tensor.shape}, and config.json says {shape}. Are both of the "
+                    f"same model?"
+                )
             if tensor.dtype not in _TYPES:
                 raise DataError(
                     f"{tensor.file}: {name} is of type {tensor.dtype}; {', '.join(_TYPES)} can be read. Convert it "
@@ -225,9 +241,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not readable JSON: {error}.") from None
+        raise DataError(f"{path} is not readable JSON: {error}. Download it again.") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path} must hold a JSON object, got {type(content).__name__}.")
+        raise DataError(f"{path} must hold a JSON object, got {type(content).__name__}. Download it again.")
     return content
 
 
@@ -238,14 +254,15 @@ def _header(file: Path) -> dict[str, _Tensor]:
     with open(file, "rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         if size < 8 or length > size - 8:
-            raise DataError(f"{damaged}: it has {size} bytes, and its header alone should have {length}.")
+            header_size = f"its header alone should have {length}" if size >= 8 else "no such file is that short"
+            raise DataError(f"{damaged}: it has {size} bytes, and {header_size}. Download it again.")
         try:
             header = json.loads(handle.read(length))
             tensors = {name: value for name, value in header.items() if name != "__metadata__"}
             found = {n: _Tensor(file, str(v["dtype"]), tuple(map(int, v["shape"]))) for n, v in tensors.items()}
             ends = [int(v["data_offsets"][1]) for v in tensors.values()]
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
-            raise DataError(f"{damaged}: its header cannot be read ({error!r}).") from None
+            raise DataError(f"{damaged}: its header cannot be read ({error!r}). Download it again.") from None
     if (said := 8 + length + max(ends, default=0)) != size:
         raise DataError(f"{damaged}: it has {size} bytes and should have {said}. Download it again.")
     return found

@@ -27,7 +27,10 @@ def read(file: Path, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
             for name in names:
                 values = handle.get_tensor(name).to(torch.float32)
                 if not bool(torch.isfinite(values).all()):
-                    raise DataError(f"{file}: {name} holds numbers that are not finite (NaN or infinity).")
+                    raise DataError(
+                        f"{file}: {name} holds numbers that are not finite (NaN or infinity). Such a model cannot "
+                        f"be used: take an earlier checkpoint, or download it again."
+                    )
                 yield name, values
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(f"{file} is not a readable safetensors file ({error}). Download it again.") from None
