@@ -298,7 +298,9 @@ def test_bad_input_is_explained(tmp_path):
         resample(pool, {}, 5)
     with pytest.raises(ConfigError, match=r"41 documents are asked for, and 40 can be chosen"):
         resample(pool, like, 41, NgramImportance(min_words=1))
-    with pytest.raises(ConfigError, match=r"of 41 in the pool 40 have fewer than 1000 words and 1 have none"):
+    with pytest.raises(
+        ConfigError, match=r"of 41 in the pool 40 have fewer than 1000 words and 1 have none. Lower min"
+    ):
         resample([*pool, Document("none", "")], like, 5, NgramImportance(min_words=1000))
     with pytest.raises(DataError, match="The pool holds no words"):
         resample([Document("a", ""), Document("b", " ")], like, 1)
@@ -308,6 +310,9 @@ def test_bad_input_is_explained(tmp_path):
         resample(iter(pool), like, 5)
     with pytest.raises(ConfigError, match=r"the target 't' must be a list"):
         resample(pool, {"t": "the river"}, 5)
+    (tmp_path / "taken").write_text("text")
+    with pytest.raises(ConfigError, match="taken is a file, and a selection is a folder"):
+        resample(pool, like, 5, folder=tmp_path / "taken")
     with pytest.raises(ConfigError, match="write_text needs a folder"):
         resample(pool, like, 5, write_text=True)
     for num in (0, -1, 2.5, True):

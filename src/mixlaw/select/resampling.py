@@ -169,6 +169,8 @@ def resample(
         raise ConfigError(f"A selection is of a whole number of documents, at least 1; got {num!r}.")
     if write_text and folder is None:
         raise ConfigError("write_text needs a folder to write into. Give folder=...")
+    if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise ConfigError(f"{os.fspath(folder)} is a file, and a selection is a folder. Give another name.")
     if folder is not None and (Path(folder) / "selection.json").exists():
         raise ConfigError(f"{os.fspath(folder)} holds a selection already. Choose another folder, or remove it first.")
 
@@ -178,8 +180,8 @@ def resample(
         few = Counter("no text" if r == "it holds no words" else "short" for r in importance.excluded.values())
         raise ConfigError(
             f"{num} documents are asked for, and {len(items)} can be chosen: of {len(items) + few.total()} in the pool "
-            f"{few['short']} have fewer than {importance.min_words} words and {few['no text']} have none. Ask for at "
-            f"most {len(items)}, or lower min_words."
+            f"{few['short']} have fewer than {importance.min_words} words and {few['no text']} have none. "
+            + (f"Ask for at most {len(items)}, or lower min_words." if items.ids else "Lower min_words.")
         )
     selection = selector(items, importance.targets, float(num), importance)
     weights = np.array([selection.scores[name] for name in importance.ids])

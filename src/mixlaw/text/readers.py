@@ -121,7 +121,8 @@ def find_files(paths: Sequence[str | os.PathLike[str]], counts: ReadCounts | Non
             if fs.exists(root):
                 raise DataError(f"{url!r} is a pipe or a device, not a file. Write what it gives into a file first.")
             raise DataError(
-                f"{url!r} does not exist. Check the path; relative paths start where the study folder lies."
+                f"{url!r} does not exist. Check the path; a relative one starts in the folder you are in, and in "
+                f"study.yaml where the study folder lies."
             )
         base = root.rstrip("/") + "/"
         relative = [(n, n[len(base) :] if n.startswith(base) else os.path.basename(n)) for n in names]
