@@ -143,6 +143,9 @@ def test_what_is_wrong_is_explained(study):
         ([{"name": "odm", "options": {"iterations": 2}}], {}, "iterations=2 of the strategy 'odm'"),
         ([{"name": "odm", "options": {"reward": "lost"}}], {}, "lost"),
         (["doremi"], {"search": 0.01}, "fewer than 10 steps"),
+        ([{"name": "doremi", "options": {"iterations": 99}}], {}, "lower iterations=99"),
+        ([{"name": "doremi", "options": {"reference": "abc"}}], {}, "reference='abc'.*trains the reference itself"),
+        (["odm", {"name": "odm", "options": {"reward": "progress"}}], {}, "Two strategies are called 'odm'.*progress"),
     ):
         with pytest.raises(ConfigError, match=words):
             study.compare(names, **options)

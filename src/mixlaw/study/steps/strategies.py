@@ -92,6 +92,13 @@ def compare(
         )
     study.check_objective(study.corpus)
     arms = [arm for number in range(seeds) for one in strategies for arm in _arms(study, one, number)]
+    for arm in arms:
+        other = next(one for one in arms if one.label == arm.label)
+        if (other.name, dict(other.given)) != (arm.name, dict(arm.given)):
+            raise ConfigError(
+                f"Two strategies are called {arm.label!r}, with the options {dict(other.given)} and {dict(arm.given)}. "
+                f"Give one of them another label: {{'name': {arm.name!r}, 'label': ..., 'options': ...}}."
+            )
     if not arms:
         raise ConfigError("No strategy was named. Name at least one, such as stratified.")
     plan = _Plan(study, search, charged)
@@ -123,6 +130,11 @@ def _arms(study: StudyFolder, one: str | Mapping[str, Any], number: int) -> Iter
         raise ConfigError(
             f"iterations={rounds!r} of the strategy {name!r}: give a whole number of at least 1, and more than 1 only "
             f"to a strategy whose result is its average weights (doremi, doge)."
+        )
+    if averaged and "reference" in given:
+        raise ConfigError(
+            f"reference={given['reference']!r} of the strategy {name!r}: a study trains the reference itself, on its "
+            f"reference mixture (reference: in study.yaml). Leave the option out."
         )
     seed = SEEDS * study.config.design.seed + STRATEGY_SEED + number
     yield _Arm(str(asked.get("label", name)), name, given, seed, _filled(study, name, given), rounds)
@@ -175,7 +187,9 @@ class _Plan:
         if whole < _SHORTEST * self.step_tokens:
             raise ConfigError(
                 f"The strategy {arm.name!r} would train a run of {whole} tokens, fewer than {_SHORTEST} steps of "
-                f"{self.step_tokens}. Raise training.tokens or --search, or do not charge the search."
+                f"{self.step_tokens}. Raise training.tokens or --search, "
+                + (f"lower iterations={arm.rounds}, " if arm.rounds > 1 else "")
+                + "or do not charge the search (--uncharged)."
             )
         few = unique_tokens(self.study, self.study.corpus, whole)
         spec = self.base.replace(tokens=whole, seed=arm.seed, unique_tokens=few, **changes)
