@@ -205,7 +205,9 @@ def test_a_function_of_the_user(tmp_path, monkeypatch):
     [
         ("minimal_pairs", {"sentence_god": "a"}, r"Record 1 needs the acceptable sentence under 'sentence_good'"),
         ("minimal_pairs", {"sentence_good": "a", "sentence_bad": 3.5j}, "holds '3.5j' under 'sentence_bad'"),
-        ("multiple_choice", {"question": "a", "choices": ["b"], "answer": "A"}, "a list of at least two texts"),
+        ("minimal_pairs", {"sentence_good": None}, "Record 1 holds null under 'sentence_good', where"),
+        ("multiple_choice", {"question": "a", "choices": ["b"], "answer": "A"}, r"two texts, and has \['b'\] there"),
+        ("multiple_choice", {"question": "a", "answer": "A"}, "two texts, and has nothing there"),
         ("multiple_choice", {"question": "a", "choices": ["b", "c"], "answer": "E"}, "has the answer 'E'"),
         ("multiple_choice", {"choices": ["b", "c"], "answer": "A"}, "needs a question under 'question' or 'problem'"),
         ("gold_answer", {"question": "a"}, "needs an answer under 'answer' or 'target'"),

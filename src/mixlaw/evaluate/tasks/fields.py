@@ -43,6 +43,8 @@ def text(record: Record, keys: Sequence[str], what: str) -> str:
     """
     found = next((key for key in keys if record.get(key) is not None), None)
     if found is None:
+        if (empty := next((key for key in keys if key in record), None)) is not None:
+            raise DataError(f"holds null under {empty!r}, where {what} must be a text that is not empty.")
         raise DataError(
             f"needs {what} under {' or '.join(map(repr, keys))}, and has the keys {sorted(map(str, record))}."
             f"{did_you_mean(keys[0], map(str, record))}"
@@ -131,7 +133,8 @@ def choices(record: Record) -> tuple[list[str], int]:
     labels = given.get("label") if isinstance(given, Mapping) else None
     given = given.get("text") if isinstance(given, Mapping) else given
     if not isinstance(given, list) or len(given) < 2 or not all(isinstance(c, str) and c for c in given):
-        raise DataError(f"needs 'choices', a list of at least two texts, and has {str(given)[:60]!r} there.")
+        shown = "nothing" if given is None else f"{given!r:.60}"
+        raise DataError(f"needs 'choices', a list of at least two texts, and has {shown} there.")
     right = record.get("answer", record.get("answerKey"))
     if isinstance(labels, list) and right in labels and len(labels) == len(given):
         return list(given), labels.index(right)
