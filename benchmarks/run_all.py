@@ -202,6 +202,16 @@ BENCHMARKS: dict[str, Benchmark] = {
         between them.
         """,
     ),
+    "dsir": Benchmark(
+        "What is it worth to choose documents by DSIR, beside random documents and the whole pool?",
+        """
+        The pool is seven domains of real text; the targets are two others, half of whose documents the selection sees
+        while the other half judges. Selections of equally many words (signs counted as words) are drawn at random and
+        by `mixlaw select dsir`, from whole documents and from pieces of 256 words. A d64 model is trained on each and
+        on the whole pool (*natural*) with paired seeds. A difference is the loss minus that of random documents, with
+        a 90% interval over seeds; negative is better.
+        """,
+    ),
     "tokens": Benchmark(
         "How fast is text tokenised?",
         """

@@ -285,6 +285,12 @@ def test_cautions():
     follows = resample(brief, {"rivers": target(100)}, 30, NgramImportance(min_words=1))[1]
     assert follows.length_correlation > 0.8 and any("follows length" in n for n in follows.notes)
 
+    prices = [d for d in documents(200, longest=4000) if d.id.startswith("price")]
+    unlike = resample(prices, {"rivers": target(100)}, 30, NgramImportance(min_words=1))[1]
+    assert unlike.negative == 1 and unlike.shortest > 0.9
+    assert any("100% of the kept documents have a negative log weight" in n for n in unlike.notes)
+    assert follows.negative == 0 and not any("negative log weight" in n for n in follows.notes)
+
     narrow = resample(documents(), {"t": ["sand"]}, 5)[1]
     assert narrow.num_pool == 40 and any("never uses" in n for n in narrow.notes)
 

@@ -50,6 +50,7 @@ class ResamplingReport:
             does not vary.
         longest, shortest: share of the kept documents that are among as many longest, or shortest, candidates.
         median_candidates, median_kept: median words.
+        negative: share of the kept documents with a negative log weight, likelier in the pool than in the target.
         by_source: ``{source: (kept, candidates)}``.
         largest, smallest: the explained documents with the largest and the smallest log weights, the outermost first.
         seen: how often each n-gram of the explanations is in the targets, by target.
@@ -71,6 +72,7 @@ class ResamplingReport:
     shortest: float
     median_candidates: float
     median_kept: float
+    negative: float
     by_source: Mapping[str, tuple[int, int]]
     largest: tuple[Explanation, ...]
     smallest: tuple[Explanation, ...]
@@ -294,6 +296,7 @@ def _report(
         shortest=float(kept[by_length[:num]].mean()),
         median_candidates=float(np.median(importance.num_words)),
         median_kept=float(np.median(importance.num_words[kept])),
+        negative=float((weights[kept] < 0).mean()),
         by_source={name: (chosen[name], of) for name, of in sources.most_common()},
         largest=tuple(largest),
         smallest=tuple(smallest),
@@ -332,6 +335,12 @@ def _notes(report: ResamplingReport, importance: NgramImportance) -> Iterator[st
         yield (
             f"the weights are worth {report.effective:.1f} documents, and {report.num_kept} are kept: nearly the same "
             f"ones come under every seed, so this is a ranking and no sample from the target."
+        )
+    if report.negative >= 0.5:
+        yield (
+            f"{report.negative:.0%} of the kept documents have a negative log weight: by their n-grams they are "
+            f"likelier in the pool than in the target. The pool holds too little that is like the target, and short "
+            f"documents come first because their weights are sums of fewer n-grams."
         )
     for share, which in ((report.longest, "longest"), (report.shortest, "shortest")):
         if half and share >= _BY_LENGTH:
