@@ -34,7 +34,6 @@ OLD = ("books-en", "news-en")
 SHARES = (1 / 16, 1 / 2, 1 / 4, 7 / 8, 1 / 8, 3 / 4)
 CHARACTERS = 1_200_000
 SETTINGS = {
-    "learning_rate": {"name": "cosine", "peak": 2e-3, "warmup": 0.1},
     "update": {"name": "lora", "options": {"rank": 8}},
     "batch": 1,
     "context": 256,
@@ -46,6 +45,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--new", default="code-rust", help="the corpus beside English")
     parser.add_argument("--tokens", type=int, default=4096, help="of each run")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak of the learning rate")
     parser.add_argument("--tolerance", type=float, default=0.01, help="nats per token that English may lose")
     parser.add_argument("--seeds", type=int, default=2, help="runs at the critical proportion")
     options = parser.parse_args()
@@ -72,6 +72,7 @@ def main() -> None:
         spec = RunSpec(
             Schedule.constant({"english": share, "new": 1 - share}),
             tokens=options.tokens,
+            learning_rate={"name": "cosine", "peak": options.rate, "warmup": 0.1},
             seed=seed,
             tokenizer=corpus.tokenizer,
             corpus_hash=corpus.hash,
@@ -95,7 +96,7 @@ def main() -> None:
         )
         return losses
 
-    print(f"\nGemma 3 270M, {options.tokens} tokens a run, new domain {options.new}\n")
+    print(f"\nGemma 3 270M, {options.tokens} tokens a run, peak rate {options.rate:g}, new domain {options.new}\n")
     print("| share of English | seed | loss on English | change | loss on new | change | seconds |")
     print("|--:|--:|--:|--:|--:|--:|--:|")
     runs = [run(share, 0) for share in SHARES]
@@ -104,10 +105,12 @@ def main() -> None:
     try:
         found = critical(shares, losses, before + options.tolerance)
     except DataError as error:
-        raise SystemExit(f"\nThese runs cannot tell a critical proportion: {error}") from None
+        print(f"\nThese runs cannot tell a critical proportion: {error}")
+        return
     print(f"\nloss on English before: {before:.4f}; kept within {options.tolerance:g} nats\n{found}")
     if not np.isfinite(found.proportion):
-        raise SystemExit("These runs have no critical proportion between the shares that were tried.")
+        print("These runs have no critical proportion, so there is nothing to train at: a lower --rate forgets less.")
+        return
 
     print(f"\nTrained at {found.proportion:.3f} of English:\n")
     print("| share of English | seed | loss on English | change | loss on new | change | seconds |")
