@@ -194,3 +194,13 @@ def test_differences_are_paired_and_an_arm_without_a_result_is_told():
     assert "ado: seed 0 is lost: it diverged" in text
     assert "Over the budget of 1.00M tokens: odm." in text
     assert Comparison.from_dict(found.to_dict()) == found
+
+
+@pytest.mark.slow
+def test_losses_that_are_not_finite_say_where_and_what_next(study, tmp_path):
+    content = study.config.model_dump(mode="json")
+    content["training"] |= {"tokens": 20 * STEP, "learning_rate": {"name": "constant", "peak": 1e9}}
+    other = Study.create(tmp_path / "s", content)
+    other.tokenize()
+    with pytest.raises(DataError, match=r"odm: its run .* diverged.*log\.txt.*Lower the peak.*1000000000"):
+        other.compare(["odm"])

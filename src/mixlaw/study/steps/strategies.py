@@ -208,7 +208,11 @@ class _Plan:
             if spec.id in failures:
                 arm.lost = arm.lost or str(failures[spec.id])
             elif self.observed(spec).runs["status"].to_pylist() != ["done"]:
-                arm.lost = arm.lost or f"its run {spec.id} diverged"
+                log = self.study.folder / "runs" / spec.id / "log.txt"
+                arm.lost = arm.lost or (
+                    f"its run {spec.id} diverged (NaN or exploded losses; {log} says at which step). Lower the peak "
+                    f"of training.learning_rate in study.yaml, now {spec.learning_rate.get('peak')}, and run again."
+                )
 
     def observed(self, spec: RunSpec) -> Observations:
         return Observations.load(self.study.folder / "runs" / spec.id)
