@@ -68,8 +68,9 @@ def test_every_strategy_costs_the_same_and_no_more_than_the_budget(study, compar
         assert arm.tokens <= compared.tokens, label
         assert arm.lost or arm.tokens >= 0.97 * compared.tokens, label
     assert compared.arms["uniform"].search == compared.arms["taught"].search == 0
-    assert compared.arms["doremi"].search == pytest.approx(0.25 * compared.tokens, rel=0.02)
-    assert compared.arms["skill_it"].search == pytest.approx(0.25 * compared.tokens, rel=0.02)
+    quarter = 0.25 * compared.tokens
+    assert quarter - 3 * STEP < compared.arms["doremi"].search <= quarter  # two runs of whole steps, and a reading
+    assert compared.arms["skill_it"].search == pytest.approx(quarter, rel=0.02)
 
 
 @pytest.mark.slow
@@ -120,6 +121,22 @@ def test_a_second_call_trains_nothing_again_and_keeps_other_arms(study, compared
     assert {path: path.stat().st_mtime_ns for path in (study.folder / "runs").glob("*/DONE")} == before
     assert again.arms["doremi"] == compared.arms["doremi"]
     assert comparison(study).to_dict() == again.to_dict()
+
+
+@pytest.mark.slow
+def test_arms_of_another_objective_are_not_put_into_one_table(study, compared):
+    settings, result = study.folder / "study.yaml", study.folder / "strategies.json"
+    before = settings.read_text(), result.read_text()
+    try:
+        settings.write_text(before[0].replace("law: 2.0", "law: 9.0"))
+        assert settings.read_text() != before[0]
+        other = Study(study.folder).compare(["stratified"])
+    finally:
+        settings.write_text(before[0])
+        result.write_text(before[1])
+    assert list(other.arms) == ["uniform"]
+    assert other.arms["uniform"].losses == compared.arms["uniform"].losses
+    assert other.arms["uniform"].mean != compared.arms["uniform"].mean
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from mixlaw.data.seams import STRATEGIES
 from mixlaw.errors import ConfigError, RunError, RunStopped
 from mixlaw.tokens.online import OnlineLoader
 from mixlaw.train import TorchTrainer
+from mixlaw.train.strategy_of import scored_tokens
 
 from tiny_tokens import tiny_spec
 
@@ -163,6 +164,22 @@ def test_probes_are_counted_as_spent(tiny, tmp_path):
     settings = {key: value["number"] or value["text"] for key, value in run["settings"]}
     assert settings["strategy"] == "scripted"
     assert settings["probe_tokens"] == 5 * 2 * 64
+
+
+def test_only_the_sets_that_a_strategy_looks_at_are_probed_and_charged(tiny, tmp_path):
+    class OneSet(Scripted):
+        sets = ("hills",)
+
+    STRATEGIES.register("one_set", OneSet) if "one_set" not in STRATEGIES else None
+    spec = tiny_spec(tiny[0], steps=6, strategy={"name": "one_set", "options": {"asked": "probes"}})
+    (run,) = trained(tiny, tmp_path, spec).runs.to_pylist()
+    spent = next(value["number"] for key, value in run["settings"] if key == "probe_tokens")
+    assert spent == 5 * 64
+    sizes = {one.name: one.tokens for one in tiny[0].validation}
+    assert scored_tokens(spec, sizes) == spent
+    both = tiny_spec(tiny[0], steps=6, **online(asked="probes"))
+    assert scored_tokens(both, sizes) == 2 * spent
+    assert scored_tokens(both, {"hills": 50}) == 5 * 32  # a set of one sequence
 
 
 def test_any_weights_are_followed_within_two_sequences(tiny):

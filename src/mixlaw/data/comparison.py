@@ -93,6 +93,8 @@ class Comparison:
         arms: by label; the first is what the others are compared with.
         tokens: the budget that each arm was given, search included where ``charged``.
         charged: whether runs before the final one and probes were paid from this budget.
+        setting: content hash of what all arms have in common: text, model, training, objective and limits; ``""``
+            where it was not noted. Arms of different settings do not belong into one table.
 
     Raises:
         DataError: no arms.
@@ -108,6 +110,7 @@ class Comparison:
     arms: Mapping[str, StrategyArm]
     tokens: int
     charged: bool = True
+    setting: str = ""
 
     def __post_init__(self) -> None:
         if not self.arms:
@@ -124,10 +127,11 @@ class Comparison:
             "arms": {label: arm.to_dict() for label, arm in self.arms.items()},
             "tokens": self.tokens,
             "charged": self.charged,
+            "setting": self.setting,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Comparison:
         """Inverse of :meth:`to_dict`."""
         arms = {label: StrategyArm.from_dict(arm) for label, arm in data["arms"].items()}
-        return cls(arms, int(data["tokens"]), bool(data["charged"]))
+        return cls(arms, int(data["tokens"]), bool(data["charged"]), str(data.get("setting", "")))

@@ -18,7 +18,7 @@ from mixlaw.tokens.online import OnlineLoader
 from mixlaw.train.contract import is_done
 from mixlaw.train.loop import Training
 from mixlaw.train.strategies.contract import Need, Strategy
-from mixlaw.train.strategy_of import PROBE_TOKENS, TARGET_SEQUENCES, strategy_of
+from mixlaw.train.strategy_of import TARGET_SEQUENCES, probe_size, probed_sets, strategy_of
 from mixlaw.train.trained_weights import trained_weights
 from mixlaw.train.validation_losses import Validation, evaluate
 
@@ -185,12 +185,12 @@ class OnlineSteps:
         return {self.domains[j]: float(sequences[who == j].mean()) for j in np.unique(who)}
 
     def _probe(self) -> dict[str, float]:
-        """Loss of a part of every validation set: sequences at even distances, the same ones each time."""
-        wanted = int(getattr(self.strategy, "probe_tokens", PROBE_TOKENS))
+        """Loss of a part of each validation set that the strategy looks at: sequences at even distances, the same ones
+        each time."""
         part = {}
-        for name, (sequences, _) in self.validation.items():
+        for name, (sequences, _) in probed_sets(self.strategy, self.validation).items():
             length = sequences.shape[1] - 1
-            count = min(len(sequences), max(1, round(wanted / length)))
+            count = probe_size(self.strategy, length, len(sequences))
             rows = np.linspace(0, len(sequences) - 1, count).round().astype(int)
             part[name] = (sequences[rows], 0)
             self.probe_tokens += count * length

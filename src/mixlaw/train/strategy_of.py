@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import STRATEGIES
 from mixlaw.errors import ConfigError, did_you_mean
 from mixlaw.train.strategies.contract import Need, Strategy
 
-__all__ = ["PROBE_TOKENS", "TARGET_SEQUENCES", "reference_of", "scored_tokens", "strategy_of"]
+__all__ = [
+    "PROBE_TOKENS", "TARGET_SEQUENCES", "probe_size", "probed_sets", "reference_of", "scored_tokens", "strategy_of",
+]  # fmt: skip
+
+T = TypeVar("T")
 
 PROBE_TOKENS = 4096
 """Validation tokens of each set that a probe scores, where the strategy does not say how many (``probe_tokens``)."""
@@ -83,28 +88,49 @@ def reference_of(spec: RunSpec) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def scored_tokens(spec: RunSpec, num_sets: int) -> float:
+def scored_tokens(spec: RunSpec, sizes: Mapping[str, int]) -> float:
     """Tokens that the strategy of ``spec`` will have scored beside training: three of them cost as much as one token of
     training, of whose three passes through the model scoring is one.
 
     Args:
         spec: with or without a strategy.
-        num_sets: validation sets of the corpus, for probes.
+        sizes: tokens of each validation set of the corpus.
 
     Example:
         >>> from mixlaw import Schedule
-        >>> scored_tokens(RunSpec(Schedule.constant({"web": 1.0}), tokens=20_480, strategy={"name": "static"}), 4)
+        >>> spec = RunSpec(Schedule.constant({"web": 1.0}), tokens=20_480, strategy={"name": "static"})
+        >>> scored_tokens(spec, {"web": 9_000})
         0.0
     """
     if spec.strategy is None:
         return 0.0
     strategy = strategy_of(spec)
     asked = [strategy.asks(step) for step in range(spec.num_steps)]
-    probe = max(1, round(getattr(strategy, "probe_tokens", PROBE_TOKENS) / spec.context)) * spec.context
-    target = 3 * TARGET_SEQUENCES * spec.context * len(getattr(strategy, "objective", None) or ())
+    places = {name: _sequences(size, spec.context) for name, size in sizes.items() if size > 1}
+    looked_at = probed_sets(strategy, places)
+    probe = sum(length * probe_size(strategy, length, places[name][0]) for name, (_, length) in looked_at.items())
+    aims = [places[name] for name in getattr(strategy, "objective", None) or () if name in places]
+    target = 3 * sum(min(TARGET_SEQUENCES, count) * length for count, length in aims)
     read = spec.batch * spec.context  # by the reference
     return float(
-        sum("probes" in one for one in asked) * probe * num_sets
+        sum("probes" in one for one in asked) * probe
         + sum("target" in one for one in asked) * target
         + sum("reference" in one for one in asked) * read
     )
+
+
+def probed_sets(strategy: Strategy, sets: Mapping[str, T]) -> dict[str, T]:
+    """Those of the validation sets whose losses a strategy looks at: its ``sets``, all where it names none."""
+    named = getattr(strategy, "sets", None)
+    return {name: found for name, found in sets.items() if named is None or name in named}
+
+
+def probe_size(strategy: Strategy, length: int, count: int) -> int:
+    """Sequences of ``length`` tokens that a probe scores of a validation set that has ``count`` of them."""
+    return min(count, max(1, round(int(getattr(strategy, "probe_tokens", PROBE_TOKENS)) / length)))
+
+
+def _sequences(size: int, context: int) -> tuple[int, int]:
+    """Sequences of a validation set of ``size`` tokens, and their targets each."""
+    length = min(context, size - 1)
+    return (size - 1) // length, length

@@ -42,7 +42,7 @@ def comparison_text(found: Comparison, level: float = 0.9) -> str:
         >>> arm = StrategyArm("stratified", {}, {"web": {0: 3.3}}, {0: 3.3}, 2e6)
         >>> print(comparison_text(Comparison({"stratified": arm}, 2_000_000)))
         strategy    objective  minus stratified  worst set  tokens, all runs  before the final run
-        stratified     3.3000                 -  web 3.300                2M                     0
+        stratified     3.3000                 -  web 3.300             2.00M                     0
         Losses in nats per token; one seed, so no differences can be told from noise (--seeds 3).
     """
     first = next(iter(found.arms))

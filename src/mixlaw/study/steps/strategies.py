@@ -22,6 +22,7 @@ from mixlaw.data.observations import Observations
 from mixlaw.data.runspec import RunSpec
 from mixlaw.data.seams import STRATEGIES, TRAINERS
 from mixlaw.errors import ConfigError, DataError, MixlawError, RunError
+from mixlaw.kit.hashing import content_hash
 from mixlaw.study.folder import StudyFolder
 from mixlaw.study.freshness import need
 from mixlaw.study.progress import check_trainable
@@ -78,7 +79,8 @@ def compare(
             whole budget, and the cost is stated.
 
     Returns:
-        What was measured. ``strategies.json`` holds it, beside arms of earlier calls with the same budget.
+        What was measured. ``strategies.json`` holds it, beside arms of earlier calls with the same budget, objective,
+        limits, text and training.
 
     Raises:
         ConfigError: an unknown strategy or option, a share outside (0, 1), a budget too small for the runs before.
@@ -179,6 +181,7 @@ class _Plan:
         self.base = template(study)
         self.tokens = self.base.tokens
         self.step_tokens = self.base.batch * self.base.context
+        self.validation = {one.name: one.tokens for one in study.corpus.validation}
 
     # ---- one wave ------------------------------------------------------------------------------------
     def spec(self, arm: _Arm, tokens: float, **changes: Any) -> RunSpec:
@@ -284,7 +287,7 @@ class _Plan:
                 proxies.append((arm, self.within(arm, whole)))
         self.wave(proxies, "proxy runs")
         for arm, spec in proxies:
-            arm.search += spec.tokens + scored_tokens(spec, len(self.study.corpus.validation)) / 3
+            arm.search += spec.tokens + scored_tokens(spec, self.validation) / 3
             if not arm.lost:
                 found = self.last(spec, "average_mixture_weight")
                 arm.average = Mixture.normalized({name: found[name] for name in self.study.corpus.names})
@@ -296,7 +299,7 @@ class _Plan:
         if "reference" in strategy_of(spec).needs or not self.charged:
             return spec
         for _ in range(3):  # what is scored depends a little on the run's length
-            scored = scored_tokens(spec, len(self.study.corpus.validation)) / 3
+            scored = scored_tokens(spec, self.validation) / 3
             spec = self.spec(arm, tokens - scored, strategy=chosen)
         return spec
 
@@ -313,12 +316,12 @@ class _Plan:
                 arm.final = self.spec(arm, left, strategy=weights)
             else:
                 arm.final = self.within(arm, left)
-                arm.probed = scored_tokens(arm.final, len(self.study.corpus.validation)) / 3
+                arm.probed = scored_tokens(arm.final, self.validation) / 3
             jobs.append((arm, arm.final))
         self.wave(jobs, "strategies")
 
     def write(self, arms: Sequence[_Arm]) -> Comparison:
-        """Collect, and publish beside what was there for the same budget."""
+        """Collect, and publish beside what was there for the same budget and setting."""
         made = {}
         for label in dict.fromkeys(arm.label for arm in arms):
             mine = [arm for arm in arms if arm.label == label]
@@ -326,10 +329,11 @@ class _Plan:
         if not any(arm.objective for arm in made.values()):
             reasons = "; ".join(f"{label}: {next(iter(arm.lost.values()), '')}" for label, arm in made.items())
             raise DataError(f"No run of any strategy gave a result. {reasons}")
-        before = comparison(self.study)
-        if before is not None and (before.tokens, before.charged) == (self.tokens, self.charged):
+        setting = content_hash([self.base.id, self.study.config.objective_weights(), _limits(self.study)])
+        before, ours = comparison(self.study), (self.tokens, self.charged, setting)
+        if before is not None and (before.tokens, before.charged, before.setting) == ours:
             made = {**made, **{k: v for k, v in before.arms.items() if k not in made}}
-        result = Comparison(made, self.tokens, self.charged)
+        result = Comparison(made, *ours)
         formats.write(self.study.store, FILE, "strategies", result.to_dict())
         return result
 

@@ -46,6 +46,7 @@ class Strategy(Protocol):
       :class:`~mixlaw.data.mixture.Mixture`) whatever the weights are, and the weights multiply the domains' losses
       (divided by their sampling weights), as in group distributionally robust optimisation;
     * ``objective``: weights of validation sets; must be there where ``needs`` has ``"target"``;
+    * ``sets`` (all by default): the validation sets that probes score, and ``probe_tokens``, how many tokens of each;
     * ``averaged`` (False by default): the result is the average of its weights over the run, on which a further run
       is then trained (DoReMi, DoGE), and not the model that it trained itself.
 
