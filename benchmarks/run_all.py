@@ -274,6 +274,20 @@ BENCHMARKS: dict[str, Benchmark] = {
         Losses are in nats per token.
         """,
     ),
+    "experts": Benchmark(
+        "Do experts, merged models and a shared trunk recommend as good a mixture as a swarm, for less?",
+        """
+        Two settings of real text (`SETTINGS` in the script), each with a validation set that is no training domain. A
+        swarm of 24 mixtures, 10 held-out mixtures, a trunk and one expert per domain, the experts again from scratch,
+        and the swarm's mixtures again as branches of the trunk are trained from the same tokens. Every way of
+        predicting sees some of them and predicts the 10. *Tokens, in runs* counts what it trained, in whole runs:
+        trunk and experts together, mixtures as they are. *MAE* is the mean absolute error in nats per token over sets;
+        *level removed*: after the mean error of each set. *Regret of the pick* is the objective of the held-out mixture
+        that it likes best, above the best of the 10. For *regret of its optimum* the mixture that it likes best of
+        4,000 was trained, and stands above the best of everything that was trained from scratch. Rows of fewer than
+        24 mixtures are means over four choices of them, but for their optimum.
+        """,
+    ),
     "two_phase_study": Benchmark(
         "Does the order of the data matter, and does the best schedule beat the best constant mixture?",
         """

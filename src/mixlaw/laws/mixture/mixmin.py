@@ -158,7 +158,8 @@ class MixMin(Law):
         if wrong or not weights.any():
             raise DataError(f"The objective {given} must weigh some of {self.target_names_}, and nothing else.")
         found = minimise(self._sets(), weights)
-        return Minimum(found.weights, found.loss + float(weights @ self.shift_ / weights.sum()), found.gap)
+        level = weights @ self.shift_ / weights.sum()
+        return Minimum(found.weights, float(found.loss + level), found.gap)
 
     # ---- how wrong it is -------------------------------------------------------------------------------
     @property

@@ -239,7 +239,9 @@ class Swarm:
         """How often proxies repeat their text, in words."""
         t, budget = self.config.training, self.study.budget
         if template(self.study).unique_tokens:
-            return "Simulated epoching: every run repeats each domain as often as the target run would on its mixture."
+            alone = " Experts see all text of their domain." if self.study.shared().experts else ""
+            words = "Simulated epoching: every run repeats each domain as often as the target run would on its mixture."
+            return f"{words}{alone}"
         if not t.simulated_epoching:
             return (
                 "Simulated epoching is off (training.simulated_epoching): runs repeat text less often than the target "
