@@ -194,6 +194,21 @@ def test_any_weights_are_followed_within_two_sequences(tiny):
         assert np.abs(np.array(list(loader.tokens().values())) / 32 - wanted).max() < 2
 
 
+def test_weights_that_fall_to_0_and_return_keep_what_is_owed(tiny):
+    """A domain without weight is never drawn, and what it was owed comes with its next weight."""
+    corpus, root = tiny
+    spec = tiny_spec(corpus, steps=300)
+    loader, rng = OnlineLoader(spec, corpus, root), np.random.default_rng(1)
+    names, wanted, drawn = spec.schedule.domains, np.zeros(2), np.zeros(2)
+    for step in range(300):
+        weights = np.eye(2)[step % 2] if step % 3 else rng.dirichlet([1, 1])
+        _, who = loader.draw(step, Mixture.from_array(names, weights))
+        drawn += np.bincount(who, minlength=2)
+        assert not (np.bincount(who, minlength=2)[weights == 0]).any()
+        wanted += 4 * weights
+        assert np.abs(drawn - wanted).max() < 1.6
+
+
 def test_what_is_wrong_is_explained(tiny, tmp_path):
     corpus, _ = tiny
     for strategy, words in (
