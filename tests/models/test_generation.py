@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mixlaw.errors import DataError
+from mixlaw.kit.hashing import content_hash
 from mixlaw.models.architecture import architecture, build
 
 torch = pytest.importorskip("torch")
@@ -64,7 +65,7 @@ def prompts(*lengths):
 def plainly(model, prompt, max_tokens, temperature=0.0, seed=0):
     """What the contract says, one token after the other from the whole sequence."""
     tokens = prompt.tolist()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(content_hash([seed, prompt.tolist()])[:15], 16))
     end = None if model.tokenizer is None else model.tokenizer.end
     while len(tokens) < len(prompt) + max_tokens and (len(tokens) == len(prompt) or tokens[-1] != end):
         with torch.inference_mode():
@@ -126,3 +127,11 @@ def test_padding_is_never_seen():
     cache.place(torch.tensor([[5], [2]]))
     q, k, v = (torch.randn(2, 1, 1, 4, generator=generator) for _ in range(3))
     assert cache.attend(0, q, k, v, 1.0)[1].abs().max() < 10
+
+
+def test_two_prompts_are_continued_by_different_draws():
+    """The same model and seed: prompts that differ only before the window draw other tokens, not the same stream."""
+    config = architecture({"width": 16, "layers": 1, "heads": 2, "mlp_width": 32, "vocab_size": 64})
+    flat = {name: torch.zeros_like(value) for name, value in build(config).state_dict().items()}
+    one, two = TorchModel(config, flat).generate([np.array([3]), np.array([4])], 16, temperature=1.0, seed=0)
+    assert one.tolist() != two.tolist()

@@ -144,7 +144,7 @@ class Model(Protocol):
             prompts: (length,) token ids each, at least one.
             max_tokens: where to stop, if the tokenizer's ``end`` does not come before.
             temperature: 0 takes the most likely token, 1 draws from the model's distribution.
-            seed: of the draws; the text of a prompt does not depend on the other prompts.
+            seed: of the draws, which differ between prompts; the text of a prompt does not depend on the others.
         """
 
     def gradients(self, items: Sequence[Item], projection: Projection) -> Floats:

@@ -152,7 +152,9 @@ class TorchModel:
         slots = -(-(int(lengths.max()) + max_tokens + 1) // 128) * 128
         cache = KeyValueCache(self.config.layers, slots)
         logits = self.decoder.prefill(self._tensor(padded), self._tensor(lengths), cache)
-        generators = [torch.Generator().manual_seed(seed) for _ in prompts]
+        # A stream of its own for each prompt: with one for all, the scores of a set's items would err together.
+        seeds = [int(content_hash([seed, prompt.tolist()])[:15], 16) for prompt in prompts]
+        generators = [torch.Generator().manual_seed(one) for one in seeds]
         texts: list[list[int]] = [[] for _ in prompts]
         rows = list(range(len(prompts)))  # which prompt each sequence of the batch continues
         ended: set[int] = set()

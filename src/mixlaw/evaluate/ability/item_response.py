@@ -93,7 +93,7 @@ class Responses:
         solved = np.full((len(models), len(items)), np.nan)
         values = rows["value"].to_numpy()
         solved[[models[key] for key in zip(runs, steps)], [items[name] for name in names]] = np.where(
-            values == 0.5, np.nan, values
+            (values == 0.5) & (metric == "accuracy"), np.nan, values
         )
         return cls(tuple(models), tuple(items), solved)
 
