@@ -111,5 +111,9 @@ def test_runs_that_continue_a_published_model_measured_the_loss_before():
     assert found.proportion == pytest.approx(critical(SHARES, curve(SHARES), before, tolerance=0.001).proportion)
     with pytest.raises(DataError, match="did not measure a loss before their first step on 'old'"):
         critical_from_observations(seen([]), "old", {"old": 1.0}, "start")
+    with pytest.raises(DataError, match=r"first step on 'odl'\. Did you mean 'old'"):
+        critical_from_observations(seen([before] * 4), "old", {"odl": 1.0}, "start")
+    with pytest.raises(DataError, match=r"does not fall as its share grows \(from .* at 0\.125 to .*train longer runs"):
+        critical(SHARES, 6.0 - curve(SHARES), before)
     with pytest.raises(DataError, match="start from models with different losses on 'old'"):
         critical_from_observations(seen([2.9, 2.8]), "old", {"old": 1.0}, "start")

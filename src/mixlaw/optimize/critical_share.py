@@ -120,9 +120,11 @@ def critical(
         raise ConfigError(f"tolerance={tolerance!r} must be nats per token of at least 0, for example 0.01.")
     mean, target = Y @ w, float(at @ w) + tolerance
     if np.polyfit(x, mean, 1)[0] >= 0:
+        ends = [f"{mean[i]:.4f} at {x[i]:.3g}" for i in (x.argmin(), x.argmax())]
         raise DataError(
-            "The loss on the old data does not fall as its share grows, so there is no critical proportion. Check that "
-            "the losses belong to the old data."
+            f"The loss on the old data does not fall as its share grows (from {ends[0]} to {ends[1]}), so there is no "
+            f"critical proportion. Check that the losses belong to the old data; if they do, noise is larger than what "
+            f"the share does: train longer runs, or more of them."
         )
     fits = {name: _Form(basis, x) for name, basis in _FORMS.items()}
     exponential = fits["exponential"]
@@ -267,10 +269,11 @@ def critical_from_observations(
 
 def _at_the_start(observations: Observations, sets: list[str]) -> dict[str, float]:
     """What all runs measured before their first step (``start_loss``)."""
-    found: dict[str, set[float]] = {name: set() for name in sets}
+    measured: dict[str, set[float]] = {}
     for row in observations.values.to_pylist():
-        if row["metric"] == "start_loss" and row["target"] in found:
-            found[row["target"]].add(float(row["value"]))
+        if row["metric"] == "start_loss":
+            measured.setdefault(row["target"], set()).add(float(row["value"]))
+    found = {name: measured.get(name, set()) for name in sets}
     for name, values in found.items():
         if len(values) != 1:
             what = (
@@ -278,9 +281,10 @@ def _at_the_start(observations: Observations, sets: list[str]) -> dict[str, floa
                 if values
                 else "did not measure a loss before their first step"
             )
+            hint = did_you_mean(name, sorted(measured)) if measured and not values else ""
             raise DataError(
-                f"before='start': the runs {what} on {name!r}. Give the losses before continuing, or the id of the run "
-                f"that measured them."
+                f"before='start': the runs {what} on {name!r}.{hint} Give the losses before continuing, or the id of "
+                f"the run that measured them."
             )
     return {name: values.pop() for name, values in found.items()}
 
