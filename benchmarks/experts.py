@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import t
 
 from mixlaw import Mixture, Schedule
 from mixlaw.design import propose
@@ -292,7 +293,7 @@ def show(cells: list[dict], tokens: int) -> None:
 def verdict(cells: list[dict]) -> None:
     """Whether experts have the swarm's regret at a quarter of its tokens."""
     print("\nTarget: the regret of a swarm of 24 runs at a quarter of its training tokens. Difference of the regret of")
-    print("the trained optimum to that of the swarm under the same settings and seed, nats:\n")
+    print("the trained optimum to that of the swarm under the same settings and seed, in nats with 95% intervals:\n")
     experts = ("MixMin, experts from a trunk", "MixMin, experts from scratch", "MDE")
     for start in (*experts, f"swarm of {QUARTER}, log-linear", f"swarm of {QUARTER}, Gaussian process"):
         found = [next((v for k, v in c["regret"].items() if k.startswith(start)), np.nan) for c in cells]
@@ -301,7 +302,7 @@ def verdict(cells: list[dict]) -> None:
             if len(off) < 2:
                 print(f"- {start} less the swarm's {law}: {off[0]:+.4f}. One cell decides nothing.")
                 continue
-            half = 2.0 * off.std(ddof=1) / np.sqrt(len(off))
+            half = float(t.ppf(0.975, len(off) - 1)) * off.std(ddof=1) / np.sqrt(len(off))
             answer = "as good" if off.mean() + half <= 0.01 else "worse" if off.mean() > half else "not told apart"
             print(f"- {start} less the swarm's {law}: {off.mean():+.4f} ± {half:.4f}: {answer}.")
 
