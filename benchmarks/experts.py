@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import t as student
 
 from mixlaw import Mixture, Schedule
 from mixlaw.design import propose
@@ -302,7 +302,7 @@ def verdict(cells: list[dict]) -> None:
             if len(off) < 2:
                 print(f"- {start} less the swarm's {law}: {off[0]:+.4f}. One cell decides nothing.")
                 continue
-            half = float(t.ppf(0.975, len(off) - 1)) * off.std(ddof=1) / np.sqrt(len(off))
+            half = float(student.ppf(0.975, len(off) - 1)) * off.std(ddof=1) / np.sqrt(len(off))
             answer = "as good" if off.mean() + half <= 0.01 else "worse" if off.mean() > half else "not told apart"
             print(f"- {start} less the swarm's {law}: {off.mean():+.4f} ± {half:.4f}: {answer}.")
 
