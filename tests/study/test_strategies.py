@@ -115,6 +115,13 @@ def test_the_budget_s_limits_hold_for_a_strategy_that_plans(compared):
 
 
 @pytest.mark.slow
+def test_a_strategy_that_scores_more_than_it_trains_keeps_to_the_budget(study):
+    found = study.compare([{"name": "doge", "label": "aimed", "options": {"towards": "objective"}}])
+    arm = found.arms["aimed"]
+    assert 0.95 * found.tokens <= arm.tokens <= found.tokens * 1.01
+
+
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_again_and_keeps_other_arms(study, compared):
     before = {path: path.stat().st_mtime_ns for path in (study.folder / "runs").glob("*/DONE")}
     again = study.compare(["stratified"])

@@ -300,7 +300,9 @@ class _Plan:
             return spec
         for _ in range(3):  # what is scored depends a little on the run's length
             scored = scored_tokens(spec, self.validation) / 3
-            spec = self.spec(arm, tokens - scored, strategy=chosen)
+            # Scoring at every step grows with the run; then the run's share of the cost is what stays the same.
+            left = tokens - scored if scored < tokens / 2 else tokens * spec.tokens / (spec.tokens + scored)
+            spec = self.spec(arm, left, strategy=chosen)
         return spec
 
     # ---- the final run -----------------------------------------------------------------------------------
