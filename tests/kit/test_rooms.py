@@ -43,7 +43,7 @@ def reach_ins(sources, families=()):
     for path, tree in trees.items():
         for node in ast.walk(tree):
             where = f"{path}:{getattr(node, 'lineno', 0)}"
-            if isinstance(node, ast.Attribute) and is_private(node.attr) and root(node) != "torch":
+            if isinstance(node, ast.Attribute) and is_private(node.attr) and root(node) not in ("torch", "os"):
                 if room_of(path) not in homes[node.attr]:
                     found.append(f"{where} reads {node.attr}")
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mixlaw."):

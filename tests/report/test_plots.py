@@ -40,6 +40,23 @@ SCORES = Observations.from_records(
 )
 
 
+WEIGHTS = Observations.from_records(
+    [
+        {
+            "run": "a",
+            "tokens": 2000.0,
+            "realised": {"web": 0.5, "code": 0.5},
+            "settings": {"strategy": "odm", "probe_tokens": 0.0},
+        }
+    ],
+    [
+        {"run": "a", "step": k, "tokens": 1000.0 * k, "target": d, "metric": "mixture_weight", "value": w}
+        for k in (1, 2)
+        for d, w in (("web", 0.4 + 0.1 * k), ("code", 0.6 - 0.1 * k))
+    ],
+)
+
+
 @pytest.fixture(scope="module")
 def charts(facts, law_of_three):
     """One chart of every registered plot."""
@@ -71,6 +88,7 @@ def charts(facts, law_of_three):
         "rank_transfer": plots.rank_transfer({"70M": [1.0, 2.0, 3.0], "410M": [1.5, 1.2, 3.0]}),
         "learning_curves": plots.learning_curves(curves),
         "skills": plots.skills(SCORES),
+        "weights_along_training": plots.weights_along_training(WEIGHTS),
         "mixture_bars": plots.mixture_bars({"recipe": facts.recipe.mixture, "natural": facts.corpus.natural}),
         "swarm": plots.swarm(X),
         "pareto": plots.pareto([[1.0, 2.0], [1.5, 1.5]], ["a", "b"]),

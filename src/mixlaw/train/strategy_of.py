@@ -120,13 +120,27 @@ def scored_tokens(spec: RunSpec, sizes: Mapping[str, int]) -> float:
 
 
 def probed_sets(strategy: Strategy, sets: Mapping[str, T]) -> dict[str, T]:
-    """Those of the validation sets whose losses a strategy looks at: its ``sets``, all where it names none."""
+    """Those of the validation sets whose losses a strategy looks at: its ``sets``, all where it names none.
+
+    Example:
+        >>> from mixlaw.train.strategies.static import Static
+        >>> from mixlaw import Schedule
+        >>> probed_sets(Static(Schedule.constant({"web": 1.0}), num_steps=10), {"web": 1, "exam": 2})
+        {'web': 1, 'exam': 2}
+    """
     named = getattr(strategy, "sets", None)
     return {name: found for name, found in sets.items() if named is None or name in named}
 
 
 def probe_size(strategy: Strategy, length: int, count: int) -> int:
-    """Sequences of ``length`` tokens that a probe scores of a validation set that has ``count`` of them."""
+    """Sequences of ``length`` tokens that a probe scores of a validation set that has ``count`` of them.
+
+    Example:
+        >>> from mixlaw.train.strategies.static import Static
+        >>> from mixlaw import Schedule
+        >>> probe_size(Static(Schedule.constant({"web": 1.0}), num_steps=10), length=256, count=99)
+        16
+    """
     return min(count, max(1, round(int(getattr(strategy, "probe_tokens", PROBE_TOKENS)) / length)))
 
 

@@ -117,8 +117,11 @@ def at_equal_tokens(
         DataError: fewer than eight different mixtures.
 
     Example:
-        ``print(at_equal_tokens(X, y, scores.packed(), run_tokens=2e6, expert_tokens=8e6))``
-
+        >>> at_equal_tokens(np.eye(2), np.ones(2), {}, run_tokens=2e6, expert_tokens=8e6)
+        Traceback (most recent call last):
+            ...
+        mixlaw.errors.DataError: 0 trained mixtures are too few to hold some out. Train 8 or more beside the experts.
+        >>> print(at_equal_tokens(X, y, experts, run_tokens=2e6, expert_tokens=8e6))  # doctest: +SKIP
     """
     matrix, names = as_matrix(X)
     targets, target_names, _ = as_targets(y, allow_missing=True)

@@ -37,7 +37,13 @@ class Minimum(NamedTuple):
 
 def scaled(logprobs: Array) -> tuple[Array, float]:
     """Probabilities (n, K) over the largest of each token, and the mean log of the latter: what the others take, so
-    that nothing underflows."""
+    that nothing underflows.
+
+    Example:
+        >>> ratios, level = scaled(np.log([[0.5, 0.25]]))
+        >>> ratios.tolist(), round(level, 4)
+        ([[1.0, 0.5]], -0.6931)
+    """
     top = logprobs.max(axis=1)
     return np.exp(logprobs - top[:, None]), float(top.mean())
 
