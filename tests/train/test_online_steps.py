@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-import torch
 
 from mixlaw.data.mixture import Mixture
 from mixlaw.data.seams import STRATEGIES
@@ -13,6 +12,8 @@ from mixlaw.train import TorchTrainer
 from mixlaw.train.strategy_of import scored_tokens
 
 from tiny_tokens import tiny_spec
+
+torch = pytest.importorskip("torch")
 
 
 class Scripted:
