@@ -155,6 +155,7 @@ def test_the_law_of_a_fit_can_be_chosen(fitted, tmp_path):
         assert said.exit_code != 0 and words in str(said.output) + str(said.exception)
 
 
+@pytest.mark.slow
 def test_runs_of_three_sizes_and_several_lengths_give_a_recipe_at_a_larger_size(tmp_path):
     """Evaluations along runs have steps; a budget states none, and tokens say the same."""
     rows = []

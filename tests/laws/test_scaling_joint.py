@@ -434,6 +434,7 @@ def test_a_set_that_falls_faster_is_not_held_to_the_exponent_of_the_others():
     np.testing.assert_allclose(predicted[:, 3], losses(*at)["fast"], atol=0.03)
 
 
+@pytest.mark.slow
 def test_rows_without_a_decay_leave_the_gain_of_one_open():
     """Rows of the first half of a cosine say little of its end: the interval must hold it whatever the gain."""
     early = STEPS[:4]  # at most 6,000 of 20,000 steps: the rate has fallen by a fifth

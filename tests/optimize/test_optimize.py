@@ -399,6 +399,7 @@ def test_what_a_law_misses_nearby_is_not_lost_to_seed_noise():
         assert heldout_difference(rows, lambda v: v[:, 0], a, b) > 0
 
 
+@pytest.mark.slow
 def test_differences_do_not_depend_on_the_order_of_columns_and_sizes_take_part():
     surface = truths.effective_tokens(3, 2, seed=4)
     X, Y = surface.sample(24, noise=0.01)
