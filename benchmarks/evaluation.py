@@ -92,7 +92,9 @@ def main() -> None:
     print(f"| sentences to tokens, once per study | {preparing:.1f} | {preparing_processor:.1f} |")
     print(f"| score all pairs on {threads} threads | {wall:.1f} | {processor:.1f} |")
     print(f"| **together** | **{reading + preparing + wall:.1f}** | |\n")
-    print(f"The machine's load at the end was {os.getloadavg()[0]:.1f}, so wall-clock seconds say little.\n")
+    load = os.getloadavg()[0]
+    shared = ", so wall-clock seconds say little" if load > 1.5 * threads else ""
+    print(f"The machine's load at the end was {load:.1f}{shared}.\n")
     share = len(everything) / len(records)
     idle = reading_processor + share * (preparing_processor + processor / threads)
     print(

@@ -235,7 +235,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         by a proxy of 1.3M parameters, in fp32, as `mixlaw evaluate` does it. The plain loop scores the same sentences
         one after the other.
         """,
-        ("--every", "10"),
     ),
     "strategies": Benchmark(
         "Do online strategies beat a fixed mixture at equal cost?",
