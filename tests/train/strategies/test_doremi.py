@@ -15,7 +15,7 @@ def make(**options):
 
 
 def test_one_update_from_uniform():
-    """Excess (0.30, 0.10, 0.00), eta 1, smoothing 0.001: METHODS B5."""
+    """Excess (0.30, 0.10, 0.00), eta 1, smoothing 0.001, by hand."""
     doremi = make()
     assert doremi.update(0).weights == pytest.approx((1 / 3, 1 / 3, 1 / 3))
     after = doremi.update(1, {"a": 0.30, "b": 0.10, "c": 0.00})

@@ -1,4 +1,4 @@
-"""Item response: how able a model is, from which items it solves, instead of how many (METHODS A31).
+"""Item response: how able a model is, from which items it solves, instead of how many.
 
 A model of ability theta solves item i with probability ``1 / (1 + exp(-a_i (theta - b_i)))``: ``b`` is the item's
 difficulty, on the scale of the abilities, and ``a`` its discrimination, how sharply it tells models apart there (the

@@ -1,4 +1,4 @@
-"""Signal and noise of a task: can its score tell models apart at all? (METHODS A30)"""
+"""Signal and noise of a task: can its score tell models apart at all? (arXiv:2508.13144)"""
 
 from __future__ import annotations
 
